@@ -1,4 +1,4 @@
-"""One exception for every argument that the caller can set right, so that a program can tell it from a defect."""
+"""One exception for every argument that the caller can set right, to be told apart from a defect."""
 
 
 class ArgumentError(ValueError):

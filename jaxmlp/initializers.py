@@ -1,0 +1,109 @@
+"""Initial weights and biases by name, so that a network's description says how it began and can be saved.
+
+All are `jax.nn.initializers`' own. Those named after people scale with the layer's inputs
+I and outputs O, and `he_normal`, `glorot_normal` and `lecun_normal` draw from a normal
+distribution cut off at two standard deviations, widened to keep the variance.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.nn import initializers
+from jaxtyping import Array, Float
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.registry import Registry
+from jaxmlp.types import Key
+
+Initializer: TypeAlias = Callable[[Key, tuple[int, ...]], Float[Array, "..."]]
+
+
+def _normal(deviation: float) -> Initializer:
+    # N(0, deviation²)
+    return initializers.normal(deviation)
+
+
+def _uniform(low: float, high: float) -> Initializer:
+    # U[low, high)
+    if not low < high:
+        raise ArgumentError(f"uniform needs its first bound below its second, given {low:g},{high:g}")
+    return lambda key, shape: jax.random.uniform(key, shape, minval=low, maxval=high)
+
+
+INITIALIZERS: Registry[Initializer] = Registry(
+    "initialiser",
+    {
+        "he_normal": initializers.he_normal(),  # variance 2/I (He et al. 2015)
+        "he_uniform": initializers.he_uniform(),
+        "glorot_normal": initializers.glorot_normal(),  # variance 2/(I + O) (Glorot and Bengio 2010)
+        "glorot_uniform": initializers.glorot_uniform(),
+        "lecun_normal": initializers.lecun_normal(),  # variance 1/I (LeCun et al. 1998)
+        "zeros": lambda key, shape: jnp.zeros(shape),
+    },
+    {"normal": _normal, "uniform": _uniform},
+)
+
+
+# The initialisers that do not scale with a weight's inputs, so that they can draw a bias too.
+BIAS_INITIALIZERS = ("normal", "uniform", "zeros")
+
+
+def initial_weight(name: str, key: Key, inputs: int, outputs: int) -> Float[Array, "I O"]:
+    """Draw the weight of one layer.
+
+    Args:
+        name: an initialiser's name, as "he_normal" or "normal:1.0".
+        key: random key.
+        inputs: I.
+        outputs: O.
+
+    Returns:
+        The weight, [I, O], in JAX's default float type.
+
+    Raises:
+        ArgumentError: the name is not known.
+
+    Example:
+        >>> initial_weight("zeros", jax.random.key(0), 2, 3).shape
+        (2, 3)
+    """
+    return INITIALIZERS[name](key, (inputs, outputs))
+
+
+def initial_bias(name: str, key: Key, outputs: int) -> Float[Array, "O"]:
+    """Draw the bias of one layer.
+
+    Args:
+        name: the name of an initialiser that does not scale with the inputs, as "zeros".
+        key: random key.
+        outputs: O.
+
+    Returns:
+        The bias, [O], in JAX's default float type.
+
+    Raises:
+        ArgumentError: the name is not known, or scales with the number of inputs.
+
+    Example:
+        >>> initial_bias("zeros", jax.random.key(0), 3).tolist()
+        [0.0, 0.0, 0.0]
+    """
+    check_bias_initializer(name)
+    return INITIALIZERS[name](key, (outputs,))
+
+
+def check_weight_initializer(name: str) -> None:
+    """Raise an ArgumentError unless an initialiser of this name can draw a weight."""
+    INITIALIZERS[name]
+
+
+def check_bias_initializer(name: str) -> None:
+    """Raise an ArgumentError unless an initialiser of this name can draw a bias."""
+    INITIALIZERS[name]
+    if name.partition(":")[0] not in BIAS_INITIALIZERS:
+        raise ArgumentError(
+            f"initialiser '{name}' scales with a weight's inputs and cannot draw a bias: "
+            f"choose one of {', '.join(BIAS_INITIALIZERS)}"
+        )

@@ -1,0 +1,241 @@
+"""Losses, each beside its gradient, per example and never reduced: the mean is taken in one place alone.
+
+Every loss takes outputs of shape [B, K] and raises unless the targets' shape fits exactly:
+[B, 1] − [B] would silently become [B, B].
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.registry import Registry
+
+Outputs: TypeAlias = Float[Array, "B K"]
+Targets: TypeAlias = Num[Array, "B ..."]
+Values: TypeAlias = Float[Array, "B K"]
+Labels: TypeAlias = Int[Array, "B"]
+PerExample: TypeAlias = Float[Array, "B"]
+
+
+class Loss(NamedTuple):
+    """A loss of each example and its gradient.
+
+    Attributes:
+        value: (outputs [B, K], targets) -> [B], the loss ℓ_b of each example.
+        gradient: (outputs [B, K], targets) -> [B, K], dℓ_b / d outputs_b.
+        targets: what the targets are: "labels" (integers [B] in 0..K−1), "soft_labels" (labels,
+            or [B, K] probabilities), "binary" ([B, K] in [0, 1]) or "values" ([B, K]).
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> loss = LOSSES["half_squared_error"]
+        >>> outputs, targets = jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]])
+        >>> loss.value(outputs, targets).tolist(), loss.gradient(outputs, targets).tolist()
+        ([2.5], [[1.0, -2.0]])
+    """
+
+    value: Callable[[Outputs, Targets], PerExample]
+    gradient: Callable[[Outputs, Targets], Outputs]
+    targets: str = "values"
+
+
+def _require_values(outputs: Outputs, targets: Targets) -> None:
+    if outputs.ndim != 2 or targets.shape != outputs.shape:
+        raise ArgumentError(
+            f"this loss takes targets of the outputs' shape [B, K]: given outputs {list(outputs.shape)} and "
+            f"targets {list(targets.shape)}; reshape the targets (one value an example is [B, 1])"
+        )
+
+
+def _require_labels(outputs: Outputs, targets: Targets) -> None:
+    if outputs.ndim != 2 or targets.shape != outputs.shape[:1]:
+        raise ArgumentError(
+            f"this loss takes outputs [B, K] and integer labels [B]: given outputs {list(outputs.shape)} and "
+            f"targets {list(targets.shape)}"
+        )
+    if not jnp.issubdtype(targets.dtype, jnp.integer):
+        raise ArgumentError(
+            f"this loss takes integer labels 0..K−1, given labels of type {targets.dtype}: make them integers"
+        )
+
+
+def _are_labels(outputs: Outputs, targets: Targets) -> bool:
+    # Soft labels have the outputs' shape; anything else must be integer labels, or raises.
+    if targets.ndim == 2:
+        _require_values(outputs, targets)
+        return False
+    _require_labels(outputs, targets)
+    return True
+
+
+def _chosen(outputs: Outputs, labels: Labels) -> PerExample:
+    return jnp.take_along_axis(outputs, labels[:, None], axis=1)[:, 0]
+
+
+def _one_hot(outputs: Outputs, labels: Labels) -> Outputs:
+    return jax.nn.one_hot(labels, outputs.shape[1], dtype=outputs.dtype)
+
+
+# --- softmax cross-entropy on logits (Bridle 1990) ---
+
+
+def _softmax_cross_entropy(logits: Outputs, targets: Targets) -> PerExample:
+    # ℓ = ln Σ_j exp z_j − z_y; with soft labels t, ℓ = −Σ_k t_k ln softmax(z)_k
+    if _are_labels(logits, targets):
+        return jax.nn.logsumexp(logits, axis=1) - _chosen(logits, targets)
+    return -jnp.sum(targets * jax.nn.log_softmax(logits, axis=1), axis=1)
+
+
+def _softmax_cross_entropy_gradient(logits: Outputs, targets: Targets) -> Outputs:
+    # ∂ℓ/∂z_k = p_k Σ_j t_j − t_k, p = softmax(z); Σ_j t_j is 1 for labels
+    if _are_labels(logits, targets):
+        return jax.nn.softmax(logits, axis=1) - _one_hot(logits, targets)
+    return jax.nn.softmax(logits, axis=1) * jnp.sum(targets, axis=1, keepdims=True) - targets
+
+
+# --- sigmoid cross-entropy on logits, summed over the K labels ---
+
+
+def _sigmoid_cross_entropy(logits: Outputs, targets: Targets) -> PerExample:
+    # ℓ = −Σ_k t_k ln s_k + (1 − t_k) ln(1 − s_k), s = sigmoid(z), which is Σ_k softplus(z_k) − t_k z_k
+    _require_values(logits, targets)
+    return jnp.sum(jax.nn.softplus(logits) - targets * logits, axis=1)
+
+
+def _sigmoid_cross_entropy_gradient(logits: Outputs, targets: Targets) -> Outputs:
+    # ∂ℓ/∂z_k = sigmoid(z_k) − t_k
+    _require_values(logits, targets)
+    return jax.nn.sigmoid(logits) - targets
+
+
+# --- negative log-likelihood on probabilities: the unfused partner of a Softmax layer ---
+
+
+def _negative_log_likelihood(probabilities: Outputs, labels: Targets) -> PerExample:
+    # ℓ = −ln p_y, held finite at p = 0 by the smallest normal number
+    _require_labels(probabilities, labels)
+    chosen = _chosen(probabilities, labels)
+    tiny = jnp.finfo(chosen.dtype).tiny
+    return -jnp.log(jnp.where(chosen > tiny, chosen, tiny))
+
+
+def _negative_log_likelihood_gradient(probabilities: Outputs, labels: Targets) -> Outputs:
+    # ∂ℓ/∂p_k = −[k = y]/p_y, and 0 where the value is held
+    _require_labels(probabilities, labels)
+    chosen = _chosen(probabilities, labels)
+    tiny = jnp.finfo(chosen.dtype).tiny
+    slope = jnp.where(chosen > tiny, -1 / jnp.maximum(chosen, tiny), 0)
+    return slope[:, None] * _one_hot(probabilities, labels)
+
+
+# --- losses of the residual r = f − t, summed (or averaged) over the K outputs ---
+
+
+def _residuals(predictions: Outputs, values: Targets) -> Outputs:
+    _require_values(predictions, values)
+    return predictions - values
+
+
+def _half_squared_error(predictions: Outputs, values: Targets) -> PerExample:
+    # ℓ = ½ Σ_k r_k²
+    return 0.5 * jnp.sum(jnp.square(_residuals(predictions, values)), axis=1)
+
+
+def _half_squared_error_gradient(predictions: Outputs, values: Targets) -> Outputs:
+    # ∂ℓ/∂f_k = r_k
+    return _residuals(predictions, values)
+
+
+def _squared_error(predictions: Outputs, values: Targets) -> PerExample:
+    # ℓ = Σ_k r_k²
+    return jnp.sum(jnp.square(_residuals(predictions, values)), axis=1)
+
+
+def _squared_error_gradient(predictions: Outputs, values: Targets) -> Outputs:
+    # ∂ℓ/∂f_k = 2 r_k
+    return 2 * _residuals(predictions, values)
+
+
+def _mean_squared_error(predictions: Outputs, values: Targets) -> PerExample:
+    # ℓ = (1/K) Σ_k r_k²
+    return jnp.mean(jnp.square(_residuals(predictions, values)), axis=1)
+
+
+def _mean_squared_error_gradient(predictions: Outputs, values: Targets) -> Outputs:
+    # ∂ℓ/∂f_k = (2/K) r_k: the same 1/K as in the value
+    return 2 / predictions.shape[1] * _residuals(predictions, values)
+
+
+def _absolute_error(predictions: Outputs, values: Targets) -> PerExample:
+    # ℓ = Σ_k |r_k|
+    return jnp.sum(jnp.abs(_residuals(predictions, values)), axis=1)
+
+
+def _absolute_error_gradient(predictions: Outputs, values: Targets) -> Outputs:
+    # ∂ℓ/∂f_k = sign r_k; 0 at the kink
+    return jnp.sign(_residuals(predictions, values))
+
+
+def _huber(delta: float = 1.0) -> Loss:
+    if delta <= 0:
+        raise ArgumentError(
+            f"huber's delta must be positive, given {delta:g}: write for instance 'huber:1.0'"
+        )
+
+    def value(predictions: Outputs, values: Targets) -> PerExample:
+        # ℓ = Σ_k ½ r_k² for |r_k| ≤ δ, δ(|r_k| − ½δ) beyond (Huber 1964)
+        size = jnp.abs(_residuals(predictions, values))
+        near = jnp.minimum(size, delta)
+        return jnp.sum(near * (size - 0.5 * near), axis=1)
+
+    def gradient(predictions: Outputs, values: Targets) -> Outputs:
+        # ∂ℓ/∂f_k = r_k held to [−δ, δ]
+        return jnp.clip(_residuals(predictions, values), -delta, delta)
+
+    return Loss(value, gradient, "values")
+
+
+# --- multi-class hinge on scores (Crammer and Singer 2001) ---
+
+
+def _rivals(scores: Outputs, labels: Labels) -> Outputs:
+    # The scores of the wrong classes; the right class can never be their largest.
+    if scores.shape[1] < 2:
+        raise ArgumentError("multiclass_hinge compares classes: give the network at least 2 outputs, not 1")
+    return jnp.where(_one_hot(scores, labels) > 0, -jnp.inf, scores)
+
+
+def _multiclass_hinge(scores: Outputs, labels: Targets) -> PerExample:
+    # ℓ = max(0, 1 + max_{j ≠ y} z_j − z_y)
+    _require_labels(scores, labels)
+    return jnp.maximum(0, 1 + jnp.max(_rivals(scores, labels), axis=1) - _chosen(scores, labels))
+
+
+def _multiclass_hinge_gradient(scores: Outputs, labels: Targets) -> Outputs:
+    # ∂ℓ/∂z = e_j − e_y where ℓ > 0, j the first of the largest rivals; 0 at and beyond the margin
+    _require_labels(scores, labels)
+    rival = jnp.argmax(_rivals(scores, labels), axis=1)
+    active = _multiclass_hinge(scores, labels) > 0
+    return active[:, None].astype(scores.dtype) * (_one_hot(scores, rival) - _one_hot(scores, labels))
+
+
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    {
+        "softmax_cross_entropy": Loss(_softmax_cross_entropy, _softmax_cross_entropy_gradient, "soft_labels"),
+        "sigmoid_cross_entropy": Loss(_sigmoid_cross_entropy, _sigmoid_cross_entropy_gradient, "binary"),
+        "negative_log_likelihood": Loss(
+            _negative_log_likelihood, _negative_log_likelihood_gradient, "labels"
+        ),
+        "half_squared_error": Loss(_half_squared_error, _half_squared_error_gradient, "values"),
+        "squared_error": Loss(_squared_error, _squared_error_gradient, "values"),
+        "mean_squared_error": Loss(_mean_squared_error, _mean_squared_error_gradient, "values"),
+        "absolute_error": Loss(_absolute_error, _absolute_error_gradient, "values"),
+        "multiclass_hinge": Loss(_multiclass_hinge, _multiclass_hinge_gradient, "labels"),
+    },
+    {"huber": _huber},
+)

@@ -1,0 +1,385 @@
+"""The network: a tuple of layers, its parameters, and what it predicts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.layers import Activate, Dense, Layer, Softmax
+from jaxmlp.registry import unknown_name
+from jaxmlp.types import Key, Params, Residuals
+
+TASKS = ("classification", "multilabel", "regression")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A static description: the number of inputs and the layers they go through.
+
+    Two networks described alike are equal and hash alike, so a compiled function serves both.
+
+    Args:
+        in_features: I of the first layer, at least 1.
+        layers: the layers in order, first to last; any sequence, kept as a tuple.
+
+    Raises:
+        ArgumentError: `in_features` is not a positive integer, there is no layer, or something
+            among the layers is not one.
+
+    Example:
+        >>> net = Network(2, [Dense(3), Activate("tanh"), Dense(2), Softmax()])
+        >>> net == Network(2, [Dense(3), Activate("tanh"), Dense(2), Softmax()])
+        True
+    """
+
+    in_features: int
+    layers: tuple[Layer, ...]
+
+    def __init__(self, in_features: int, layers: Sequence[Layer]) -> None:
+        object.__setattr__(self, "in_features", in_features)
+        object.__setattr__(self, "layers", tuple(layers))
+        if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
+            raise ArgumentError(
+                f"a network's number of inputs must be a whole number of at least 1, given {in_features!r}"
+            )
+        if not self.layers:
+            raise ArgumentError(
+                "a network needs at least one layer, given none: for instance Network(2, [Dense(1)])"
+            )
+        for layer in self.layers:
+            if isinstance(layer, type) or not isinstance(layer, Layer):
+                raise ArgumentError(
+                    f"not a layer: {layer!r}; give layers such as Dense(10) or Activate('relu')"
+                )
+
+    def __str__(self) -> str:
+        """A table: layer, output shape, parameters; the total below it."""
+        shapes = layer_shapes(self)
+        names = [_layer_title(layer) for layer in self.layers]
+        rows = [("layer", "output", "parameters"), ("input", f"[B, {self.in_features}]", "")]
+        rows += [
+            (name, f"[B, {shape.out_features}]", f"{shape.parameters:,}" if shape.parameters else "")
+            for name, shape in zip(names, shapes, strict=True)
+        ]
+        rows.append(("total", "", f"{sum(shape.parameters for shape in shapes):,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        return "\n".join(
+            f"{name:<{widths[0]}}  {output:<{widths[1]}}  {count:>{widths[2]}}"
+            for name, output, count in rows
+        )
+
+
+class LayerShape(NamedTuple):
+    """What a layer makes of its inputs.
+
+    Attributes:
+        out_features: O.
+        parameters: how many numbers its parameters hold.
+        params: the parameters' shapes and types, as `jax.ShapeDtypeStruct` leaves.
+
+    Example:
+        >>> layer_shapes(mlp([2, 3]))[0].parameters
+        9
+    """
+
+    out_features: int
+    parameters: int
+    params: Params
+
+
+def layer_shapes(net: Network) -> tuple[LayerShape, ...]:
+    """Work out every layer's output size and parameter shapes without drawing anything.
+
+    Args:
+        net: the network.
+
+    Returns:
+        One LayerShape a layer.
+
+    Example:
+        >>> [shape.out_features for shape in layer_shapes(mlp([4, 3, 2]))]
+        [3, 3, 2]
+    """
+    shapes = []
+    features = net.in_features
+    for layer in net.layers:
+        params, features = _shape_of(layer, features)
+        count = sum(prod(leaf.shape) for leaf in jax.tree.leaves(params))
+        shapes.append(LayerShape(features, count, params))
+    return tuple(shapes)
+
+
+def _shape_of(layer: Layer, in_features: int) -> tuple[Params, int]:
+    out_features: list[int] = []
+
+    def draw(key: Key) -> Params:
+        params, features = layer.init(key, in_features)
+        out_features.append(features)
+        return params
+
+    return jax.eval_shape(draw, jax.random.key(0)), out_features[-1]
+
+
+def _layer_title(layer: Layer) -> str:
+    if isinstance(layer, Dense):
+        return "dense" if layer.bias else "dense, no bias"
+    return layer.activation if isinstance(layer, Activate) else type(layer).__name__.lower()
+
+
+def mlp(
+    sizes: Sequence[int],
+    *,
+    activation: str = "relu",
+    output_activation: str | None = None,
+    init: str = "he_normal",
+    bias_init: str = "zeros",
+    bias: bool = True,
+    precision: str | None = "float32",
+) -> Network:
+    """Describe the usual stack: dense layers with an activation between them.
+
+    The outputs are logits or predictions, on which the losses are defined. An `output_activation`
+    of "softmax" ends the stack with a `Softmax` layer, for negative log-likelihood.
+
+    Args:
+        sizes: features of input, hidden layers and output, as [784, 300, 10]; at least two.
+        activation: the hidden layers' activation, by name.
+        output_activation: what follows the last dense layer; None for nothing.
+        init: initialiser of the weights, by name.
+        bias_init: initialiser of the biases, by name.
+        bias: whether the dense layers have a bias.
+        precision: of matrix products, see `Dense`.
+
+    Returns:
+        The network's description; `init` draws its parameters.
+
+    Raises:
+        ArgumentError: fewer than two sizes, a size below 1, or an unknown name.
+
+    Example:
+        >>> print(mlp([784, 300, 10]))
+        layer  output    parameters
+        input  [B, 784]
+        dense  [B, 300]     235,500
+        relu   [B, 300]
+        dense  [B, 10]        3,010
+        total               238,510
+    """
+    if len(sizes) < 2:
+        raise ArgumentError(
+            f"sizes must name at least inputs and outputs, as [784, 300, 10]: given {list(sizes)}"
+        )
+    make_dense = partial(Dense, bias=bias, weight_init=init, bias_init=bias_init, precision=precision)
+    layers: list[Layer] = []
+    for features in sizes[1:-1]:
+        layers += [make_dense(features), Activate(activation)]
+    layers.append(make_dense(sizes[-1]))
+    if output_activation is not None:
+        layers.append(Softmax() if output_activation == "softmax" else Activate(output_activation))
+    return Network(sizes[0], layers)
+
+
+@partial(jax.jit, static_argnums=0)
+def init(net: Network, key: Key) -> Params:
+    """Draw a network's parameters.
+
+    Args:
+        net: the network.
+        key: random key.
+
+    Returns:
+        A tuple with one entry a layer: `DenseParams` for a dense layer, () for one without parameters;
+        in JAX's default float type (float32, or float64 when x64 is enabled).
+
+    Example:
+        >>> params = init(mlp([2, 3, 1]), jax.random.key(0))
+        >>> params[0].w.shape, params[1]
+        ((2, 3), ())
+    """
+    keys = jax.random.split(key, len(net.layers))
+    params = []
+    features = net.in_features
+    for layer, layer_key in zip(net.layers, keys, strict=True):
+        layer_params, features = layer.init(layer_key, features)
+        params.append(layer_params)
+    return tuple(params)
+
+
+def propagate(
+    net: Network,
+    params: Params,
+    inputs: Float[Array, "B I"],
+    *,
+    train: bool = False,
+    key: Key | None = None,
+    weight: Float[Array, "B"] | None = None,
+) -> tuple[Float[Array, "B K"], tuple[Residuals, ...]]:
+    """Run the inputs through every layer and keep what the way back needs; plain, not jitted.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        inputs: [B, I].
+        train: whether layers behave as in training.
+        key: random key for layers that draw in training; None where none does.
+        weight: [B], for layers with batch statistics; None means 1 for each.
+
+    Returns:
+        Outputs [B, K] and the residuals, one entry a layer.
+
+    Raises:
+        ArgumentError: the inputs or the parameters do not fit the network.
+
+    Example:
+        >>> net = mlp([2, 3, 1])
+        >>> outputs, residuals = propagate(net, init(net, jax.random.key(0)), jnp.ones((4, 2)))
+        >>> outputs.shape, len(residuals)
+        ((4, 1), 3)
+    """
+    _check_inputs(net, params, inputs)
+    keys = [None] * len(net.layers) if key is None else jax.random.split(key, len(net.layers))
+    outputs, residuals = inputs, []
+    for layer, layer_params, layer_key in zip(net.layers, params, keys, strict=True):
+        outputs, kept = layer.forward(layer_params, outputs, train=train, key=layer_key, weight=weight)
+        residuals.append(kept)
+    return outputs, tuple(residuals)
+
+
+def _check_inputs(net: Network, params: Params, inputs: Float[Array, "B I"]) -> None:
+    if jnp.ndim(inputs) != 2 or jnp.shape(inputs)[1] != net.in_features:
+        raise ArgumentError(
+            f"inputs must have shape [B, {net.in_features}] for this network, given {list(jnp.shape(inputs))}"
+            + ("; reshape one example to [1, I]" if jnp.ndim(inputs) == 1 else "")
+        )
+    if not isinstance(params, tuple) or len(params) != len(net.layers):
+        raise ArgumentError(
+            f"params must be a tuple with one entry for each of the network's {len(net.layers)} layers: "
+            "make them with init(net, key)"
+        )
+
+
+@partial(jax.jit, static_argnums=0)
+def forward(net: Network, params: Params, inputs: Float[Array, "B I"]) -> Float[Array, "B K"]:
+    """Compute the network's outputs at inference.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        inputs: [B, I].
+
+    Returns:
+        Logits or predictions, [B, K].
+
+    Raises:
+        ArgumentError: the inputs or the parameters do not fit the network.
+
+    Example:
+        >>> net = mlp([2, 3, 1])
+        >>> forward(net, init(net, jax.random.key(0)), jnp.ones((4, 2))).shape
+        (4, 1)
+    """
+    outputs, _ = propagate(net, params, inputs)
+    return outputs
+
+
+def predict(
+    net: Network,
+    params: Params,
+    inputs: Float[Array, "B I"],
+    *,
+    task: str,
+    loss: str | None = None,
+    probabilities: bool = False,
+) -> Any:
+    """Predict classes, probabilities or values.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        inputs: [B, I].
+        task: "classification" (one class an example; a single output is the logit of class 1),
+            "multilabel" (each output is the logit of a label of its own) or "regression".
+        loss: the loss it was trained with; it says how outputs become probabilities.
+        probabilities: whether to return probabilities instead of classes.
+
+    Returns:
+        classification: classes [B], or probabilities [B, K] ([B, 2] for a single output);
+        multilabel: 0 or 1 for each label [B, K], or its probability [B, K]; regression: values [B, K].
+
+    Raises:
+        ArgumentError: unknown task, inputs that do not fit, or probabilities asked of a network whose
+            outputs are none (a regression, or trained with a squared error or hinge).
+
+    Example:
+        >>> net = mlp([2, 3])
+        >>> predict(net, init(net, jax.random.key(0)), jnp.zeros((4, 2)), task="classification").tolist()
+        [0, 0, 0, 0]
+    """
+    if task not in TASKS:
+        raise unknown_name("task", task, TASKS)
+    outputs = forward(net, params, inputs)
+    if task == "regression":
+        if probabilities:
+            raise ArgumentError("a regression predicts values and has no probabilities: ask for the values")
+        return outputs
+    chances = _probabilities(net, outputs, task, loss)
+    if task == "multilabel":
+        return _asked(chances, probabilities, lambda: (outputs > _threshold(net, loss)).astype(jnp.int32))
+    if outputs.shape[1] == 1:
+        both = None if chances is None else jnp.concatenate([1 - chances, chances], axis=1)
+        return _asked(both, probabilities, lambda: (outputs[:, 0] > _threshold(net, loss)).astype(jnp.int32))
+    return _asked(chances, probabilities, lambda: jnp.argmax(outputs, axis=1))
+
+
+def _asked(chances: Float[Array, "B K"] | None, probabilities: bool, classes: Callable[[], Array]) -> Array:
+    if not probabilities:
+        return classes()
+    if chances is None:
+        raise ArgumentError(
+            "this network's outputs are no probabilities: ask for classes, or train it with a cross-entropy"
+        )
+    return chances
+
+
+def outputs_are_probabilities(net: Network) -> bool:
+    """Tell whether a network ends in a softmax or sigmoid.
+
+    Args:
+        net: the network.
+
+    Returns:
+        True where its outputs lie in [0, 1] by themselves.
+
+    Example:
+        >>> outputs_are_probabilities(mlp([2, 3], output_activation="softmax"))
+        True
+    """
+    return net.layers[-1] in (Softmax(), Activate("sigmoid"))
+
+
+def _threshold(net: Network, loss: str | None) -> float:
+    # Halfway between class 0 and class 1: a logit of 0, or 0.5 where outputs are fitted to 0 and 1.
+    fitted_to_targets = loss is not None and loss.partition(":")[0] != "sigmoid_cross_entropy"
+    return 0.5 if outputs_are_probabilities(net) or fitted_to_targets else 0.0
+
+
+def _probabilities(
+    net: Network, outputs: Float[Array, "B K"], task: str, loss: str | None
+) -> Float[Array, "B K"] | None:
+    single = task == "multilabel" or outputs.shape[1] == 1
+    if outputs_are_probabilities(net):
+        normalised = single or isinstance(net.layers[-1], Softmax)
+        return outputs if normalised else outputs / jnp.sum(outputs, axis=1, keepdims=True)
+    if loss == "sigmoid_cross_entropy" or (loss is None and single):
+        chances = jax.nn.sigmoid(outputs)
+        # One label against the rest, each with its own logit: brought to a sum of 1.
+        return chances if single else chances / jnp.sum(chances, axis=1, keepdims=True)
+    if loss == "softmax_cross_entropy" or loss is None:
+        return jax.nn.softmax(outputs, axis=1)
+    return None
