@@ -1,0 +1,17 @@
+"""Data sets as NumPy arrays: by name, from public archives, or from the user's own files."""
+
+from jaxmlp.datasets.dataset import TASKS, Dataset, Part
+from jaxmlp.datasets.loading import DATASETS, Source, load
+from jaxmlp.datasets.preprocessing import METHODS, Preprocessing, fit_preprocessing
+
+__all__ = [
+    "DATASETS",
+    "METHODS",
+    "TASKS",
+    "Dataset",
+    "Part",
+    "Preprocessing",
+    "Source",
+    "fit_preprocessing",
+    "load",
+]
