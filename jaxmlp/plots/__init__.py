@@ -1,0 +1,43 @@
+"""Figures from arrays and histories, so that a run can be looked at without knowing how it was trained.
+
+Every function takes arrays and returns a `matplotlib.figure.Figure` that belongs to no window and to no
+global state; `save` writes it. Matplotlib is imported here alone, and only when a function is called.
+"""
+
+from jaxmlp.plots.bands import band_curves
+from jaxmlp.plots.boundaries import (
+    accuracy_and_boundary,
+    boundary_grid,
+    decision_boundary,
+    scatter_classes,
+    side_by_side_boundaries,
+)
+from jaxmlp.plots.files import animate, save
+from jaxmlp.plots.gradients import gradient_curves, gradient_flow
+from jaxmlp.plots.histories import learning_curves
+from jaxmlp.plots.images import confident_mistakes, first_layer_weights
+from jaxmlp.plots.losses import loss_curves
+from jaxmlp.plots.regression import predicted_against_true, regression_curve
+from jaxmlp.plots.tables import confusion_matrix, label_scores, table_heatmap
+
+__all__ = [
+    "accuracy_and_boundary",
+    "animate",
+    "band_curves",
+    "boundary_grid",
+    "confident_mistakes",
+    "confusion_matrix",
+    "decision_boundary",
+    "first_layer_weights",
+    "gradient_curves",
+    "gradient_flow",
+    "label_scores",
+    "learning_curves",
+    "loss_curves",
+    "predicted_against_true",
+    "regression_curve",
+    "save",
+    "scatter_classes",
+    "side_by_side_boundaries",
+    "table_heatmap",
+]

@@ -1,0 +1,319 @@
+"""Data with two features and what a network makes of the plane around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.plots import checks, style
+from jaxmlp.plots.histories import draw_metric, epoch_axis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+_MARGIN = 0.08  # of the data's span, around the data
+_MANY_POINTS = 3000  # above this, points are stored as pixels, so that an SVG stays small
+_AXIS_NAMES = ("x₁", "x₂")
+
+
+def boundary_grid(inputs: Any, *, steps: int = 200) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make the points of the plane on which a network is asked for its prediction.
+
+    Args:
+        inputs: [N, 2] the data to surround.
+        steps: points along each axis.
+
+    Returns:
+        `grid_x` [G] and `grid_y` [H], evenly spaced with G = H = `steps`, and `points` [H·G, 2], the points
+        row by row, so that predictions of them reshape to [H, G].
+
+    Raises:
+        ArgumentError: the inputs have another shape, are empty or not finite, or `steps` is below 2.
+
+    Example:
+        >>> grid_x, grid_y, points = boundary_grid([[0.0, 0.0], [1.0, 2.0]], steps=50)
+        >>> points.shape, points.reshape(50, 50, 2)[3, 7].tolist() == [grid_x[7], grid_y[3]]
+        ((2500, 2), True)
+    """
+    values = _inputs(inputs)
+    if steps < 2:
+        raise ArgumentError(f"steps is {steps}: give a whole number of at least 2")
+    low, high = values.min(axis=0), values.max(axis=0)
+    margin = _MARGIN * np.where(high > low, high - low, 1.0)
+    grid_x, grid_y = (np.linspace(low[i] - margin[i], high[i] + margin[i], steps) for i in (0, 1))
+    across, up = np.meshgrid(grid_x, grid_y)
+    return grid_x, grid_y, np.stack([across.ravel(), up.ravel()], axis=1)
+
+
+def scatter_classes(
+    inputs: Any, labels: Any, class_names: Sequence[object], *, axis_names: Sequence[str] = _AXIS_NAMES
+) -> Figure:
+    """Draw data of two features, a colour and a marker a class.
+
+    Args:
+        inputs: [N, 2] features.
+        labels: [N] classes.
+        class_names: K names.
+        axis_names: what the two features are.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: the arrays do not fit each other, or a label names no class.
+
+    Example:
+        >>> scatter_classes([[0, 0], [1, 2]], [0, 1], ["a", "b"]).axes[0].get_xlabel()
+        'x₁'
+    """
+    figure = style.new_figure(*_size(class_names))
+    axes = figure.subplots()
+    _draw_points(axes, inputs, labels, class_names)
+    _name_axes(axes, axis_names)
+    _legend(axes)
+    return figure
+
+
+def decision_boundary(
+    grid_x: Any,
+    grid_y: Any,
+    regions: Any,
+    inputs: Any,
+    labels: Any,
+    class_names: Sequence[object],
+    *,
+    axis_names: Sequence[str] = _AXIS_NAMES,
+    threshold: float = 0.5,
+) -> Figure:
+    """Draw which class a network predicts where, and the data on top.
+
+    Args:
+        grid_x: [G] where the columns of `regions` stand.
+        grid_y: [H] where its rows stand.
+        regions: [H, G] predicted classes as integers; or, for two classes, the second's scores as floats.
+        inputs: [N, 2] features.
+        labels: [N] true classes.
+        class_names: K names.
+        axis_names: what the two features are.
+        threshold: the score from which on the second class is predicted: 0.5 for probabilities, 0 for signs.
+
+    Returns:
+        The figure; a line runs where the prediction changes.
+
+    Raises:
+        ArgumentError: the arrays do not fit each other, or an entry names no class.
+
+    Example:
+        >>> grid_x, grid_y, points = boundary_grid([[-1.0, -1.0], [1.0, 1.0]])
+        >>> regions = (points.sum(axis=1) > 0).astype(int).reshape(200, 200)
+        >>> inputs, labels = [[-1, -1], [1, 1]], [0, 1]
+        >>> figure = decision_boundary(grid_x, grid_y, regions, inputs, labels, ["below", "above"])
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        ['below', 'above']
+    """
+    figure = style.new_figure(*_size(class_names))
+    axes = figure.subplots()
+    _draw_regions(axes, grid_x, grid_y, regions, class_names, threshold)
+    _draw_points(axes, inputs, labels, class_names)
+    _name_axes(axes, axis_names)
+    _legend(axes)
+    return figure
+
+
+def side_by_side_boundaries(
+    panels: Sequence[tuple[str, Any, Any, Any, Any, Any]],
+    class_names: Sequence[object],
+    *,
+    axis_names: Sequence[str] = _AXIS_NAMES,
+    threshold: float = 0.5,
+) -> Figure:
+    """Draw several networks' decision boundaries beside each other, as of one layer and of two.
+
+    Args:
+        panels: (title, grid_x, grid_y, regions, inputs, labels) each, as `decision_boundary` takes them.
+        class_names: K names, the same for all.
+        axis_names: what the two features are.
+        threshold: the score from which on the second class is predicted, where regions are scores.
+
+    Returns:
+        The figure, up to three panels in a row.
+
+    Raises:
+        ArgumentError: there are no panels, or one of them does not fit.
+
+    Example:
+        >>> grid_x, grid_y, points = boundary_grid([[-1.0, -1.0], [1.0, 1.0]], steps=20)
+        >>> regions = (points[:, 0] > 0).astype(int).reshape(20, 20)
+        >>> panel = ("one layer", grid_x, grid_y, regions, [[-1, -1], [1, 1]], [0, 1])
+        >>> [axes.get_title() for axes in side_by_side_boundaries([panel, panel], ["a", "b"]).axes]
+        ['one layer', 'one layer']
+    """
+    if not panels:
+        raise ArgumentError("there are no panels: give at least one")
+    rows, columns = style.grid_of(len(panels), 3)
+    figure = style.new_figure(3.7 * columns + 1.0, 3.6 * rows)
+    every = style.axes_grid(figure, len(panels), 3)
+    for axes, (title, grid_x, grid_y, regions, inputs, labels) in zip(every, panels, strict=True):
+        _draw_regions(axes, grid_x, grid_y, regions, class_names, threshold)
+        _draw_points(axes, inputs, labels, class_names)
+        _name_axes(axes, axis_names)
+        axes.set_title(style.plain(title, 48), fontsize=10)
+    _legend(every[columns - 1])
+    return figure
+
+
+def accuracy_and_boundary(
+    columns: Mapping[str, Any],
+    grid_x: Any,
+    grid_y: Any,
+    regions: Any,
+    inputs: Any,
+    labels: Any,
+    class_names: Sequence[object],
+    *,
+    valid_label: str = "validation",
+    last_epoch: int | None = None,
+    axis_names: Sequence[str] = _AXIS_NAMES,
+    threshold: float = 0.5,
+) -> Figure:
+    """Draw accuracy by epoch beside the decision boundary; figures of growing histories make an animation.
+
+    Args:
+        columns: the history, a column [E] a name: "epoch", "train_accuracy" and perhaps "valid_accuracy".
+        grid_x: [G] where the columns of `regions` stand.
+        grid_y: [H] where its rows stand.
+        regions: [H, G] as `decision_boundary` takes them.
+        inputs: [N, 2] features.
+        labels: [N] true classes.
+        class_names: K names.
+        valid_label: what the validation part is called, as "test".
+        last_epoch: where the epochs' axis ends, so that all frames of an animation share it.
+        axis_names: what the two features are.
+        threshold: the score from which on the second class is predicted, where regions are scores.
+
+    Returns:
+        The figure, titled with the last row's epoch.
+
+    Raises:
+        ArgumentError: a column is missing, or the arrays do not fit each other.
+
+    Example:
+        >>> grid_x, grid_y, points = boundary_grid([[-1.0, -1.0], [1.0, 1.0]], steps=20)
+        >>> regions = (points[:, 0] > 0).astype(int).reshape(20, 20)
+        >>> columns = {"epoch": [1, 2], "train_accuracy": [0.5, 1.0]}
+        >>> data = [[-1, -1], [1, 1]], [0, 1]
+        >>> figure = accuracy_and_boundary(columns, grid_x, grid_y, regions, *data, ["a", "b"])
+        >>> figure.axes[0].lines[0].get_ydata().tolist()
+        [50.0, 100.0]
+    """
+    epochs = checks.column(columns, "epoch")
+    checks.column(columns, "train_accuracy", len(epochs))
+    figure = style.new_figure(9.4, 4.0)
+    left, right = figure.subplots(1, 2)
+    draw_metric(left, columns, "accuracy", valid_label)
+    end = epochs.max() if last_epoch is None else max(float(last_epoch), epochs.max())
+    epoch_axis(left, np.array([epochs.min(), end]))
+    left.set_ylim(0, 103)
+    left.set_title(f"epoch {epochs[-1]:g}", fontsize=10)
+    if left.lines:
+        left.legend(
+            frameon=False, loc="lower right"
+        )  # a fixed place, so that it does not jump between frames
+    _draw_regions(right, grid_x, grid_y, regions, class_names, threshold)
+    _draw_points(right, inputs, labels, class_names)
+    _name_axes(right, axis_names)
+    _legend(right)
+    return figure
+
+
+def _draw_regions(
+    axes: Axes, grid_x: Any, grid_y: Any, regions: Any, class_names: Sequence[object], threshold: float
+) -> None:
+    from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+
+    across = checks.array("grid_x", grid_x, ("G",), finite=True)
+    up = checks.array("grid_y", grid_y, ("H",), finite=True)
+    if min(len(across), len(up)) < 2:
+        raise ArgumentError(f"the grid has {len(up)} rows and {len(across)} columns: give at least 2 of each")
+    values = checks.array("regions", regions, (len(up), len(across)), finite=True)
+    tints = [_tint(color) for color in style.colors(len(class_names))]
+    if values.dtype.kind == "f":
+        if len(class_names) != 2:
+            raise ArgumentError(
+                f"regions holds scores, but there are {len(class_names)} class names: "
+                f"give classes as integers, or two class names"
+            )
+        reach = float(np.abs(values - threshold).max()) or 1.0
+        scale: Colormap = LinearSegmentedColormap.from_list(
+            "two classes", [tints[0], (1.0, 1.0, 1.0), tints[1]]
+        )
+        limits = (threshold - reach, threshold + reach)
+        predicted = (values >= threshold).astype(int)
+    else:
+        predicted = checks.classes("regions", values, (len(up), len(across)), len(class_names))
+        scale, limits = ListedColormap(tints), (-0.5, len(class_names) - 0.5)
+    axes.pcolormesh(
+        across, up, values, cmap=scale, vmin=limits[0], vmax=limits[1], shading="nearest", rasterized=True
+    )
+    for number in np.unique(predicted)[:-1]:  # the last region's line is drawn by its neighbours
+        axes.contour(across, up, predicted == number, levels=[0.5], colors="0.25", linewidths=0.8)
+
+
+def _draw_points(axes: Axes, inputs: Any, labels: Any, class_names: Sequence[object]) -> None:
+    points = _inputs(inputs)
+    numbers = checks.classes("labels", labels, (len(points),), len(class_names))
+    size = float(np.clip(6000 / len(points), 5, 26))
+    for number, (name, color) in enumerate(zip(class_names, style.colors(len(class_names)), strict=True)):
+        here = points[numbers == number]
+        axes.scatter(
+            here[:, 0],
+            here[:, 1],
+            s=size,
+            color=color,
+            marker=style.MARKERS[number % len(style.MARKERS)],
+            edgecolors="white",
+            linewidths=0.4,
+            label=style.plain(name),
+            rasterized=len(points) > _MANY_POINTS,
+        )
+
+
+def _inputs(inputs: Any) -> np.ndarray:
+    return checks.not_empty("inputs", checks.array("inputs", inputs, ("N", 2), finite=True)).astype(float)
+
+
+def _tint(color: str) -> tuple[float, float, float]:
+    """The colour thinned with white, for the area behind the points of that colour."""
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (0.3 * part + 0.7 for part in to_rgb(color))
+    return red, green, blue
+
+
+def _name_axes(axes: Axes, axis_names: Sequence[str]) -> None:
+    first, second = checks.names("axis_names", axis_names, 2)
+    axes.set_xlabel(style.plain(first))
+    axes.set_ylabel(style.plain(second))
+
+
+def _legend(axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles,
+        labels,
+        loc="center left",
+        bbox_to_anchor=(1.0, 0.5),  # beside the data, which may be anywhere inside
+        frameon=False,
+        ncols=1 + (len(labels) - 1) // 16,
+        fontsize="small",
+    )
+
+
+def _size(class_names: Sequence[object]) -> tuple[float, float]:
+    """Inches for one panel and its legend, which has more columns for more classes."""
+    return 5.6 + 1.0 * ((len(class_names) - 1) // 16), 4.2

@@ -1,0 +1,183 @@
+"""Examples and weights as images: what a network got wrong, and what its first layer looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.plots import checks, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_LONGEST_TITLE = 25  # characters that fit above one image in one line
+_MOST_NAMED = 60  # features whose names still fit along an axis
+
+
+def confident_mistakes(
+    images: Any,
+    feature_shape: Sequence[int],
+    labels: Any,
+    predicted: Any,
+    probability: Any,
+    class_names: Sequence[object],
+    *,
+    count: int = 16,
+) -> Figure:
+    """Draw the wrongly classified images of which the network was surest, the surest first.
+
+    Args:
+        images: [N, I] features, or [N, *feature_shape].
+        feature_shape: (height, width), (height, width, 1) or (height, width, 3), with product I.
+        labels: [N] true classes.
+        predicted: [N] predicted classes.
+        probability: [N] the probability that was given to the predicted class, from 0 to 1.
+        class_names: K names.
+        count: how many to draw at most.
+
+    Returns:
+        The figure, each image titled as "true 4 · said 9 (99.1 %)"; it says so where there are no mistakes.
+
+    Raises:
+        ArgumentError: a shape does not fit the others, an entry names no class, or a probability is none.
+
+    Example:
+        >>> labels, predicted, probability = [0, 1, 0, 1], [0, 1, 1, 1], [0.9, 0.8, 0.6, 0.7]
+        >>> names = ["cat", "dog"]
+        >>> figure = confident_mistakes(np.eye(4), (2, 2), labels, predicted, probability, names)
+        >>> [axes.get_title() for axes in figure.axes]
+        ['true cat · said dog (60.0 %)']
+    """
+    pictures = _as_images("images", images, feature_shape)
+    examples = len(pictures)
+    named = [style.plain(name, 16) for name in class_names]
+    true = checks.classes("labels", labels, (examples,), len(named))
+    said = checks.classes("predicted", predicted, (examples,), len(named))
+    sure = checks.array("probability", probability, (examples,), finite=True)
+    if np.any((sure < 0) | (sure > 1)):
+        raise ArgumentError("probability holds values that are no probabilities: give numbers from 0 to 1")
+    checks.positive("count", count)
+
+    wrong = np.flatnonzero(true != said)
+    if not wrong.size:
+        return _message(f"no mistakes among {examples} examples")
+    surest = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
+    rows, columns = style.grid_of(len(surest), 4)
+    figure = style.new_figure(max(3.0, 2.1 * columns), 2.3 * rows)
+    shown = _to_unit_range(pictures[surest])
+    for axes, picture, index in zip(style.axes_grid(figure, len(surest), 4), shown, surest, strict=True):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+        answer = f"said {named[said[index]]} ({100 * sure[index]:.1f} %)"
+        title = f"true {named[true[index]]} · {answer}"
+        if len(title) > _LONGEST_TITLE + 3:
+            title = f"true {named[true[index]]}\n{answer}"
+        axes.set_title(title, fontsize=8)
+        axes.set_axis_off()
+    return figure
+
+
+def first_layer_weights(
+    w: Any, feature_shape: Sequence[int], *, count: int = 36, feature_names: Sequence[object] | None = None
+) -> Figure:
+    """Draw the weights that lead into the first layer's units, all on one colour scale symmetric about 0.
+
+    Args:
+        w: [I, O] weights.
+        feature_shape: (height, width), (height, width, 1) or (height, width, 3) for an image a unit, or (I,)
+            for a table of features and units; its product is I.
+        count: how many units to draw at most, in their order.
+        feature_names: I names for the rows of the table.
+
+    Returns:
+        The figure. Units of colour images show the three channels' weights as colours, grey for 0.
+
+    Raises:
+        ArgumentError: the weights, the shape and the names do not fit each other.
+
+    Example:
+        >>> figure = first_layer_weights(np.ones((4, 3)), (2, 2))
+        >>> [axes.get_title() for axes in figure.axes[:3]]
+        ['1', '2', '3']
+    """
+    weights = checks.not_empty("w", checks.array("w", w, ("I", "O"), finite=True)).astype(float)
+    units = min(checks.positive("count", count), weights.shape[1])
+    largest = float(np.abs(weights[:, :units]).max()) or 1.0
+    if len(feature_shape) == 1:
+        return _weight_table(weights, int(feature_shape[0]), units, largest, feature_names)
+    if feature_names is not None:
+        raise ArgumentError("feature_names is given for images: leave it away, or give feature_shape (I,)")
+    return _weight_images(_as_images("w's columns", weights.T, feature_shape), units, largest)
+
+
+def _weight_images(filters: np.ndarray, units: int, largest: float) -> Figure:
+    rows, columns = style.grid_of(units, int(np.clip(np.ceil(np.sqrt(units)), 4, 10)))
+    figure = style.new_figure(max(4.6, 1.15 * columns + 1.3), 1.3 * rows + 0.7)
+    panels = style.axes_grid(figure, units, columns)
+    in_color = filters.ndim == 4
+    shown = 0.5 + filters / (2 * largest) if in_color else filters
+    for number, axes in enumerate(panels, start=1):
+        image = axes.imshow(shown[number - 1], cmap=style.DIVERGING_MAP, vmin=-largest, vmax=largest)
+        axes.set_title(str(number), fontsize=8, pad=2)
+        axes.set_axis_off()
+    if not in_color:
+        figure.colorbar(image, ax=panels, label="weight", shrink=0.9)
+    scale = f", red, green and blue from −{largest:.3g} to {largest:.3g}, grey is 0" if in_color else ""
+    figure.suptitle(f"weights into units 1 to {units} of {len(filters)}{scale}", fontsize=10)
+    return figure
+
+
+def _weight_table(
+    weights: np.ndarray, features: int, units: int, largest: float, feature_names: Sequence[object] | None
+) -> Figure:
+    checks.array("w", weights, (features, "O"))
+    shown = weights[:, :units]
+    figure = style.new_figure(
+        float(np.clip(0.22 * units + 3.0, 4.2, 12.0)), float(np.clip(0.24 * features + 1.2, 2.8, 12.0))
+    )
+    axes = figure.subplots()
+    image = axes.imshow(shown, cmap=style.DIVERGING_MAP, vmin=-largest, vmax=largest, aspect="auto")
+    figure.colorbar(image, ax=axes, label="weight")
+    if feature_names is not None:
+        named = [style.plain(name) for name in checks.names("feature_names", feature_names, features)]
+        if features <= _MOST_NAMED:
+            axes.set_yticks(np.arange(features), named, fontsize=float(np.clip(300 / features, 6, 9)))
+    step = max(1, -(-units // 12))
+    axes.set_xticks(np.arange(0, units, step), [str(unit + 1) for unit in range(0, units, step)])
+    axes.set_xlabel(
+        "unit of the first layer" if units == weights.shape[1] else f"unit (of {weights.shape[1]})"
+    )
+    axes.set_ylabel("feature")
+    return figure
+
+
+def _as_images(name: str, given: Any, feature_shape: Sequence[int]) -> np.ndarray:
+    """The rows as images: [N, H, W], or [N, H, W, 3] for colours."""
+    shape = tuple(int(size) for size in feature_shape)
+    if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in (1, 3)):
+        raise ArgumentError(
+            f"feature_shape is {shape}, which is no image: give (height, width), (height, width, 1) "
+            f"or (height, width, 3)"
+        )
+    flat = np.asarray(given)
+    if flat.shape[1:] == shape:
+        flat = flat.reshape(len(flat), -1)
+    rows = checks.array(name, flat, ("N", int(np.prod(shape))), finite=True)
+    channels = shape[2:] if shape[2:] == (3,) else ()
+    return rows.reshape(len(rows), *shape[:2], *channels).astype(float)
+
+
+def _to_unit_range(pictures: np.ndarray) -> np.ndarray:
+    """Stretch all pictures alike, whatever the features' scale, so that the least is 0 and the largest 1."""
+    low, high = pictures.min(), pictures.max()
+    return (pictures - low) / (high - low if high > low else 1.0)
+
+
+def _message(text: str) -> Figure:
+    figure = style.new_figure(4.2, 2.0)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, transform=axes.transAxes)
+    return figure

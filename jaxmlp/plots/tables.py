@@ -1,0 +1,193 @@
+"""Tables of numbers as colours: where a classifier confuses classes, and which settings do well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.plots import checks, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+_MOST_WRITTEN = 20  # classes whose counts still fit into the cells
+_MOST_NAMED = 60  # classes whose names still fit along an axis
+
+
+def confusion_matrix(matrix: Any, class_names: Sequence[object]) -> Figure:
+    """Draw how many examples of each true class were predicted as each class.
+
+    Args:
+        matrix: [K, K] counts, a row a true class and a column a predicted one.
+        class_names: K names.
+
+    Returns:
+        The figure: colours are shares of the row, so that rare classes are seen as well as common ones; up to
+        20 classes the counts stand in the cells.
+
+    Raises:
+        ArgumentError: the matrix is not square, is empty or holds no counts, or the names do not fit it.
+
+    Example:
+        >>> figure = confusion_matrix([[9, 1], [0, 5]], ["cat", "dog"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['9', '1', '0', '5']
+    """
+    counts = checks.not_empty("matrix", checks.array("matrix", matrix, ("K", "K"), finite=True))
+    classes = len(counts)
+    counts = checks.array("matrix", counts, (classes, classes))
+    if np.any(counts < 0):
+        raise ArgumentError(f"matrix holds {counts.min()}: give counts of at least 0")
+    named = checks.names("class_names", class_names, classes)
+
+    side = float(np.clip(0.45 * classes + 1.5, 3.6, 9.0))
+    figure = style.new_figure(side + 1.4, side)
+    axes = figure.subplots()
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = 100.0 * counts / np.where(totals > 0, totals, 1)  # a class without examples has a row of 0
+    image = _colored_cells(axes, shares, low=0.0, high=100.0)
+    figure.colorbar(image, ax=axes, label="share of the true class (%)")
+    if classes <= _MOST_WRITTEN:
+        _write_cells(axes, image, [[f"{count:.4g}" for count in row] for row in counts])
+    _name_ticks(axes, named, named)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    return figure
+
+
+def table_heatmap(
+    values: Any,
+    row_names: Sequence[object],
+    column_names: Sequence[object],
+    *,
+    title: str = "",
+    number_format: str = ".2f",
+    row_label: str = "",
+    column_label: str = "",
+    value_label: str = "",
+) -> Figure:
+    """Draw a table of results, as accuracies by hidden size and learning rate, with each number in its cell.
+
+    Args:
+        values: [R, C] numbers; NaN marks a cell without a result and is written "–".
+        row_names: R names.
+        column_names: C names.
+        title: what stands above, if it says something.
+        number_format: how numbers are written, as Python's `format` takes it.
+        row_label: what the rows are, with its unit.
+        column_label: what the columns are, with its unit.
+        value_label: what the numbers are, with their unit.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: the values are no table, the names do not fit it, or the format is none.
+
+    Example:
+        >>> figure = table_heatmap([[97.5, 98.0]], ["300"], ["0.1", "0.5"], number_format=".1f")
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['97.5', '98.0']
+    """
+    table = checks.not_empty("values", checks.array("values", values, ("R", "C"))).astype(float)
+    rows = checks.names("row_names", row_names, table.shape[0])
+    columns = checks.names("column_names", column_names, table.shape[1])
+    try:
+        cells = [
+            [format(value, number_format) if np.isfinite(value) else "–" for value in row] for row in table
+        ]
+    except ValueError:
+        raise ArgumentError(f"number_format '{number_format}' is none: give one as '.2f' or '.3g'") from None
+
+    known = table[np.isfinite(table)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    width = 0.14 * max(len(cell) for row in cells for cell in row) + 0.3
+    figure = style.new_figure(
+        float(np.clip(width * len(columns) + 2.6, 4.0, 14.0)),
+        float(np.clip(0.42 * len(rows) + 1.3, 2.4, 12.0)),
+    )
+    axes = figure.subplots()
+    image = _colored_cells(axes, table, low, high)
+    axes.set_aspect("auto")
+    figure.colorbar(image, ax=axes, label=value_label)
+    _write_cells(axes, image, cells)
+    _name_ticks(axes, rows, columns)
+    axes.set_ylabel(row_label)
+    axes.set_xlabel(column_label)
+    axes.set_title(title)
+    return figure
+
+
+def label_scores(accuracy_by_label: Any, names: Sequence[object]) -> Figure:
+    """Draw the share of right answers for each label of a multi-label task.
+
+    Args:
+        accuracy_by_label: [K] shares from 0 to 1.
+        names: K names.
+
+    Returns:
+        The figure, a bar a label in the given order, from above, in %.
+
+    Raises:
+        ArgumentError: the shares are none, or the names do not fit them.
+
+    Example:
+        >>> [float(bar.get_width()) for bar in label_scores([0.5, 1.0], ["a", "b"]).axes[0].patches]
+        [50.0, 100.0]
+    """
+    shares = checks.not_empty(
+        "accuracy_by_label", checks.array("accuracy_by_label", accuracy_by_label, ("K",))
+    )
+    named = checks.names("names", names, len(shares))
+    if not np.all((shares >= 0) & (shares <= 1)):
+        raise ArgumentError("accuracy_by_label holds values that are no shares: give numbers from 0 to 1")
+    figure = style.new_figure(6.4, float(np.clip(0.3 * len(shares) + 1.0, 2.2, 16.0)))
+    axes = figure.subplots()
+    bars = axes.barh(np.arange(len(shares)), 100.0 * shares, color=style.OKABE_ITO[0])
+    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=_name_size(len(shares)))
+    axes.set_yticks(
+        np.arange(len(shares)), [style.plain(name) for name in named], fontsize=_name_size(len(shares))
+    )
+    axes.set_ylim(len(shares) - 0.4, -0.6)
+    axes.set_xlim(0, 108)  # room for the number at the end of a full bar
+    axes.set_xticks(range(0, 101, 20))
+    axes.set_xlabel("right answers (%)")
+    axes.set_ylabel("label")
+    style.quiet_grid(axes)
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def _colored_cells(axes: Axes, values: np.ndarray, low: float, high: float) -> AxesImage:
+    from matplotlib import colormaps
+
+    colors = colormaps[style.SEQUENTIAL_MAP].reversed()  # dark is much, so that small shares look like paper
+    return axes.imshow(values, cmap=colors, vmin=low, vmax=high if high > low else low + 1.0)
+
+
+def _write_cells(axes: Axes, image: AxesImage, cells: list[list[str]]) -> None:
+    size = float(np.clip(130 / len(cells), 7, 9))
+    shades = image.to_rgba(np.asarray(image.get_array()))
+    for row, texts in enumerate(cells):
+        for column, text in enumerate(texts):
+            color = style.text_color(shades[row, column])
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
+
+
+def _name_ticks(axes: Axes, rows: list[str], columns: list[str]) -> None:
+    for axis, names in ((axes.yaxis, rows), (axes.xaxis, columns)):
+        if len(names) <= _MOST_NAMED:
+            texts = [style.plain(name) for name in names]
+            axis.set_ticks(np.arange(len(names)), texts, fontsize=_name_size(len(names)))
+    if len(columns) > 12 or max(len(name) for name in columns) > 3:
+        axes.tick_params(axis="x", labelrotation=90 if len(columns) > 20 else 45)
+    axes.tick_params(length=0)
+
+
+def _name_size(count: int) -> float:
+    return float(np.clip(200 / count, 6, 9))
