@@ -41,7 +41,7 @@ class Objective(NamedTuple):
 
 
 def example_shares(weight: Weight | None, outputs: Outputs) -> Weight:
-    """Share the mean out among the examples: s_b = weight_b / Σ weight, the one reduction of loss and gradient.
+    """Share the mean out among the examples: s_b = weight_b / Σ weight, for loss and gradient alike.
 
     Args:
         weight: [B], at least 0; None means 1 for each.
@@ -78,7 +78,7 @@ def objective(
     train: bool = False,
     key: Key | None = None,
 ) -> Scalar:
-    """Compute the objective going forward only; the plain function beneath `loss`, with the same arguments."""
+    """Compute the objective going forward only; the plain function beneath `loss`, with its arguments."""
     outputs, _ = propagate(net, params, inputs, train=train, key=key, weight=sample_weight)
     return mean_loss(_resolve(loss), outputs, targets, sample_weight) + l2_term(net, params, l2)
 
@@ -95,7 +95,7 @@ def objective_and_grads(
     train: bool = False,
     key: Key | None = None,
 ) -> Objective:
-    """Go forward and back; the plain function beneath `value_and_grad`, with the same arguments."""
+    """Go forward and back; the plain function beneath `value_and_grad`, with its arguments."""
     pair = _resolve(loss)
     outputs, residuals = propagate(net, params, inputs, train=train, key=key, weight=sample_weight)
     value = mean_loss(pair, outputs, targets, sample_weight) + l2_term(net, params, l2)

@@ -61,18 +61,14 @@ class Network:
     def __str__(self) -> str:
         """A table: layer, output shape, parameters; the total below it."""
         shapes = layer_shapes(self)
-        names = [_layer_title(layer) for layer in self.layers]
         rows = [("layer", "output", "parameters"), ("input", f"[B, {self.in_features}]", "")]
-        rows += [
-            (name, f"[B, {shape.out_features}]", f"{shape.parameters:,}" if shape.parameters else "")
-            for name, shape in zip(names, shapes, strict=True)
-        ]
+        for layer, shape in zip(self.layers, shapes, strict=True):
+            count = f"{shape.parameters:,}" if shape.parameters else ""
+            rows.append((_layer_title(layer), f"[B, {shape.out_features}]", count))
         rows.append(("total", "", f"{sum(shape.parameters for shape in shapes):,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
-        return "\n".join(
-            f"{name:<{widths[0]}}  {output:<{widths[1]}}  {count:>{widths[2]}}"
-            for name, output, count in rows
-        )
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
+        return "\n".join(line.rstrip() for line in lines)
 
 
 class LayerShape(NamedTuple):
