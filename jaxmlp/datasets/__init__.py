@@ -2,6 +2,7 @@
 
 from jaxmlp.datasets.dataset import TASKS, Dataset, Part
 from jaxmlp.datasets.loading import DATASETS, Source, load
+from jaxmlp.datasets.new_inputs import read_inputs
 from jaxmlp.datasets.preprocessing import METHODS, Preprocessing, fit_preprocessing
 
 __all__ = [
@@ -14,4 +15,5 @@ __all__ = [
     "Source",
     "fit_preprocessing",
     "load",
+    "read_inputs",
 ]

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxmlp.datasets.catalogue import find_prepared, load_from_catalogue, tfds_folder
+from jaxmlp.datasets.csv_file import load_csv
 from jaxmlp.datasets.dataset import Dataset
 from jaxmlp.datasets.digits import load_digits
+from jaxmlp.datasets.images import IMAGE_SETS, load_images
+from jaxmlp.datasets.new_inputs import check_data_file
+from jaxmlp.datasets.npz import load_npz
 from jaxmlp.datasets.options import Options
 from jaxmlp.datasets.toys import TOYS, load_toy
 from jaxmlp.registry import Registry
-
-MANUAL_DIR_VARIABLE = "JAXMLP_MANUAL_DIR"
 
 
 class Source(NamedTuple):
@@ -43,6 +46,10 @@ DATASETS: Registry[Source] = Registry(
             "handwritten digits of 8 by 8 pixels, bundled with scikit-learn", load_digits, _FIXED_UNUSED
         ),
         **{
+            name: Source(image_set.description, functools.partial(load_images, image_set), _FIXED_UNUSED)
+            for name, image_set in IMAGE_SETS.items()
+        },
+        **{
             name: Source(toy.description, functools.partial(load_toy, name), _TOY_UNUSED)
             for name, toy in TOYS.items()
         },
@@ -64,11 +71,37 @@ def load(
     noise: float | None = None,
     quiet: bool = False,
 ) -> Dataset:
-    """Load a data set by its name, or from a file.
+    """Load a data set by its name, or from a file of the user's own.
+
+    The name is looked up in DATASETS; a path ending in .csv or .npz is read; anything else is looked
+    for among the data sets of the TFDS catalogue that are prepared already.
+
+    Args:
+        name: a name in DATASETS, a path, or a TFDS name.
+        data_dir: where prepared data sets are kept; ~/.cache/jaxmlp by default.
+        manual_dir: folder of archives downloaded by hand, itself or with a sub-folder named after the data
+            set; by default that in the variable JAXMLP_MANUAL_DIR, if it is set.
+        test_fraction: share of the examples held out, where a data set has no test part of its own.
+        seed: fixes the split and the generated sets.
+        target: target column of a csv; several with commas between them.
+        task: "classification", "multilabel" or "regression" for a file; None infers it.
+        missing: "refuse" missing features of a csv, or "impute" them from the training part.
+        examples: how many examples to generate; 1000 by default.
+        noise: how noisy the generated set is; each has its own default.
+        quiet: no progress bars.
+
+    Returns:
+        The data set, checked: no part is empty, all values are finite, all classes have a name.
+
+    Raises:
+        ArgumentError: an unknown name or option, an option that the data set would ignore, a file or
+            archive that is missing or damaged, or data that cannot be trained on.
 
     Example:
         >>> load("digits").test.inputs.shape
         (360, 64)
+        >>> load("sine", examples=50, seed=1).task
+        'regression'
     """
     options = Options(
         data_dir=Path.home() / ".cache" / "jaxmlp" if data_dir is None else Path(data_dir).expanduser(),
@@ -83,6 +116,27 @@ def load(
         quiet=quiet,
     )
     name = os.fspath(name)
-    source = DATASETS[name]
-    options.refuse(name, source.unused)
-    return source.load(options)
+    if name in DATASETS:
+        source = DATASETS[name]
+        options.refuse(name, source.unused)
+        return source.load(options)
+    if _is_path(name, options):
+        return _load_file(Path(name).expanduser(), options)
+    options.refuse(name, _FIXED_UNUSED)
+    return load_from_catalogue(name, options, DATASETS)
+
+
+def _is_path(name: str, options: Options) -> bool:
+    if find_prepared(name, (options.data_dir, tfds_folder())) is not None:
+        return False
+    path = Path(name).expanduser()
+    return bool(path.suffix) or path.exists() or name.startswith((".", "~", os.sep))
+
+
+def _load_file(path: Path, options: Options) -> Dataset:
+    check_data_file(path)
+    if path.suffix.lower() == ".csv":
+        options.refuse(path.name, ("examples", "noise"))
+        return load_csv(path, options)
+    options.refuse(path.name, ("target", "missing", "examples", "noise"))
+    return load_npz(path, options)

@@ -1,0 +1,199 @@
+"""Public archives and their registered checksums: which files, whence, and whether they are whole."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from jaxmlp.errors import ArgumentError
+
+# Seconds without a byte after which a mirror is given up.
+DOWNLOAD_TIMEOUT = 30
+
+
+class Archive(NamedTuple):
+    """One file of a public data set.
+
+    Attributes:
+        filename: its official name.
+        size: bytes.
+        sha256: its checksum, in hexadecimal.
+
+    Example:
+        >>> Archive("labels.gz", 3, "ab12").filename
+        'labels.gz'
+    """
+
+    filename: str
+    size: int
+    sha256: str
+
+
+class ArchiveSet(NamedTuple):
+    """The files of a public data set and the places that serve them.
+
+    Attributes:
+        name: the data set's name.
+        archives: its files.
+        mirrors: addresses of folders that hold the files, the official one first.
+
+    Example:
+        >>> ArchiveSet("tiny", (), ("https://example.org/tiny/",)).name
+        'tiny'
+    """
+
+    name: str
+    archives: tuple[Archive, ...]
+    mirrors: tuple[str, ...]
+
+    def checksums(self) -> dict[str, str]:
+        """Give the sha256 of each file by its name.
+
+        Returns:
+            {filename: sha256}.
+        """
+        return {archive.filename: archive.sha256 for archive in self.archives}
+
+
+def file_sha256(path: Path) -> str:
+    """Compute the SHA-256 of a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_archive(path: Path, archive: Archive, owner: str, owners: dict[str, str] | None = None) -> None:
+    """Refuse an archive that is missing, cut off or altered.
+
+    Args:
+        path: where the file should be.
+        archive: what it should be.
+        owner: name of the data set it belongs to.
+        owners: names of data sets by the sha256 of their files, to say whose the file is instead.
+
+    Raises:
+        ArgumentError: the file is missing, unreadable or another one.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "a.gz"
+        >>> _ = path.write_bytes(b"abc")
+        >>> check_archive(path, Archive("a.gz", 3, hashlib.sha256(b"abc").hexdigest()), "tiny")
+    """
+    try:
+        size, sha256 = path.stat().st_size, file_sha256(path)
+    except OSError as error:
+        raise ArgumentError(
+            f"archive '{path}' of '{owner}' cannot be read ({error.strerror}): put the original file there"
+        ) from None
+    if sha256 == archive.sha256:
+        return
+    other = (owners or {}).get(sha256)
+    if other is not None:
+        reason = f"is the one of '{other}'"
+    elif size < archive.size:
+        reason = f"is cut off ({size} bytes)"
+    else:
+        reason = f"is not the original ({size} bytes, sha256 {sha256[:12]}…)"
+    raise ArgumentError(
+        f"archive '{path}' {reason}, expected that of '{owner}' ({archive.size} bytes, "
+        f"sha256 {archive.sha256[:12]}…): delete it and put the original file there"
+    )
+
+
+def find_manual_folder(archive_set: ArchiveSet, manual_dir: Path) -> Path | None:
+    """Find the folder that holds the archives downloaded by hand.
+
+    Args:
+        archive_set: the files wanted.
+        manual_dir: the folder itself, or one with a sub-folder named after the data set.
+
+    Returns:
+        The first of the two folders that holds at least one of the files; None if neither does.
+    """
+    for folder in (manual_dir / archive_set.name, manual_dir):
+        if any((folder / archive.filename).is_file() for archive in archive_set.archives):
+            return folder
+    return None
+
+
+def how_to_provide(archive_set: ArchiveSet) -> str:
+    """Say in half a sentence which files to put where, for the end of an error.
+
+    Args:
+        archive_set: the files wanted.
+
+    Returns:
+        The advice.
+    """
+    names = ", ".join(archive.filename for archive in archive_set.archives)
+    return (
+        f"download {names} from {archive_set.mirrors[0]} into a folder named '{archive_set.name}', "
+        f"and name the folder above it as manual_dir or in the variable JAXMLP_MANUAL_DIR"
+    )
+
+
+def download(archive_set: ArchiveSet, folder: Path, *, quiet: bool = False) -> None:
+    """Fetch the archives that are not yet in a folder, each from the first mirror that gives it whole.
+
+    pooch does the work rather than TFDS's download manager: it tries what we ask for one address at a
+    time, so that there can be mirrors, and a file only takes its name once its checksum is right.
+
+    Args:
+        archive_set: the files wanted.
+        folder: where they are put; made if need be.
+        quiet: no progress bar.
+
+    Raises:
+        ArgumentError: no mirror gives one of the files whole; the line says why, and what to do instead.
+    """
+    for archive in archive_set.archives:
+        reasons = []
+        for mirror in archive_set.mirrors:
+            reason = _fetch(archive, mirror + archive.filename, folder, quiet)
+            if reason is None:
+                break
+            reasons.append(f"{urlsplit(mirror).netloc}: {reason}")
+        else:
+            raise ArgumentError(
+                f"cannot download '{archive.filename}' of '{archive_set.name}' ({'; '.join(reasons)}): "
+                f"{how_to_provide(archive_set)}"
+            )
+
+
+def _fetch(archive: Archive, address: str, folder: Path, quiet: bool) -> str | None:
+    """Fetch one file; the reason when that fails."""
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")  # its progress bar says enough
+    try:
+        pooch.retrieve(
+            address,
+            known_hash=f"sha256:{archive.sha256}",
+            fname=archive.filename,
+            path=folder,
+            downloader=pooch.HTTPDownloader(progressbar=not quiet, timeout=DOWNLOAD_TIMEOUT),
+        )
+    except requests.HTTPError as error:
+        return "no answer" if error.response is None else f"answers {error.response.status_code}"
+    except requests.exceptions.ChunkedEncodingError:
+        return "the file arrived cut off"
+    except requests.Timeout:
+        return "no answer in time"
+    except requests.ConnectionError:
+        return "cannot be reached"
+    except requests.RequestException as error:
+        return type(error).__name__
+    except ValueError:  # pooch's word for a wrong checksum
+        return "the file is altered or cut off (wrong checksum)"
+    return None

@@ -1,0 +1,213 @@
+"""Any other data set of the TFDS catalogue that is prepared already, or can be because TensorFlow is there."""
+
+import difflib
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmlp.datasets.dataset import Dataset, Part, check_dataset, flatten_inputs
+from jaxmlp.datasets.options import Options
+from jaxmlp.datasets.splitting import split_indices
+from jaxmlp.datasets.targets import Targets, encode_targets
+from jaxmlp.errors import ArgumentError
+from jaxmlp.registry import unknown_name
+
+INFO_FILE = "dataset_info.json"
+# The first of these splits that exists is the test part.
+TEST_SPLITS = ("test", "validation")
+
+
+def load_from_catalogue(name: str, options: Options, known: Iterable[str]) -> Dataset:
+    """Load a data set by its TFDS name, as "cifar10" or "patch_camelyon/2.0.0".
+
+    It is looked for in `data_dir` and in TFDS's own folder. array_record files are read without
+    TensorFlow; other files, and data sets not yet prepared, need it. Only supervised sets of one image
+    or one vector of numbers with a label or a value are understood.
+
+    Args:
+        name: the TFDS name, with a configuration and a version behind slashes if wanted.
+        options: `data_dir`, `test_fraction`, `seed` and `quiet` are read; the latter two where the set has
+            neither a test nor a validation split.
+        known: names known without TFDS, for the error.
+
+    Returns:
+        The data set.
+
+    Raises:
+        ArgumentError: the name is unknown, the set is not prepared and cannot be, or it is of another kind.
+    """
+    folder = find_prepared(name, (options.data_dir, tfds_folder()))
+    if folder is None:
+        builder = _prepare_with_tensorflow(name, options, known)
+    else:
+        import tensorflow_datasets as tfds
+
+        builder = tfds.builder_from_directory(folder)
+    return _read_builder(name, builder, options)
+
+
+def tfds_folder() -> Path:
+    """Give the folder where TFDS keeps its data sets.
+
+    Returns:
+        The folder in the variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
+    """
+    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
+
+
+def find_prepared(name: str, roots: Iterable[Path]) -> Path | None:
+    """Find the folder of a prepared data set, without importing TFDS.
+
+    Args:
+        name: the TFDS name.
+        roots: folders to look in, in this order.
+
+    Returns:
+        The folder that holds its dataset_info.json, of the latest version; None if there is none.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for version in ("1.9.0", "1.10.0"):
+        ...     (root / "tiny" / version).mkdir(parents=True)
+        ...     _ = (root / "tiny" / version / "dataset_info.json").write_text("{}")
+        >>> find_prepared("tiny", [root]).name
+        '1.10.0'
+    """
+    relative = Path(name.replace(":", "/"))
+    if relative.is_absolute() or ".." in relative.parts:
+        return None
+    for root in roots:
+        folder = root / relative
+        if (folder / INFO_FILE).is_file():
+            return folder
+        versions = [info.parent for info in folder.glob(f"*/{INFO_FILE}")]
+        if versions:
+            return max(versions, key=lambda path: _version_key(path.name))
+    return None
+
+
+def _version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else -1 for part in version.split("."))
+
+
+def _prepare_with_tensorflow(name: str, options: Options, known: Iterable[str]) -> Any:
+    import tensorflow_datasets as tfds
+
+    catalogue = tfds.list_builders(with_community_datasets=False)
+    plain = name.replace(":", "/").split("/")[0]
+    if plain not in catalogue:
+        nearest = difflib.get_close_matches(plain, catalogue, n=1, cutoff=0.8)
+        raise unknown_name("data set", name, {*known, *nearest})
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ArgumentError(
+            f"data set '{name}' of the TFDS catalogue is prepared neither in '{options.data_dir}' nor in "
+            f"'{tfds_folder()}', and preparing it needs TensorFlow: install tensorflow, or prepare it elsewhere "
+            f"with file_format='array_record' and name its folder as data_dir"
+        )
+    builder = tfds.builder(name, data_dir=options.data_dir, file_format="array_record")
+    builder.download_and_prepare()
+    return builder
+
+
+def _read_builder(name: str, builder: Any, options: Options) -> Dataset:
+    inputs_key, targets_key = _supervised_keys(name, builder)
+    splits = [split for split in builder.info.splits if builder.info.splits[split].num_examples]
+    if "train" not in splits:
+        raise ArgumentError(
+            f"data set '{name}' has the splits {', '.join(splits)}: one named 'train' is needed"
+        )
+    test_split = next((split for split in TEST_SPLITS if split in splits), None)
+    train_inputs, train_targets = _read_split(name, builder, "train", inputs_key, targets_key)
+    identity: dict[str, Any] = {"name": name, "tfds": builder.info.full_name}
+    if test_split is None:
+        raw_inputs, raw_targets = train_inputs, train_targets
+        identity |= {"test_fraction": options.test_fraction, "seed": options.seed}
+    else:
+        test_inputs, test_targets = _read_split(name, builder, test_split, inputs_key, targets_key)
+        raw_inputs = np.concatenate([train_inputs, test_inputs])
+        raw_targets = np.concatenate([train_targets, test_targets])
+    inputs, feature_shape = flatten_inputs(raw_inputs, f"data set '{name}'")
+    targets = _encode(name, raw_targets, builder.info.features[targets_key])
+    if test_split is None:
+        labels = targets.values if targets.task == "classification" else None
+        train, test = split_indices(
+            len(inputs), test_fraction=options.test_fraction, seed=options.seed, labels=labels
+        )
+    else:
+        train, test = np.split(np.arange(len(inputs)), [len(train_inputs)])
+    return check_dataset(
+        Dataset(
+            name=name,
+            task=targets.task,
+            train=Part(inputs[train], targets.values[train]),
+            test=Part(inputs[test], targets.values[test]),
+            feature_shape=feature_shape,
+            feature_names=(),
+            class_names=targets.class_names,
+            target_names=targets.target_names,
+            table=None,
+            identity=identity,
+        )
+    )
+
+
+def _supervised_keys(name: str, builder: Any) -> tuple[str, str]:
+    features, keys = builder.info.features, builder.info.supervised_keys
+    fits = (
+        keys is not None
+        and len(keys) == 2
+        and all(isinstance(key, str) and key in features for key in keys)
+        and _is_fixed_numbers(features[keys[0]], least_axes=1)
+        and _is_fixed_numbers(features[keys[1]], least_axes=0)
+    )
+    if not fits:
+        described = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in features.items())
+        raise ArgumentError(
+            f"data set '{name}' has the features {described}, with supervised keys {keys}: only sets of one image "
+            f"or vector of a fixed shape with a label or a value are understood"
+        )
+    return keys[0], keys[1]
+
+
+def _is_fixed_numbers(feature: Any, least_axes: int) -> bool:
+    shape, dtype = getattr(feature, "shape", None), getattr(feature, "np_dtype", None)
+    if shape is None or dtype is None or isinstance(shape, Mapping) or isinstance(dtype, Mapping):
+        return False
+    is_fixed = len(shape) >= least_axes and None not in shape
+    return is_fixed and np.dtype(dtype).kind in "buif"
+
+
+def _read_split(
+    name: str, builder: Any, split: str, inputs_key: str, targets_key: str
+) -> tuple[np.ndarray, np.ndarray]:
+    examples = list(_examples(name, builder, split))
+    inputs = np.stack([np.asarray(example[inputs_key]) for example in examples])
+    targets = np.stack([np.asarray(example[targets_key]) for example in examples])
+    return inputs, targets
+
+
+def _examples(name: str, builder: Any, split: str) -> Iterator[Mapping[str, Any]]:
+    if builder.info.file_format is not None and builder.info.file_format.value == "array_record":
+        yield from builder.as_data_source(split=split)
+        return
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ArgumentError(
+            f"data set '{name}' is stored as {getattr(builder.info.file_format, 'value', 'other files')}, which "
+            f"needs TensorFlow: install tensorflow, or prepare it again with file_format='array_record'"
+        )
+    import tensorflow_datasets as tfds
+
+    yield from tfds.as_numpy(builder.as_dataset(split=split))
+
+
+def _encode(name: str, raw: np.ndarray, feature: Any) -> Targets:
+    class_names = tuple(getattr(feature, "names", None) or ())
+    if not class_names or raw.ndim != 1:
+        return encode_targets(raw, origin=f"data set '{name}'")
+    # The catalogue numbers its classes itself, those without an example too.
+    return Targets("classification", raw.astype(np.int32), class_names, ())

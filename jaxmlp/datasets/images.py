@@ -1,0 +1,228 @@
+"""MNIST and its two drop-in replacements: prepared once from the official archives, then mapped."""
+
+import contextlib
+import importlib.util
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxmlp.datasets.archives import (
+    Archive,
+    ArchiveSet,
+    check_archive,
+    download,
+    find_manual_folder,
+    how_to_provide,
+)
+from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
+from jaxmlp.datasets.options import Options
+from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
+from jaxmlp.errors import ArgumentError
+
+MANUAL_DIR_VARIABLE = "JAXMLP_MANUAL_DIR"
+TRAIN_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
+TEST_FILES = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+IMAGE_SHAPE = (28, 28)
+
+
+class ImageSet(NamedTuple):
+    """A data set of the MNIST family.
+
+    Attributes:
+        description: one line for lists and `--help`; it ends with the source.
+        archive_set: its files, checksums and mirrors.
+        class_names: K names.
+
+    Example:
+        >>> IMAGE_SETS["kmnist"].class_names[:3]
+        ('o', 'ki', 'su')
+    """
+
+    description: str
+    archive_set: ArchiveSet
+    class_names: tuple[str, ...]
+
+
+def _archives(*sizes_and_checksums: tuple[int, str]) -> tuple[Archive, ...]:
+    names = (*TRAIN_FILES, *TEST_FILES)
+    return tuple(
+        Archive(name, size, sha256) for name, (size, sha256) in zip(names, sizes_and_checksums, strict=True)
+    )
+
+
+# Sizes and checksums are those that tensorflow-datasets registers. The three sets share their file names.
+IMAGE_SETS: dict[str, ImageSet] = {
+    "mnist": ImageSet(
+        "70 000 handwritten digits of 28 by 28 pixels (LeCun, Cortes and Burges, 1998)",
+        ArchiveSet(
+            "mnist",
+            _archives(
+                (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+                (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+                (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+                (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+            ),
+            (
+                "https://storage.googleapis.com/cvdf-datasets/mnist/",
+                "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            ),
+        ),
+        tuple(str(digit) for digit in range(10)),
+    ),
+    "fashion_mnist": ImageSet(
+        "70 000 articles of clothing of 28 by 28 pixels (Xiao, Rasul and Vollgraf, 2017)",
+        ArchiveSet(
+            "fashion_mnist",
+            _archives(
+                (26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+                (29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+                (4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+                (5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+            ),
+            (
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+                "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+                "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+            ),
+        ),
+        (
+            "T-shirt/top",
+            "Trouser",
+            "Pullover",
+            "Dress",
+            "Coat",
+            "Sandal",
+            "Shirt",
+            "Sneaker",
+            "Bag",
+            "Ankle boot",
+        ),
+    ),
+    "kmnist": ImageSet(
+        "70 000 cursive hiragana of 28 by 28 pixels (Clanuwat et al., 2018)",
+        ArchiveSet(
+            "kmnist",
+            _archives(
+                (18165135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
+                (29497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
+                (3041136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
+                (5120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
+            ),
+            (
+                "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+                "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            ),
+        ),
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+    ),
+}
+
+
+def load_images(image_set: ImageSet, options: Options) -> Dataset:
+    """Load a data set of the MNIST family, preparing it first where that was not done yet.
+
+    Args:
+        image_set: which one.
+        options: `data_dir`, `manual_dir` and `quiet` are read.
+
+    Returns:
+        The data set with its official training and test part; the images stay on disk and are mapped
+        into memory, as uint8.
+
+    Raises:
+        ArgumentError: an archive is missing, cut off, altered or of another data set; there is neither a
+            manual folder nor a network; the data folder cannot be written; or array_record is not installed.
+    """
+    archive_set = image_set.archive_set
+    folder = options.data_dir / archive_set.name
+    identity = {"name": archive_set.name, "archives": archive_set.checksums()}
+    arrays = read_prepared(folder, identity)
+    if arrays is None:
+        _check_array_record()
+        archive_folder = _obtain(archive_set, options)
+        arrays = prepare(
+            folder, identity, lambda unfinished: _make(image_set, archive_folder, unfinished, options.quiet)
+        )
+    return check_dataset(
+        Dataset(
+            name=archive_set.name,
+            task="classification",
+            train=Part(arrays["train_inputs"], arrays["train_targets"]),
+            test=Part(arrays["test_inputs"], arrays["test_targets"]),
+            feature_shape=IMAGE_SHAPE,
+            feature_names=(),
+            class_names=image_set.class_names,
+            target_names=(),
+            table=None,
+            identity=identity,
+        )
+    )
+
+
+def _obtain(archive_set: ArchiveSet, options: Options) -> Path:
+    """Bring the archives into one folder, from the manual folder or else by download, and check them."""
+    manual_dir, asked_for = options.manual_dir, options.manual_dir is not None
+    if manual_dir is None and os.environ.get(MANUAL_DIR_VARIABLE):
+        manual_dir = Path(os.environ[MANUAL_DIR_VARIABLE]).expanduser()
+    folder = None if manual_dir is None else find_manual_folder(archive_set, manual_dir)
+    if folder is None and asked_for:
+        raise ArgumentError(
+            f"manual folder '{manual_dir}' holds none of the archives of '{archive_set.name}': "
+            f"{how_to_provide(archive_set)}"
+        )
+    if folder is None:
+        folder = options.data_dir / "downloads" / archive_set.name
+        download(archive_set, folder, quiet=options.quiet)
+    owners = {
+        archive.sha256: name
+        for name, image_set in IMAGE_SETS.items()
+        for archive in image_set.archive_set.archives
+    }
+    for archive in archive_set.archives:
+        check_archive(folder / archive.filename, archive, archive_set.name, owners)
+    return folder
+
+
+def _make(image_set: ImageSet, archive_folder: Path, unfinished: Path, quiet: bool) -> Arrays:
+    with _silence(quiet):
+        from jaxmlp.datasets.image_builders import IdxConfig, prepare_records, read_records
+
+        config = IdxConfig(
+            name=image_set.archive_set.name,
+            description=image_set.description,
+            train_files=TRAIN_FILES,
+            test_files=TEST_FILES,
+            image_shape=IMAGE_SHAPE,
+            class_names=image_set.class_names,
+        )
+        builder = prepare_records(config, archive_folder, unfinished)
+        arrays: Arrays = {}
+        for split in ("train", "test"):
+            images, labels = read_records(builder, split)
+            arrays[f"{split}_inputs"] = images.reshape(len(images), -1)
+            arrays[f"{split}_targets"] = labels
+    return arrays
+
+
+def _check_array_record() -> None:
+    if importlib.util.find_spec("array_record") is None:
+        raise ArgumentError(
+            f"package array_record is not installed (it is built for Linux and for macOS on Arm, this is "
+            f"{platform.system()} on {platform.machine()}): install it, or choose 'digits' or your own file"
+        )
+
+
+@contextlib.contextmanager
+def _silence(quiet: bool) -> Iterator[None]:
+    """TFDS prints its progress and cannot be told not to without changing it for the whole program."""
+    if not quiet:
+        yield
+        return
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield

@@ -1,0 +1,129 @@
+"""Prepared arrays on disk: a folder is either whole or not there, and is read by mapping it into memory."""
+
+import contextlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmlp.datasets.archives import file_sha256
+from jaxmlp.errors import ArgumentError
+
+RECORD = "prepared.json"
+FORMAT = 1
+
+Arrays = dict[str, np.ndarray]
+
+
+def read_prepared(folder: Path, identity: Mapping[str, Any]) -> Arrays | None:
+    """Map the arrays of a prepared folder into memory, if it is whole and of this identity.
+
+    Args:
+        folder: the prepared folder.
+        identity: what it must have been made from, JSON-able.
+
+    Returns:
+        The arrays by name, read-only; None when the folder is missing, incomplete, altered or made
+        from something else, so that it has to be prepared again.
+
+    Example:
+        >>> read_prepared(Path("no-such-folder"), {}) is None
+        True
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if record["format"] != FORMAT or record["identity"] != dict(identity):
+            return None
+        return {
+            name: _read_array(folder / f"{name}.npy", wanted) for name, wanted in record["arrays"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever a damaged folder can cause
+        return None
+
+
+def prepare(folder: Path, identity: Mapping[str, Any], make: Callable[[Path], Arrays]) -> Arrays:
+    """Make a prepared folder so that it appears at once and whole, or not at all.
+
+    All is written into a temporary folder beside it, which takes the folder's name at the end. Whatever
+    stood there before is replaced.
+
+    Args:
+        folder: the folder to make.
+        identity: what it is made from, JSON-able.
+        make: computes the arrays; it may leave further files in the temporary folder it is given.
+
+    Returns:
+        The arrays by name, mapped into memory.
+
+    Raises:
+        ArgumentError: the folder cannot be written, or is damaged right after.
+
+    Example:
+        >>> folder = Path(tempfile.mkdtemp()) / "tiny"
+        >>> prepare(folder, {"name": "tiny"}, lambda _: {"labels": np.arange(3)})["labels"].tolist()
+        [0, 1, 2]
+        >>> sorted(path.name for path in folder.iterdir())
+        ['labels.npy', 'prepared.json']
+    """
+    with _unwritable_is_an_argument_error(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-unfinished-", dir=folder.parent))
+    try:
+        arrays = make(unfinished)
+        with _unwritable_is_an_argument_error(folder):
+            _write_record(unfinished, identity, arrays)
+            _replace(folder, unfinished)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # gone already when all went well
+    mapped = read_prepared(folder, identity)
+    if mapped is None:
+        raise ArgumentError(
+            f"prepared folder '{folder}' does not read back whole: check the disk, then try again"
+        )
+    return mapped
+
+
+def _read_array(path: Path, wanted: Mapping[str, Any]) -> np.ndarray:
+    if file_sha256(path) != wanted["sha256"]:
+        raise ValueError("altered")
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if list(array.shape) != wanted["shape"] or array.dtype.str != wanted["dtype"]:
+        raise ValueError("another array")
+    return array
+
+
+def _write_record(folder: Path, identity: Mapping[str, Any], arrays: Arrays) -> None:
+    described = {}
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        np.save(path, array, allow_pickle=False)
+        described[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "sha256": file_sha256(path)}
+    record = {"format": FORMAT, "identity": dict(identity), "arrays": described}
+    (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _replace(folder: Path, finished: Path) -> None:
+    """Give a finished folder its name; a full folder in its place steps aside first."""
+    if folder.exists():
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-replaced-", dir=folder.parent))
+        folder.rename(aside / folder.name)
+        finished.rename(folder)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        finished.rename(folder)
+    folder.chmod(0o755)  # mkdtemp made it for its owner alone
+
+
+@contextlib.contextmanager
+def _unwritable_is_an_argument_error(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ArgumentError(
+            f"data folder '{folder.parent}' cannot be written ({error.strerror or error}): "
+            f"choose another as data_dir, with room in it"
+        ) from None

@@ -1,0 +1,249 @@
+"""How the columns of a csv become numbers: learned from the training rows, and kept for later files."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxmlp.datasets.options import check_missing
+from jaxmlp.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A text column of more different values than this is a name or a number plate, not a category.
+MOST_CATEGORIES = 1000
+
+
+def fit_table(
+    frame: "pd.DataFrame", columns: Sequence[str], training_rows: np.ndarray, missing: str, origin: str
+) -> dict[str, Any]:
+    """Learn how to encode feature columns: categories of text, and what fills a gap.
+
+    scikit-learn's SimpleImputer gives the fill (mean of numbers, most frequent text) and its
+    OneHotEncoder the categories, both from the training rows alone.
+
+    Args:
+        frame: all rows, every column as text.
+        columns: names of the feature columns.
+        training_rows: indices of the training part.
+        missing: "refuse" or "impute".
+        origin: where the frame comes from, for errors.
+
+    Returns:
+        A JSON-able description: `missing`, and `columns`, each with `name`, `kind` ("number" or
+        "category"), `fill` and for a category its `categories`.
+
+    Raises:
+        ArgumentError: a column without a single value in the training part, or of too many different texts.
+
+    Example:
+        >>> import pandas
+        >>> frame = pandas.DataFrame({"size": ["1", "3"], "colour": ["red", "blue"]}, dtype=str)
+        >>> table = fit_table(frame, ["size", "colour"], np.array([0, 1]), "refuse", "an example")
+        >>> table["columns"][0]
+        {'name': 'size', 'kind': 'number', 'fill': 2.0}
+        >>> table["columns"][1]["categories"]
+        ['blue', 'red']
+    """
+    check_missing(missing)
+    described = []
+    for name in columns:
+        numbers = numeric_column(frame[name])
+        training = (frame[name].to_numpy(object) if numbers is None else numbers)[training_rows]
+        present = training[~_absent(training)]
+        if len(present) == 0:
+            raise ArgumentError(
+                f"{origin} has no value in column '{name}' of the training part: remove the column"
+            )
+        if numbers is not None:
+            described.append(_describe_numbers(name, training))
+        else:
+            described.append(_describe_categories(name, training, present, origin))
+    return {"columns": described, "missing": missing}
+
+
+def table_feature_names(table: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the encoded features: a number by its column, a category as "column=value".
+
+    Args:
+        table: what `fit_table` gave.
+
+    Returns:
+        I names.
+
+    Example:
+        >>> table_feature_names({"columns": [{"name": "hue", "kind": "category", "categories": ["red"]}]})
+        ('hue=red',)
+    """
+    names: list[str] = []
+    for column in table["columns"]:
+        if column["kind"] == "number":
+            names.append(column["name"])
+        else:
+            names.extend(f"{column['name']}={category}" for category in column["categories"])
+    return tuple(names)
+
+
+def encode_table(
+    frame: "pd.DataFrame",
+    table: Mapping[str, Any],
+    *,
+    origin: str,
+    missing: str | None = None,
+    allow_unknown: bool = False,
+) -> np.ndarray:
+    """Encode rows as the table says; columns are found by name, in any order, others are left aside.
+
+    Args:
+        frame: the rows, every column as text.
+        table: what `fit_table` gave.
+        origin: where the frame comes from, for errors.
+        missing: "refuse" or "impute"; None takes the table's own.
+        allow_unknown: encode a category that the training part lacks as all zeros; else refuse it.
+
+    Returns:
+        [N, I] float32.
+
+    Raises:
+        ArgumentError: a column is not there, text stands where numbers are wanted, a value is missing, or a
+            category is unknown.
+
+    Example:
+        >>> import pandas
+        >>> table = {"missing": "refuse", "columns": [
+        ...     {"name": "hue", "kind": "category", "categories": ["blue", "red"], "fill": "red"}]}
+        >>> encode_table(pandas.DataFrame({"hue": ["red"]}), table, origin="an example").tolist()
+        [[0.0, 1.0]]
+    """
+    missing = table["missing"] if missing is None else missing
+    check_missing(missing)
+    wanted = [column["name"] for column in table["columns"]]
+    absent = [name for name in wanted if name not in frame.columns]
+    if absent:
+        raise ArgumentError(
+            f"{origin} lacks the columns {_quoted(absent)} that the model was trained with: "
+            f"its columns are {_quoted(frame.columns)}"
+        )
+    if missing == "refuse":
+        refuse_missing(frame, wanted, origin)
+    encoded = [
+        _encode_column(frame[column["name"]], column, origin, allow_unknown) for column in table["columns"]
+    ]
+    with np.errstate(over="ignore"):  # refused as infinite by check_inputs
+        return np.concatenate(encoded, axis=1).astype(np.float32)
+
+
+def refuse_missing(frame: "pd.DataFrame", columns: Sequence[str], origin: str) -> None:
+    """Refuse missing values, and say where they are.
+
+    Args:
+        frame: the rows.
+        columns: the columns that matter.
+        origin: where the frame comes from, for the error.
+
+    Raises:
+        ArgumentError: a value is missing; the line gives the columns and how many each lacks.
+    """
+    counts = frame[list(columns)].isna().sum()
+    lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.items() if count)
+    if lacking:
+        raise ArgumentError(
+            f"{origin} has missing values in {lacking}: fill them, or choose missing='impute' for features"
+        )
+
+
+def numeric_column(column: "pd.Series[Any]") -> np.ndarray | None:
+    """Read a column of text as numbers, if all that it holds are numbers.
+
+    Args:
+        column: [N] text, gaps as NaN.
+
+    Returns:
+        [N] int64 or float64, gaps as NaN; None if some text is no number, or all is missing.
+
+    Example:
+        >>> import pandas
+        >>> numeric_column(pandas.Series(["1", "2.5"])).tolist(), numeric_column(pandas.Series(["1", "b"]))
+        ([1.0, 2.5], None)
+    """
+    import pandas as pd
+
+    numbers = pd.to_numeric(column.astype(object), errors="coerce")
+    unreadable = numbers.isna() & column.notna()
+    if unreadable.any() or numbers.isna().all():
+        return None
+    return numbers.to_numpy()
+
+
+def _describe_numbers(name: str, training: np.ndarray) -> dict[str, Any]:
+    from sklearn.impute import SimpleImputer
+
+    finite = np.where(np.isinf(training), np.nan, training)  # infinite values are refused later, by name
+    if np.isnan(finite).all():
+        return {"name": name, "kind": "number", "fill": 0.0}
+    imputer = SimpleImputer(strategy="mean").fit(finite[:, None])
+    return {"name": name, "kind": "number", "fill": float(imputer.statistics_[0])}
+
+
+def _describe_categories(name: str, training: np.ndarray, present: np.ndarray, origin: str) -> dict[str, Any]:
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import OneHotEncoder
+
+    categories = [str(value) for value in OneHotEncoder().fit(present[:, None]).categories_[0]]
+    if len(categories) > MOST_CATEGORIES:
+        raise ArgumentError(
+            f"{origin} has {len(categories)} different texts in column '{name}', at most "
+            f"{MOST_CATEGORIES} are taken as categories: remove the column, or group its values"
+        )
+    imputer = SimpleImputer(strategy="most_frequent").fit(training[:, None])
+    return {"name": name, "kind": "category", "categories": categories, "fill": str(imputer.statistics_[0])}
+
+
+def _encode_column(
+    column: "pd.Series[Any]", description: Mapping[str, Any], origin: str, allow_unknown: bool
+) -> np.ndarray:
+    if description["kind"] == "number":
+        return _encode_numbers(column, description, origin)
+    values = column.to_numpy(object)
+    values = np.where(_absent(values), description["fill"], values)
+    categories = np.array(description["categories"], object)
+    unknown = sorted(set(values) - set(categories))
+    if unknown and not allow_unknown:
+        raise ArgumentError(
+            f"{origin} has '{unknown[0]}' in column '{description['name']}', which the training "
+            f"data did not have: choose one of {_quoted(list(categories))}"
+        )
+    return values[:, None] == categories[None, :]
+
+
+def _encode_numbers(column: "pd.Series[Any]", description: Mapping[str, Any], origin: str) -> np.ndarray:
+    if column.isna().all():
+        return np.full((len(column), 1), description["fill"])
+    numbers = numeric_column(column)
+    if numbers is None:
+        text = next(value for value in column.dropna() if not _is_number(value))
+        raise ArgumentError(
+            f"{origin} has '{text}' in column '{description['name']}', which held numbers in training: "
+            f"give numbers there"
+        )
+    return np.where(np.isnan(numbers), description["fill"], numbers)[:, None]
+
+
+def _is_number(text: Any) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _absent(values: np.ndarray) -> np.ndarray:
+    import pandas as pd
+
+    return np.asarray(pd.isna(values))
+
+
+def _quoted(names: Sequence[Any], most: int = 10) -> str:
+    shown = ", ".join(f"'{name}'" for name in list(names)[:most])
+    return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"

@@ -1,0 +1,140 @@
+"""Labels and values as a user's file holds them, turned into the targets of a task."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxmlp.datasets.dataset import check_task
+from jaxmlp.errors import ArgumentError
+
+
+class Targets(NamedTuple):
+    """Encoded targets.
+
+    Attributes:
+        task: "classification", "multilabel" or "regression".
+        values: [N] int32 classes, or [N, K] float32.
+        class_names: K names of classes or labels; () for regression.
+        target_names: K names of regressed values; () otherwise.
+    """
+
+    task: str
+    values: np.ndarray
+    class_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+
+
+def infer_task(raw: np.ndarray) -> str:
+    """Tell the task from the targets alone.
+
+    Text, truth values and whole numbers are classes; several columns of 0 and 1 are labels that do not
+    exclude each other; all other numbers are values.
+
+    Args:
+        raw: [N], [N, 1] or [N, K] targets as the file holds them.
+
+    Returns:
+        "classification", "multilabel" or "regression".
+
+    Example:
+        >>> infer_task(np.array(["cat", "dog"])), infer_task(np.array([0.5, 2.0]))
+        ('classification', 'regression')
+        >>> infer_task(np.array([[0, 1], [1, 1]]))
+        'multilabel'
+    """
+    if raw.ndim == 2 and raw.shape[1] > 1:
+        return "multilabel" if _only_zeros_and_ones(raw) else "regression"
+    return "regression" if raw.dtype.kind == "f" else "classification"
+
+
+def encode_targets(
+    raw: np.ndarray, *, origin: str, task: str | None = None, names: tuple[str, ...] = ()
+) -> Targets:
+    """Encode the targets of all examples, so that both parts share their classes.
+
+    Classes are numbered in the order of their sorted names or numbers, so 1..K serves as well as 0..K-1.
+
+    Args:
+        raw: [N], [N, 1] or [N, K] text, truth values or numbers.
+        origin: where they come from, for errors, as "file 'a.npz'".
+        task: the task, or None to infer it.
+        names: names of the columns of targets, or ().
+
+    Returns:
+        The targets with their task and names.
+
+    Raises:
+        ArgumentError: an unknown task, more than two axes, a value that is NaN or infinite, classes that are
+            not whole numbers, labels other than 0 and 1, or text where numbers are wanted.
+
+    Example:
+        >>> encoded = encode_targets(np.array(["dog", "cat", "dog"]), origin="an example")
+        >>> encoded.values.tolist(), encoded.class_names
+        ([1, 0, 1], ('cat', 'dog'))
+    """
+    check_task(task)
+    if raw.dtype.kind not in "biufU":
+        raise ArgumentError(f"{origin} has targets of type '{raw.dtype}': give numbers or text")
+    if raw.ndim not in (1, 2) or (raw.ndim == 2 and raw.shape[1] == 0):
+        raise ArgumentError(f"{origin} has targets of shape {raw.shape}: give [N] classes or [N, K] values")
+    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        row = int(np.argwhere(~np.isfinite(raw))[0][0])
+        raise ArgumentError(
+            f"{origin} has a target that is NaN or infinite (example {row}): remove or replace such values"
+        )
+    task = task or infer_task(raw)
+    if task == "classification":
+        return _encode_classes(raw, origin)
+    columns = raw[:, None] if raw.ndim == 1 else raw
+    if columns.dtype.kind == "U":
+        raise ArgumentError(
+            f"{origin} has text targets, task '{task}' wants numbers: choose 'classification'"
+        )
+    if task == "multilabel":
+        return _encode_labels(columns, origin, names)
+    with np.errstate(over="ignore"):  # refused as infinite by check_dataset
+        values = columns.astype(np.float32)
+    return Targets("regression", values, (), names or _numbered("y", columns.shape[1]))
+
+
+def _encode_classes(raw: np.ndarray, origin: str) -> Targets:
+    labels = _one_column(raw, origin)
+    if labels.dtype.kind == "f":
+        if np.any(labels != np.round(labels)):
+            wrong = labels[labels != np.round(labels)][0]
+            raise ArgumentError(
+                f"{origin} has targets that are not whole numbers ({wrong}): "
+                f"choose task 'regression', or give whole numbers or text as classes"
+            )
+        labels = labels.astype(np.int64)
+    classes, numbers = np.unique(labels, return_inverse=True)
+    return Targets("classification", numbers.astype(np.int32), tuple(str(name) for name in classes), ())
+
+
+def _one_column(raw: np.ndarray, origin: str) -> np.ndarray:
+    if raw.ndim == 1:
+        return raw
+    if raw.shape[1] == 1:
+        return raw[:, 0]
+    if raw.dtype.kind != "U" and _only_zeros_and_ones(raw) and np.all(raw.sum(axis=1) == 1):
+        return raw.argmax(axis=1)  # one-hot rows
+    raise ArgumentError(
+        f"{origin} has targets of shape {raw.shape}, task 'classification' wants one class an example: "
+        f"give [N] classes or one-hot rows, or choose 'multilabel' or 'regression'"
+    )
+
+
+def _encode_labels(columns: np.ndarray, origin: str, names: tuple[str, ...]) -> Targets:
+    if not _only_zeros_and_ones(columns):
+        raise ArgumentError(f"{origin} has targets other than 0 and 1: task 'multilabel' wants only these")
+    return Targets(
+        "multilabel", columns.astype(np.float32), names or _numbered("label", columns.shape[1]), ()
+    )
+
+
+def _only_zeros_and_ones(raw: np.ndarray) -> bool:
+    return raw.dtype.kind != "U" and bool(np.isin(raw, (0, 1)).all())
+
+
+def _numbered(stem: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{stem}{number + 1}" for number in range(count))
