@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_MOST_TICKS = 12  # points of a logarithmic axis that are each named
+
+
 def band_curves(
     x: Any,
     series: Mapping[str, Any],
@@ -62,12 +65,20 @@ def band_curves(
         lines += axes.plot(across, middle, marker=marker, markersize=4, color=color, label=style.plain(label))
     if log_x:
         axes.set_xscale("log")
+        if len(across) <= _MOST_TICKS:
+            axes.set_xticks(across, [f"{value:g}" for value in across])
+            axes.minorticks_off()
     if log_y:
         style.log_axis(axes, np.concatenate([np.ravel(values) for values in series.values()]))
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     seeds = sorted({len(values) for values in series.values()})
     counted = " or ".join(str(count) for count in seeds)
-    axes.legend(frameon=False, fontsize="small", title=f"median, least to largest of {counted} seeds")
+    axes.legend(
+        frameon=False,
+        fontsize="small",
+        title_fontsize="small",
+        title=f"median, least to largest of {counted} seeds",
+    )
     style.quiet_grid(axes)
     return figure

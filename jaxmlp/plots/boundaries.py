@@ -156,7 +156,7 @@ def side_by_side_boundaries(
     if not panels:
         raise ArgumentError("there are no panels: give at least one")
     rows, columns = style.grid_of(len(panels), 3)
-    figure = style.new_figure(3.7 * columns + 1.0, 3.6 * rows)
+    figure = style.new_figure(3.7 * columns + _legend_width(class_names), 3.6 * rows)
     every = style.axes_grid(figure, len(panels), 3)
     for axes, (title, grid_x, grid_y, regions, inputs, labels) in zip(every, panels, strict=True):
         _draw_regions(axes, grid_x, grid_y, regions, class_names, threshold)
@@ -213,7 +213,7 @@ def accuracy_and_boundary(
     """
     epochs = checks.column(columns, "epoch")
     checks.column(columns, "train_accuracy", len(epochs))
-    figure = style.new_figure(9.4, 4.0)
+    figure = style.new_figure(8.4 + _legend_width(class_names), 4.0)
     left, right = figure.subplots(1, 2)
     draw_metric(left, columns, "accuracy", valid_label)
     end = epochs.max() if last_epoch is None else max(float(last_epoch), epochs.max())
@@ -267,7 +267,7 @@ def _draw_regions(
 def _draw_points(axes: Axes, inputs: Any, labels: Any, class_names: Sequence[object]) -> None:
     points = _inputs(inputs)
     numbers = checks.classes("labels", labels, (len(points),), len(class_names))
-    size = float(np.clip(6000 / len(points), 5, 26))
+    size = float(np.clip(12000 / len(points), 8, 28))
     for number, (name, color) in enumerate(zip(class_names, style.colors(len(class_names)), strict=True)):
         here = points[numbers == number]
         axes.scatter(
@@ -277,7 +277,7 @@ def _draw_points(axes: Axes, inputs: Any, labels: Any, class_names: Sequence[obj
             color=color,
             marker=style.MARKERS[number % len(style.MARKERS)],
             edgecolors="white",
-            linewidths=0.4,
+            linewidths=0.4 if size > 12 else 0.0,
             label=style.plain(name),
             rasterized=len(points) > _MANY_POINTS,
         )
@@ -302,18 +302,32 @@ def _name_axes(axes: Axes, axis_names: Sequence[str]) -> None:
 
 
 def _legend(axes: Axes) -> None:
+    from matplotlib.collections import PathCollection
+
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
+    legend = axes.legend(
         handles,
         labels,
         loc="center left",
         bbox_to_anchor=(1.0, 0.5),  # beside the data, which may be anywhere inside
         frameon=False,
-        ncols=1 + (len(labels) - 1) // 16,
+        ncols=_legend_columns(len(labels)),
         fontsize="small",
     )
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_sizes([28])  # however small the points are
 
 
 def _size(class_names: Sequence[object]) -> tuple[float, float]:
-    """Inches for one panel and its legend, which has more columns for more classes."""
-    return 5.6 + 1.0 * ((len(class_names) - 1) // 16), 4.2
+    """Width and height in inches of one panel and its legend."""
+    return 4.9 + _legend_width(class_names), 4.2
+
+
+def _legend_width(class_names: Sequence[object]) -> float:
+    longest = max((len(style.plain(name)) for name in class_names), default=0)
+    return _legend_columns(len(class_names)) * (0.4 + 0.075 * longest)
+
+
+def _legend_columns(count: int) -> int:
+    return 1 + (count - 1) // 16

@@ -137,8 +137,13 @@ def _lines(axes: Axes, epochs: np.ndarray, by_label: Mapping[str, np.ndarray]) -
 
 
 def _legend(axes: Axes, labels: list[str]) -> None:
-    if labels != [""]:
-        axes.legend(frameon=False, ncols=1 + (len(labels) - 1) // 8, fontsize="small")
+    if len(labels) > 6:  # beside the lines, which would otherwise run through it
+        columns = 1 + (len(labels) - 1) // 16
+        axes.legend(
+            frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns, fontsize="small"
+        )
+    elif labels != [""]:
+        axes.legend(frameon=False, fontsize="small")
 
 
 def _layers(columns: Mapping[str, Any]) -> list[int]:

@@ -23,6 +23,7 @@ def learning_curves(columns: Mapping[str, Any], *, valid_label: str = "validatio
         columns: the history, a column [E] a name: "epoch", "train_loss", perhaps "valid_loss", and scores as
             "train_accuracy" and "valid_accuracy", or with "r2" or another metric in place of "accuracy".
             Accuracies are shares from 0 to 1 and are drawn in %. Values that are not finite are left out.
+            A loss that spans more than two powers of ten stands on a logarithmic axis.
         valid_label: what the validation part is called, as "test".
 
     Returns:
@@ -81,6 +82,8 @@ def draw_metric(axes: Axes, columns: Mapping[str, Any], metric: str, valid_label
     epoch_axis(axes, epochs)
     name = _METRIC_NAMES.get(metric, metric.replace("_", " "))
     axes.set_ylabel(f"{name} (%)" if scale == 100.0 else name)
+    if metric == "loss":
+        _log_when_wide(axes)
     style.quiet_grid(axes)
 
 
@@ -103,6 +106,13 @@ def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
     axes.set_xlim(float(epochs.min()) - room, float(epochs.max()) + room)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.set_xlabel("epoch")
+
+
+def _log_when_wide(axes: Axes) -> None:
+    """On a linear axis, whatever follows a steep start is a flat line at the bottom."""
+    drawn = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in axes.lines)])
+    if drawn.size and drawn.min() > 0 and drawn.max() > 100 * drawn.min():
+        axes.set_yscale("log")
 
 
 def _score_names(columns: Mapping[str, Any]) -> list[str]:

@@ -114,7 +114,7 @@ def first_layer_weights(
 
 def _weight_images(filters: np.ndarray, units: int, largest: float) -> Figure:
     rows, columns = style.grid_of(units, int(np.clip(np.ceil(np.sqrt(units)), 4, 10)))
-    figure = style.new_figure(max(4.6, 1.15 * columns + 1.3), 1.3 * rows + 0.7)
+    figure = style.new_figure(max(4.6, 1.15 * columns + 1.3), 1.2 * rows + 0.7)
     panels = style.axes_grid(figure, units, columns)
     in_color = filters.ndim == 4
     shown = 0.5 + filters / (2 * largest) if in_color else filters
@@ -147,7 +147,9 @@ def _weight_table(
     step = max(1, -(-units // 12))
     axes.set_xticks(np.arange(0, units, step), [str(unit + 1) for unit in range(0, units, step)])
     axes.set_xlabel(
-        "unit of the first layer" if units == weights.shape[1] else f"unit (of {weights.shape[1]})"
+        "unit of the first layer"
+        if units == weights.shape[1]
+        else f"unit (the first {units} of {weights.shape[1]})"
     )
     axes.set_ylabel("feature")
     return figure

@@ -42,9 +42,9 @@ def predicted_against_true(predicted: Any, true: Any, target_names: Sequence[obj
     checks.array("true", targets, targets.shape, finite=True)
     named = checks.names("target_names", target_names, targets.shape[1])
     shown = min(len(named), _MOST_TARGETS)
-    rows, columns = style.grid_of(shown, 4)
+    rows, columns = style.grid_of(shown, 3)
     figure = style.new_figure(3.3 * columns + 0.6, 3.5 * rows)
-    for index, axes in enumerate(style.axes_grid(figure, shown, 4)):
+    for index, axes in enumerate(style.axes_grid(figure, shown, 3)):
         known = np.isfinite(values[:, index])
         across, up = targets[known, index], values[known, index]
         size, faint = float(np.clip(6000 / max(1, len(up)), 4, 20)), 0.7 if len(up) <= 500 else 0.35

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL_MAP = "cividis"  # perceptually uniform
+SHARE_MAP = "Blues"  # lightness falls steadily from white, so that a share of 0 looks like paper
 DIVERGING_MAP = "RdBu_r"  # drawn symmetric about 0, so that white is 0
 LONGEST_NAME = 24  # characters
 
@@ -34,8 +35,11 @@ def new_figure(width: float, height: float) -> Figure:
         [4.0, 3.0]
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    return Figure(figsize=(width, height), layout="constrained")
+    # Inches around everything; with the default, text touches the border.
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    return Figure(figsize=(width, height), layout=layout)
 
 
 def colors(count: int) -> list[str]:
@@ -88,11 +92,12 @@ def plain(text: object, longest: int = LONGEST_NAME) -> str:
 
     Example:
         >>> plain("a name of more than twenty-four characters"), plain("5 $")
-        ('a name of more than twe…', '5 \\\\$')
+        ('a name of mo… characters', '5 \\\\$')
     """
     name = " ".join(str(text).split())
     if len(name) > longest:
-        name = name[: longest - 1] + "…"
+        # Names such as "a long name 7" and "a long name 8" differ at their ends, so the middle goes.
+        name = name[: longest // 2] + "…" + name[len(name) - (longest - longest // 2 - 1) :]
     return name.replace("$", r"\$")
 
 
@@ -124,9 +129,9 @@ def marker_every(points: int) -> dict[str, Any]:
 
     Example:
         >>> marker_every(1), marker_every(500)
-        ({'marker': 'o', 'markersize': 4}, {})
+        ({'marker': 'o', 'markersize': 5}, {})
     """
-    return {"marker": "o", "markersize": 4} if points <= 40 else {}
+    return {"marker": "o", "markersize": 5} if points <= 40 else {}
 
 
 def quiet_grid(axes: Axes) -> None:

@@ -45,16 +45,22 @@ def confusion_matrix(matrix: Any, class_names: Sequence[object]) -> Figure:
         raise ArgumentError(f"matrix holds {counts.min()}: give counts of at least 0")
     named = checks.names("class_names", class_names, classes)
 
+    from matplotlib.colors import PowerNorm
+
     side = float(np.clip(0.45 * classes + 1.5, 3.6, 9.0))
     figure = style.new_figure(side + 1.4, side)
     axes = figure.subplots()
     totals = counts.sum(axis=1, keepdims=True)
     shares = 100.0 * counts / np.where(totals > 0, totals, 1)  # a class without examples has a row of 0
-    image = _colored_cells(axes, shares, low=0.0, high=100.0)
-    figure.colorbar(image, ax=axes, label="share of the true class (%)")
+    # The square root sets a few mistakes apart from none, which a linear scale would not.
+    image = axes.imshow(shares, cmap=style.SHARE_MAP, norm=PowerNorm(0.5, vmin=0.0, vmax=100.0))
+    figure.colorbar(
+        image, ax=axes, label="share of the true class (%)", ticks=[0, 1, 5, 10, 20, 40, 60, 80, 100]
+    )
     if classes <= _MOST_WRITTEN:
-        _write_cells(axes, image, [[f"{count:.4g}" for count in row] for row in counts])
-    _name_ticks(axes, named, named)
+        number_format = ".0f" if np.all(counts == np.round(counts)) else ".3g"
+        _write_cells(axes, image, [[format(count, number_format) for count in row] for row in counts])
+    _name_ticks(axes, named, named, 0.8 * side / classes)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     return figure
@@ -112,11 +118,11 @@ def table_heatmap(
         float(np.clip(0.42 * len(rows) + 1.3, 2.4, 12.0)),
     )
     axes = figure.subplots()
-    image = _colored_cells(axes, table, low, high)
-    axes.set_aspect("auto")
+    high = high if high > low else low + 1.0  # all results alike
+    image = axes.imshow(table, cmap=style.SEQUENTIAL_MAP, aspect="auto", vmin=low, vmax=high)
     figure.colorbar(image, ax=axes, label=value_label)
     _write_cells(axes, image, cells)
-    _name_ticks(axes, rows, columns)
+    _name_ticks(axes, rows, columns, width)
     axes.set_ylabel(row_label)
     axes.set_xlabel(column_label)
     axes.set_title(title)
@@ -146,13 +152,13 @@ def label_scores(accuracy_by_label: Any, names: Sequence[object]) -> Figure:
     named = checks.names("names", names, len(shares))
     if not np.all((shares >= 0) & (shares <= 1)):
         raise ArgumentError("accuracy_by_label holds values that are no shares: give numbers from 0 to 1")
-    figure = style.new_figure(6.4, float(np.clip(0.3 * len(shares) + 1.0, 2.2, 16.0)))
+    height = float(np.clip(0.3 * len(shares) + 1.0, 2.2, 16.0))
+    size = float(np.clip(50 * (height - 1.0) / len(shares), 5, 9))  # points, for the height of a bar
+    figure = style.new_figure(6.4, height)
     axes = figure.subplots()
     bars = axes.barh(np.arange(len(shares)), 100.0 * shares, color=style.OKABE_ITO[0])
-    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=_name_size(len(shares)))
-    axes.set_yticks(
-        np.arange(len(shares)), [style.plain(name) for name in named], fontsize=_name_size(len(shares))
-    )
+    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=size)
+    axes.set_yticks(np.arange(len(shares)), [style.plain(name) for name in named], fontsize=size)
     axes.set_ylim(len(shares) - 0.4, -0.6)
     axes.set_xlim(0, 108)  # room for the number at the end of a full bar
     axes.set_xticks(range(0, 101, 20))
@@ -161,13 +167,6 @@ def label_scores(accuracy_by_label: Any, names: Sequence[object]) -> Figure:
     style.quiet_grid(axes)
     axes.grid(visible=False, axis="y")
     return figure
-
-
-def _colored_cells(axes: Axes, values: np.ndarray, low: float, high: float) -> AxesImage:
-    from matplotlib import colormaps
-
-    colors = colormaps[style.SEQUENTIAL_MAP].reversed()  # dark is much, so that small shares look like paper
-    return axes.imshow(values, cmap=colors, vmin=low, vmax=high if high > low else low + 1.0)
 
 
 def _write_cells(axes: Axes, image: AxesImage, cells: list[list[str]]) -> None:
@@ -179,13 +178,17 @@ def _write_cells(axes: Axes, image: AxesImage, cells: list[list[str]]) -> None:
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
 
 
-def _name_ticks(axes: Axes, rows: list[str], columns: list[str]) -> None:
+def _name_ticks(axes: Axes, rows: list[str], columns: list[str], cell_width: float) -> None:
+    """Write the names along both axes, slanted or upright where cells, in inches, are too narrow for them."""
     for axis, names in ((axes.yaxis, rows), (axes.xaxis, columns)):
         if len(names) <= _MOST_NAMED:
             texts = [style.plain(name) for name in names]
             axis.set_ticks(np.arange(len(names)), texts, fontsize=_name_size(len(names)))
-    if len(columns) > 12 or max(len(name) for name in columns) > 3:
-        axes.tick_params(axis="x", labelrotation=90 if len(columns) > 20 else 45)
+    longest = max(len(style.plain(name)) for name in columns)
+    if len(columns) <= _MOST_NAMED and 0.09 * longest > cell_width:
+        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        for label in axes.get_xticklabels():
+            label.set(**(slanted if len(columns) <= 20 else {"rotation": 90}))
     axes.tick_params(length=0)
 
 
