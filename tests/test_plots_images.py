@@ -1,0 +1,92 @@
+"""Images show the right examples and weights, the right way up, on one scale."""
+
+import numpy as np
+import pytest
+
+from jaxmlp import plots
+
+NAMES = ["cat", "dog", "owl"]
+
+
+def test_mistakes_come_surest_first_and_right_answers_not_at_all() -> None:
+    images = np.arange(20.0).reshape(5, 4)
+    figure = plots.confident_mistakes(
+        images, (2, 2), [0, 1, 2, 0, 1], [1, 1, 0, 2, 0], [0.6, 1.0, 0.991, 0.7, 0.5], NAMES, count=3
+    )
+    titles = [axes.get_title() for axes in figure.axes if axes.images]
+    assert titles == [
+        "true owl · said cat (99.1 %)",
+        "true cat · said owl (70.0 %)",
+        "true cat · said dog (60.0 %)",
+    ]
+    shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
+    expected = [
+        images[index].reshape(2, 2) / 15 for index in (2, 3, 0)
+    ]  # one scale: 0 to 15 among those shown
+    for picture, wanted in zip(shown, expected, strict=True):
+        np.testing.assert_allclose(picture, wanted)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 1), (2, 3, 3)])
+@pytest.mark.parametrize("flat", [True, False])
+def test_images_of_any_channels_are_drawn(shape: tuple[int, ...], flat: bool) -> None:
+    images = np.random.default_rng(0).normal(size=(2, *shape))
+    given = images.reshape(2, -1) if flat else images
+    axes = plots.confident_mistakes(given, shape, [0, 0], [0, 1], [0.5, 0.5], NAMES).axes[0]
+    drawn = np.asarray(axes.images[0].get_array())
+    assert drawn.shape == ((2, 3, 3) if shape[2:] == (3,) else (2, 3))
+    scaled = (images[1] - images[1].min()) / np.ptp(images[1])
+    np.testing.assert_allclose(drawn, scaled.reshape(drawn.shape))
+
+
+def test_no_mistakes_is_said() -> None:
+    axes = plots.confident_mistakes(np.ones((2, 4)), (2, 2), [0, 1], [0, 1], [1, 1], NAMES).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["no mistakes among 2 examples"]
+
+
+def test_long_titles_take_two_lines_and_stay_apart() -> None:
+    names = ["Ankle boot", "T-shirt/top"]
+    figure = plots.confident_mistakes(np.ones((8, 4)), (2, 2), [0] * 8, [1] * 8, [0.9] * 8, names)
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_title() == "true Ankle boot\nsaid T-shirt/top (90.0 %)"
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert not any(one.overlaps(two) for i, one in enumerate(boxes) for two in boxes[i + 1 :])
+
+
+def test_weights_of_a_unit_are_its_column_on_a_scale_symmetric_about_zero() -> None:
+    w = np.arange(12.0).reshape(4, 3) - 9.0
+    figure = plots.first_layer_weights(w, (2, 2))
+    panels = [axes for axes in figure.axes if axes.images and axes.get_title()]
+    assert len(panels) == 3
+    for unit, axes in enumerate(panels):
+        assert np.asarray(axes.images[0].get_array()).tolist() == w[:, unit].reshape(2, 2).tolist()
+        assert axes.images[0].get_clim() == (-9.0, 9.0)
+
+
+def test_units_beyond_the_count_are_left_out_and_that_is_said() -> None:
+    figure = plots.first_layer_weights(np.ones((4, 50)), (2, 2, 1), count=5)
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["1", "2", "3", "4", "5"]
+    assert figure.get_suptitle() == "weights into units 1 to 5 of 50"
+
+
+def test_weights_of_colour_images_are_grey_at_zero() -> None:
+    w = np.zeros((12, 1))
+    w[0], w[4] = 2.0, -2.0  # red of the first pixel, green of the second
+    drawn = np.asarray(plots.first_layer_weights(w, (2, 2, 3)).axes[0].images[0].get_array())
+    assert drawn[0, 0].tolist() == [1.0, 0.5, 0.5]
+    assert drawn[0, 1].tolist() == [0.5, 0.0, 0.5]
+
+
+def test_weights_of_a_table_stand_features_by_units() -> None:
+    w = np.array([[1.0, -2.0, 0.5], [0.0, 1.0, 4.0]])
+    axes = plots.first_layer_weights(w, (2,), count=2, feature_names=["age", "height"]).axes[0]
+    assert np.asarray(axes.images[0].get_array()).tolist() == w[:, :2].tolist()
+    assert axes.images[0].get_clim() == (-2.0, 2.0), "the scale is that of the units shown"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["age", "height"]
+    assert axes.get_xlabel() == "unit (the first 2 of 3)"
+
+
+def test_weights_of_zero_are_drawn() -> None:
+    figure = plots.first_layer_weights(np.zeros((4, 1)), (2, 2))
+    figure.draw_without_rendering()
+    assert figure.axes[0].images[0].get_clim() == (-1.0, 1.0)
