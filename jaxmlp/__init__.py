@@ -1,0 +1,70 @@
+"""Multi-layer perceptrons in JAX with every gradient written by hand and proven equal to autodiff.
+
+The public names are listed in `__all__`. Data sets are in `jaxmlp.datasets` and figures in
+`jaxmlp.plots`, which are imported by those who need them.
+"""
+
+from jaxmlp.activations import ACTIVATIONS, Activation
+from jaxmlp.backprop import loss, value_and_grad
+from jaxmlp.errors import ArgumentError
+from jaxmlp.evaluation import evaluate
+from jaxmlp.gradcheck import GradientReport, GradientRow, check_gradients
+from jaxmlp.initializers import INITIALIZERS
+from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams, Layer, Softmax
+from jaxmlp.losses import LOSSES, Loss
+from jaxmlp.metrics import METRICS, Metric, accuracy, confusion_matrix, r_squared, zero_one_loss
+from jaxmlp.model_file import load_model, save_model
+from jaxmlp.network import Network, forward, init, mlp, predict
+from jaxmlp.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
+from jaxmlp.reports import EpochReport, Metrics, history_columns
+from jaxmlp.training import FitResult, TrainState, fit, init_state, train_epoch, train_step
+from jaxmlp.types import Batch
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ACTIVATIONS",
+    "INITIALIZERS",
+    "LAYERS",
+    "LOSSES",
+    "METRICS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Activate",
+    "Activation",
+    "ArgumentError",
+    "Batch",
+    "Dense",
+    "DenseParams",
+    "EpochReport",
+    "FitResult",
+    "GradientReport",
+    "GradientRow",
+    "Layer",
+    "Loss",
+    "Metric",
+    "Metrics",
+    "Network",
+    "Softmax",
+    "TrainState",
+    "accuracy",
+    "check_gradients",
+    "confusion_matrix",
+    "evaluate",
+    "fit",
+    "forward",
+    "history_columns",
+    "init",
+    "init_state",
+    "load_model",
+    "loss",
+    "make_optimizer",
+    "mlp",
+    "predict",
+    "r_squared",
+    "save_model",
+    "train_epoch",
+    "train_step",
+    "value_and_grad",
+    "zero_one_loss",
+]

@@ -70,6 +70,14 @@ class GradientRow(NamedTuple):
         """The largest error against finite differences, relative to the tensor's largest gradient entry."""
         return _relative(self.difference_error, self.autodiff_size)
 
+    def line(self) -> str:
+        """The row as a line of the report's table."""
+        verdict = "" if self.passed else "  OVER ITS BOUND"
+        return (
+            f"{self.path:<10} {list(self.shape)!s:<14} {self.autodiff_relative:>12.1e} "
+            f"{self.difference_relative:>15.1e} {self.sampled:>8} {self.skipped:>8}{verdict}"
+        )
+
 
 class GradientReport(NamedTuple):
     """How a network's hand-written gradient compares, a row a tensor.
@@ -102,12 +110,7 @@ class GradientReport(NamedTuple):
             f"{'tensor':<10} {'shape':<14} {'vs autodiff':>12} {'vs differences':>15} "
             f"{'sampled':>8} {'skipped':>8}"
         ]
-        for row in self._all_rows():
-            lines.append(
-                f"{row.path:<10} {str(list(row.shape)):<14} {row.autodiff_relative:>12.1e} "
-                f"{row.difference_relative:>15.1e} {row.sampled:>8} {row.skipped:>8}"
-                + ("" if row.passed else "  OVER ITS BOUND")
-            )
+        lines += [row.line() for row in self._all_rows()]
         return "\n".join(lines)
 
 

@@ -36,8 +36,17 @@ class Metric(NamedTuple):
     needs_variance: bool = False
 
 
+def _require_same_shape(outputs: Outputs, targets: Targets) -> None:
+    if targets.shape != outputs.shape:
+        raise ArgumentError(
+            f"this metric takes targets shaped as the outputs, {list(outputs.shape)}, given {list(targets.shape)}"
+        )
+
+
 def _right_class(outputs: Outputs, targets: Targets) -> Float[Array, "B"]:
     # Soft or one-hot labels [B, K] name their largest class.
+    if targets.shape != outputs.shape[:1]:
+        _require_same_shape(outputs, targets)
     labels = targets if targets.ndim == 1 else jnp.argmax(targets, axis=1)
     return (jnp.argmax(outputs, axis=1) == labels).astype(outputs.dtype)
 
@@ -47,10 +56,12 @@ def _wrong_class(outputs: Outputs, targets: Targets) -> Float[Array, "B"]:
 
 
 def _right_labels(logits: Outputs, targets: Targets) -> Float[Array, "B"]:
+    _require_same_shape(logits, targets)
     return jnp.mean(((logits > 0) == (targets > 0.5)).astype(logits.dtype), axis=1)
 
 
 def _squared_residual(outputs: Outputs, targets: Targets) -> Float[Array, "B K"]:
+    _require_same_shape(outputs, targets)
     return jnp.square(outputs - targets)
 
 
@@ -150,10 +161,6 @@ def score(name: str, outputs: Outputs, targets: Targets, weight: Float[Array, "B
         1.0
     """
     metric = METRICS[name]
-    if targets.ndim != 1 and targets.shape != outputs.shape:
-        raise ArgumentError(
-            f"outputs and targets must have one shape, given {list(outputs.shape)} and {list(targets.shape)}"
-        )
     variance = target_variance(targets, weight) if metric.needs_variance else None
     return metric.summary(weighted_mean(metric.statistic(outputs, targets), weight), variance)
 

@@ -227,6 +227,6 @@ def resolve_optimizer(optimizer: Optimizer) -> optax.GradientTransformation:
         return make_optimizer(optimizer)
     if not isinstance(optimizer, optax.GradientTransformation):
         raise ArgumentError(
-            f"not an optimiser: {optimizer!r}; give a name such as 'adam', make_optimizer(...) or an optax one"
+            f"not an optimiser: {optimizer!r}; give a name such as 'adam', make_optimizer(…) or optax's own"
         )
     return optimizer

@@ -1,0 +1,134 @@
+"""Checks of a data set's values before a run, so that a wrong label stops it and not a strange loss."""
+
+from typing import Any
+
+import numpy as np
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.losses import LOSSES, Loss
+from jaxmlp.types import Batch
+
+COUNTED_LABELS = ("labels", "soft_labels")
+
+
+def as_batch(data: Any, sample_weight: Any = None) -> Batch:
+    """Take a data set as a `Batch` or a pair of inputs and targets.
+
+    Args:
+        data: Batch(inputs [N, I], targets, weight) or (inputs, targets).
+        sample_weight: [N], multiplied with the batch's own weight where both are there.
+
+    Returns:
+        The Batch.
+
+    Raises:
+        ArgumentError: it is neither.
+
+    Example:
+        >>> as_batch((np.ones((3, 2)), np.zeros(3, int))).weight is None
+        True
+    """
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        raise ArgumentError(f"data must be a pair (inputs, targets) or a Batch, given {type(data).__name__}")
+    batch = Batch(*data)
+    if sample_weight is None:
+        return batch
+    return batch._replace(weight=sample_weight if batch.weight is None else batch.weight * sample_weight)
+
+
+def check_size(name: str, given: Any) -> None:
+    """Raise an ArgumentError unless a count, as a batch size, is a whole number of at least 1.
+
+    Args:
+        name: what is counted, for the message.
+        given: the count.
+
+    Example:
+        >>> check_size("batch size", 32)
+    """
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
+        raise ArgumentError(f"{name} must be a whole number of at least 1, given {given!r}")
+
+
+def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss, name: str = "data") -> None:
+    """Raise an ArgumentError unless a data set fits a network and a loss, in shape and in value.
+
+    Args:
+        data: the data set, of N examples.
+        in_features: I of the network.
+        outputs: K of the network.
+        loss: the loss, which says what the targets must be.
+        name: what the data set is called in messages.
+
+    Raises:
+        ArgumentError: it is empty, lengths or shapes do not fit, features, targets or weights are
+            not finite, a weight is negative, or labels are no integers in 0..K−1.
+
+    Example:
+        >>> check_data(Batch(np.ones((3, 2)), np.array([0, 1, 1])), in_features=2, outputs=2,
+        ...            loss="softmax_cross_entropy")
+    """
+    inputs, targets = np.asarray(data.inputs), np.asarray(data.targets)
+    if inputs.ndim != 2 or inputs.shape[1] != in_features:
+        raise ArgumentError(
+            f"{name}: inputs must have shape [N, {in_features}] for this network, given {list(inputs.shape)}"
+        )
+    if len(inputs) == 0:
+        raise ArgumentError(f"{name}: the set is empty; give at least one example")
+    if targets.ndim == 0 or len(inputs) != len(targets):
+        found = len(targets) if targets.ndim else "a single number"
+        raise ArgumentError(
+            f"{name}: as many targets as inputs are needed, given {found} for {len(inputs)} inputs"
+        )
+    if not np.all(np.isfinite(inputs)):
+        count = int(np.sum(~np.isfinite(inputs)))
+        raise ArgumentError(f"{name}: {count} feature(s) are NaN or infinite; remove or fill them first")
+    _check_targets(targets, outputs, LOSSES[loss] if isinstance(loss, str) else loss, name)
+    if data.weight is not None:
+        _check_weight(np.asarray(data.weight), len(inputs), name)
+
+
+def _check_targets(targets: np.ndarray, outputs: int, loss: Loss, name: str) -> None:
+    soft = loss.targets == "soft_labels" and targets.ndim == 2
+    if loss.targets in COUNTED_LABELS and not soft:
+        _check_labels(targets, outputs, name)
+        return
+    if targets.shape[1:] != (outputs,):
+        raise ArgumentError(
+            f"{name}: this loss takes targets of shape [N, {outputs}], as the network's outputs, "
+            f"given {list(targets.shape)}"
+        )
+    if not np.all(np.isfinite(targets)):
+        raise ArgumentError(f"{name}: some targets are NaN or infinite; remove or fill them first")
+    if loss.targets == "binary" and not np.all((targets >= 0) & (targets <= 1)):
+        raise ArgumentError(
+            f"{name}: this loss takes targets from 0 to 1, given {targets.min():g} to {targets.max():g}"
+        )
+
+
+def _check_labels(labels: np.ndarray, classes: int, name: str) -> None:
+    if labels.ndim != 1:
+        raise ArgumentError(
+            f"{name}: this loss takes integer labels of shape [N], given {list(labels.shape)}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ArgumentError(
+            f"{name}: this loss takes integer labels 0 to {classes - 1}, given type {labels.dtype}; "
+            "make them integers, or choose a loss for values such as squared_error"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ArgumentError(
+            f"{name}: labels must lie in 0 to {classes - 1} for {classes} outputs, "
+            f"given {labels.min()} to {labels.max()}"
+        )
+
+
+def _check_weight(weight: np.ndarray, examples: int, name: str) -> None:
+    if weight.shape != (examples,):
+        raise ArgumentError(
+            f"{name}: sample weights must have shape [{examples}], given {list(weight.shape)}"
+        )
+    if not np.all(np.isfinite(weight)) or np.any(weight < 0):
+        raise ArgumentError(f"{name}: sample weights must be finite and at least 0")
+    if not np.any(weight > 0):
+        raise ArgumentError(f"{name}: all sample weights are 0; give at least one example a weight")

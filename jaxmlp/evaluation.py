@@ -1,0 +1,164 @@
+"""Evaluation: how good a network is on a data set, by sums that add up however the set is cut into chunks."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxmlp.backprop import L2, l2_term, mean_loss, traced_l2
+from jaxmlp.batching import minibatch_indices
+from jaxmlp.checks import as_batch, check_size
+from jaxmlp.errors import ArgumentError
+from jaxmlp.losses import LOSSES, Loss
+from jaxmlp.metrics import METRICS, default_metric, target_variance
+from jaxmlp.network import Network, propagate
+from jaxmlp.reports import Metrics
+from jaxmlp.types import Batch, Key, Params, Scalar
+
+Data: TypeAlias = Batch | tuple[Any, Any]
+Weight: TypeAlias = Float[Array, "N"]
+Transform: TypeAlias = Callable[[Key, Float[Array, "B I"]], Float[Array, "B I"]]
+
+
+class BatchSums(NamedTuple):
+    # Weighted sums over a batch, which add up over an epoch however it was cut into batches.
+    weight: Scalar
+    loss: Scalar
+    statistic: Float[Array, "..."]
+
+
+def resolve_metric(metric: str | None, loss: str | Loss) -> str:
+    pair = LOSSES[loss] if isinstance(loss, str) else loss
+    name = default_metric(pair.targets) if metric is None else metric
+    METRICS[name]  # raises for an unknown name
+    return name
+
+
+def gather(data: Batch, indices: Int[Array, "B"], held: Bool[Array, "B"]) -> Batch:
+    """Pick a minibatch out of a data set; places that hold no example get weight 0.
+
+    Args:
+        data: the data set, of N examples.
+        indices: [B] in 0..N−1.
+        held: [B], whether each place holds an example.
+
+    Returns:
+        The minibatch of B rows.
+
+    Example:
+        >>> data = Batch(jnp.arange(6.0).reshape(3, 2), jnp.array([0, 1, 2]))
+        >>> gather(data, jnp.array([2, 0]), jnp.array([True, False])).weight.tolist()
+        [1.0, 0.0]
+    """
+    inputs = data.inputs[indices]
+    weight = held.astype(inputs.dtype)
+    if data.weight is not None:
+        weight = weight * data.weight[indices].astype(inputs.dtype)
+    return Batch(inputs, data.targets[indices], weight)
+
+
+def batch_sums(value: Scalar, outputs: Float[Array, "B K"], batch: Batch, metric: str) -> BatchSums:
+    statistic = METRICS[metric].statistic(outputs, batch.targets)
+    weight = jnp.ones(outputs.shape[0], outputs.dtype) if batch.weight is None else batch.weight
+    total = jnp.sum(weight).astype(outputs.dtype)
+    return BatchSums(total, total * value, jnp.tensordot(weight.astype(statistic.dtype), statistic, axes=1))
+
+
+def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar | None = None) -> Metrics:
+    """Bring sums stacked over steps [S, ...] to means over the examples."""
+    total = jnp.sum(sums.weight)
+    divisor = jnp.where(total > 0, total, 1)
+    rule = METRICS[metric]
+    variance = target_variance(data.targets, data.weight) if rule.needs_variance else None
+    score = rule.summary(jnp.sum(sums.statistic, axis=0) / divisor, variance)
+    return Metrics(jnp.sum(sums.loss) / divisor, score, total, gradient_norm)
+
+
+@partial(jax.jit, static_argnums=0, static_argnames=("loss", "metric", "batch_size", "transform"))
+def _jitted_evaluate(
+    net: Network,
+    params: Params,
+    data: Batch,
+    *,
+    loss: str | Loss,
+    metric: str,
+    batch_size: int,
+    l2: L2,
+    transform: Transform | None,
+    key: Key | None,
+) -> Metrics:
+    pair = LOSSES[loss] if isinstance(loss, str) else loss
+    indices, held = minibatch_indices(None, data.inputs.shape[0], batch_size)
+
+    def sums_of(block: tuple[Any, Any, Any]) -> BatchSums:
+        step, chosen, there = block
+        batch = gather(data, chosen, there)
+        inputs = batch.inputs
+        if transform is not None and key is not None:
+            inputs = transform(jax.random.fold_in(key, step), inputs)
+        outputs, _ = propagate(net, params, inputs)
+        value = mean_loss(pair, outputs, batch.targets, batch.weight) + l2_term(net, params, l2)
+        return batch_sums(value, outputs, batch, metric)
+
+    return summarise(jax.lax.map(sums_of, (jnp.arange(len(indices)), indices, held)), data, metric)
+
+
+def evaluate(
+    net: Network,
+    params: Params,
+    data: Data,
+    *,
+    loss: str | Loss = "softmax_cross_entropy",
+    batch_size: int = 1024,
+    metric: str | None = None,
+    l2: L2 = 0.0,
+    sample_weight: Weight | None = None,
+    transform: Transform | None = None,
+    key: Key | None = None,
+) -> Metrics:
+    """Measure a network on a data set, in chunks, so that a large set fits.
+
+    Args:
+        net: the network (static).
+        params: its parameters.
+        data: Batch or (inputs [N, I], targets).
+        loss: a loss's name or pair (static).
+        batch_size: examples a chunk (static).
+        metric: a metric's name; None takes the one that fits the loss (static).
+        l2: strength of the penalty on weights, part of the reported loss.
+        sample_weight: [N], or None.
+        transform: a pure function (key, inputs) -> inputs, applied to each chunk (static).
+        key: random key for the transform, needed where there is one.
+
+    Returns:
+        The metrics over the whole set; `gradient_norm` is None.
+
+    Raises:
+        ArgumentError: shapes that do not fit, a batch size below 1, an unknown name, or a transform
+            without a key.
+
+    Example:
+        >>> from jaxmlp.network import init, mlp
+        >>> net = mlp([2, 2], init="zeros")
+        >>> metrics = evaluate(net, init(net, jax.random.key(0)), (jnp.ones((5, 2)), jnp.zeros(5, int)))
+        >>> round(float(metrics.loss), 4), float(metrics.score)
+        (0.6931, 1.0)
+    """
+    check_size("batch size", batch_size)
+    if transform is not None and key is None:
+        raise ArgumentError("a transform draws from a key: give key=jax.random.key(0) along with it")
+    batch = as_batch(data, sample_weight)
+    return _jitted_evaluate(
+        net,
+        params,
+        batch,
+        loss=loss,
+        metric=resolve_metric(metric, loss),
+        batch_size=min(int(batch_size), max(1, len(batch.inputs))),
+        l2=traced_l2(l2),
+        transform=transform,
+        key=key,
+    )
