@@ -1,4 +1,4 @@
-"""Any other data set of the TFDS catalogue that is prepared already, or can be because TensorFlow is there."""
+"""Any other data set of the TFDS catalogue that is prepared, or can be because TensorFlow is there."""
 
 import difflib
 import importlib.util
@@ -106,8 +106,8 @@ def _prepare_with_tensorflow(name: str, options: Options, known: Iterable[str]) 
     if importlib.util.find_spec("tensorflow") is None:
         raise ArgumentError(
             f"data set '{name}' of the TFDS catalogue is prepared neither in '{options.data_dir}' nor in "
-            f"'{tfds_folder()}', and preparing it needs TensorFlow: install tensorflow, or prepare it elsewhere "
-            f"with file_format='array_record' and name its folder as data_dir"
+            f"'{tfds_folder()}', and preparing it needs TensorFlow: install tensorflow, or prepare it "
+            f"elsewhere with file_format='array_record' and name its folder as data_dir"
         )
     builder = tfds.builder(name, data_dir=options.data_dir, file_format="array_record")
     builder.download_and_prepare()
@@ -168,8 +168,8 @@ def _supervised_keys(name: str, builder: Any) -> tuple[str, str]:
     if not fits:
         described = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in features.items())
         raise ArgumentError(
-            f"data set '{name}' has the features {described}, with supervised keys {keys}: only sets of one image "
-            f"or vector of a fixed shape with a label or a value are understood"
+            f"data set '{name}' has the features {described}, with supervised keys {keys}: only sets "
+            f"of one image or vector of a fixed shape with a label or a value are understood"
         )
     return keys[0], keys[1]
 
@@ -197,8 +197,8 @@ def _examples(name: str, builder: Any, split: str) -> Iterator[Mapping[str, Any]
         return
     if importlib.util.find_spec("tensorflow") is None:
         raise ArgumentError(
-            f"data set '{name}' is stored as {getattr(builder.info.file_format, 'value', 'other files')}, which "
-            f"needs TensorFlow: install tensorflow, or prepare it again with file_format='array_record'"
+            f"data set '{name}' is stored as {getattr(builder.info.file_format, 'value', 'other files')}, "
+            f"which needs TensorFlow: install tensorflow, or prepare it again with file_format='array_record'"
         )
     import tensorflow_datasets as tfds
 

@@ -130,7 +130,8 @@ def _is_path(name: str, options: Options) -> bool:
     if find_prepared(name, (options.data_dir, tfds_folder())) is not None:
         return False
     path = Path(name).expanduser()
-    return bool(path.suffix) or path.exists() or name.startswith((".", "~", os.sep))
+    has_ending = bool(path.suffix) and not path.suffix[1:].isdigit()  # a TFDS version ends in digits
+    return has_ending or path.exists() or name.startswith((".", "~", os.sep))
 
 
 def _load_file(path: Path, options: Options) -> Dataset:

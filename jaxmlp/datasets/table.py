@@ -1,6 +1,6 @@
 """How the columns of a csv become numbers: learned from the training rows, and kept for later files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -212,7 +212,7 @@ def _encode_column(
     if unknown and not allow_unknown:
         raise ArgumentError(
             f"{origin} has '{unknown[0]}' in column '{description['name']}', which the training "
-            f"data did not have: choose one of {_quoted(list(categories))}"
+            f"data did not have: choose one of {_quoted(categories)}"
         )
     return values[:, None] == categories[None, :]
 
@@ -244,6 +244,7 @@ def _absent(values: np.ndarray) -> np.ndarray:
     return np.asarray(pd.isna(values))
 
 
-def _quoted(names: Sequence[Any], most: int = 10) -> str:
-    shown = ", ".join(f"'{name}'" for name in list(names)[:most])
+def _quoted(given: Iterable[Any], most: int = 10) -> str:
+    names = list(given)
+    shown = ", ".join(f"'{name}'" for name in names[:most])
     return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
