@@ -98,6 +98,8 @@ def plain(text: object, longest: int = LONGEST_NAME) -> str:
     if len(name) > longest:
         # Names such as "a long name 7" and "a long name 8" differ at their ends, so the middle goes.
         name = name[: longest // 2] + "…" + name[len(name) - (longest - longest // 2 - 1) :]
+    if name.startswith("_"):
+        name = f" {name}"  # matplotlib leaves names that begin with "_" out of legends
     return name.replace("$", r"\$")
 
 
