@@ -134,7 +134,9 @@ def _step(
         train=True,
         key=layer_key,
     )
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    # Optax mixes integers and floats inside, which a program may have forbidden for its own code.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     sums = batch_sums(value, outputs, batch, metric)
     return (
