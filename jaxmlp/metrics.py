@@ -39,7 +39,7 @@ class Metric(NamedTuple):
 def _require_same_shape(outputs: Outputs, targets: Targets) -> None:
     if targets.shape != outputs.shape:
         raise ArgumentError(
-            f"this metric takes targets shaped as the outputs: {list(outputs.shape)}, not {list(targets.shape)}"
+            f"this metric takes targets of shape {list(outputs.shape)} here, given {list(targets.shape)}"
         )
 
 
