@@ -14,9 +14,9 @@ def test_colours_are_as_many_as_asked_and_differ(count: int) -> None:
 
 def test_dollars_are_themselves_and_no_formula() -> None:
     figure = style.new_figure(3, 3)
-    text = figure.text(0.5, 0.5, style.plain("from $5 to $\\nonsense$"))
+    text = figure.text(0.5, 0.5, style.plain("from $ to \\nonsense$"))
     figure.draw_without_rendering()  # a formula of nonsense would raise
-    assert text.get_text().replace("\\$", "$") == "from $5 to $\\nonsense$"
+    assert text.get_text().replace("\\$", "$") == "from $ to \\nonsense$"
 
 
 @pytest.mark.parametrize("length", [1, 23, 24, 25, 100])

@@ -118,7 +118,6 @@ def table_heatmap(
         float(np.clip(0.42 * len(rows) + 1.3, 2.4, 12.0)),
     )
     axes = figure.subplots()
-    high = high if high > low else low + 1.0  # all results alike
     image = axes.imshow(table, cmap=style.SEQUENTIAL_MAP, aspect="auto", vmin=low, vmax=high)
     figure.colorbar(image, ax=axes, label=value_label)
     _write_cells(axes, image, cells)
