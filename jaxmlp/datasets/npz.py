@@ -46,10 +46,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         (2, 3)
     """
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise ArgumentError(f"file '{path}' is a single array, not an .npz: save it with numpy.savez")
-        with loaded:
+        with open(path, "rb") as file:  # NumPy leaves a damaged file open when it opens it itself
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.lib.npyio.NpzFile):
+                raise ArgumentError(f"file '{path}' is a single array, not an .npz: save it with numpy.savez")
             return {key: _read_array(loaded, key, path) for key in loaded.files}
     except ArgumentError:
         raise
