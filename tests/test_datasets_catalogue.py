@@ -137,6 +137,31 @@ def test_files_that_need_tensorflow_are_refused(prepared):
     refused("tiny_images", "stored as tfrecord, which needs TensorFlow", data_dir=folder)
 
 
+RECORDS, INFO, FEATURES = "*train.array_record*", "dataset_info.json", "features.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "kept"),
+    [
+        (RECORDS, 0),
+        (RECORDS, 0.5),
+        (RECORDS, None),
+        (INFO, 0),
+        (INFO, 0.5),
+        (FEATURES, 0.5),
+        (FEATURES, None),
+    ],
+)
+def test_damaged_files_are_refused(prepared, file, kept):
+    folder = prepared(TinyImages)
+    path = next((folder / "tiny_images" / "1.0.0").glob(file))
+    content = path.read_bytes()
+    path.unlink()
+    if kept is not None:
+        path.write_bytes(content[: int(len(content) * kept)])
+    refused("tiny_images", "prepare it again", data_dir=folder)
+
+
 @pytest.mark.parametrize(
     ("name", "nearest"), [("mnits", "mnist"), ("moon", "moons"), ("cifar01", "cifar10"), ("Digits", "digits")]
 )

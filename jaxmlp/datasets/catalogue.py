@@ -1,5 +1,6 @@
 """Any other data set of the TFDS catalogue that is prepared, or can be because TensorFlow is there."""
 
+import contextlib
 import difflib
 import importlib.util
 import os
@@ -46,7 +47,8 @@ def load_from_catalogue(name: str, options: Options, known: Iterable[str]) -> Da
     else:
         import tensorflow_datasets as tfds
 
-        builder = tfds.builder_from_directory(folder)
+        with _damage_is_an_argument_error(name):
+            builder = tfds.builder_from_directory(folder)
     return _read_builder(name, builder, options)
 
 
@@ -185,9 +187,14 @@ def _is_fixed_numbers(feature: Any, least_axes: int) -> bool:
 def _read_split(
     name: str, builder: Any, split: str, inputs_key: str, targets_key: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    examples = list(_examples(name, builder, split))
-    inputs = np.stack([np.asarray(example[inputs_key]) for example in examples])
-    targets = np.stack([np.asarray(example[targets_key]) for example in examples])
+    with _damage_is_an_argument_error(name):
+        examples = list(_examples(name, builder, split))
+        inputs = np.stack([np.asarray(example[inputs_key]) for example in examples])
+        targets = np.stack([np.asarray(example[targets_key]) for example in examples])
+        # A file that was cut off is read without complaint, as fewer examples or as empty ones.
+        promised = (builder.info.splits[split].num_examples, *builder.info.features[inputs_key].shape)
+        if inputs.shape != promised:
+            raise ValueError(f"features of shape {inputs.shape} in split '{split}', {promised} are promised")
     return inputs, targets
 
 
@@ -205,6 +212,20 @@ def _examples(name: str, builder: Any, split: str) -> Iterator[Mapping[str, Any]
     import tensorflow_datasets as tfds
 
     yield from tfds.as_numpy(builder.as_dataset(split=split))
+
+
+@contextlib.contextmanager
+def _damage_is_an_argument_error(name: str) -> Iterator[None]:
+    """TFDS and its file formats raise errors of many kinds when a file is damaged; all mean the same here."""
+    try:
+        yield
+    except ArgumentError:
+        raise
+    except Exception as error:
+        reason = str(error).split("\n")[0][:100] or type(error).__name__
+        raise ArgumentError(
+            f"data set '{name}' cannot be read, its files are damaged or missing ({reason}): prepare it again"
+        ) from error
 
 
 def _encode(name: str, raw: np.ndarray, feature: Any) -> Targets:
