@@ -117,6 +117,12 @@ def test_a_file_that_is_there_and_damaged_is_downloaded_again(tmp_path, server):
     assert (tmp_path / ARCHIVE.filename).read_bytes() == CONTENT
 
 
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, server):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ArgumentError, match=r"cannot write 'images.gz' into .* another folder as data_dir"):
+        download(mirrored(server, "good"), tmp_path / "file" / "down", quiet=True)
+
+
 def test_the_progress_bar_can_be_silenced(tmp_path, server, capfd):
     download(mirrored(server, "good"), tmp_path / "quiet", quiet=True)
     captured = capfd.readouterr()

@@ -38,7 +38,10 @@ SOUND = idx_bytes(np.arange(10))
         (gzip.compress(b"\0\0\x0d\x01" + SOUND[4:]), "does not hold IDX bytes"),
         (gzip.compress(b""), "does not hold IDX bytes"),
         (gzip.compress(SOUND)[:-4], "cannot be unpacked"),
-        (gzip.compress(SOUND)[:12] + b"\xff" * 12, "cannot be unpacked"),
+        (
+            gzip.compress(SOUND)[:10] + b"\x07" * 12,
+            "cannot be unpacked",
+        ),  # a block of a type that does not exist
         (SOUND, "cannot be unpacked"),
     ],
 )

@@ -43,6 +43,29 @@ def test_a_straight_line_cannot_tell_these_apart(name):
     assert LogisticRegression().fit(*toy.train).score(*toy.test) < 0.75
 
 
+@pytest.mark.parametrize("name", CLASSIFIED)
+def test_both_parts_hold_the_classes_in_the_same_proportion(name):
+    toy = load(name, examples=990)
+    counts = [np.bincount(part.targets) for part in (toy.train, toy.test)]
+    expected = (counts[0] + counts[1]) * toy.test.targets.size / 990
+    assert np.abs(counts[1] - expected).max() < 1
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSIFIED) - {"classification"}))
+def test_points_are_scattered_by_the_noise_asked_for(name):
+    still, noisy = (TOYS[name].generate(4000, noise, 0) for noise in (0.0, 0.25))
+    assert np.array_equal(still[1], noisy[1])
+    assert np.std(noisy[0] - still[0]) == pytest.approx(0.25, rel=0.05)
+
+
+def test_labels_of_classification_are_drawn_at_random_in_the_share_asked_for():
+    score = {}
+    for noise in (0.0, 0.5):
+        points, labels = TOYS["classification"].generate(4000, noise, 0)
+        score[noise] = LogisticRegression().fit(points, labels).score(points, labels)
+    assert 0.15 < score[0.0] - score[0.5] < 0.3  # half of those drawn at random are wrong
+
+
 @pytest.mark.parametrize("name", REGRESSED)
 def test_noise_has_the_standard_deviation_asked_for(name):
     still, noisy = (load(name, examples=4000, noise=noise) for noise in (0.0, 0.5))

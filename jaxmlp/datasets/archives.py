@@ -154,7 +154,8 @@ def download(archive_set: ArchiveSet, folder: Path, *, quiet: bool = False) -> N
         quiet: no progress bar.
 
     Raises:
-        ArgumentError: no mirror gives one of the files whole; the line says why, and what to do instead.
+        ArgumentError: no mirror gives one of the files whole, or the folder cannot be written; the line
+            says why, and what to do instead.
     """
     for archive in archive_set.archives:
         reasons = []
@@ -194,6 +195,11 @@ def _fetch(archive: Archive, address: str, folder: Path, quiet: bool) -> str | N
         return "cannot be reached"
     except requests.RequestException as error:
         return type(error).__name__
+    except OSError as error:  # after those of requests, which are OSErrors too
+        raise ArgumentError(
+            f"cannot write '{archive.filename}' into '{folder}' ({error.strerror or error}): "
+            f"choose another folder as data_dir, with room in it"
+        ) from None
     except ValueError:  # pooch's word for a wrong checksum
         return "the file is altered or cut off (wrong checksum)"
     return None
