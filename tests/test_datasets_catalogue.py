@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from jaxmlp.datasets import load
+from jaxmlp.datasets import catalogue, load
 from jaxmlp.errors import ArgumentError
 
 GENERATOR = np.random.default_rng(0)
@@ -171,6 +171,34 @@ def test_a_misspelt_name_gets_the_nearest(tmp_path, name, nearest):
 
 def test_a_catalogue_set_that_is_not_prepared_says_what_it_needs(tmp_path):
     refused("cifar10", "prepared neither in .* needs TensorFlow", data_dir=tmp_path)
+
+
+class TinyRegistered(Tiny):
+    """One that TFDS knows by name, as it knows its catalogue."""
+
+    features, keys, splits = LABELLED, ("image", "label"), BOTH
+
+
+class TinyUnreachable(TinyRegistered):
+    """One whose download fails."""
+
+    def _split_generators(self, dl_manager):
+        raise ConnectionError("no route to host\nsecond line")
+
+
+def test_with_tensorflow_a_set_is_prepared_first(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(catalogue, "_has_tensorflow", lambda: True)  # this set does not really need it
+    dataset = load("tiny_registered", data_dir=tmp_path, quiet=True)
+    assert np.array_equal(dataset.train.inputs, IMAGES[:8].reshape(8, 20))
+    assert list((tmp_path / "tiny_registered" / "1.0.0").glob("*.array_record*"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_preparation_that_fails_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "_has_tensorflow", lambda: True)
+    message = r"'tiny_unreachable' cannot be prepared \(no route to host\)"
+    refused("tiny_unreachable", message, data_dir=tmp_path, quiet=True)
+    assert catalogue.find_prepared("tiny_unreachable", [tmp_path]) is None
 
 
 def test_options_that_would_be_ignored_are_refused(prepared):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxmlp.datasets.options import Options, check_missing
+from jaxmlp.datasets.options import Options, check_missing, silenced
 from jaxmlp.errors import ArgumentError
 
 
@@ -48,3 +48,11 @@ def test_missing_values_are_treated_in_two_ways():
     check_missing("refuse")
     with pytest.raises(ArgumentError, match="unknown treatment of missing values 'drop'"):
         check_missing("drop")
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_library_can_be_kept_from_printing(capsys, quiet):
+    with silenced(quiet):
+        print("heard")
+    print("after")
+    assert capsys.readouterr().out == ("after\n" if quiet else "heard\nafter\n")

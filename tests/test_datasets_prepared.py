@@ -135,5 +135,5 @@ def test_others_may_read_the_folder(folder):
 
 
 def test_objects_are_never_pickled(tmp_path):
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
         prepare(tmp_path / "tiny", IDENTITY, lambda _: {"inputs": np.array([{}], object)})

@@ -4,6 +4,7 @@ from jaxmlp.datasets.dataset import TASKS, Dataset, Part
 from jaxmlp.datasets.loading import DATASETS, Source, load
 from jaxmlp.datasets.new_inputs import read_inputs
 from jaxmlp.datasets.preprocessing import METHODS, Preprocessing, fit_preprocessing
+from jaxmlp.datasets.splitting import split_indices
 
 __all__ = [
     "DATASETS",
@@ -16,4 +17,5 @@ __all__ = [
     "fit_preprocessing",
     "load",
     "read_inputs",
+    "split_indices",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxmlp.datasets.dataset import Dataset, Part, check_dataset, flatten_inputs
-from jaxmlp.datasets.options import Options
+from jaxmlp.datasets.options import Options, silenced
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.errors import ArgumentError
@@ -47,7 +47,7 @@ def load_from_catalogue(name: str, options: Options, known: Iterable[str]) -> Da
     else:
         import tensorflow_datasets as tfds
 
-        with _damage_is_an_argument_error(name):
+        with _failure_is_an_argument_error(_damaged(name)):
             builder = tfds.builder_from_directory(folder)
     return _read_builder(name, builder, options)
 
@@ -105,14 +105,15 @@ def _prepare_with_tensorflow(name: str, options: Options, known: Iterable[str]) 
     if plain not in catalogue:
         nearest = difflib.get_close_matches(plain, catalogue, n=1, cutoff=0.8)
         raise unknown_name("data set", name, {*known, *nearest})
-    if importlib.util.find_spec("tensorflow") is None:
+    if not _has_tensorflow():
         raise ArgumentError(
             f"data set '{name}' of the TFDS catalogue is prepared neither in '{options.data_dir}' nor in "
             f"'{tfds_folder()}', and preparing it needs TensorFlow: install tensorflow, or prepare it "
             f"elsewhere with file_format='array_record' and name its folder as data_dir"
         )
-    builder = tfds.builder(name, data_dir=options.data_dir, file_format="array_record")
-    builder.download_and_prepare()
+    with silenced(options.quiet), _failure_is_an_argument_error(f"data set '{name}' cannot be prepared"):
+        builder = tfds.builder(name, data_dir=options.data_dir, file_format="array_record")
+        builder.download_and_prepare()
     return builder
 
 
@@ -187,7 +188,7 @@ def _is_fixed_numbers(feature: Any, least_axes: int) -> bool:
 def _read_split(
     name: str, builder: Any, split: str, inputs_key: str, targets_key: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    with _damage_is_an_argument_error(name):
+    with _failure_is_an_argument_error(_damaged(name)):
         examples = list(_examples(name, builder, split))
         inputs = np.stack([np.asarray(example[inputs_key]) for example in examples])
         targets = np.stack([np.asarray(example[targets_key]) for example in examples])
@@ -204,7 +205,7 @@ def _examples(name: str, builder: Any, split: str) -> Iterator[Mapping[str, Any]
 
         yield from read_examples(builder.as_data_source(split=split))
         return
-    if importlib.util.find_spec("tensorflow") is None:
+    if not _has_tensorflow():
         raise ArgumentError(
             f"data set '{name}' is stored as {getattr(builder.info.file_format, 'value', 'other files')}, "
             f"which needs TensorFlow: install tensorflow, or prepare it again with file_format='array_record'"
@@ -214,18 +215,24 @@ def _examples(name: str, builder: Any, split: str) -> Iterator[Mapping[str, Any]
     yield from tfds.as_numpy(builder.as_dataset(split=split))
 
 
+def _has_tensorflow() -> bool:
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def _damaged(name: str) -> str:
+    return f"data set '{name}' cannot be read, its files are damaged or missing: prepare it again"
+
+
 @contextlib.contextmanager
-def _damage_is_an_argument_error(name: str) -> Iterator[None]:
-    """TFDS and its file formats raise errors of many kinds when a file is damaged; all mean the same here."""
+def _failure_is_an_argument_error(message: str) -> Iterator[None]:
+    """TFDS and its file formats raise errors of many kinds for what is one thing to the user."""
     try:
         yield
     except ArgumentError:
         raise
     except Exception as error:
-        reason = str(error).split("\n")[0][:100] or type(error).__name__
-        raise ArgumentError(
-            f"data set '{name}' cannot be read, its files are damaged or missing ({reason}): prepare it again"
-        ) from error
+        reason = str(error).strip().split("\n")[0][:100] or type(error).__name__
+        raise ArgumentError(f"{message} ({reason})") from error
 
 
 def _encode(name: str, raw: np.ndarray, feature: Any) -> Targets:

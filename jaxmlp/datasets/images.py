@@ -1,10 +1,8 @@
 """MNIST and its two drop-in replacements: prepared once from the official archives, then mapped."""
 
-import contextlib
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +15,7 @@ from jaxmlp.datasets.archives import (
     how_to_provide,
 )
 from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
-from jaxmlp.datasets.options import Options
+from jaxmlp.datasets.options import Options, silenced
 from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
 from jaxmlp.errors import ArgumentError
 
@@ -186,7 +184,7 @@ def _obtain(archive_set: ArchiveSet, options: Options) -> Path:
 
 
 def _make(image_set: ImageSet, archive_folder: Path, unfinished: Path, quiet: bool) -> Arrays:
-    with _silence(quiet):
+    with silenced(quiet):
         from jaxmlp.datasets.image_builders import IdxConfig, prepare_records, read_records
 
         config = IdxConfig(
@@ -212,17 +210,3 @@ def _check_array_record() -> None:
             f"package array_record is not installed (it is built for Linux and for macOS on Arm, this is "
             f"{platform.system()} on {platform.machine()}): install it, or choose 'digits' or your own file"
         )
-
-
-@contextlib.contextmanager
-def _silence(quiet: bool) -> Iterator[None]:
-    """TFDS prints its progress and cannot be told not to without changing it for the whole program."""
-    if not quiet:
-        yield
-        return
-    with (
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
-    ):
-        yield

@@ -1,5 +1,8 @@
 """The options of `load` in one value, checked once, so that no loader checks them again."""
 
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +93,31 @@ def check_missing(missing: str) -> None:
     """
     if missing not in MISSING:
         raise unknown_name("treatment of missing values", str(missing), MISSING)
+
+
+@contextlib.contextmanager
+def silenced(quiet: bool) -> Iterator[None]:
+    """Keep a library from printing: TFDS cannot be told not to without changing it for the whole program.
+
+    Args:
+        quiet: False lets it print.
+
+    Returns:
+        A context in which nothing is printed.
+
+    Example:
+        >>> with silenced(True):
+        ...     print("unheard")
+    """
+    if not quiet:
+        yield
+        return
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def _check_whole(name: str, value: int, smallest: int) -> None:
