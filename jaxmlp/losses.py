@@ -167,7 +167,7 @@ def _mean_squared_error(predictions: Outputs, values: Targets) -> PerExample:
 
 def _mean_squared_error_gradient(predictions: Outputs, values: Targets) -> Outputs:
     # ∂ℓ/∂f_k = (2/K) r_k: the same 1/K as in the value
-    return 2 / predictions.shape[1] * _residuals(predictions, values)
+    return _residuals(predictions, values) * (2 / predictions.shape[1])
 
 
 def _absolute_error(predictions: Outputs, values: Targets) -> PerExample:
