@@ -59,6 +59,8 @@ def test_a_file_is_known_by_its_ending(tmp_path, path_type, suffix):
         ("absent.npz", {}, "does not exist"),
         ("absent.csv", {"target": "y"}, "does not exist"),
         (".", {}, "is a folder"),
+        ("", {}, "unknown data set ''"),
+        (" ", {}, "unknown data set ' '"),
         ("own.npz", {"target": "y"}, "'target' does not apply"),
         ("own.npz", {"missing": "impute"}, "'missing' does not apply"),
         ("own.csv", {"target": "y", "noise": 0.1}, "'noise' does not apply"),

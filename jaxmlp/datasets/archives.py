@@ -99,8 +99,11 @@ def check_archive(path: Path, archive: Archive, owner: str, owners: dict[str, st
         return
     other = (owners or {}).get(sha256)
     if other is not None:
-        reason = f"is the one of '{other}'"
-    elif size < archive.size:
+        raise ArgumentError(
+            f"archive '{path}' is the one of '{other}', expected that of '{owner}' (they share their names): "
+            f"put the archives of '{owner}' into a folder of their own, named '{owner}'"
+        )
+    if size < archive.size:
         reason = f"is cut off ({size} bytes)"
     else:
         reason = f"is not the original ({size} bytes, sha256 {sha256[:12]}…)"

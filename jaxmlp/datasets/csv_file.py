@@ -10,7 +10,7 @@ from jaxmlp.datasets.archives import file_sha256
 from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
 from jaxmlp.datasets.options import Options
 from jaxmlp.datasets.splitting import split_indices
-from jaxmlp.datasets.table import encode_table, fit_table, numeric_column, refuse_missing, table_feature_names
+from jaxmlp.datasets.table import encode_table, fit_table, is_number, numeric_column, table_feature_names
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.errors import ArgumentError
 from jaxmlp.registry import unknown_name
@@ -46,7 +46,7 @@ def read_frame(path: Path, *, names_wanted: bool = True) -> "pd.DataFrame":
     import pandas as pd
 
     separator, header = _check_rows(path)
-    is_nameless = all(_is_number(name) for name in header)
+    is_nameless = all(is_number(name) for name in header)
     if is_nameless and names_wanted:
         raise ArgumentError(f"file '{path}' has only numbers in its first line: name the columns there")
     repeated = [name for name in header if header.count(name) > 1]
@@ -104,8 +104,6 @@ def load_csv(path: Path, options: Options) -> Dataset:
     if not feature_columns:
         raise ArgumentError(f"{origin} has no column besides the target: give at least one feature")
     targets = _read_targets(frame, target_columns, options.task, origin)
-    if options.missing == "refuse":
-        refuse_missing(frame, feature_columns, origin)
     train, test = split_indices(
         len(frame),
         test_fraction=options.test_fraction,
@@ -200,11 +198,3 @@ def _read_targets(frame: "pd.DataFrame", columns: list[str], task: str | None, o
         read.append(frame[name].to_numpy(str) if numbers is None else numbers)
     raw = read[0] if len(read) == 1 else np.column_stack(read)
     return encode_targets(raw, origin=origin, task=task, names=tuple(columns))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

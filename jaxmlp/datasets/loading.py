@@ -15,7 +15,7 @@ from jaxmlp.datasets.new_inputs import check_data_file
 from jaxmlp.datasets.npz import load_npz
 from jaxmlp.datasets.options import Options
 from jaxmlp.datasets.toys import TOYS, load_toy
-from jaxmlp.registry import Registry
+from jaxmlp.registry import Registry, unknown_name
 
 
 class Source(NamedTuple):
@@ -116,6 +116,8 @@ def load(
         quiet=quiet,
     )
     name = os.fspath(name)
+    if not name.strip():
+        raise unknown_name("data set", name, DATASETS)
     if name in DATASETS:
         source = DATASETS[name]
         options.refuse(name, source.unused)

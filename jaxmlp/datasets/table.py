@@ -176,6 +176,26 @@ def numeric_column(column: "pd.Series[Any]") -> np.ndarray | None:
     return numbers.to_numpy()
 
 
+def is_number(text: str) -> bool:
+    """Tell whether a field of a csv is a number.
+
+    Args:
+        text: the field.
+
+    Returns:
+        True for what Python reads as a number.
+
+    Example:
+        >>> is_number("-1e3"), is_number("red")
+        (True, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _describe_numbers(name: str, training: np.ndarray) -> dict[str, Any]:
     from sklearn.impute import SimpleImputer
 
@@ -222,20 +242,12 @@ def _encode_numbers(column: "pd.Series[Any]", description: Mapping[str, Any], or
         return np.full((len(column), 1), description["fill"])
     numbers = numeric_column(column)
     if numbers is None:
-        text = next(value for value in column.dropna() if not _is_number(value))
+        text = next(value for value in column.dropna() if not is_number(value))
         raise ArgumentError(
             f"{origin} has '{text}' in column '{description['name']}', which held numbers in training: "
             f"give numbers there"
         )
     return np.where(np.isnan(numbers), description["fill"], numbers)[:, None]
-
-
-def _is_number(text: Any) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _absent(values: np.ndarray) -> np.ndarray:
