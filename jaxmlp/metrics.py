@@ -44,9 +44,13 @@ def _require_same_shape(outputs: Outputs, targets: Targets) -> None:
 
 
 def _right_class(outputs: Outputs, targets: Targets) -> Float[Array, "B"]:
-    # Soft or one-hot labels [B, K] name their largest class.
     if targets.shape != outputs.shape[:1]:
         _require_same_shape(outputs, targets)
+    if outputs.shape[1] == 1:
+        # A single output is the logit of class 1 against class 0.
+        classes = targets if targets.ndim == 1 else targets[:, 0]
+        return ((outputs[:, 0] > 0) == (classes > 0.5)).astype(outputs.dtype)
+    # Soft or one-hot labels [B, K] name their largest class.
     labels = targets if targets.ndim == 1 else jnp.argmax(targets, axis=1)
     return (jnp.argmax(outputs, axis=1) == labels).astype(outputs.dtype)
 

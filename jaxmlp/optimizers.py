@@ -77,7 +77,7 @@ def _decoupled(factory: Callable[..., Any], learning_rate: float, weight_decay: 
 OPTIMIZERS: Registry[OptimizerRule] = Registry(
     "optimiser",
     {
-        "sgd": _rule(optax.sgd, 0.1),
+        "sgd": _rule(optax.sgd, 0.2),
         "adam": _rule(optax.adam, 1e-3),
         "nadam": _rule(optax.nadam, 1e-3),
         "rmsprop": _rule(optax.rmsprop, 1e-3),

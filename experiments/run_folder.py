@@ -1,0 +1,118 @@
+"""The run folder: what a training run leaves behind, and where."""
+
+import contextlib
+import csv
+import datetime
+import importlib.metadata
+import json
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmlp import ArgumentError
+
+CONFIG, METRICS, MODEL = "config.json", "metrics.csv", "model.safetensors"
+
+
+def make_run_folder(out: str | None, name: str) -> Path:
+    """Make the folder of a new run; a folder that holds a run already is refused, so that nothing is lost.
+
+    Args:
+        out: the folder that was asked for; None makes one under runs/, named after the data set and the time.
+        name: the data set's name.
+
+    Returns:
+        The folder, made and writable.
+
+    Raises:
+        ArgumentError: it holds a run, is no folder, or cannot be written.
+    """
+    folder = _fresh_folder(name) if out is None else Path(out)
+    if (folder / CONFIG).exists() or (folder / MODEL).exists():
+        raise ArgumentError(f"{folder} holds a run already: choose another folder with --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ArgumentError(
+            f"the run folder {folder} cannot be written ({error.strerror}): choose another with --out"
+        ) from None
+    return folder
+
+
+def _fresh_folder(name: str) -> Path:
+    plain = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.") or "run"
+    stamp = f"{plain}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    candidate, number = Path("runs") / stamp, 2
+    while candidate.exists():
+        candidate, number = Path("runs") / f"{stamp}-{number}", number + 1
+    return candidate
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json.
+
+    Args:
+        folder: the run folder.
+        config: plain data.
+    """
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, default=_plain) + "\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def write_metrics(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
+    """Write metrics.csv, one row an epoch; a value that is not there is left empty.
+
+    Args:
+        folder: the run folder.
+        columns: arrays [E] by name.
+    """
+    with (folder / METRICS).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        absent = {
+            name for name, column in columns.items() if name.startswith("valid_") and np.isnan(column).all()
+        }
+        for row in zip(*columns.values(), strict=True):
+            cells = zip(columns, row, strict=True)
+            writer.writerow("" if name in absent else repr(value.item()) for name, value in cells)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Name the machine and the versions that a result was made with.
+
+    Returns:
+        Plain data.
+    """
+    versions = {}
+    for package in ("jaxmlp", "jax", "jaxlib", "optax", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "devices": [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()],
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    names = re.findall(r"model name\s*: (.+)", text)
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor()

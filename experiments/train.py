@@ -1,0 +1,255 @@
+"""Train a multi-layer perceptron by hand-written backpropagation; with no options, on scanned digits."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from command_line import computing, run
+from pictures import draw_pictures
+from run_folder import MODEL, describe_machine, make_run_folder, write_config, write_metrics
+from tqdm import tqdm
+from train_options import TrainOptions, read_options
+
+from jaxmlp import (
+    ArgumentError,
+    EpochReport,
+    FitResult,
+    Network,
+    TrainState,
+    check_gradients,
+    evaluate,
+    fit,
+    history_columns,
+    init_state,
+    make_optimizer,
+    mlp,
+    save_model,
+)
+from jaxmlp.batching import steps_per_epoch
+from jaxmlp.datasets import Dataset, load
+from jaxmlp.optimizers import OPTIMIZERS
+from jaxmlp.problem import Problem, make_problem
+
+SCORE_NAMES = {"accuracy": "accuracy", "label_accuracy": "label accuracy", "r2": "R²"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiment; returns the exit status."""
+    options = read_options(arguments)
+    with computing(options.device, options.precision) as precision:
+        return train(options, precision)
+
+
+def train(options: TrainOptions, precision: str | None) -> int:
+    """Load, train, report and save; returns the exit status."""
+    dataset = load(
+        options.dataset,
+        data_dir=options.data_dir,
+        manual_dir=options.manual_dir,
+        test_fraction=options.test_fraction,
+        target=options.target,
+        task=options.task,
+        missing=options.missing,
+        examples=options.examples,
+        noise=options.noise,
+        quiet=options.quiet,
+    )
+    if options.target_accuracy is not None and dataset.task == "regression":
+        raise ArgumentError(
+            "--target-accuracy is for classes and labels; a regression has no accuracy: leave it out"
+        )
+    problem = make_problem(
+        dataset, loss=options.loss, scaling=options.scaling, validation=options.validation, seed=options.seed
+    )
+    problem = jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
+    net = mlp(
+        [problem.in_features, *options.hidden, problem.outputs],
+        activation=options.activation,
+        output_activation=problem.output_activation,
+        init=options.init,
+        bias_init=options.bias_init,
+        bias=options.bias,
+        precision=precision,
+    )
+    folder = make_run_folder(options.out, dataset.name)
+    config = {
+        "options": dataclasses.asdict(options),
+        "loss": problem.loss,
+        "metric": problem.metric,
+        "dataset": dataset.identity,
+        "command": ["python", *sys.argv],
+        "machine": describe_machine(),
+    }
+    write_config(folder, config)
+    if not options.quiet:
+        print(
+            f"{dataset.name}: {dataset.task}, {len(problem.train.inputs):,} examples to train on, "
+            f"{len(problem.test.inputs):,} to test on\n\n{net}\n"
+        )
+    state = init_state(net, optimizer_of(options, problem), jax.random.key(options.seed))
+    if not gradients_agree(net, state, problem, options):
+        return 1
+    started = time.perf_counter()
+    result = fit_with_progress(net, state, problem, options)
+    seconds = time.perf_counter() - started
+    return report_and_save(net, result, problem, dataset, options, folder, seconds)
+
+
+def as_float64(leaf: Any) -> Any:
+    """Widen a float array; anything else stays."""
+    return leaf.astype(np.float64) if isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 else leaf
+
+
+def optimizer_of(options: TrainOptions, problem: Problem) -> Any:
+    """Build the optimiser for a run of this length."""
+    examples = len(problem.train.inputs)
+    steps = steps_per_epoch(examples, min(options.batch_size or examples, examples))
+    return make_optimizer(
+        options.optimizer,
+        options.learning_rate,
+        schedule=options.schedule,
+        horizon=(steps * options.epochs, steps),
+        clip_norm=options.clip_norm,
+    )
+
+
+def gradients_agree(net: Network, state: TrainState, problem: Problem, options: TrainOptions) -> bool:
+    """Check the hand-written gradient on the first batch, and say so in one line."""
+    first = options.batch_size or len(problem.train.inputs)
+    report = check_gradients(
+        net,
+        state.params,
+        problem.train.inputs[:first],
+        problem.train.targets[:first],
+        loss=problem.loss,
+        l2=options.l2,
+        finite_differences=False,
+    )
+    if report.passed and options.quiet:
+        return True
+    verdict = (
+        "within its bound" if report.passed else f"OVER ITS BOUND in {report.worst.path}: a defect of jaxmlp"
+    )
+    print(
+        f"gradient check, hand-written against jax.grad on the first batch: "
+        f"largest relative error {report.worst.autodiff_relative:.1e}, {verdict}\n",
+        file=sys.stdout if report.passed else sys.stderr,
+    )
+    return report.passed
+
+
+def fit_with_progress(net: Network, state: TrainState, problem: Problem, options: TrainOptions) -> FitResult:
+    """Train with a progress bar by epoch."""
+    measured = problem.test if problem.valid is None else problem.valid
+    name, part = SCORE_NAMES[problem.metric], "test" if problem.valid is None else "validation"
+    with tqdm(total=options.epochs, unit="epoch", disable=options.quiet, file=sys.stderr) as bar:
+
+        def after_epoch(report: EpochReport, state: TrainState) -> bool:
+            bar.update()
+            bar.set_postfix_str(
+                f"loss {report.train_loss:.4f}, {part} {name} {show_score(problem.metric, report.valid_score)}"
+            )
+            reached = report.valid_score or 0.0
+            return options.target_accuracy is not None and reached >= options.target_accuracy
+
+        return fit(
+            net,
+            problem.train,
+            measured,
+            loss=problem.loss,
+            optimizer=optimizer_of(options, problem),
+            batch_size=options.batch_size or len(problem.train.inputs),
+            epochs=options.epochs,
+            state=state,
+            callback=after_epoch,
+            shuffle=options.shuffle,
+            metric=problem.metric,
+            l2=options.l2,
+        )
+
+
+def show_score(metric: str, score: float | None) -> str:
+    """Write a score as people read it: a share in %, R² as a number."""
+    if score is None:
+        return "-"
+    return f"{score:.4f}" if metric == "r2" else f"{100 * score:.2f} %"
+
+
+def report_and_save(
+    net: Network,
+    result: FitResult,
+    problem: Problem,
+    dataset: Dataset,
+    options: TrainOptions,
+    folder: Path,
+    seconds: float,
+) -> int:
+    """Save the model, the history and the pictures, and print the summary; returns the exit status."""
+    columns = history_columns(result.history, result.metric)
+    save_model(folder / MODEL, net, result.state.params, saved_preprocessing(problem, dataset))
+    write_metrics(folder, columns)
+    train_metrics, test_metrics = (
+        evaluate(net, result.state.params, part, loss=problem.loss, metric=problem.metric, l2=options.l2)
+        for part in (problem.train, problem.test)
+    )
+    if options.pictures:
+        draw_pictures(folder, net, result.state.params, problem, dataset, columns)
+    name = SCORE_NAMES[problem.metric]
+    print(f"trained {len(result.history)} epochs in {seconds:.1f} s{stop_reason(result, options)}")
+    print(
+        f"train {name} {show_score(problem.metric, float(train_metrics.score))}, loss {float(train_metrics.loss):.4f}"
+    )
+    print(f"test {name} {show_score(problem.metric, float(test_metrics.score))}")
+    print(f"test loss {float(test_metrics.loss):.4f}")
+    print(f"run folder {folder}")
+    if result.stopped != "diverged":
+        return 0
+    report = result.history[-1]
+    rate = result_rate(options)
+    print(
+        f"train.py: epoch {report.epoch}: the loss or a parameter became NaN or infinite; the parameters "
+        f"before it are kept in {folder / MODEL}; try a smaller --learning-rate than {rate:g}, or --clip-norm 1",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def result_rate(options: TrainOptions) -> float:
+    """Tell the learning rate of a run, given or the optimiser's own."""
+    return (
+        OPTIMIZERS[options.optimizer].learning_rate
+        if options.learning_rate is None
+        else options.learning_rate
+    )
+
+
+def stop_reason(result: FitResult, options: TrainOptions) -> str:
+    """Say why a run ended early."""
+    if result.stopped == "callback":
+        return f", stopped at {100 * (options.target_accuracy or 0):g} % accuracy"
+    return ", stopped because the loss was not finite any more" if result.stopped == "diverged" else ""
+
+
+def saved_preprocessing(problem: Problem, dataset: Dataset) -> dict[str, Any]:
+    """Collect what prediction needs besides the network."""
+    statistics = problem.preprocessing.to_dict()
+    return {
+        **{name: value for name, value in statistics.items() if value is not None},
+        "task": dataset.task,
+        "loss": problem.loss,
+        "dataset": dataset.name,
+        "class_names": list(dataset.class_names),
+        "target_names": list(dataset.target_names),
+        "feature_names": list(dataset.feature_names),
+        "feature_shape": list(dataset.feature_shape),
+        "table": dataset.table,
+    }
+
+
+if __name__ == "__main__":
+    run(main)
