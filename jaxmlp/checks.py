@@ -30,10 +30,40 @@ def as_batch(data: Any, sample_weight: Any = None) -> Batch:
     """
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         raise ArgumentError(f"data must be a pair (inputs, targets) or a Batch, given {type(data).__name__}")
-    batch = Batch(*data)
+    batch = Batch(*map(_as_array, data))
     if sample_weight is None:
         return batch
-    return batch._replace(weight=sample_weight if batch.weight is None else batch.weight * sample_weight)
+    weight = _as_array(sample_weight)
+    return batch._replace(weight=weight if batch.weight is None else batch.weight * weight)
+
+
+def _as_array(given: Any) -> Any:
+    # Lists become arrays; whatever has a shape already, a traced array too, stays as it is.
+    return given if given is None or hasattr(given, "shape") else np.asarray(given)
+
+
+def check_lengths(data: Batch) -> None:
+    """Raise an ArgumentError unless a data set has examples, and as many targets and weights as inputs.
+
+    It reads shapes alone, so that it serves traced arrays too. Picking minibatches would not notice:
+    JAX reads the last element in place of one that is not there.
+
+    Args:
+        data: the data set, of N examples.
+
+    Example:
+        >>> check_lengths(Batch(np.ones((3, 2)), np.array([0, 1, 1])))
+    """
+    examples, targets = len(data.inputs), np.shape(data.targets)[:1]
+    if examples == 0:
+        raise ArgumentError("the data set is empty; give at least one example")
+    if targets != (examples,):
+        found = targets[0] if targets else "a single number"
+        raise ArgumentError(f"as many targets as inputs are needed, given {found} for {examples} inputs")
+    if data.weight is not None and np.shape(data.weight) != (examples,):
+        raise ArgumentError(
+            f"sample weights must have shape [{examples}], given {list(np.shape(data.weight))}"
+        )
 
 
 def check_size(name: str, given: Any) -> None:
@@ -62,7 +92,7 @@ def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss,
 
     Raises:
         ArgumentError: it is empty, lengths or shapes do not fit, features, targets or weights are
-            not finite, a weight is negative, or labels are no integers in 0..K−1.
+            no finite numbers, a weight is negative, or labels are no integers in 0..K−1.
 
     Example:
         >>> check_data(Batch(np.ones((3, 2)), np.array([0, 1, 1])), in_features=2, outputs=2,
@@ -80,6 +110,8 @@ def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss,
         raise ArgumentError(
             f"{name}: as many targets as inputs are needed, given {found} for {len(inputs)} inputs"
         )
+    if inputs.dtype.kind in "OSU":
+        raise ArgumentError(f"{name}: features must be numbers, given type {inputs.dtype}; encode them first")
     if not np.all(np.isfinite(inputs)):
         count = int(np.sum(~np.isfinite(inputs)))
         raise ArgumentError(f"{name}: {count} feature(s) are NaN or infinite; remove or fill them first")

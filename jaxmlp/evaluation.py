@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlp.backprop import L2, l2_term, mean_loss, traced_l2
 from jaxmlp.batching import minibatch_indices
-from jaxmlp.checks import as_batch, check_size
+from jaxmlp.checks import as_batch, check_lengths, check_size
 from jaxmlp.errors import ArgumentError
 from jaxmlp.losses import LOSSES, Loss
 from jaxmlp.metrics import METRICS, default_metric, target_variance
@@ -54,9 +54,11 @@ def gather(data: Batch, indices: Int[Array, "B"], held: Bool[Array, "B"]) -> Bat
         [1.0, 0.0]
     """
     inputs = data.inputs[indices]
-    weight = held.astype(inputs.dtype)
+    # Inputs may be integers, as pixels are; weights of 0.5 must not become 0 with them.
+    is_float = jnp.issubdtype(inputs.dtype, jnp.floating)
+    weight = held.astype(inputs.dtype if is_float else jnp.result_type(float))
     if data.weight is not None:
-        weight = weight * data.weight[indices].astype(inputs.dtype)
+        weight = weight * data.weight[indices].astype(weight.dtype)
     return Batch(inputs, data.targets[indices], weight)
 
 
@@ -137,8 +139,8 @@ def evaluate(
         The metrics over the whole set; `gradient_norm` is None.
 
     Raises:
-        ArgumentError: shapes that do not fit, a batch size below 1, an unknown name, or a transform
-            without a key.
+        ArgumentError: shapes or lengths that do not fit, an empty set, a batch size below 1, an
+            unknown name, or a transform without a key.
 
     Example:
         >>> from jaxmlp.network import init, mlp
@@ -151,13 +153,14 @@ def evaluate(
     if transform is not None and key is None:
         raise ArgumentError("a transform draws from a key: give key=jax.random.key(0) along with it")
     batch = as_batch(data, sample_weight)
+    check_lengths(batch)
     return _jitted_evaluate(
         net,
         params,
         batch,
         loss=loss,
         metric=resolve_metric(metric, loss),
-        batch_size=min(int(batch_size), max(1, len(batch.inputs))),
+        batch_size=min(int(batch_size), len(batch.inputs)),
         l2=traced_l2(l2),
         transform=transform,
         key=key,

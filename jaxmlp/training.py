@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlp.backprop import L2, decayed, objective_and_grads, traced_l2
 from jaxmlp.batching import minibatch_indices
-from jaxmlp.checks import as_batch, check_data, check_size
+from jaxmlp.checks import as_batch, check_data, check_lengths, check_size
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import (
     BatchSums,
@@ -285,7 +285,8 @@ def train_epoch(
         The next state, and the epoch's metrics, averaged over the steps as they were taken.
 
     Raises:
-        ArgumentError: shapes that do not fit, a batch size below 1, or an unknown name.
+        ArgumentError: shapes or lengths that do not fit, an empty set, a batch size below 1, or an
+            unknown name.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -297,11 +298,13 @@ def train_epoch(
         (3, 5.0)
     """
     check_size("batch size", batch_size)
+    batch = as_batch(data, sample_weight)
+    check_lengths(batch)
     return _jitted_epoch(
         net,
         resolve_optimizer(optimizer),
         state,
-        as_batch(data, sample_weight),
+        batch,
         loss=loss,
         metric=resolve_metric(metric, loss),
         batch_size=int(batch_size),
