@@ -98,7 +98,8 @@ def save_model(
             values by name, given back as they are by `load_model`.
 
     Raises:
-        ArgumentError: a layer is not a registered one, or the preprocessing is not plain data.
+        ArgumentError: a layer is not a registered one, the parameters are not this network's, or
+            the preprocessing is not plain data.
         OSError: the file cannot be written.
 
     Example:
@@ -117,13 +118,18 @@ def save_model(
     plain = {name: value for name, value in preprocessing.items() if name not in arrays}
     tensors = {f"params.{name}": np.asarray(leaf) for name, leaf in _named_leaves(params)}
     tensors |= {f"preprocessing.{name}": value for name, value in arrays.items()}
+    _fitting_tensors(net, tensors, path)  # nothing is saved that could not be loaded
     try:
         description = json.dumps({"format": FORMAT, "network": describe_network(net), "preprocessing": plain})
-    except TypeError as error:
-        raise ArgumentError(f"preprocessing must be NumPy arrays and JSON-able values: {error}") from None
-    # safetensors writes memory as it lies, so views with other strides are copied first.
-    contiguous = {name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()}
-    content = safetensors.numpy.save(contiguous, metadata={"jaxmlp": description})
+        # safetensors writes memory as it lies, so views with other strides are copied first.
+        contiguous = {
+            name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()
+        }
+        content = safetensors.numpy.save(contiguous, metadata={"jaxmlp": description})
+    except (TypeError, safetensors.SafetensorError) as error:
+        raise ArgumentError(
+            f"preprocessing must be NumPy arrays of numbers and JSON-able values: {error}"
+        ) from None
     unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.unfinished")
     try:
         unfinished.write_bytes(content)
@@ -168,8 +174,14 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Network, Params, dict[str,
             f"{os.fspath(path)} has format {found_format!r}, this version reads {FORMAT!r}: "
             "use the version of jaxmlp that saved it"
         )
-    net = rebuild_network(description["network"])
-    preprocessing = dict(description["preprocessing"])
+    try:
+        net = rebuild_network(description["network"])
+        preprocessing = dict(description["preprocessing"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # ArgumentError is a ValueError
+        found = str(error) if isinstance(error, ArgumentError) else f"{type(error).__name__}: {error}"
+        raise ArgumentError(
+            f"{os.fspath(path)} does not describe a network that can be built ({found}): save the model again"
+        ) from None
     prefix = "preprocessing."
     preprocessing |= {
         name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
@@ -184,15 +196,21 @@ def _named_leaves(params: Params) -> list[tuple[str, Any]]:
     ]
 
 
-def _restore_params(net: Network, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Params:
-    shapes = tuple(shape.params for shape in layer_shapes(net))
-    leaves = []
-    for name, expected in _named_leaves(shapes):
+def _fitting_tensors(
+    net: Network, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str]
+) -> list[np.ndarray]:
+    fitting = []
+    for name, expected in _named_leaves(tuple(shape.params for shape in layer_shapes(net))):
         tensor = tensors.get(f"params.{name}")
         if tensor is None or tensor.shape != expected.shape:
             found = "none" if tensor is None else f"shape {list(tensor.shape)}"
             raise ArgumentError(
                 f"{os.fspath(path)}: parameter {name} should have shape {list(expected.shape)}, found {found}"
             )
-        leaves.append(jnp.asarray(tensor))
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+        fitting.append(tensor)
+    return fitting
+
+
+def _restore_params(net: Network, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Params:
+    structure = jax.tree.structure(tuple(shape.params for shape in layer_shapes(net)))
+    return jax.tree.unflatten(structure, map(jnp.asarray, _fitting_tensors(net, tensors, path)))
