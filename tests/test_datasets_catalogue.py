@@ -169,8 +169,9 @@ def test_a_misspelt_name_gets_the_nearest(tmp_path, name, nearest):
     refused(name, f"unknown data set '{name}': did you mean '{nearest}'", data_dir=tmp_path)
 
 
-def test_a_catalogue_set_that_is_not_prepared_says_what_it_needs(tmp_path):
-    refused("cifar10", "prepared neither in .* needs TensorFlow", data_dir=tmp_path)
+@pytest.mark.parametrize("name", ["cifar10", "cifar10/3.0.2"])
+def test_a_catalogue_set_that_is_not_prepared_says_what_it_needs(tmp_path, name):
+    refused(name, "prepared neither in .* needs TensorFlow", data_dir=tmp_path)
 
 
 class TinyRegistered(Tiny):

@@ -1,15 +1,18 @@
 """Prepared folders: whole or not used, whatever happens to them or to the program that makes them."""
 
+import concurrent.futures
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
+from jaxmlp.datasets import prepared
 from jaxmlp.datasets.prepared import RECORD, prepare, read_prepared
 from jaxmlp.errors import ArgumentError
 
@@ -122,6 +125,27 @@ def test_arrays_of_a_replaced_folder_stay_readable(folder):
     old = read_prepared(folder, IDENTITY)
     prepare(folder, IDENTITY, lambda _: {"inputs": np.zeros(1)})
     assert np.array_equal(old["inputs"], ARRAYS["inputs"])
+
+
+def test_many_can_prepare_the_same_folder_at_once(tmp_path):
+    barrier = threading.Barrier(8)
+
+    def make(_):
+        barrier.wait()  # all finish together
+        return ARRAYS
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: prepare(tmp_path / "tiny", IDENTITY, make), range(8)))
+    assert all(np.array_equal(arrays["inputs"], ARRAYS["inputs"]) for arrays in made)
+    assert read_prepared(tmp_path / "tiny", IDENTITY) is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_disk_that_loses_what_is_written_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared, "read_prepared", lambda *_: None)
+    with pytest.raises(ArgumentError, match="does not read back the same"):
+        prepare(tmp_path / "tiny", IDENTITY, lambda _: ARRAYS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):

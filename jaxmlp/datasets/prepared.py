@@ -1,6 +1,7 @@
 """Prepared arrays on disk: a folder is either whole or not there, and is read by mapping it into memory."""
 
 import contextlib
+import errno
 import json
 import shutil
 import tempfile
@@ -60,7 +61,7 @@ def prepare(folder: Path, identity: Mapping[str, Any], make: Callable[[Path], Ar
         The arrays by name, mapped into memory.
 
     Raises:
-        ArgumentError: the folder cannot be written, or is damaged right after.
+        ArgumentError: the folder cannot be written, or does not read back the same.
 
     Example:
         >>> folder = Path(tempfile.mkdtemp()) / "tiny"
@@ -76,14 +77,12 @@ def prepare(folder: Path, identity: Mapping[str, Any], make: Callable[[Path], Ar
         arrays = make(unfinished)
         with _unwritable_is_an_argument_error(folder):
             _write_record(unfinished, identity, arrays)
+            mapped = read_prepared(unfinished, identity)  # stays mapped when the folder takes its name
+            if mapped is None:
+                raise OSError("what was written does not read back the same")
             _replace(folder, unfinished)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)  # gone already when all went well
-    mapped = read_prepared(folder, identity)
-    if mapped is None:
-        raise ArgumentError(
-            f"prepared folder '{folder}' does not read back whole: check the disk, then try again"
-        )
     return mapped
 
 
@@ -108,14 +107,18 @@ def _write_record(folder: Path, identity: Mapping[str, Any], arrays: Arrays) -> 
 
 def _replace(folder: Path, finished: Path) -> None:
     """Give a finished folder its name; a full folder in its place steps aside first."""
-    if folder.exists():
+    finished.chmod(0o755)  # mkdtemp made it for its owner alone
+    while True:  # another process may put its own there in between
+        try:
+            finished.rename(folder)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-replaced-", dir=folder.parent))
-        folder.rename(aside / folder.name)
-        finished.rename(folder)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside / folder.name)
         shutil.rmtree(aside, ignore_errors=True)
-    else:
-        finished.rename(folder)
-    folder.chmod(0o755)  # mkdtemp made it for its owner alone
 
 
 @contextlib.contextmanager
