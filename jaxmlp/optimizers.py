@@ -105,23 +105,42 @@ class Horizon(NamedTuple):
     steps_per_epoch: int
 
 
+def _check_end(end: float) -> None:
+    if end < 0:
+        raise ArgumentError(
+            f"a schedule's end must be at least 0, given {end:g}: below 0 it would climb uphill"
+        )
+
+
+def _check_factor(factor: float) -> None:
+    if factor <= 0:
+        raise ArgumentError(f"a schedule's factor must be above 0, given {factor:g}")
+
+
 def _cosine(end: float = 0.0) -> Callable[[Horizon], Factor]:
     # From 1 to `end` along half a cosine (Loshchilov and Hutter 2017)
+    _check_end(end)
     return lambda horizon: optax.cosine_decay_schedule(1.0, horizon.steps, end)
 
 
 def _linear(end: float = 0.0) -> Callable[[Horizon], Factor]:
     # From 1 to `end` in a straight line
+    _check_end(end)
     return lambda horizon: optax.linear_schedule(1.0, end, horizon.steps)
 
 
 def _exponential(factor: float) -> Callable[[Horizon], Factor]:
     # `factor` to the power of the epochs done
+    _check_factor(factor)
     return lambda horizon: optax.exponential_decay(1.0, horizon.steps_per_epoch, factor, staircase=True)
 
 
 def _step(factor: float, epochs: float) -> Callable[[Horizon], Factor]:
     # Times `factor` every so many epochs
+    _check_factor(factor)
+    if epochs <= 0:
+        raise ArgumentError(f"a step schedule's epochs must be above 0, given {epochs:g}")
+
     def build(horizon: Horizon) -> Factor:
         interval = max(1, round(epochs * horizon.steps_per_epoch))
         return optax.exponential_decay(1.0, interval, factor, staircase=True)
@@ -175,8 +194,8 @@ def make_optimizer(
         An optax transformation; its learning rate stands in its state under `hyperparams`.
 
     Raises:
-        ArgumentError: an unknown name, a learning rate that is not positive and finite, or a
-            schedule without a horizon.
+        ArgumentError: an unknown name, a learning rate that is not positive and finite, a
+            schedule without a horizon, or a horizon of no steps.
 
     Example:
         >>> make_optimizer("adam", 1e-3) is make_optimizer("adam", 1e-3)
@@ -191,6 +210,10 @@ def make_optimizer(
     if SCHEDULES[schedule] is not None and horizon is None:
         raise ArgumentError(
             f"schedule '{schedule}' needs the run's length: give horizon=(steps, steps an epoch)"
+        )
+    if horizon is not None and min(horizon) < 1:
+        raise ArgumentError(
+            f"a run has at least 1 step and 1 step an epoch, given horizon={horizon}: count both from 1"
         )
     return _build(name, float(rate), schedule, horizon, clip_norm)
 
