@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     random = np.random.default_rng(options.seed)
     inputs, targets = draw_batch(options, random) if options.dataset is None else load_batch(options)
-    weight = random.uniform(0.5, 2.0, len(inputs)) if options.weighted else None
+    weight: Any = random.uniform(0.5, 2.0, len(inputs)) if options.weighted else None
     params = init(net, jax.random.key(options.seed))
     report = check_gradients(
         net,
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if report.passed else 1
 
 
-def draw_batch(options: GradcheckOptions, random: np.random.Generator) -> tuple[np.ndarray, Any]:
+def draw_batch(options: GradcheckOptions, random: np.random.Generator) -> tuple[Any, Any]:
     """Draw inputs from N(0, 1) and targets that the loss takes."""
     classes = options.sizes[-1]
     inputs = random.normal(size=(options.batch_size, options.sizes[0]))

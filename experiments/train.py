@@ -111,7 +111,7 @@ def optimizer_of(options: TrainOptions, problem: Problem) -> Any:
     steps = steps_per_epoch(examples, min(options.batch_size or examples, examples))
     return make_optimizer(
         options.optimizer,
-        options.learning_rate,
+        learning_rate_of(options, problem),
         schedule=options.schedule,
         horizon=(steps * options.epochs, steps),
         clip_norm=options.clip_norm,
@@ -210,7 +210,7 @@ def report_and_save(
     if result.stopped != "diverged":
         return 0
     report = result.history[-1]
-    rate = result_rate(options)
+    rate = learning_rate_of(options, problem)
     print(
         f"train.py: epoch {report.epoch}: the loss or a parameter became NaN or infinite; the parameters "
         f"before it are kept in {folder / MODEL}; try a smaller --learning-rate than {rate:g}, or --clip-norm 1",
@@ -219,13 +219,16 @@ def report_and_save(
     return 1
 
 
-def result_rate(options: TrainOptions) -> float:
-    """Tell the learning rate of a run, given or the optimiser's own."""
-    return (
-        OPTIMIZERS[options.optimizer].learning_rate
-        if options.learning_rate is None
-        else options.learning_rate
-    )
+def learning_rate_of(options: TrainOptions, problem: Problem) -> float:
+    """Tell the learning rate of a run: the given one, or the optimiser's own, a tenth of it for a regression.
+
+    The gradient of a cross-entropy is bounded; that of a squared error grows with the error.
+    """
+    if options.learning_rate is not None:
+        return options.learning_rate
+    usual = OPTIMIZERS[options.optimizer].learning_rate
+    is_plain = options.optimizer.partition(":")[0] in ("sgd", "momentum", "nesterov")
+    return usual / 10 if is_plain and problem.metric == "r2" else usual
 
 
 def stop_reason(result: FitResult, options: TrainOptions) -> str:

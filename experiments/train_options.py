@@ -93,7 +93,11 @@ class TrainOptions(DeviceOptions, DataOptions):
     optimizer: str = _training(
         "sgd", f"{', '.join(OPTIMIZERS)}; as momentum:0.95 or adamw:0.01", metavar="NAME"
     )
-    learning_rate: float | None = _training(None, "(default: the optimiser's)", metavar="X")
+    learning_rate: float | None = _training(
+        None,
+        "(default: the optimiser's; for a regression a tenth of it with sgd, momentum and nesterov)",
+        metavar="X",
+    )
     schedule: str = _training(
         "constant",
         f"{', '.join(SCHEDULES)}; as exponential:0.95 (an epoch), step:0.1,10 or warmup_cosine:0.1",
