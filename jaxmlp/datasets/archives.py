@@ -51,6 +51,10 @@ class ArchiveSet(NamedTuple):
 
         Returns:
             {filename: sha256}.
+
+        Example:
+            >>> ArchiveSet("tiny", (Archive("labels.gz", 3, "ab12"),), ()).checksums()
+            {'labels.gz': 'ab12'}
         """
         return {archive.filename: archive.sha256 for archive in self.archives}
 
@@ -66,6 +70,13 @@ def file_sha256(path: Path) -> str:
 
     Raises:
         OSError: the file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "empty"
+        >>> path.touch()
+        >>> file_sha256(path)[:8]
+        'e3b0c442'
     """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -122,6 +133,9 @@ def find_manual_folder(archive_set: ArchiveSet, manual_dir: Path) -> Path | None
 
     Returns:
         The first of the two folders that holds at least one of the files; None if neither does.
+
+    Example:
+        >>> find_manual_folder(ArchiveSet("tiny", (Archive("a.gz", 3, "ab12"),), ()), Path("no-such-folder"))
     """
     for folder in (manual_dir / archive_set.name, manual_dir):
         if any((folder / archive.filename).is_file() for archive in archive_set.archives):
@@ -137,6 +151,11 @@ def how_to_provide(archive_set: ArchiveSet) -> str:
 
     Returns:
         The advice.
+
+    Example:
+        >>> tiny = ArchiveSet("tiny", (Archive("a.gz", 3, "ab12"),), ("https://example.org/",))
+        >>> how_to_provide(tiny)[:56]
+        'download a.gz from https://example.org/ into a folder na'
     """
     names = ", ".join(archive.filename for archive in archive_set.archives)
     return (

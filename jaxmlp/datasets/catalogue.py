@@ -40,6 +40,11 @@ def load_from_catalogue(name: str, options: Options, known: Iterable[str]) -> Da
 
     Raises:
         ArgumentError: the name is unknown, the set is not prepared and cannot be, or it is of another kind.
+
+    Example:
+        >>> load_from_catalogue("mnits", Options(Path("no-such-folder")), ["digits", "mnist"])
+        Traceback (most recent call last):
+        jaxmlp.registry.UnknownNameError: unknown data set 'mnits': did you mean 'mnist'? ...
     """
     folder = find_prepared(name, (options.data_dir, tfds_folder()))
     if folder is None:
@@ -57,6 +62,10 @@ def tfds_folder() -> Path:
 
     Returns:
         The folder in the variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
+
+    Example:
+        >>> tfds_folder().is_absolute() or "TFDS_DATA_DIR" in os.environ
+        True
     """
     return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
 

@@ -81,6 +81,11 @@ def check_data_file(path: Path) -> None:
 
     Raises:
         ArgumentError: there is no such file, it is a folder, or it ends in neither .csv nor .npz.
+
+    Example:
+        >>> check_data_file(Path("notes.txt"))
+        Traceback (most recent call last):
+        jaxmlp.errors.ArgumentError: file 'notes.txt' ends in '.txt': give one that ends in .csv or .npz
     """
     if path.is_dir():
         raise ArgumentError(f"'{path}' is a folder: give a file that ends in .csv or .npz")

@@ -69,6 +69,9 @@ class Options:
 
         Raises:
             ArgumentError: one of them was given.
+
+        Example:
+            >>> Options(Path("data"), examples=50).refuse("moons", ("target", "missing"))
         """
         for option in given:
             if getattr(self, option) not in (None, "refuse"):

@@ -144,6 +144,10 @@ def refuse_missing(frame: "pd.DataFrame", columns: Sequence[str], origin: str) -
 
     Raises:
         ArgumentError: a value is missing; the line gives the columns and how many each lacks.
+
+    Example:
+        >>> import pandas
+        >>> refuse_missing(pandas.DataFrame({"size": ["1"], "hue": [None]}), ["size"], "an example")
     """
     counts = frame[list(columns)].isna().sum()
     lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.items() if count)

@@ -16,6 +16,10 @@ class Targets(NamedTuple):
         values: [N] int32 classes, or [N, K] float32.
         class_names: K names of classes or labels; () for regression.
         target_names: K names of regressed values; () otherwise.
+
+    Example:
+        >>> Targets("regression", np.zeros((3, 1), np.float32), (), ("price",)).target_names
+        ('price',)
     """
 
     task: str
