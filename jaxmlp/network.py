@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxmlp.errors import ArgumentError
 from jaxmlp.layers import Activate, Dense, Layer, Softmax
+from jaxmlp.losses import LOSSES
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import Key, Params, Residuals
 
@@ -309,7 +310,7 @@ def predict(
         multilabel: 0 or 1 for each label [B, K], or its probability [B, K]; regression: values [B, K].
 
     Raises:
-        ArgumentError: unknown task, inputs that do not fit, or probabilities asked of a network whose
+        ArgumentError: unknown task or loss, inputs that do not fit, or probabilities asked of a network whose
             outputs are none (a regression, or trained with a squared error or hinge).
 
     Example:
@@ -319,6 +320,8 @@ def predict(
     """
     if task not in TASKS:
         raise unknown_name("task", task, TASKS)
+    if loss is not None:
+        LOSSES[loss]  # raises for an unknown name
     outputs = forward(net, params, inputs)
     if task == "regression":
         if probabilities:
