@@ -49,7 +49,7 @@ def _right_class(outputs: Outputs, targets: Targets) -> Float[Array, "B"]:
     if outputs.shape[1] == 1:
         # A single output is the logit of class 1 against class 0.
         classes = targets if targets.ndim == 1 else targets[:, 0]
-        return ((outputs[:, 0] > 0) == (classes > 0.5)).astype(outputs.dtype)
+        return ((outputs[:, 0] > 0) == (classes.astype(outputs.dtype) > 0.5)).astype(outputs.dtype)
     # Soft or one-hot labels [B, K] name their largest class.
     labels = targets if targets.ndim == 1 else jnp.argmax(targets, axis=1)
     return (jnp.argmax(outputs, axis=1) == labels).astype(outputs.dtype)
@@ -61,7 +61,7 @@ def _wrong_class(outputs: Outputs, targets: Targets) -> Float[Array, "B"]:
 
 def _right_labels(logits: Outputs, targets: Targets) -> Float[Array, "B"]:
     _require_same_shape(logits, targets)
-    return jnp.mean(((logits > 0) == (targets > 0.5)).astype(logits.dtype), axis=1)
+    return jnp.mean(((logits > 0) == (targets.astype(logits.dtype) > 0.5)).astype(logits.dtype), axis=1)
 
 
 def _squared_residual(outputs: Outputs, targets: Targets) -> Float[Array, "B K"]:
