@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,9 +141,9 @@ def load_images(image_set: ImageSet, options: Options) -> Dataset:
     if arrays is None:
         _check_array_record()
         archive_folder = _obtain(archive_set, options)
-        arrays = prepare(
-            folder, identity, lambda unfinished: _make(image_set, archive_folder, unfinished, options.quiet)
-        )
+        if not options.quiet:
+            print(f"preparing {archive_set.name} in {folder}; this is done once", file=sys.stderr)
+        arrays = prepare(folder, identity, lambda unfinished: _make(image_set, archive_folder, unfinished))
     return check_dataset(
         Dataset(
             name=archive_set.name,
@@ -183,8 +184,9 @@ def _obtain(archive_set: ArchiveSet, options: Options) -> Path:
     return folder
 
 
-def _make(image_set: ImageSet, archive_folder: Path, unfinished: Path, quiet: bool) -> Arrays:
-    with silenced(quiet):
+def _make(image_set: ImageSet, archive_folder: Path, unfinished: Path) -> Arrays:
+    # TFDS would speak of a download that does not happen, and of a folder that is renamed a moment later.
+    with silenced(True):
         from jaxmlp.datasets.image_builders import IdxConfig, prepare_records, read_records
 
         config = IdxConfig(
