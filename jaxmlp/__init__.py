@@ -5,7 +5,7 @@ The public names are listed in `__all__`. Data sets are in `jaxmlp.datasets` and
 """
 
 from jaxmlp.activations import ACTIVATIONS, Activation
-from jaxmlp.backprop import loss, value_and_grad
+from jaxmlp.backprop import LayerTrace, Trace, loss, trace, value_and_grad
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import evaluate
 from jaxmlp.gradcheck import GradientReport, GradientRow, check_gradients
@@ -41,11 +41,13 @@ __all__ = [
     "GradientReport",
     "GradientRow",
     "Layer",
+    "LayerTrace",
     "Loss",
     "Metric",
     "Metrics",
     "Network",
     "Softmax",
+    "Trace",
     "TrainState",
     "accuracy",
     "check_gradients",
@@ -63,6 +65,7 @@ __all__ = [
     "predict",
     "r_squared",
     "save_model",
+    "trace",
     "train_epoch",
     "train_step",
     "value_and_grad",

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxmlp.errors import ArgumentError
 from jaxmlp.losses import LOSSES, Loss
-from jaxmlp.network import Network, propagate
+from jaxmlp.network import Network, layer_title, propagate, propagate_by_layer
 from jaxmlp.types import Key, Params, Residuals, Scalar
 
 Inputs: TypeAlias = Float[Array, "B I"]
@@ -24,6 +24,50 @@ Outputs: TypeAlias = Float[Array, "B K"]
 Targets: TypeAlias = Num[Array, "B ..."]
 Weight: TypeAlias = Float[Array, "B"]
 L2: TypeAlias = float | Scalar | None
+
+
+class LayerTrace(NamedTuple):
+    """What passed through one layer, forwards and backwards.
+
+    Attributes:
+        name: the layer's place and kind, as "0 dense".
+        params: its parameters.
+        inputs: what came in, [B, I].
+        outputs: what went out, [B, O].
+        residuals: what it kept for the way back.
+        output_grad: ∂E/∂outputs, which came back to it, [B, O].
+        param_grads: ∂E/∂params, L2 included, like the parameters.
+        input_grad: ∂E/∂inputs, which it passed back, [B, I].
+    """
+
+    name: str
+    params: Params
+    inputs: Inputs
+    outputs: Float[Array, "B O"]
+    residuals: Residuals
+    output_grad: Float[Array, "B O"]
+    param_grads: Params
+    input_grad: Inputs
+
+
+class Trace(NamedTuple):
+    """One pass forward and back through a network, layer by layer.
+
+    Attributes:
+        layers: a LayerTrace a layer, first to last.
+        outputs: the network's outputs, [B, K].
+        losses: ℓ_b of each example, [B].
+        value: E, the objective.
+        output_grad: ∂E/∂outputs, where the way back begins, [B, K].
+        grads: ∂E/∂params, like the parameters.
+    """
+
+    layers: tuple[LayerTrace, ...]
+    outputs: Outputs
+    losses: Float[Array, "B"]
+    value: Scalar
+    output_grad: Outputs
+    grads: Params
 
 
 class Objective(NamedTuple):
@@ -137,11 +181,38 @@ def backpropagate(
         >>> grads[0].w.shape, input_grad.shape
         ((2, 3), (4, 2))
     """
-    grads = []
+    steps = backpropagate_by_layer(net, params, residuals, output_grad)
+    return tuple(layer_grads for layer_grads, _ in steps), steps[0][1]
+
+
+def backpropagate_by_layer(
+    net: Network, params: Params, residuals: tuple[Residuals, ...], output_grad: Outputs
+) -> list[tuple[Params, Inputs]]:
+    """Carry the gradient back and keep what each layer passes on; the loop beneath `backpropagate`.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        residuals: what `propagate` kept, one entry a layer.
+        output_grad: ∂E/∂outputs, [B, K].
+
+    Returns:
+        Each layer's ∂E/∂params and ∂E/∂inputs [B, I], first to last.
+
+    Example:
+        >>> from jaxmlp.network import init, mlp
+        >>> net = mlp([2, 3, 1])
+        >>> params = init(net, jax.random.key(0))
+        >>> outputs, residuals = propagate(net, params, jnp.ones((4, 2)))
+        >>> steps = backpropagate_by_layer(net, params, residuals, jnp.ones((4, 1)))
+        >>> [input_grad.shape for _, input_grad in steps]
+        [(4, 2), (4, 3), (4, 3)]
+    """
+    steps = []
     for layer, layer_params, kept in reversed(list(zip(net.layers, params, residuals, strict=True))):
         layer_grads, output_grad = layer.backward(layer_params, kept, output_grad)
-        grads.append(layer_grads)
-    return tuple(reversed(grads)), output_grad
+        steps.append((layer_grads, output_grad))
+    return steps[::-1]
 
 
 def decayed(net: Network, params: Params) -> Params:
@@ -302,3 +373,67 @@ def value_and_grad(
         key=key,
     )
     return found.value, found.grads
+
+
+def trace(
+    net: Network,
+    params: Params,
+    inputs: Inputs,
+    targets: Targets,
+    *,
+    loss: str | Loss = "softmax_cross_entropy",
+    sample_weight: Weight | None = None,
+    l2: L2 = 0.0,
+    train: bool = False,
+    key: Key | None = None,
+) -> Trace:
+    """Go forward and back through a network and keep every number on the way; plain, not jitted.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        inputs: [B, I].
+        targets: labels [B], or [B, K], as the loss takes them.
+        loss: a loss's name or a `Loss` pair.
+        sample_weight: [B], at least 0; None means 1 for each.
+        l2: strength of the penalty on weights.
+        train: whether layers behave as in training.
+        key: random key for layers that draw in training.
+
+    Returns:
+        Every layer's inputs, outputs, residuals and gradients; `value` and `grads` are those of `value_and_grad`.
+
+    Raises:
+        ArgumentError: shapes that do not fit, or an unknown loss.
+
+    Example:
+        >>> from jaxmlp.network import init, mlp
+        >>> net = mlp([2, 3, 1], activation="tanh")
+        >>> params = init(net, jax.random.key(0))
+        >>> traced = trace(net, params, jnp.ones((1, 2)), jnp.ones((1, 1)), loss="half_squared_error")
+        >>> [layer.name for layer in traced.layers]
+        ['0 dense', '1 tanh', '2 dense']
+    """
+    pair, penalty = _resolve(loss), traced_l2(l2)
+    steps = propagate_by_layer(net, params, inputs, train=train, key=key, weight=sample_weight)
+    outputs, residuals = steps[-1][0], tuple(kept for _, kept in steps)
+    value = mean_loss(pair, outputs, targets, sample_weight) + l2_term(net, params, penalty)
+    output_grad = mean_loss_gradient(pair, outputs, targets, sample_weight)
+    way_back = backpropagate_by_layer(net, params, residuals, output_grad)
+    grads = add_l2_gradient(net, params, tuple(layer_grads for layer_grads, _ in way_back), penalty)
+    came_in = [inputs, *(layer_outputs for layer_outputs, _ in steps)]
+    came_back = [*(input_grad for _, input_grad in way_back[1:]), output_grad]
+    layers = tuple(
+        LayerTrace(
+            name=f"{place} {layer_title(layer)}",
+            params=params[place],
+            inputs=came_in[place],
+            outputs=came_in[place + 1],
+            residuals=residuals[place],
+            output_grad=came_back[place],
+            param_grads=grads[place],
+            input_grad=way_back[place][1],
+        )
+        for place, layer in enumerate(net.layers)
+    )
+    return Trace(layers, outputs, pair.value(outputs, targets), value, output_grad, grads)

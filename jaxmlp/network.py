@@ -65,7 +65,7 @@ class Network:
         rows = [("layer", "output", "parameters"), ("input", f"[B, {self.in_features}]", "")]
         for layer, shape in zip(self.layers, shapes, strict=True):
             count = f"{shape.parameters:,}" if shape.parameters else ""
-            rows.append((_layer_title(layer), f"[B, {shape.out_features}]", count))
+            rows.append((layer_title(layer), f"[B, {shape.out_features}]", count))
         rows.append(("total", "", f"{sum(shape.parameters for shape in shapes):,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
@@ -123,7 +123,8 @@ def _shape_of(layer: Layer, in_features: int) -> tuple[Params, int]:
     return jax.eval_shape(draw, jax.random.key(0)), out_features[-1]
 
 
-def _layer_title(layer: Layer) -> str:
+def layer_title(layer: Layer) -> str:
+    """Name a layer as people do: "dense", or its activation's name."""
     if isinstance(layer, Dense):
         return "dense" if layer.bias else "dense, no bias"
     return layer.activation if isinstance(layer, Activate) else type(layer).__name__.lower()
@@ -239,13 +240,48 @@ def propagate(
         >>> outputs.shape, len(residuals)
         ((4, 1), 3)
     """
+    steps = propagate_by_layer(net, params, inputs, train=train, key=key, weight=weight)
+    return steps[-1][0], tuple(kept for _, kept in steps)
+
+
+def propagate_by_layer(
+    net: Network,
+    params: Params,
+    inputs: Float[Array, "B I"],
+    *,
+    train: bool = False,
+    key: Key | None = None,
+    weight: Float[Array, "B"] | None = None,
+) -> list[tuple[Float[Array, "B O"], Residuals]]:
+    """Run the inputs through every layer and keep each layer's outputs; the loop beneath `propagate`.
+
+    Args:
+        net: the network.
+        params: its parameters.
+        inputs: [B, I].
+        train: whether layers behave as in training.
+        key: random key for layers that draw in training; None where none does.
+        weight: [B], for layers with batch statistics; None means 1 for each.
+
+    Returns:
+        Each layer's outputs [B, O] and residuals, first to last.
+
+    Raises:
+        ArgumentError: the inputs or the parameters do not fit the network.
+
+    Example:
+        >>> net = mlp([2, 3, 1])
+        >>> steps = propagate_by_layer(net, init(net, jax.random.key(0)), jnp.ones((4, 2)))
+        >>> [outputs.shape for outputs, _ in steps]
+        [(4, 3), (4, 3), (4, 1)]
+    """
     _check_inputs(net, params, inputs)
     keys = [None] * len(net.layers) if key is None else jax.random.split(key, len(net.layers))
-    outputs, residuals = inputs, []
+    outputs, steps = inputs, []
     for layer, layer_params, layer_key in zip(net.layers, params, keys, strict=True):
         outputs, kept = layer.forward(layer_params, outputs, train=train, key=layer_key, weight=weight)
-        residuals.append(kept)
-    return outputs, tuple(residuals)
+        steps.append((outputs, kept))
+    return steps
 
 
 def _check_inputs(net: Network, params: Params, inputs: Float[Array, "B I"]) -> None:
