@@ -180,6 +180,7 @@ def check_gradients(
             "key": key,
         }
 
+        @jax.jit
         def energy(candidate: Params) -> Float[Array, ""]:
             return objective(net, candidate, inputs, targets, **keywords)
 
