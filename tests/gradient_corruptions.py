@@ -1,0 +1,251 @@
+"""Every way in which the tests break a hand-written rule, so that the list can be read and printed.
+
+Each corruption takes the right rule and returns a wrong one of the same signature.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxmlp.layers import LAYERS, Activate, Dense, Softmax
+
+Rule = Callable[..., Any]
+Corruption = Callable[[Rule], Rule]
+
+
+def _times(factor: float) -> Corruption:
+    return lambda rule: lambda *arguments: factor * rule(*arguments)
+
+
+def _nan_once(array: Any) -> Any:
+    return jnp.reshape(jnp.ravel(array).at[0].set(jnp.nan), jnp.shape(array))
+
+
+# --- of an activation's derivative, (z, a) -> dσ/dz ---
+
+DERIVATIVE_CORRUPTIONS: Mapping[str, Corruption] = {
+    "sign": _times(-1.0),
+    "doubled": _times(2.0),
+    "halved": _times(0.5),
+    "off_by_1e-8": _times(1 + 1e-8),
+    "arguments_swapped": lambda rule: lambda z, a: rule(a, z),
+    "of_a_for_z": lambda rule: lambda z, a: rule(a, a),
+    "of_z_for_a": lambda rule: lambda z, a: rule(z, z),
+    "dropped": lambda rule: lambda z, a: jnp.ones_like(z),
+    "nan_once": lambda rule: lambda z, a: _nan_once(rule(z, a)),
+}
+
+_ONLY_Z = "its derivative reads z alone"
+_SAME_SIGN = "its derivative asks for the sign of z, and a has the same"
+# Corruptions that are none: they leave the derivative as it is, and a test shows that they do.
+WITHOUT_EFFECT: Mapping[tuple[str, str], str] = {
+    ("identity", "arguments_swapped"): "a is z",
+    ("identity", "of_a_for_z"): "a is z",
+    ("identity", "of_z_for_a"): "a is z",
+    ("identity", "dropped"): "its derivative is 1",
+    ("relu", "arguments_swapped"): _SAME_SIGN,
+    ("relu", "of_a_for_z"): _SAME_SIGN,
+    ("leaky_relu", "arguments_swapped"): _SAME_SIGN,
+    ("leaky_relu", "of_a_for_z"): _SAME_SIGN,
+    ("relu6", "arguments_swapped"): "z and a lie strictly between 0 and 6 together",
+    ("relu6", "of_a_for_z"): "z and a lie strictly between 0 and 6 together",
+    ("elu", "of_a_for_z"): "it asks for the sign of z, and a has the same",
+    ("selu", "of_a_for_z"): "it asks for the sign of z, and a has the same",
+    ("sigmoid", "of_a_for_z"): "its derivative reads a alone",
+    ("tanh", "of_a_for_z"): "its derivative reads a alone",
+    ("scaled_tanh", "of_a_for_z"): "its derivative reads a alone",
+    **{
+        (name, "of_z_for_a"): _ONLY_Z
+        for name in (
+            *("relu", "leaky_relu", "relu6", "hard_tanh", "gelu", "gelu_tanh"),
+            *("mish", "softplus", "softsign"),
+        )
+    },
+}
+
+
+# --- of a loss's gradient, (outputs [B, K], targets) -> [B, K] ---
+
+
+def _at_targets(rule: Rule) -> Rule:
+    def corrupted(outputs: Any, targets: Any) -> Any:
+        hits = (
+            targets if targets.ndim == 2 else jax.nn.one_hot(targets, outputs.shape[1], dtype=outputs.dtype)
+        )
+        return rule(hits, targets)
+
+    return corrupted
+
+
+LOSS_CORRUPTIONS: Mapping[str, Corruption] = {
+    "sign": _times(-1.0),
+    "doubled": _times(2.0),
+    "halved": _times(0.5),
+    "off_by_1e-8": _times(1 + 1e-8),
+    "at_targets_for_outputs": _at_targets,
+    "examples_shifted": lambda rule: lambda outputs, targets: jnp.roll(rule(outputs, targets), 1, axis=0),
+    "outputs_shifted": lambda rule: lambda outputs, targets: jnp.roll(rule(outputs, targets), 1, axis=1),
+    "first_output_dropped": lambda rule: lambda outputs, targets: rule(outputs, targets).at[:, 0].set(0),
+    "nan_once": lambda rule: lambda outputs, targets: _nan_once(rule(outputs, targets)),
+}
+
+
+# --- of the mean's derivative, backprop.mean_loss_gradient(pair, outputs, targets, weight) ---
+
+MEAN_CORRUPTIONS: Mapping[str, Corruption] = {
+    "missing_1/B": lambda rule: (
+        lambda pair, outputs, targets, weight: outputs.shape[0] * rule(pair, outputs, targets, weight)
+    ),
+    "extra_1/K": lambda rule: (
+        lambda pair, outputs, targets, weight: rule(pair, outputs, targets, weight) / outputs.shape[1]
+    ),
+    "weights_dropped": lambda rule: lambda pair, outputs, targets, weight: rule(pair, outputs, targets, None),
+    "weights_summed_not_averaged": lambda rule: (
+        lambda pair, outputs, targets, weight: jnp.sum(weight) * rule(pair, outputs, targets, weight)
+    ),
+}
+
+
+# --- of the penalty's derivative, backprop.add_l2_gradient(net, params, grads, l2) ---
+
+
+def _on_every_leaf(rule: Rule) -> Rule:
+    return lambda net, params, grads, l2: jax.tree.map(lambda grad, leaf: grad + l2 * leaf, grads, params)
+
+
+PENALTY_CORRUPTIONS: Mapping[str, Corruption] = {
+    "missing": lambda rule: lambda net, params, grads, l2: grads,
+    "on_biases_too": _on_every_leaf,
+    "sign": lambda rule: lambda net, params, grads, l2: rule(net, params, grads, -l2),
+    "doubled": lambda rule: lambda net, params, grads, l2: rule(net, params, grads, 2 * l2),
+    "halved": lambda rule: lambda net, params, grads, l2: rule(net, params, grads, 0.5 * l2),
+}
+
+
+# --- of a layer's backward, (self, params, residuals, output_grad) -> (param_grads, input_grad) ---
+
+
+def _on_inputs(change: Callable[[Any], Any]) -> Corruption:
+    def corrupt(rule: Rule) -> Rule:
+        def backward(layer: Any, params: Any, residuals: Any, output_grad: Any) -> Any:
+            param_grads, input_grad = rule(layer, params, residuals, output_grad)
+            return param_grads, change(input_grad)
+
+        return backward
+
+    return corrupt
+
+
+def _on_params(change: Callable[[Any], Any]) -> Corruption:
+    def corrupt(rule: Rule) -> Rule:
+        def backward(layer: Any, params: Any, residuals: Any, output_grad: Any) -> Any:
+            param_grads, input_grad = rule(layer, params, residuals, output_grad)
+            return jax.tree.map(change, param_grads), input_grad
+
+        return backward
+
+    return corrupt
+
+
+# For every layer of the registry, whatever it does.
+ANY_LAYER: Mapping[str, Corruption] = {
+    "input_grad_sign": _on_inputs(lambda grad: -grad),
+    "input_grad_doubled": _on_inputs(lambda grad: 2 * grad),
+    "input_grad_off_by_1e-8": _on_inputs(lambda grad: (1 + 1e-8) * grad),
+    "input_grad_missing": _on_inputs(jnp.zeros_like),
+    "input_grad_averaged_over_the_batch": _on_inputs(lambda grad: grad / grad.shape[0]),
+    "input_grad_nan_once": _on_inputs(_nan_once),
+    "output_grad_dropped": lambda rule: (
+        lambda layer, params, residuals, output_grad: rule(
+            layer, params, residuals, jnp.ones_like(output_grad)
+        )
+    ),
+}
+
+# For every layer that has parameters.
+LAYER_WITH_PARAMETERS: Mapping[str, Corruption] = {
+    "param_grads_sign": _on_params(lambda grad: -grad),
+    "param_grads_doubled": _on_params(lambda grad: 2 * grad),
+    "param_grads_missing": _on_params(jnp.zeros_like),
+    "param_grads_nan_once": _on_params(_nan_once),
+}
+
+
+def _dense(change: Callable[[Any, Any, Any, Any, Any], Any]) -> Corruption:
+    """Corrupt Dense: `change(params, inputs, output_grad, grads, input_grad)` makes the wrong result."""
+
+    def corrupt(rule: Rule) -> Rule:
+        def backward(layer: Any, params: Any, inputs: Any, output_grad: Any) -> Any:
+            return change(params, inputs, output_grad, *rule(layer, params, inputs, output_grad))
+
+        return backward
+
+    return corrupt
+
+
+DENSE: Mapping[str, Corruption] = {
+    "w_not_transposed": _dense(lambda params, x, delta, grads, _: (grads, delta @ params.w)),
+    "w_dropped": _dense(lambda params, x, delta, grads, _: (grads, delta)),
+    "w_grad_transposed": _dense(lambda params, x, delta, grads, back: (grads._replace(w=grads.w.T), back)),
+    "w_grad_inputs_dropped": _dense(
+        lambda params, x, delta, grads, back: (grads._replace(w=jnp.ones_like(x).T @ delta), back)
+    ),
+    "w_grad_output_grad_dropped": _dense(
+        lambda params, x, delta, grads, back: (grads._replace(w=x.T @ jnp.ones_like(delta)), back)
+    ),
+    "w_grad_averaged": _dense(
+        lambda params, x, delta, grads, back: (grads._replace(w=grads.w / len(x)), back)
+    ),
+    "w_grad_sign": _dense(lambda params, x, delta, grads, back: (grads._replace(w=-grads.w), back)),
+    "b_grad_missing": _dense(lambda params, x, delta, grads, back: (grads._replace(b=0 * grads.b), back)),
+    "b_grad_averaged": _dense(
+        lambda params, x, delta, grads, back: (grads._replace(b=jnp.mean(delta, axis=0)), back)
+    ),
+    "b_grad_of_one_example": _dense(lambda params, x, delta, grads, back: (grads._replace(b=delta[0]), back)),
+    "b_grad_sign": _dense(lambda params, x, delta, grads, back: (grads._replace(b=-grads.b), back)),
+}
+
+ACTIVATE: Mapping[str, Corruption] = {
+    "derivative_dropped": lambda rule: lambda layer, params, residuals, output_grad: ((), output_grad),
+    "residuals_swapped": lambda rule: (
+        lambda layer, params, residuals, output_grad: rule(layer, params, residuals[::-1], output_grad)
+    ),
+    "value_for_derivative": lambda rule: (
+        lambda layer, params, residuals, output_grad: ((), output_grad * residuals[1])
+    ),
+}
+
+SOFTMAX: Mapping[str, Corruption] = {
+    "mean_term_dropped": lambda rule: lambda layer, params, p, g: ((), p * g),
+    "mean_unweighted": lambda rule: (
+        lambda layer, params, p, g: ((), p * (g - jnp.mean(g, axis=1, keepdims=True)))
+    ),
+    "mean_over_the_batch": lambda rule: (
+        lambda layer, params, p, g: ((), p * (g - jnp.sum(p * g, axis=0, keepdims=True)))
+    ),
+    "diagonal_only": lambda rule: lambda layer, params, p, g: ((), p * (1 - p) * g),
+    "probabilities_dropped": lambda rule: (
+        lambda layer, params, p, g: ((), g - jnp.sum(p * g, axis=1, keepdims=True))
+    ),
+}
+
+# How a layer of the registry stands in the tests; one that is not named here is made without arguments.
+INSTANCES: Mapping[str, Callable[[], Any]] = {"Dense": lambda: Dense(3), "Activate": lambda: Activate("tanh")}
+SPECIFIC: Mapping[str, Mapping[str, Corruption]] = {"Dense": DENSE, "Activate": ACTIVATE, "Softmax": SOFTMAX}
+
+
+def make_layer(name: str) -> Any:
+    """Make the layer of a name, from three features to three."""
+    return INSTANCES.get(name, LAYERS[name])()
+
+
+def layer_corruptions(name: str) -> Mapping[str, Corruption]:
+    """Collect what can be corrupted in a layer's backward; for a new layer, at least what any layer has."""
+    params, _ = make_layer(name).init(jax.random.key(0), 3)
+    with_parameters = LAYER_WITH_PARAMETERS if jax.tree.leaves(params) else {}
+    return {**ANY_LAYER, **with_parameters, **SPECIFIC.get(name, {})}
+
+
+assert set(SPECIFIC) == {layer.__name__ for layer in (Dense, Activate, Softmax)}

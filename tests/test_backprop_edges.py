@@ -1,0 +1,224 @@
+"""Hold backpropagation where it is easiest to get wrong: at kinks, at extremes and in stacks nobody planned."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gradient_cases import (
+    FEWEST_OUTPUTS,
+    ON_PROBABILITIES,
+    WITH_KNOWN_DIFFERENCES,
+    Problem,
+    check_without_compiling,
+    has_known_difference,
+    make_problem,
+    make_weight,
+    stack,
+    target_kinds,
+)
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from jaxmlp.activations import ACTIVATIONS
+from jaxmlp.backprop import objective, objective_and_grads
+from jaxmlp.gradcheck import check_gradients
+from jaxmlp.layers import Activate, Dense, DenseParams, Layer, Softmax
+from jaxmlp.losses import LOSSES
+from jaxmlp.network import Network, forward
+
+
+@pytest.fixture
+def _unjitted_in_float64(x64: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_without_compiling(monkeypatch)
+
+
+in_float64 = pytest.mark.usefixtures("_unjitted_in_float64")
+
+
+def by_hand_and_autodiff(net: Network, params: Any, inputs: Any, targets: Any, loss: str) -> tuple[Any, Any]:
+    """Take one gradient both ways."""
+    by_hand = objective_and_grads(net, params, inputs, targets, loss=loss).grads
+    by_autodiff = jax.grad(lambda candidate: objective(net, candidate, inputs, targets, loss=loss))(params)
+    return by_hand, by_autodiff
+
+
+# --- activations at their kinks ---
+
+SELU_BELOW = 1.7580993408473766  # λα: the slope that selu has just below 0
+
+
+@in_float64
+@pytest.mark.parametrize(
+    ("activation", "z", "slope"),
+    [
+        ("relu", 0.0, 0.0),
+        ("leaky_relu", 0.0, 1.0),
+        ("leaky_relu:0.1", 0.0, 1.0),
+        ("elu", 0.0, 1.0),
+        ("elu:0.5", 0.0, 0.5),
+        ("selu", 0.0, SELU_BELOW),
+        ("relu6", 0.0, 0.0),
+        ("relu6", 6.0, 0.0),
+        ("hard_tanh", -1.0, 1.0),
+        ("hard_tanh", 1.0, 1.0),
+        ("softsign", 0.0, 1.0),
+    ],
+)
+def test_slope_at_a_kink_is_the_one_of_autodiff(activation: str, z: float, slope: float) -> None:
+    # ∂E/∂b = (a − t)·σ′(z), with t one below a.
+    net = Network(1, [Dense(1), Activate(activation)])
+    params = (DenseParams(jnp.zeros((1, 1)), jnp.array([z])), ())
+    a = ACTIVATIONS[activation].value(jnp.array([[z]]))
+    by_hand, by_autodiff = by_hand_and_autodiff(net, params, jnp.ones((1, 1)), a - 1, "half_squared_error")
+    assert float(by_hand[0].b[0]) == pytest.approx(slope, rel=1e-14)
+    assert float(by_autodiff[0].b[0]) == pytest.approx(slope, rel=1e-14)
+
+
+@in_float64
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_preactivations_on_whole_numbers_stay_within_the_bound(activation: str) -> None:
+    # Every kink of the registry lies at a whole number.
+    net = Network(1, [Dense(3, bias=False), Activate(activation), Dense(3)])
+    params = (DenseParams(jnp.array([[0.0, 1.0, -1.0]])), (), DenseParams(jnp.eye(3), jnp.ones(3)))
+    inputs = jnp.array([[0.0], [1.0], [6.0], [-6.0], [2.0]])
+    targets = jnp.zeros((5, 3))
+    assert check_gradients(
+        net, params, inputs, targets, loss="half_squared_error", finite_differences=False
+    ).passed
+
+
+# --- losses at their kinks: Dense(K) without inputs to speak of, so that the outputs are b ---
+
+
+def bias_gradients(loss: str, outputs: list[float], targets: Any) -> tuple[list[float], list[float]]:
+    """Take the gradient of one example's loss with respect to outputs that are set by the bias."""
+    net = Network(1, [Dense(len(outputs))])
+    params = (DenseParams(jnp.zeros((1, len(outputs))), jnp.array(outputs)),)
+    by_hand, by_autodiff = by_hand_and_autodiff(net, params, jnp.ones((1, 1)), jnp.asarray(targets), loss)
+    return by_hand[0].b.tolist(), by_autodiff[0].b.tolist()
+
+
+@in_float64
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets", "slopes"),
+    [
+        ("huber", [1.0, -1.0], [[0.0, 0.0]], [1.0, -1.0]),
+        ("huber:0.5", [0.5, 0.0], [[0.0, 0.0]], [0.5, 0.0]),
+        ("negative_log_likelihood", [0.0, 1.0], [0], [0.0, 0.0]),
+    ],
+    ids=["huber at its threshold", "huber at half and at 0", "probability 0"],
+)
+def test_slope_of_a_loss_at_its_kink_is_the_one_of_autodiff(
+    loss: str, outputs: list[float], targets: Any, slopes: list[float]
+) -> None:
+    assert bias_gradients(loss, outputs, targets) == (slopes, slopes)
+
+
+@in_float64
+@pytest.mark.parametrize(
+    ("scores", "by_hand", "by_autodiff"),
+    [
+        ([2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [-0.5, 0.5, 0.0]),
+        ([0.0, 1.0, 1.0], [-1.0, 1.0, 0.0], [-1.0, 0.5, 0.5]),
+        ([0.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [-1.0, 0.5, 0.5]),
+    ],
+    ids=["at the margin", "rivals tie", "all tie"],
+)
+def test_known_differences_of_the_hinge(
+    scores: list[float], by_hand: list[float], by_autodiff: list[float]
+) -> None:
+    # Both are subgradients: the hinge takes 0 at the margin and the first rival at ties, autodiff shares.
+    assert bias_gradients("multiclass_hinge", scores, [0]) == (by_hand, by_autodiff)
+    assert has_known_difference("multiclass_hinge", np.array([scores]), np.array([0]))
+
+
+@in_float64
+def test_known_difference_of_the_absolute_error() -> None:
+    # Both are subgradients: the smallest here, that of |r| = r by autodiff.
+    assert bias_gradients("absolute_error", [2.0, 3.0], [[2.0, 1.0]]) == ([0.0, 1.0], [1.0, 1.0])
+    assert has_known_difference("absolute_error", np.array([[2.0, 3.0]]), np.array([[2.0, 1.0]]))
+
+
+@in_float64
+@pytest.mark.parametrize("loss", WITH_KNOWN_DIFFERENCES)
+def test_a_known_difference_shows_in_the_report_and_finite_differences_leave_it_out(loss: str) -> None:
+    net, params = Network(1, [Dense(3)]), (DenseParams(jnp.zeros((1, 3)), jnp.zeros(3)),)
+    targets = jnp.array([0]) if LOSSES[loss].targets == "labels" else jnp.zeros((1, 3))
+    report = check_gradients(net, params, jnp.ones((1, 1)), targets, loss=loss)
+    assert not report.passed
+    assert [row.skipped for row in report.rows] == ([2, 2] if loss == "multiclass_hinge" else [3, 3])
+
+
+def test_away_from_these_places_there_is_no_known_difference() -> None:
+    tied, labels = np.zeros((1, 3)), np.array([0])
+    for loss in LOSSES:
+        targets = labels if LOSSES[loss].targets == "labels" else tied
+        assert has_known_difference(loss, tied, targets) == (loss in WITH_KNOWN_DIFFERENCES)
+    assert not has_known_difference("multiclass_hinge", np.array([[0.0, 0.5, 0.2]]), labels)
+    assert not has_known_difference("absolute_error", tied, tied + 0.1)
+
+
+# --- extremes ---
+
+
+def assert_passes_at_extremes(activation: str, loss: str) -> None:
+    net = stack(activation, loss)
+    problem = make_problem(net, target_kinds(loss)[0], scale=1e4)
+    found = objective_and_grads(*problem, loss=loss)
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((found.value, found.grads)))
+    report = check_gradients(*problem, loss=loss, finite_differences=False)
+    assert report.passed, f"\n{report}"
+
+
+@in_float64
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_at_inputs_of_ten_thousand(activation: str) -> None:
+    assert_passes_at_extremes(activation, "softmax_cross_entropy")
+
+
+@in_float64
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_at_inputs_of_ten_thousand(loss: str) -> None:
+    assert_passes_at_extremes("identity", loss)
+
+
+# --- stacks nobody planned ---
+
+
+@st.composite
+def stacks(draw: st.DrawFn) -> tuple[Problem, dict[str, Any]]:
+    """Draw layers in any order (activations twice in a row, Softmax in the middle), a batch and an objective."""
+    layer = st.one_of(
+        st.builds(Dense, st.integers(1, 6), bias=st.booleans()),
+        st.builds(Activate, st.sampled_from([*ACTIVATIONS, "leaky_relu:0.1"])),
+        st.just(Softmax()),
+    )
+    layers: list[Layer] = draw(st.lists(layer, min_size=1, max_size=5))
+    loss = draw(st.sampled_from(list(LOSSES)))
+    widths = [layer.features for layer in layers if isinstance(layer, Dense)]
+    if not widths or widths[-1] < FEWEST_OUTPUTS.get(loss, 1):
+        layers.append(Dense(draw(st.integers(FEWEST_OUTPUTS.get(loss, 1), 6))))
+    if loss in ON_PROBABILITIES:
+        layers.append(Softmax())
+    examples = draw(st.integers(1, 6))
+    kind = draw(st.sampled_from(target_kinds(loss)))
+    net = Network(draw(st.integers(1, 6)), layers)
+    problem = make_problem(net, kind, seed=draw(st.integers(0, 2**16)), examples=examples)
+    weight = make_weight(examples) if draw(st.booleans()) else None
+    return problem, {"loss": loss, "sample_weight": weight, "l2": draw(st.sampled_from([0.0, 0.1]))}
+
+
+@pytest.mark.slow
+@settings(derandomize=True, database=None, deadline=None, max_examples=15)
+@given(drawn=st.data())
+def test_random_stacks_pass(drawn: st.DataObject) -> None:
+    # Compiled: each stack has shapes of its own, and one compilation is faster than one an operation.
+    with jax.enable_x64(True):
+        problem, keywords = drawn.draw(stacks())
+        loss = keywords["loss"]
+        if loss in WITH_KNOWN_DIFFERENCES:
+            assume(not has_known_difference(loss, forward(*problem[:3]), problem.targets))
+        report = check_gradients(*problem, **keywords, finite_differences=False)
+    assert report.passed, f"\n{report}"
