@@ -43,25 +43,23 @@ def _require_same_shape(outputs: Outputs, targets: Targets) -> None:
         )
 
 
-def _right_class(outputs: Outputs, targets: Targets) -> Float[Array, "B"]:
+def _right_class(outputs: Outputs, targets: Targets, threshold: float) -> Float[Array, "B"]:
     if targets.shape != outputs.shape[:1]:
         _require_same_shape(outputs, targets)
     if outputs.shape[1] == 1:
-        # A single output is the logit of class 1 against class 0.
+        # A single output stands for class 1 against class 0.
         classes = targets if targets.ndim == 1 else targets[:, 0]
-        return ((outputs[:, 0] > 0) == (classes.astype(outputs.dtype) > 0.5)).astype(outputs.dtype)
+        return ((outputs[:, 0] > threshold) == (classes.astype(outputs.dtype) > 0.5)).astype(outputs.dtype)
     # Soft or one-hot labels [B, K] name their largest class.
     labels = targets if targets.ndim == 1 else jnp.argmax(targets, axis=1)
-    return (jnp.argmax(outputs, axis=1) == labels).astype(outputs.dtype)
+    chosen = jnp.argmax(outputs, axis=1)
+    return (chosen == labels.astype(chosen.dtype)).astype(outputs.dtype)
 
 
-def _wrong_class(outputs: Outputs, targets: Targets) -> Float[Array, "B"]:
-    return 1 - _right_class(outputs, targets)
-
-
-def _right_labels(logits: Outputs, targets: Targets) -> Float[Array, "B"]:
-    _require_same_shape(logits, targets)
-    return jnp.mean(((logits > 0) == (targets.astype(logits.dtype) > 0.5)).astype(logits.dtype), axis=1)
+def _right_labels(outputs: Outputs, targets: Targets, threshold: float) -> Float[Array, "B"]:
+    _require_same_shape(outputs, targets)
+    right = (outputs > threshold) == (targets.astype(outputs.dtype) > 0.5)
+    return jnp.mean(right.astype(outputs.dtype), axis=1)
 
 
 def _squared_residual(outputs: Outputs, targets: Targets) -> Float[Array, "B K"]:
@@ -80,14 +78,26 @@ def _share_explained(mean: Float[Array, "K"], variance: Float[Array, "K"] | None
     return jnp.mean(jnp.where(variance > 0, explained, (mean == 0).astype(mean.dtype)))
 
 
+# Outputs are logits, which are split at 0, unless a threshold says otherwise: "label_accuracy:0.5" is for
+# probabilities, and for outputs fitted to 0 and 1 themselves. Among several classes the largest output wins.
+
+
+def _accuracy(threshold: float = 0.0) -> Metric:
+    return Metric(lambda outputs, targets: _right_class(outputs, targets, threshold), _mean)
+
+
+def _zero_one_loss(threshold: float = 0.0) -> Metric:
+    return Metric(lambda outputs, targets: 1 - _right_class(outputs, targets, threshold), _mean)
+
+
+def _label_accuracy(threshold: float = 0.0) -> Metric:
+    return Metric(lambda outputs, targets: _right_labels(outputs, targets, threshold), _mean)
+
+
 METRICS: Registry[Metric] = Registry(
     "metric",
-    {
-        "accuracy": Metric(_right_class, _mean),
-        "zero_one_loss": Metric(_wrong_class, _mean),
-        "label_accuracy": Metric(_right_labels, _mean),
-        "r2": Metric(_squared_residual, _share_explained, needs_variance=True),
-    },
+    {"r2": Metric(_squared_residual, _share_explained, needs_variance=True)},
+    {"accuracy": _accuracy, "zero_one_loss": _zero_one_loss, "label_accuracy": _label_accuracy},
 )
 
 
@@ -230,8 +240,8 @@ def confusion_matrix(predicted: Int[Array, "N"], labels: Int[Array, "N"], classe
     """Count how often each class was taken for each other.
 
     Args:
-        predicted: predicted classes, [N].
-        labels: right classes, [N].
+        predicted: predicted classes, [N], in 0..K−1.
+        labels: right classes, [N], in 0..K−1.
         classes: K.
 
     Returns:
@@ -246,6 +256,6 @@ def confusion_matrix(predicted: Int[Array, "N"], labels: Int[Array, "N"], classe
     """
     if predicted.shape != labels.shape:
         raise ArgumentError(
-            f"as many predictions as labels are needed, given {predicted.shape[0]} and {labels.shape[0]}"
+            f"predictions and labels must have one shape, given {list(predicted.shape)} and {list(labels.shape)}"
         )
     return jnp.zeros((classes, classes), jnp.int32).at[labels, predicted].add(1)
