@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import itertools
 import os
 import sys
 import typing
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from jaxmlp import ArgumentError
 from jaxmlp.layers import PRECISIONS
@@ -178,6 +180,8 @@ def find_device(name: str) -> jax.Device:
         return jax.devices()[0]
     platform, _, number = name.partition(":")
     try:
+        if not platform:  # JAX takes an empty name for its own choice
+            raise ValueError
         devices = jax.devices(platform)
         return devices[int(number or 0)]
     except (RuntimeError, ValueError, IndexError):
@@ -185,6 +189,34 @@ def find_device(name: str) -> jax.Device:
         raise ArgumentError(
             f"device '{name}' is not there: this machine has {there}; choose one or auto"
         ) from None
+
+
+def check_fits(sizes: Sequence[int]) -> None:
+    """Refuse a network that its device cannot hold: XLA would abort the program, without a line of ours.
+
+    Args:
+        sizes: features of input, hidden layers and output.
+
+    Raises:
+        ArgumentError: parameters, their gradients and the next parameters need more than all the memory.
+    """
+    parameters = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+    needed, memory = 3 * 4 * parameters, memory_of(next(iter(jnp.zeros(()).devices())))
+    if memory is not None and needed > memory:
+        raise ArgumentError(
+            f"a network of sizes {' '.join(map(str, sizes))} has {parameters:,} parameters and needs at least "
+            f"{needed / 2**30:,.0f} GiB, this device has {memory / 2**30:,.0f}: choose smaller sizes"
+        )
+
+
+def memory_of(device: jax.Device) -> int | None:
+    """Tell how many bytes a device can hold, or None where that is not known."""
+    if device.platform != "cpu":
+        return (device.memory_stats() or {}).get("bytes_limit")
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # there is no such question on Windows
+        return None
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Check a network's hand-written gradient, tensor by tensor, against jax.grad and against finite differences."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ArgumentError(
             f"--batch-size and --entries must be at least 1, given {options.batch_size} and {options.entries}"
         )
+    if not 0 <= options.seed < 2**32:
+        raise ArgumentError(f"--seed must lie in 0 to {2**32 - 1}, given {options.seed}")
+    if not (math.isfinite(options.l2) and options.l2 >= 0):
+        raise ArgumentError(f"--l2 must be a finite number of at least 0, given {options.l2:g}")
     softmax = options.loss == "negative_log_likelihood"
     net = mlp(
         options.sizes,

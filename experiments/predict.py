@@ -1,5 +1,6 @@
 """Predict with a trained network: a run folder and a file of new examples in, a csv out."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -39,10 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, (run_path, file) = parse_options(
         PredictOptions, DESCRIPTION, arguments, positionals=("RUN", "FILE")
     )
-    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
-        raise ArgumentError(
-            f"the folder of {options.out} is not there: make it, or choose another file with --out"
-        )
+    check_out(options.out)
     with computing(options.device, options.precision):
         net, params, saved = load_model(find_model(run_path))
         check_saved(saved, run_path)
@@ -60,6 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         write_whole(Path(options.out), text)
     return 0
+
+
+def check_out(out: str | None) -> None:
+    """Refuse a file that cannot be written, before anything is computed."""
+    if out is None:
+        return
+    if not out or Path(out).is_dir():
+        raise ArgumentError(f"--out '{out}' is no file: give the name of a csv to write")
+    if not Path(out).absolute().parent.is_dir():
+        raise ArgumentError(f"the folder of {out} is not there: make it, or choose another file with --out")
 
 
 def find_model(run_path: str) -> Path:
@@ -110,8 +118,13 @@ def write_whole(path: Path, text: str) -> None:
     try:
         unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, path)
+    except OSError as error:
+        raise ArgumentError(
+            f"{path} cannot be written ({error.strerror}): choose another file with --out"
+        ) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from command_line import computing, run
+from command_line import check_fits, computing, run
 from pictures import draw_pictures
 from run_folder import MODEL, describe_machine, make_run_folder, write_config, write_metrics
 from tqdm import tqdm
@@ -67,8 +67,10 @@ def train(options: TrainOptions, precision: str | None) -> int:
         dataset, loss=options.loss, scaling=options.scaling, validation=options.validation, seed=options.seed
     )
     problem = jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
+    sizes = [problem.in_features, *options.hidden, problem.outputs]
+    check_fits(sizes)
     net = mlp(
-        [problem.in_features, *options.hidden, problem.outputs],
+        sizes,
         activation=options.activation,
         output_activation=problem.output_activation,
         init=options.init,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 from command_line import DeviceOptions, option, parse_options
 
 from jaxmlp import ArgumentError, make_optimizer, mlp
@@ -14,6 +15,8 @@ from jaxmlp.datasets import DATASETS, METHODS
 from jaxmlp.initializers import INITIALIZERS
 from jaxmlp.losses import LOSSES
 from jaxmlp.optimizers import OPTIMIZERS, SCHEDULES
+
+LARGEST = float(np.finfo(np.float32).max)
 
 DESCRIPTION = """Train a multi-layer perceptron by hand-written backpropagation.
 With no options: scanned 8×8 digits that ship with scikit-learn, in a few seconds."""
@@ -140,8 +143,13 @@ def read_options(arguments: Sequence[str] | None) -> TrainOptions:
 
 
 def _check_counts(options: TrainOptions) -> None:
-    if not (math.isfinite(options.l2) and options.l2 >= 0):
-        raise ArgumentError(f"--l2 must be a finite number of at least 0, given {options.l2:g}")
+    if not 0 <= options.l2 <= LARGEST:
+        raise ArgumentError(f"--l2 must be a number from 0 to {LARGEST:.1e}, given {options.l2:g}")
+    rate = options.learning_rate
+    if rate is not None and LARGEST < rate < math.inf:
+        raise ArgumentError(f"--learning-rate must be at most {LARGEST:.1e}, given {rate:g}")
+    if options.out == "":
+        raise ArgumentError("--out names no folder: give one, or leave it out for one under runs")
     target = options.target_accuracy
     if target is not None and not 0 < target <= 1:
         raise ArgumentError(
