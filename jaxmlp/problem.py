@@ -21,6 +21,7 @@ DEFAULT_LOSS = {
     "regression": "mean_squared_error",
 }
 METRIC = {"classification": "accuracy", "multilabel": "label_accuracy", "regression": "r2"}
+FITTED_TO_0_AND_1 = "label_accuracy:0.5"  # labels whose outputs are no logits, under a loss for values
 
 
 class Problem(NamedTuple):
@@ -98,7 +99,7 @@ def make_problem(
         outputs=outputs,
         output_activation="softmax" if loss == "negative_log_likelihood" else None,
         loss=loss,
-        metric=METRIC[dataset.task],
+        metric=_metric(dataset.task, loss),
         preprocessing=preprocessing,
     )
 
@@ -137,6 +138,11 @@ def count_outputs(dataset: Dataset, loss: str) -> int:
         return dataset.train.targets.shape[1]
     classes = len(dataset.class_names)
     return 1 if dataset.task == "classification" and kind == "binary" and classes == 2 else classes
+
+
+def _metric(task: str, loss: str) -> str:
+    fitted = task == "multilabel" and LOSSES[loss].targets == "values"
+    return FITTED_TO_0_AND_1 if fitted else METRIC[task]
 
 
 def _encode(targets: np.ndarray, task: str, outputs: int, loss: str) -> Any:

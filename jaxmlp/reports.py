@@ -54,7 +54,7 @@ def history_columns(history: tuple[EpochReport, ...], metric: str) -> dict[str, 
 
     Args:
         history: E reports.
-        metric: the score's name, as in `FitResult.metric`; it names the score's columns.
+        metric: the score's name, as in `FitResult.metric`; without its parameter it names the score's columns.
 
     Returns:
         Arrays [E] by name: epoch, train_loss, train_METRIC, valid_loss, valid_METRIC (NaN where there was no
@@ -69,6 +69,7 @@ def history_columns(history: tuple[EpochReport, ...], metric: str) -> dict[str, 
     def column(values: list[Any]) -> np.ndarray:
         return np.array([np.nan if value is None else value for value in values])
 
+    metric = metric.partition(":")[0]
     columns = {
         "epoch": column([row.epoch for row in history]),
         "train_loss": column([row.train_loss for row in history]),

@@ -184,5 +184,13 @@ def test_the_confusion_matrix_keeps_classes_that_never_occur() -> None:
 
 
 def test_a_confusion_matrix_of_differing_lengths_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="as many predictions as labels are needed, given 3 and 2"):
+    with pytest.raises(ArgumentError, match="predictions and labels must have one shape"):
         confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 1]), 2)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "label_accuracy"])
+def test_outputs_fitted_to_0_and_1_are_split_at_a_half(name):
+    outputs, targets = jnp.array([[0.1], [0.9], [0.4]]), jnp.array([[0.0], [1.0], [1.0]])
+    assert float(score(f"{name}:0.5", outputs, targets)) == pytest.approx(2 / 3)
+    assert float(score(name, outputs, targets)) == pytest.approx(2 / 3)  # as logits, all three are class 1
+    assert float(score(name, outputs[:1], targets[:1])) == 0.0

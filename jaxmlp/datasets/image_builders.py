@@ -123,6 +123,13 @@ def read_examples(source: Any) -> Iterator[dict[str, Any]]:
 
     Returns:
         An iterator of examples, each a dictionary of features.
+
+    Example:
+        >>> class Source(list):
+        ...     def __getitems__(self, rows):
+        ...         return [self[row] for row in rows]
+        >>> [example["label"] for example in read_examples(Source([{"label": 3}]))]
+        [3]
     """
     for start in range(0, len(source), CHUNK_ROWS):
         yield from source.__getitems__(range(start, min(start + CHUNK_ROWS, len(source))))
