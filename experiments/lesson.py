@@ -5,6 +5,7 @@ in the lesson's order: the data, and then the weights of five networks one after
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import jax
@@ -90,11 +91,11 @@ def draw_lesson() -> Lesson:
 
 def _draw_start(random: np.random.RandomState, sizes: Sequence[int]) -> Any:
     dense = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         # The lesson multiplies W·x with W [O, I]; here it is x·w with w [I, O].
         w = random.normal(0, 1 / np.sqrt(inputs), (outputs, inputs)).T
         dense.append(DenseParams(jnp.asarray(w, jnp.float32), jnp.zeros(outputs)))
-    params = [dense[0]]
+    params: list[Any] = [dense[0]]
     for layer in dense[1:]:
         params += [(), layer]  # a tanh has no parameters
     return (*params, ())  # nor has the softmax
@@ -158,7 +159,7 @@ def measure(net: Network, params: Any, lesson: Lesson, loss: str) -> dict[str, f
     Returns:
         The four numbers, by the names that `jaxmlp.plots` knows.
     """
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, part in (("train", lesson.train), ("valid", lesson.test)):
         metrics = evaluate(net, params, part, loss=loss)
         numbers |= {f"{name}_loss": float(metrics.loss), f"{name}_accuracy": float(metrics.score)}

@@ -12,11 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, Curve, vary_examples, vary_hidden_size
 from command_line import option, parse_options, run
 from lesson import BATCH_SIZE, LOSS, RUNS, SIZES, Lesson, Progress, draw_lesson, lesson_network, train_run
+from lesson_pictures import draw_capacity, draw_data, draw_losses, draw_outliers, draw_run, draw_separation
+from outliers import EXAMPLES, FITTED_WITH, NOISE, SHARE, Fits, fit_curves
 from run_folder import describe_machine, make_run_folder, write_config
+from separation import NETWORKS, SHAPES, Separation, separate
+from side_by_side import spread
 
-from jaxmlp import LOSSES, Dense, DenseParams, Softmax, value_and_grad
+from jaxmlp import LOSSES, ArgumentError, Dense, DenseParams, Network, Softmax, value_and_grad
 from jaxmlp import loss as mean_loss
 
 DESCRIPTION = """Run the lesson "build your own framework" (AI for Beginners 3.4) with hand-written gradients.
@@ -35,19 +40,45 @@ class OwnFrameworkOptions:
     out: str | None = _option(
         None, "the folder for pictures and numbers (default: runs/own_framework-TIME)", metavar="FOLDER"
     )
+    seeds: int = _option(
+        8, "draws of weights and data behind each spread, from the regression on", metavar="N"
+    )
+    steps: int = _option(500, "updates of each network, from the regression on", metavar="N")
+    pictures: bool = _option(True, "whether to draw pictures")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(OwnFrameworkOptions, DESCRIPTION, arguments)
+    if options.seeds < 1 or options.steps < 1:
+        raise ArgumentError(
+            f"--seeds and --steps must be at least 1, given {options.seeds} and {options.steps}"
+        )
     folder = make_run_folder(options.out, "own_framework")
     config = {"options": dataclasses.asdict(options), "command": ["python", *sys.argv]}
     write_config(folder, {**config, "machine": describe_machine()})
     lesson = draw_lesson()
-    results = {"first network": show_first_network(lesson), "layers": show_layers(lesson)}
+    results: dict[str, Any] = {"first network": show_first_network(lesson), "layers": show_layers(lesson)}
     progress = show_runs(lesson)
+    fits = show_outliers(options)
+    found = show_separation(options)
+    by_size, by_count = show_capacity(options)
     results["runs"] = {title: each.columns for title, each in progress.items()}
+    results["regression"] = {
+        f"{title}, {'with' if dirty else 'without'} outliers": errors
+        for (title, dirty), errors in fits.errors.items()
+    }
+    results["separation"] = {each.shape: each.accuracy for each in found}
+    results["capacity"] = {"hidden size": by_size._asdict(), "examples": by_count._asdict()}
     write_results(folder, results)
+    if options.pictures:
+        draw_data(folder, lesson)
+        draw_losses(folder)
+        for number, each in enumerate(RUNS, start=1):
+            draw_run(folder, f"run-{number}", each, progress[each.title], lesson)
+        draw_outliers(folder, fits)
+        draw_separation(folder, found)
+        draw_capacity(folder, by_size, by_count)
     print(f"\nrun folder {folder}")
     return 0
 
@@ -152,6 +183,75 @@ def train_by_hand(lesson: Lesson, learning_rate: float) -> DenseParams:
         grads, _ = dense.backward(params, kept_by_dense, logits_grad)
         params = DenseParams(params.w - learning_rate * grads.w, params.b - learning_rate * grads.b)
     return params
+
+
+def show_outliers(options: OwnFrameworkOptions) -> Fits:
+    """Fit a curve with two losses, and print how far each comes to lie from the curve without noise."""
+    heading("Regression: absolute against squared error")
+    fits = fit_curves(options.seeds, options.steps)
+    print(
+        f"a 1-32-1 tanh network through {EXAMPLES} points of sin x with noise {NOISE:g}; then {SHARE:.0%} of them are\n"
+        f"moved up by 2 to 4. Root mean square distance from sin x, {spread_legend(options.seeds)}:\n"
+    )
+    print(f"{'fitted with':<18}{'without outliers':<26}with outliers")
+    for title in FITTED_WITH:
+        print(f"{title:<18}{spread(fits.errors[title, False]):<26}{spread(fits.errors[title, True])}")
+    print(
+        "\nThe squared error's gradient grows with the error, so a few far points pull the curve to them;\n"
+        "the absolute error's is ±1 at any distance, so that a point counts only by its side."
+    )
+    return fits
+
+
+def show_separation(options: OwnFrameworkOptions) -> list[Separation]:
+    """Print how one layer and two do on classes that no line separates."""
+    heading("Classes that no line separates: one layer against two")
+    found = [separate(shape, options.seeds, options.steps) for shape in SHAPES]
+    print(f"test accuracy in %, {spread_legend(options.seeds)}:\n")
+    print(
+        "data set  "
+        + "".join(f"{f'{title} {sizes_of(net)}':<28}" for title, net in NETWORKS.items()).rstrip()
+    )
+    for each in found:
+        cells = (f"{spread(100 * accuracies, 1):<28}" for accuracies in each.accuracy.values())
+        print(f"{each.shape:<10}{''.join(cells)}".rstrip())
+    return found
+
+
+def sizes_of(net: Network) -> str:
+    """Write a network's sizes, as "2-32-2"."""
+    dense = [layer.features for layer in net.layers if isinstance(layer, Dense)]
+    return "-".join(map(str, [net.in_features, *dense]))
+
+
+def show_capacity(options: OwnFrameworkOptions) -> tuple[Curve, Curve]:
+    """Print how the losses change with the number of hidden units and with the number of examples."""
+    heading("Under- and over-fitting")
+    by_size = vary_hidden_size(options.seeds, options.steps)
+    by_count = vary_examples(options.seeds, options.steps)
+    print(f"circles that overlap; cross-entropy, {spread_legend(options.seeds)}:\n")
+    show_curve(f"hidden units ({FIXED_EXAMPLES} examples)", by_size)
+    best = by_size.varied[np.argmin(np.median(by_size.valid, axis=0))]
+    print(f"\nvalidation is best with {best} hidden units: fewer fit too little, more fit the noise too\n")
+    show_curve(f"examples ({FIXED_HIDDEN} hidden units)", by_count)
+    gaps = np.median(by_count.valid - by_count.train, axis=0)
+    print(
+        f"\nfrom {by_count.varied[0]} to {by_count.varied[-1]} examples the gap between validation and training"
+        f" goes from {gaps[0]:.3f} to {gaps[-1]:.3f}"
+    )
+    return by_size, by_count
+
+
+def show_curve(title: str, curve: Curve) -> None:
+    """Print a row for each value that was varied."""
+    print(f"{title:<30}{'training':<26}validation")
+    for place, varied in enumerate(curve.varied):
+        print(f"{varied:<30}{spread(curve.train[:, place]):<26}{spread(curve.valid[:, place])}")
+
+
+def spread_legend(seeds: int) -> str:
+    """Say how `spread` is to be read."""
+    return f"median (least to largest) of {seeds} seeds"
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:

@@ -1,0 +1,109 @@
+"""The pictures of the lesson, each drawn from arrays by `jaxmlp.plots`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, SHAPE, Curve
+from lesson import SIZES, Lesson, Progress, Run, class_1_probability, lesson_network
+from outliers import Fits
+from separation import Separation
+
+from jaxmlp import LOSSES, METRICS, plots
+
+CLASS_NAMES = ("class 0", "class 1")
+FRAMES_PER_SECOND = 6
+
+
+def draw_data(folder: Path, lesson: Lesson) -> None:
+    """Draw the lesson's hundred points."""
+    inputs, labels = (np.concatenate(parts) for parts in zip(lesson.train[:2], lesson.test[:2], strict=True))
+    plots.save(plots.scatter_classes(inputs, labels, CLASS_NAMES), folder / "data.png")
+
+
+def draw_losses(folder: Path) -> None:
+    """Draw the losses of a regression over the error, and those of a classification over the probability."""
+    error = np.linspace(-2, 2, 201)
+    outputs, zeros = jnp.asarray(error[:, None]), jnp.zeros((201, 1))
+    panels: list[tuple[str, Any, Any]] = [
+        (title, error, {title: LOSSES[name].value(outputs, zeros)})
+        for title, name in (("|f − y|", "absolute_error"), ("(f − y)²", "squared_error"))
+    ]
+    plots.save(plots.loss_curves(panels, x_label="f − y"), folder / "losses-regression.png")
+    chance = np.linspace(0.005, 0.995, 199)  # at 0 and 1 a logarithm would leave the picture
+    both = jnp.asarray(np.stack([1 - chance, chance], axis=1))
+    zero, one = jnp.zeros(199, int), jnp.ones(199, int)
+    log_loss = LOSSES["negative_log_likelihood"].value
+    panels = [
+        ("0-1 loss, y = 1", chance, {"0-1": METRICS["zero_one_loss"].statistic(both, one)}),
+        ("logistic loss, y = 1", chance, {"−ln p": log_loss(both, one)}),
+        ("cross-entropy", chance, {"y = 0": log_loss(both, zero), "y = 1": log_loss(both, one)}),
+    ]
+    figure = plots.loss_curves(panels, x_label="p, the probability of class 1")
+    plots.save(figure, folder / "losses-classification.png")
+
+
+def draw_run(folder: Path, name: str, run: Run, progress: Progress, lesson: Lesson) -> None:
+    """Draw a run's accuracy beside its decision boundary, and animate it if it has more than one epoch."""
+    plots.save(next(_frames([run.epochs], run, progress, lesson, steps=200)), folder / f"{name}.png")
+    if run.epochs > 1:
+        frames = _frames(range(run.epochs + 1), run, progress, lesson, steps=80)
+        plots.animate(frames, folder / f"{name}.gif", fps=FRAMES_PER_SECOND, dpi=80)
+
+
+def _frames(
+    epochs: Sequence[int], run: Run, progress: Progress, lesson: Lesson, *, steps: int
+) -> Iterator[Any]:
+    net = lesson_network(SIZES[run.number])
+    grid_x, grid_y, points = plots.boundary_grid(lesson.train.inputs, steps=steps)
+    for epoch in epochs:
+        chances = class_1_probability(net, progress.params[epoch], points)
+        yield plots.accuracy_and_boundary(
+            {name: column[: epoch + 1] for name, column in progress.columns.items()},
+            grid_x,
+            grid_y,
+            chances.reshape(steps, steps),
+            lesson.train.inputs,
+            lesson.train.targets,
+            CLASS_NAMES,
+            valid_label="test",
+            last_epoch=run.epochs,
+        )
+
+
+def draw_outliers(folder: Path, fits: Fits) -> None:
+    """Draw the first seed's points, the clean curve and the two curves fitted through them."""
+    curves = {title: fitted[0] for title, fitted in fits.fitted.items()}
+    figure = plots.regression_curve(
+        fits.points.inputs[0, :, 0],
+        fits.points.targets[0, :, 0],
+        {**curves, "sin x, without noise": fits.clean},
+        fits.grid,
+        fits.outliers[0],
+    )
+    plots.save(figure, folder / "outliers.png")
+
+
+def draw_separation(folder: Path, found: Sequence[Separation]) -> None:
+    """Draw the boundaries: one layer in the upper row, two in the lower."""
+    panels = [panel for row in zip(*(each.panels for each in found), strict=True) for panel in row]
+    plots.save(plots.side_by_side_boundaries(panels, CLASS_NAMES), folder / "separation.png")
+
+
+def draw_capacity(folder: Path, by_size: Curve, by_count: Curve) -> None:
+    """Draw the losses against the number of hidden units and against the number of examples."""
+    for name, curve, x_label in (
+        ("hidden-size", by_size, f"hidden units ({SHAPE}, {FIXED_EXAMPLES} training examples)"),
+        ("examples", by_count, f"training examples ({SHAPE}, {FIXED_HIDDEN} hidden units)"),
+    ):
+        figure = plots.band_curves(
+            curve.varied,
+            {"training": curve.train, "validation": curve.valid},
+            x_label=x_label,
+            y_label="cross-entropy",
+            log_x=True,
+            log_y=True,
+        )
+        plots.save(figure, folder / f"{name}.png")
