@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+import jaxmlp
 from jaxmlp import plots
 from jaxmlp.errors import ArgumentError
 
@@ -32,11 +35,17 @@ GRID = np.linspace(0, 2, 5)
 REGIONS = np.tile([0, 0, 1, 2, 2], (5, 1))
 BOUNDARY = (GRID, GRID, REGIONS, INPUTS, LABELS)
 
+NET = jaxmlp.mlp([2, 3, 2], activation="tanh", output_activation="softmax")
+TRACED = jaxmlp.trace(
+    NET, jaxmlp.init(NET, jax.random.key(0)), jnp.ones((1, 2)), jnp.array([1]), loss="negative_log_likelihood"
+)
+
 # Functions that return a figure, each with arguments that are right.
 FIGURES: dict[str, Callable[[], Figure]] = {
     "learning_curves": lambda: plots.learning_curves(COLUMNS),
     "gradient_curves": lambda: plots.gradient_curves(COLUMNS),
     "gradient_flow": lambda: plots.gradient_flow([[1.0, 0.5], [0.1, 0.2]]),
+    "computational_graph": lambda: plots.computational_graph(TRACED, targets=[1]),
     "confusion_matrix": lambda: plots.confusion_matrix(np.diag([3, 4, 5]), NAMES),
     "table_heatmap": lambda: plots.table_heatmap(
         [[1.0, np.nan]], ["a"], ["b", "c"], row_label="units", column_label="rate", value_label="accuracy (%)"
@@ -110,6 +119,14 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
         "'valid_loss' has shape",
     ),
     "text column": (lambda: plots.learning_curves({"epoch": [1], "train_loss": ["a"]}), "not numbers"),
+    "no trace": (lambda: plots.computational_graph([1.0]), "traced is a list without layers"),
+    "no example": (lambda: plots.computational_graph(TRACED, example=1), "example is 1"),
+    "short gradient": (
+        lambda: plots.computational_graph(
+            TRACED._replace(layers=(TRACED.layers[0]._replace(output_grad=jnp.ones((1, 2))),))
+        ),
+        "output_grad of layer '0 dense' has shape [1, 2]",
+    ),
     "no gradient": (lambda: plots.gradient_curves({"epoch": [1]}), "no column 'gradient_norm'"),
     "short weights": (lambda: plots.gradient_curves({**COLUMNS, "max_weight_2": [1.0]}), "'max_weight_2'"),
     "flow of cubes": (lambda: plots.gradient_flow(np.ones((2, 2, 2))), "norms has shape [2, 2, 2]"),

@@ -14,6 +14,7 @@ from jaxmlp.plots.boundaries import (
 )
 from jaxmlp.plots.files import animate, save
 from jaxmlp.plots.gradients import gradient_curves, gradient_flow
+from jaxmlp.plots.graph import computational_graph
 from jaxmlp.plots.histories import learning_curves
 from jaxmlp.plots.images import confident_mistakes, first_layer_weights
 from jaxmlp.plots.losses import loss_curves
@@ -25,6 +26,7 @@ __all__ = [
     "animate",
     "band_curves",
     "boundary_grid",
+    "computational_graph",
     "confident_mistakes",
     "confusion_matrix",
     "decision_boundary",

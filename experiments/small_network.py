@@ -1,0 +1,249 @@
+"""The small network that a worked example follows: the post's own, one from a file, or one drawn at random."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmlp import LOSSES, Activate, ArgumentError, Batch, Dense, DenseParams, Layer, Network, Softmax
+from jaxmlp.checks import check_data
+
+# The example of the post, with w as [I, O]; the post writes its transpose.
+POST_SIZES = (2, 3, 2)
+POST_WEIGHTS = (
+    (((0.1, 0.5, 0.4), (0.3, 0.1, 0.2)), (0.1, 0.3, 0.5)),
+    (((0.5, 0.1), (0.3, 0.5), (0.2, 0.2)), (0.4, 0.1)),
+)
+POST_INPUTS = (0.6, 0.9)
+POST_TARGETS = (0.2, 0.4)
+
+FORMAT = '{"layers": [{"w": [[...], ...] as [I][O], "b": [...]}, ...], "inputs": [...], "targets": [...]}'
+
+
+class Numbers(NamedTuple):
+    """The numbers of a small network and its example, before they are checked against each other.
+
+    Attributes:
+        weights: a pair (w [I, O], b [O] or None) a layer.
+        inputs: [I]; None where they are not said.
+        targets: [K], or one label; None where they are not said.
+    """
+
+    weights: tuple[tuple[np.ndarray, np.ndarray | None], ...]
+    inputs: np.ndarray | None = None
+    targets: np.ndarray | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Features of input, hidden layers and output."""
+        return (self.weights[0][0].shape[0], *(w.shape[1] for w, _ in self.weights))
+
+
+class SmallNetwork(NamedTuple):
+    """A network, its parameters and one example.
+
+    Attributes:
+        net: the network.
+        params: its parameters, in float64.
+        inputs: [1, I].
+        targets: [1, K], or [1] for a label.
+        loss: the loss's name.
+    """
+
+    net: Network
+    params: Any
+    inputs: Any
+    targets: Any
+    loss: str
+
+
+def post_numbers() -> Numbers:
+    """Give the numbers of the post's network and example."""
+    weights = tuple((np.array(w), np.array(b)) for w, b in POST_WEIGHTS)
+    return Numbers(weights, np.array(POST_INPUTS), np.array(POST_TARGETS))
+
+
+def drawn_numbers(sizes: Sequence[int], seed: int) -> Numbers:
+    """Draw weights from N(0, 2/I) and biases from N(0, 0.01), rounded to be followed by hand.
+
+    Args:
+        sizes: features of input, hidden layers and output.
+        seed: of what is drawn.
+
+    Returns:
+        The weights and biases, with two decimals.
+
+    Raises:
+        ArgumentError: fewer than two sizes, a size below 1, or a negative seed.
+    """
+    if len(sizes) < 2 or min(sizes) < 1:
+        raise ArgumentError(
+            f"--sizes takes at least two numbers of at least 1, as 2 3 2, given {' '.join(map(str, sizes))}"
+        )
+    if seed < 0:
+        raise ArgumentError(f"--seed must be at least 0, given {seed}")
+    random = np.random.default_rng(seed)
+    return Numbers(
+        tuple(
+            (
+                np.round(random.normal(0, np.sqrt(2 / inputs), (inputs, outputs)), 2),
+                np.round(random.normal(0, 0.1, outputs), 2),
+            )
+            for inputs, outputs in itertools.pairwise(sizes)
+        )
+    )
+
+
+def read_numbers(path: str) -> Numbers:
+    """Read the numbers of a small network from a JSON file, see FORMAT.
+
+    Args:
+        path: the file; "b", "inputs" and "targets" may be left out.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ArgumentError: it cannot be read, is no JSON of this form, or its layers do not fit each other.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ArgumentError(f"{path}: {error.strerror}; give a JSON file as {FORMAT}") from None
+    except (ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"{path} is no JSON ({reason}); give {FORMAT}") from None
+    _check_keys(content, ("layers", "inputs", "targets"), "layers", path)
+    layers = content["layers"]
+    if not isinstance(layers, list) or not layers:
+        raise ArgumentError(f"{path}: 'layers' must be a list of at least one layer; give {FORMAT}")
+    weights = tuple(
+        _read_layer(layer, f"{path}: layer {place}") for place, layer in enumerate(layers, start=1)
+    )
+    for place, ((before, _), (after, _)) in enumerate(itertools.pairwise(weights), start=1):
+        if before.shape[1] != after.shape[0]:
+            raise ArgumentError(
+                f"{path}: layer {place} has {before.shape[1]} outputs and layer {place + 1} takes "
+                f"{after.shape[0]} inputs; give w as [I][O], a row an input"
+            )
+    inputs, targets = (
+        None if content.get(name) is None else _read_array(content[name], 1, f"{path}: '{name}'")
+        for name in ("inputs", "targets")
+    )
+    return Numbers(weights, inputs, targets)
+
+
+def _check_keys(content: Any, allowed: Sequence[str], needed: str, name: str) -> None:
+    if not isinstance(content, dict) or needed not in content or not set(content) <= set(allowed):
+        found = ", ".join(map(repr, content)) if isinstance(content, dict) else type(content).__name__
+        raise ArgumentError(
+            f"{name} must hold '{needed}' and nothing besides {', '.join(map(repr, allowed))}, "
+            f"found {found or 'nothing'}; give {FORMAT}"
+        )
+
+
+def _read_layer(layer: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    _check_keys(layer, ("w", "b"), "w", name)
+    w = _read_array(layer["w"], 2, f"{name}: 'w'")
+    if layer.get("b") is None:
+        return w, None
+    b = _read_array(layer["b"], 1, f"{name}: 'b'")
+    if len(b) != w.shape[1]:
+        raise ArgumentError(
+            f"{name}: 'b' has {len(b)} numbers and 'w' {w.shape[1]} columns; give one bias a column"
+        )
+    return w, b
+
+
+def _read_array(given: Any, axes: int, name: str) -> np.ndarray:
+    try:
+        values = np.array(given)
+    except ValueError:
+        values = np.array(None)  # rows of different lengths
+    if values.ndim != axes or values.size == 0 or values.dtype.kind not in "iuf":
+        wanted = "a list of numbers" if axes == 1 else "a list of rows of one length, each a list of numbers"
+        raise ArgumentError(f"{name} must be {wanted}; give {FORMAT}")
+    if not np.all(np.isfinite(values)):
+        raise ArgumentError(f"{name} holds NaN or infinite numbers; give finite ones")
+    return values.astype(np.float64)
+
+
+def numbers_as_json(example: SmallNetwork) -> str:
+    """Write a small network as `read_numbers` reads it.
+
+    Args:
+        example: the network and its example.
+
+    Returns:
+        The file's text.
+    """
+    layers = [
+        {"w": layer.w.tolist(), "b": None if layer.b is None else layer.b.tolist()}
+        for layer in example.params
+        if isinstance(layer, DenseParams)
+    ]
+    targets = np.ravel(np.asarray(example.targets)).tolist()
+    content = {"layers": layers, "inputs": example.inputs[0].tolist(), "targets": targets}
+    return json.dumps(content, indent=1) + "\n"
+
+
+def make_network(
+    numbers: Numbers, *, activation: str, output_activation: str, loss: str, seed: int
+) -> SmallNetwork:
+    """Put a network and its example together, and draw what is not said; needs x64 enabled.
+
+    Args:
+        numbers: weights, and perhaps inputs and targets.
+        activation: of the hidden layers.
+        output_activation: of the last layer; "none" for none, "softmax" for a Softmax layer.
+        loss: the loss's name.
+        seed: of the inputs and targets that are not said.
+
+    Returns:
+        The network with one example.
+
+    Raises:
+        ArgumentError: an unknown name, or inputs or targets that do not fit the network and the loss.
+    """
+    kind = LOSSES[loss].targets
+    layers: list[Layer] = []
+    params: list[Any] = []
+    for place, (w, b) in enumerate(numbers.weights, start=1):
+        follows = output_activation if place == len(numbers.weights) else activation
+        layers.append(Dense(w.shape[1], bias=b is not None))
+        params.append(DenseParams(*jax.tree.map(jnp.asarray, (w, b))))
+        if follows != "none":
+            layers.append(Softmax() if follows == "softmax" else Activate(follows))
+            params.append(())
+    random = np.random.default_rng(seed)
+    inputs = np.round(random.normal(size=numbers.sizes[0]), 2) if numbers.inputs is None else numbers.inputs
+    targets = _drawn_targets(kind, numbers.sizes[-1], random) if numbers.targets is None else numbers.targets
+    batch = Batch(jnp.asarray(inputs[None]), jnp.asarray(_as_loss_takes_them(targets, kind)))
+    check_data(batch, in_features=numbers.sizes[0], outputs=numbers.sizes[-1], loss=loss, name="the example")
+    net = Network(numbers.sizes[0], layers)
+    return SmallNetwork(net, tuple(params), batch.inputs, batch.targets, loss)
+
+
+def _drawn_targets(kind: str, outputs: int, random: np.random.Generator) -> np.ndarray:
+    if kind in ("labels", "soft_labels"):
+        return random.integers(0, outputs, 1).astype(np.float64)
+    if kind == "binary":
+        return random.integers(0, 2, outputs).astype(np.float64)
+    return np.round(random.normal(size=outputs), 2)
+
+
+def _as_loss_takes_them(targets: np.ndarray, kind: str) -> np.ndarray:
+    """Make [1, K] of values, and [1] of a single whole number where the loss takes a label."""
+    is_label = kind == "labels" or (kind == "soft_labels" and len(targets) == 1)
+    if not is_label:
+        return targets[None]
+    if np.any(targets != np.round(targets)):
+        raise ArgumentError(
+            f"the example: this loss takes a label, a whole number from 0, given {targets.tolist()}"
+        )
+    return targets.astype(np.int64)

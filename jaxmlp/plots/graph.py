@@ -1,0 +1,393 @@
+"""The computational graph of one pass: what flowed forward and what flowed back, at the place where it did.
+
+A network of up to `MOST_NEURONS` neurons is drawn neuron by neuron, every weight on its edge; a
+larger one layer by layer. All lengths are in inches, so that text and boxes fit each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.plots import checks, style
+from jaxmlp.plots.symbols import short_number, symbol
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NEURONS = 30
+FORWARD, BACKWARD = style.OKABE_ITO[0], style.OKABE_ITO[1]
+INK, EDGE = "0.15", "0.6"
+
+_ROW = 0.2  # height of a line of numbers
+_PAD = 0.08
+_GAP = 0.28  # between two neurons
+_SYMBOL, _NUMBER = 0.44, 0.7  # widths of a symbol and of a number
+_BOX = _SYMBOL + 2 * _NUMBER + 2 * _PAD
+_PORT = _SYMBOL + 2 * _NUMBER + 0.2
+_CROSSING = 1.0  # where the edges cross each other
+_MARGIN = 0.05  # between the drawing and its axes
+_BORDER = _MARGIN + 0.08  # with the figure's own
+_TEXT = 8.0  # points
+_DIGITS = 5
+
+
+class Row(NamedTuple):
+    """A line of numbers in a box or on an edge.
+
+    Attributes:
+        name: its symbol.
+        value: what went forward.
+        gradient: what came back; None where nothing does.
+    """
+
+    name: str
+    value: float
+    gradient: float | None
+
+
+class Unit(NamedTuple):
+    """A box of the graph: an input, a neuron, or the loss.
+
+    Attributes:
+        rows: the lines inside it.
+        edges: a line an edge that leads into it; empty where there are none.
+        sources: how many boxes of the column before lead into it without a weight.
+    """
+
+    rows: tuple[Row, ...]
+    edges: tuple[Row, ...] = ()
+    sources: int = 0
+
+
+class Column(NamedTuple):
+    """Boxes above each other.
+
+    Attributes:
+        title: what stands over them.
+        units: the boxes, first to last.
+    """
+
+    title: str
+    units: tuple[Unit, ...]
+
+
+def computational_graph(
+    traced: Any,
+    *,
+    targets: Any = None,
+    loss: str = "loss",
+    example: int = 0,
+    mixing: Sequence[str] = ("softmax",),
+) -> Figure:
+    """Draw a pass through a network as a graph: values that went forward in blue, gradients that came back in orange.
+
+    Up to 30 neurons (inputs and outputs of dense layers) each is a box with its bias b, its weighted sum z and
+    its activation a, and every weight stands on its edge; above that each layer is a box.
+
+    Args:
+        traced: what `jaxmlp.trace` returned: `layers`, each with name, params, inputs [B, I], outputs [B, O],
+            output_grad [B, O], param_grads and input_grad [B, I]; and value. Parameters with a `w` [I, O]
+            are a dense layer's.
+        targets: what the trace was made with, [B, K] or labels [B]; None leaves them out.
+        loss: the loss's name.
+        example: which of the B examples to draw, counted from 0; weights' gradients are those of the batch.
+        mixing: names of layers without weights each of whose outputs depends on every input.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: `traced` is no trace, the example is not there, or shapes do not fit.
+
+    Example:
+        >>> import jax, jaxmlp
+        >>> net = jaxmlp.mlp([2, 3, 1], activation="tanh")
+        >>> inputs, targets = np.ones((1, 2)), np.ones((1, 1))
+        >>> traced = jaxmlp.trace(
+        ...     net, jaxmlp.init(net, jax.random.key(0)), inputs, targets, loss="half_squared_error"
+        ... )
+        >>> [text.get_text() for text in computational_graph(traced, targets=targets).axes[0].texts][:2]
+        ['inputs', 'layer 1: dense, tanh']
+    """
+    _check(traced, example)
+    if count_neurons(traced) > MOST_NEURONS:
+        return _layer_diagram(traced, loss, example)
+    columns = [
+        _input_column(traced, example),
+        *_layer_columns(traced, example, tuple(mixing)),
+        _loss_column(traced, targets, loss, example),
+    ]
+    return _draw_columns(columns)
+
+
+def count_neurons(traced: Any) -> int:
+    """Count the neurons of a trace: the inputs, and the outputs of every layer with weights.
+
+    Args:
+        traced: what `jaxmlp.trace` returned.
+
+    Returns:
+        How many there are.
+
+    Example:
+        >>> import jax, jaxmlp
+        >>> net = jaxmlp.mlp([2, 3, 1])
+        >>> params = jaxmlp.init(net, jax.random.key(0))
+        >>> count_neurons(jaxmlp.trace(net, params, np.ones((1, 2)), np.array([0])))
+        6
+    """
+    dense = [layer.outputs.shape[1] for layer in traced.layers if _has_weights(layer)]
+    return int(traced.layers[0].inputs.shape[1] + sum(dense))
+
+
+def _check(traced: Any, example: int) -> None:
+    layers = getattr(traced, "layers", ())
+    if not layers or not hasattr(layers[0], "output_grad"):
+        raise ArgumentError(
+            f"traced is a {type(traced).__name__} without layers: give what jaxmlp.trace returns"
+        )
+    width = np.shape(layers[0].inputs)[1]
+    examples = np.shape(layers[0].inputs)[0]
+    if not 0 <= example < examples:
+        raise ArgumentError(f"example is {example}: give a number from 0 to {examples - 1}")
+    for layer in layers:
+        checks.array(f"inputs of layer '{layer.name}'", layer.inputs, (examples, width))
+        width = np.shape(layer.outputs)[1]
+        checks.array(f"output_grad of layer '{layer.name}'", layer.output_grad, (examples, width))
+        if _has_weights(layer):
+            checks.array(f"w of layer '{layer.name}'", layer.params.w, (np.shape(layer.inputs)[1], width))
+
+
+def _has_weights(layer: Any) -> bool:
+    return getattr(layer.params, "w", None) is not None
+
+
+# --- what stands in the graph ---
+
+
+def _input_column(traced: Any, example: int) -> Column:
+    first = traced.layers[0]
+    pairs = zip(first.inputs[example], first.input_grad[example], strict=True)
+    rows = [Row(symbol("x", None, i), float(v), float(g)) for i, (v, g) in enumerate(pairs, start=1)]
+    return Column("inputs", tuple(Unit((row,)) for row in rows))
+
+
+def _layer_columns(traced: Any, example: int, mixing: tuple[str, ...]) -> list[Column]:
+    """A column a dense layer, with what follows each neuron by itself; a mixing layer is a column of its own."""
+    columns: list[Column] = []
+    number = 0
+    for layer in traced.layers:
+        kind = layer.name.partition(" ")[2] or layer.name
+        rows = _output_rows(layer, example, "z" if _has_weights(layer) else "a", max(number, 1))
+        if _has_weights(layer):
+            number += 1
+            columns.append(_dense_column(layer, example, number))
+        elif columns and kind not in mixing and len(rows) == len(columns[-1].units):
+            joined = zip(columns[-1].units, rows, strict=True)
+            units = tuple(unit._replace(rows=(*unit.rows, row)) for unit, row in joined)
+            columns[-1] = Column(f"{columns[-1].title}, {kind}", units)
+        else:
+            sources = layer.inputs.shape[1]
+            columns.append(Column(kind, tuple(Unit((row,), sources=sources) for row in rows)))
+    return columns
+
+
+def _output_rows(layer: Any, example: int, letter: str, number: int) -> list[Row]:
+    pairs = zip(layer.outputs[example], layer.output_grad[example], strict=True)
+    return [Row(symbol(letter, number, j), float(v), float(g)) for j, (v, g) in enumerate(pairs, start=1)]
+
+
+def _dense_column(layer: Any, example: int, number: int) -> Column:
+    params, grads = layer.params, layer.param_grads
+    inputs, outputs = params.w.shape
+    sums = _output_rows(layer, example, "z", number)
+    units = []
+    for j in range(outputs):
+        edges = tuple(
+            Row(symbol("W", number, j + 1, i + 1), float(params.w[i, j]), float(grads.w[i, j]))
+            for i in range(inputs)
+        )
+        rows: tuple[Row, ...] = (sums[j],)
+        if getattr(params, "b", None) is not None:
+            rows = (Row(symbol("b", number, j + 1), float(params.b[j]), float(grads.b[j])), sums[j])
+        units.append(Unit(rows, edges))
+    return Column(f"layer {number}: dense", tuple(units))
+
+
+def _loss_column(traced: Any, targets: Any, loss: str, example: int) -> Column:
+    rows = [Row("E", float(traced.value), 1.0)]
+    if targets is not None:
+        chosen = np.ravel(np.asarray(targets)[example])
+        names = ["label"] if np.ndim(targets) == 1 else [symbol("t", None, k + 1) for k in range(len(chosen))]
+        rows += [Row(name, float(value), None) for name, value in zip(names, chosen, strict=True)]
+    return Column(loss.replace("_", " "), (Unit(tuple(rows), sources=traced.layers[-1].outputs.shape[1]),))
+
+
+# --- where it stands ---
+
+
+def _unit_height(unit: Unit) -> float:
+    return max(len(unit.rows), len(unit.edges)) * _ROW + 2 * _PAD
+
+
+def _column_height(column: Column) -> float:
+    return sum(map(_unit_height, column.units)) + _GAP * (len(column.units) - 1)
+
+
+def _draw_columns(columns: list[Column]) -> Figure:
+    heading, legend = 0.35, 0.4
+    height = max(map(_column_height, columns)) + heading + legend
+    ports = [_PORT if column.units[0].edges else 0.0 for column in columns]
+    width = len(columns) * _BOX + sum(ports) + _CROSSING * (len(columns) - 1)
+    figure, axes = _blank_figure(width, height)
+    left = 0.0
+    before: list[tuple[float, float]] = []  # where the edges of the column before begin
+    bodies = []
+    for column, port in zip(columns, ports, strict=True):
+        left += (_CROSSING if before else 0.0) + port
+        axes.text(
+            left + _BOX / 2, height - 0.1, column.title, ha="center", va="center", size=9, weight="bold"
+        )
+        top = legend + (height - heading - legend + _column_height(column)) / 2
+        bodies.append((column, left, top, before))
+        before = [(left + _BOX, middle) for middle in _middles(column, top)]
+        left += _BOX
+    for column, start, top, sources in bodies:
+        _draw_column(axes, column, start, top, sources)
+    _draw_legend(axes, width)
+    return figure
+
+
+def _blank_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    # In quarters of an inch, which are whole pixels at the usual resolutions.
+    sizes = (math.ceil(4 * (length + 2 * _BORDER)) / 4 for length in (width, height))
+    figure = style.new_figure(*sizes)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.set_xlim(-_MARGIN, width + _MARGIN)
+    axes.set_ylim(-_MARGIN, height + _MARGIN)
+    return figure, axes
+
+
+def _middles(column: Column, top: float) -> list[float]:
+    found = []
+    for unit in column.units:
+        found.append(top - _unit_height(unit) / 2)
+        top -= _unit_height(unit) + _GAP
+    return found
+
+
+# --- how it looks ---
+
+
+def _draw_column(
+    axes: Axes, column: Column, left: float, top: float, sources: list[tuple[float, float]]
+) -> None:
+    for unit, middle in zip(column.units, _middles(column, top), strict=True):
+        _draw_box(axes, left, middle, _unit_height(unit))
+        for row, y in zip(unit.rows, _levels(len(unit.rows), middle), strict=True):
+            _draw_row(axes, row, left + _PAD, y)
+        levels = _levels(len(unit.edges), middle)
+        for row, y, (x, start) in zip(unit.edges, levels, sources if unit.edges else [], strict=True):
+            port = left - _PORT
+            axes.plot(
+                [x, port, left], [start, y - _ROW / 2 + 0.02, y - _ROW / 2 + 0.02], color=EDGE, linewidth=0.7
+            )
+            _draw_row(axes, row, port + 0.1, y)
+        for x, start in sources[: unit.sources]:
+            axes.plot([x, left], [start, middle], color=EDGE, linewidth=0.7)
+
+
+def _levels(count: int, middle: float) -> list[float]:
+    return [middle + ((count - 1) / 2 - place) * _ROW for place in range(count)]
+
+
+def _draw_box(axes: Axes, left: float, middle: float, height: float, width: float = _BOX) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    shape = FancyBboxPatch(
+        (left, middle - height / 2),
+        width,
+        height,
+        boxstyle="round,pad=0,rounding_size=0.08",
+        facecolor="0.97",
+        edgecolor="0.35",
+        linewidth=1,
+        zorder=2,
+    )
+    axes.add_patch(shape)
+
+
+def _draw_row(axes: Axes, row: Row, left: float, y: float) -> None:
+    axes.text(left, y, row.name, color=INK, size=_TEXT, va="center")
+    right = left + _SYMBOL + _NUMBER
+    axes.text(right, y, short_number(row.value, _DIGITS), color=FORWARD, size=_TEXT, va="center", ha="right")
+    if row.gradient is not None:
+        text = short_number(row.gradient, _DIGITS)
+        axes.text(right + _NUMBER, y, text, color=BACKWARD, size=_TEXT, va="center", ha="right")
+
+
+def _draw_legend(axes: Axes, width: float) -> None:
+    axes.text(width / 2 - 0.15, 0.1, "forward →  value", color=FORWARD, size=9, ha="right", va="center")
+    axes.text(width / 2 + 0.15, 0.1, "←  back  ∂E/∂value", color=BACKWARD, size=9, ha="left", va="center")
+
+
+# --- larger networks, layer by layer ---
+
+
+def _layer_diagram(traced: Any, loss: str, example: int) -> Figure:
+    boxes: list[tuple[str, list[str], list[str]]] = [
+        ("inputs", _range_row("x", traced.layers[0].inputs[example]), [])
+    ]
+    boxes += [(layer.name, *_layer_lines(layer, example)) for layer in traced.layers]
+    boxes.append((loss.replace("_", " "), [f"E = {short_number(float(traced.value), _DIGITS)}"], []))
+    return _draw_diagram(boxes)
+
+
+def _range_row(name: str, values: Any) -> list[str]:
+    values = np.asarray(values)
+    low, high = (short_number(float(each), 3) for each in (values.min(), values.max()))
+    return [f"{len(values):,} values", f"{low} ≤ {name} ≤ {high}"]
+
+
+def _layer_lines(layer: Any, example: int) -> tuple[list[str], list[str]]:
+    """What a layer's box says of the way forward, and of the way back."""
+    forward = _range_row("z" if _has_weights(layer) else "a", layer.outputs[example])
+    back = [f"‖∂E/∂outputs‖ = {_norm(layer.output_grad[example])}"]
+    if _has_weights(layer):
+        forward.append(f"‖W‖ = {_norm(layer.params.w)}, {np.size(layer.params.w):,} weights")
+        back.append(f"‖∂E/∂W‖ = {_norm(layer.param_grads.w)}")
+    return forward, back
+
+
+def _norm(values: Any) -> str:
+    return short_number(float(np.linalg.norm(np.asarray(values))), 3)
+
+
+def _draw_diagram(boxes: list[tuple[str, list[str], list[str]]]) -> Figure:
+    box, between, tall, in_a_row = 2.3, 0.5, 1.35, 5
+    rows, columns = style.grid_of(len(boxes), in_a_row)
+    width, height = columns * (box + between) - between, rows * (tall + 0.35) + 0.1
+    figure, axes = _blank_figure(width, height)
+    for place, (title, forward, back) in enumerate(boxes):
+        line, column = divmod(place, columns)
+        left, middle = column * (box + between), height - line * (tall + 0.35) - tall / 2
+        _draw_box(axes, left, middle, tall, box)
+        axes.text(
+            left + box / 2, middle + tall / 2 - 0.17, title, ha="center", va="center", size=9, weight="bold"
+        )
+        texts = [(text, FORWARD) for text in forward] + [(text, BACKWARD) for text in back]
+        for level, (text, color) in enumerate(texts):
+            y = middle + tall / 2 - 0.42 - level * _ROW
+            axes.text(left + _PAD, y, text, color=color, size=_TEXT, va="center")
+        if column > 0:
+            arrow = {"arrowstyle": "->", "color": INK}
+            axes.annotate("", (left, middle), (left - between, middle), arrowprops=arrow)
+    _draw_legend(axes, width)
+    return figure

@@ -1,0 +1,67 @@
+"""The names of a network's numbers as people write them, W¹₂₁ and not W[1][2, 1], for figures and texts."""
+
+from __future__ import annotations
+
+from jaxmlp.errors import ArgumentError
+
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+def symbol(letter: str, layer: int | None, *indices: int) -> str:
+    """Write a letter with its layer above and its indices below.
+
+    Args:
+        letter: the letter, as "W".
+        layer: the layer's number; None for what belongs to no layer, as the inputs.
+        indices: counted from 1; for a weight the neuron it leads to, then the one it comes from.
+
+    Returns:
+        The symbol in Unicode; indices of several digits are kept apart by a comma.
+
+    Raises:
+        ArgumentError: a number is negative.
+
+    Example:
+        >>> symbol("W", 1, 2, 1), symbol("x", None, 3), symbol("W", 2, 10, 3)
+        ('W¹₂₁', 'x₃', 'W²₁₀,₃')
+    """
+    if min((*indices, layer or 0)) < 0:
+        raise ArgumentError(f"a symbol has the numbers {layer} and {indices}: give numbers of at least 0")
+    above = "" if layer is None else str(layer).translate(_SUPERSCRIPT)
+    apart = "," if any(index > 9 for index in indices) else ""
+    return letter + above + apart.join(str(index).translate(_SUBSCRIPT) for index in indices)
+
+
+def gradient_symbol(name: str) -> str:
+    """Write the derivative of the objective with respect to something.
+
+    Args:
+        name: its symbol.
+
+    Returns:
+        The symbol of ∂E/∂name.
+
+    Example:
+        >>> gradient_symbol(symbol("b", 2, 1))
+        '∂E/∂b²₁'
+    """
+    return f"∂E/∂{name}"
+
+
+def short_number(value: float, digits: int = 6) -> str:
+    """Write a number with few digits and a real minus sign.
+
+    Args:
+        value: the number.
+        digits: how many significant digits.
+
+    Returns:
+        The text; zeros at its end are left out.
+
+    Example:
+        >>> short_number(0.25812000001), short_number(-0.5), short_number(-0.0)
+        ('0.25812', '−0.5', '0')
+    """
+    text = f"{value:.{digits}g}"
+    return "0" if text == "-0" else text.replace("-", "−", 1) if text.startswith("-") else text
