@@ -45,7 +45,10 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         main: takes the arguments, or None for those of the process; returns the exit status.
     """
     try:
-        sys.exit(main(None))
+        try:
+            sys.exit(main(None))
+        finally:
+            sys.stdout.flush()  # so that a closed pipe is met here, and not by Python at its exit
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except BrokenPipeError:
