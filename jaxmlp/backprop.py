@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
 from jaxmlp.errors import ArgumentError
-from jaxmlp.losses import LOSSES, Loss
+from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.network import Network, layer_title, propagate, propagate_by_layer
 from jaxmlp.types import Key, Params, Residuals, Scalar
 
@@ -124,7 +124,7 @@ def objective(
 ) -> Scalar:
     """Compute the objective going forward only; the plain function beneath `loss`, with its arguments."""
     outputs, _ = propagate(net, params, inputs, train=train, key=key, weight=sample_weight)
-    return mean_loss(_resolve(loss), outputs, targets, sample_weight) + l2_term(net, params, l2)
+    return mean_loss(resolve_loss(loss), outputs, targets, sample_weight) + l2_term(net, params, l2)
 
 
 def objective_and_grads(
@@ -140,7 +140,7 @@ def objective_and_grads(
     key: Key | None = None,
 ) -> Objective:
     """Go forward and back; the plain function beneath `value_and_grad`, with its arguments."""
-    pair = _resolve(loss)
+    pair = resolve_loss(loss)
     outputs, residuals = propagate(net, params, inputs, train=train, key=key, weight=sample_weight)
     value = mean_loss(pair, outputs, targets, sample_weight) + l2_term(net, params, l2)
     output_grad = mean_loss_gradient(pair, outputs, targets, sample_weight)
@@ -257,10 +257,6 @@ def add_l2_gradient(net: Network, params: Params, grads: Params, l2: L2) -> Para
 def traced_l2(l2: L2) -> L2:
     """Turn a plain 0 into None, so that an objective without L2 does not compute it."""
     return None if isinstance(l2, int | float) and l2 == 0 else l2
-
-
-def _resolve(loss: str | Loss) -> Loss:
-    return LOSSES[loss] if isinstance(loss, str) else loss
 
 
 _jitted_objective = partial(jax.jit, static_argnums=0, static_argnames=("loss", "train"))(objective)
@@ -414,7 +410,7 @@ def trace(
         >>> [layer.name for layer in traced.layers]
         ['0 dense', '1 tanh', '2 dense']
     """
-    pair, penalty = _resolve(loss), traced_l2(l2)
+    pair, penalty = resolve_loss(loss), traced_l2(l2)
     steps = propagate_by_layer(net, params, inputs, train=train, key=key, weight=sample_weight)
     outputs, residuals = steps[-1][0], tuple(kept for _, kept in steps)
     value = mean_loss(pair, outputs, targets, sample_weight) + l2_term(net, params, penalty)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jaxmlp.errors import ArgumentError
-from jaxmlp.losses import LOSSES, Loss
+from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.types import Batch
 
 COUNTED_LABELS = ("labels", "soft_labels")
@@ -115,7 +115,7 @@ def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss,
     if not np.all(np.isfinite(inputs)):
         count = int(np.sum(~np.isfinite(inputs)))
         raise ArgumentError(f"{name}: {count} feature(s) are NaN or infinite; remove or fill them first")
-    _check_targets(targets, outputs, LOSSES[loss] if isinstance(loss, str) else loss, name)
+    _check_targets(targets, outputs, resolve_loss(loss), name)
     if data.weight is not None:
         _check_weight(np.asarray(data.weight), len(inputs), name)
 

@@ -12,7 +12,7 @@ from jaxmlp.backprop import L2, l2_term, mean_loss, traced_l2
 from jaxmlp.batching import minibatch_indices
 from jaxmlp.checks import as_batch, check_lengths, check_size
 from jaxmlp.errors import ArgumentError
-from jaxmlp.losses import LOSSES, Loss
+from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.metrics import METRICS, default_metric, target_variance
 from jaxmlp.network import Network, propagate
 from jaxmlp.reports import Metrics
@@ -31,7 +31,7 @@ class BatchSums(NamedTuple):
 
 
 def resolve_metric(metric: str | None, loss: str | Loss) -> str:
-    pair = LOSSES[loss] if isinstance(loss, str) else loss
+    pair = resolve_loss(loss)
     name = default_metric(pair.targets) if metric is None else metric
     METRICS[name]  # raises for an unknown name
     return name
@@ -92,7 +92,7 @@ def _jitted_evaluate(
     transform: Transform | None,
     key: Key | None,
 ) -> Metrics:
-    pair = LOSSES[loss] if isinstance(loss, str) else loss
+    pair = resolve_loss(loss)
     indices, held = minibatch_indices(None, data.inputs.shape[0], batch_size)
 
     def sums_of(block: tuple[Any, Any, Any]) -> BatchSums:

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Num
 
 from jaxmlp.backprop import example_shares, objective, objective_and_grads, traced_l2
 from jaxmlp.layers import Activate, Dense, Softmax
-from jaxmlp.losses import LOSSES, Loss
+from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.network import Network, propagate
 from jaxmlp.types import Key, Params, Residuals
 
@@ -244,7 +244,7 @@ def _largest_terms(
     key: Key | None,
 ) -> Params:
     """Bound the absolute terms that are summed into each gradient tensor, by going back in magnitudes."""
-    pair = LOSSES[loss] if isinstance(loss, str) else loss
+    pair = resolve_loss(loss)
     outputs, residuals = propagate(net, params, inputs, train=train, key=key, weight=sample_weight)
     slopes = jax.vmap(jax.grad(lambda row, target: pair.value(row[None], target[None])[0]))(outputs, targets)
     # A cross-entropy's gradient p − t cancels terms of size 1.

@@ -360,7 +360,7 @@ def fit(
         batch_size: B; N for full-batch training, and anything above N is taken as N.
         epochs: how many epochs to train now.
         key: random key; not needed where `state` is given.
-        state: where to go on from; None starts anew. It is not altered.
+        state: where to go on from, with the learning rate that it holds; None starts anew. It is not altered.
         callback: called after every epoch with its report and the state; returning True stops.
         shuffle: a fresh permutation every epoch, or the given order.
         metric: a metric's name; None takes the one that fits the loss.
