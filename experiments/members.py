@@ -26,6 +26,14 @@ class Survey(NamedTuple):
     max_weight: Any
 
 
+@partial(jax.jit, static_argnums=(0, 1))
+def _start(net: Network, optimizer: Any, seeds: Any, learning_rate: Any) -> TrainState:
+    states = jax.vmap(lambda seed: init_state(net, optimizer, jax.random.key(seed)))(seeds)
+    rates = states.opt_state.hyperparams
+    rates = rates | {"learning_rate": jnp.full_like(rates["learning_rate"], learning_rate)}
+    return states._replace(opt_state=states.opt_state._replace(hyperparams=rates))
+
+
 def start_members(net: Network, optimizer: Any, seeds: Sequence[int], learning_rate: float) -> TrainState:
     """Draw one network a seed, and set the rate that they all learn with.
 
@@ -39,11 +47,7 @@ def start_members(net: Network, optimizer: Any, seeds: Sequence[int], learning_r
     Returns:
         A TrainState whose every leaf has a leading axis of M; a member begins as the same seed alone does.
     """
-    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-    states = jax.vmap(lambda key: init_state(net, optimizer, key))(keys)
-    rates = states.opt_state.hyperparams
-    rates = rates | {"learning_rate": jnp.full_like(rates["learning_rate"], learning_rate)}
-    return states._replace(opt_state=states.opt_state._replace(hyperparams=rates))
+    return _start(net, optimizer, np.asarray(seeds, np.uint32), learning_rate)
 
 
 def compile_epoch(

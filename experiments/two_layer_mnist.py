@@ -119,6 +119,7 @@ def heading(options: TwoLayerOptions, problem: Problem, name: str) -> str:
         stop = (
             f"at most {stop}, or until {100 * options.target_accuracy:g} % of the training examples are right"
         )
+    sizes = " or ".join(map(str, options.grid()[0]))
     return (
         f"{name}: {len(problem.train.inputs):,} examples to train on, {len(problem.test.inputs):,} to test on\n"
         f"{problem.in_features} inputs → {' or '.join(map(str, options.grid()[0]))} units, LeakyReLU 0.1 → {problem.outputs}, softmax, cross-entropy; "

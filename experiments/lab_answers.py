@@ -1,0 +1,387 @@
+"""The lab's answers as sentences made from the measured numbers; where these show nothing, they say so."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from math import comb
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from lab_runs import IDENTITY, PROBED, SINGLE, Kind, Plan, Runs
+
+ABOVE, BELOW, OVERLAP, UNKNOWN = "above", "below", "overlap", "unknown"
+VANISHED, EXPLODED = 0.1, 10.0  # of the first layer's gradient norm to the last's
+
+
+class Setup(NamedTuple):
+    """What the report says of how it was made.
+
+    Attributes:
+        dataset: the data set's name.
+        train_examples: how many were trained on.
+        test_examples: how many were tested on.
+        commonest: share of the commonest class among the test examples.
+        plan: how every kind was trained.
+        machine: the processor, devices and versions.
+    """
+
+    dataset: str
+    train_examples: int
+    test_examples: int
+    commonest: float
+    plan: Plan
+    machine: str
+
+
+class Pictures(NamedTuple):
+    """File names of the report's pictures, by question."""
+
+    activation: Sequence[str]
+    layers: Sequence[str]
+    depth: Sequence[str]
+    weights: Sequence[str]
+
+
+def compare(ours: np.ndarray, theirs: np.ndarray) -> str:
+    """Compare two sets of results over seeds: only ranges that do not overlap count as a difference.
+
+    Args:
+        ours: [M].
+        theirs: [M].
+
+    Returns:
+        ABOVE where every one of ours is above every one of theirs, BELOW for the opposite, OVERLAP, or UNKNOWN
+        where there is a single seed or a result that is not finite.
+    """
+    if min(len(ours), len(theirs)) < 2 or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        return UNKNOWN
+    if ours.min() > theirs.max():
+        return ABOVE
+    return BELOW if ours.max() < theirs.min() else OVERLAP
+
+
+def chance(seeds: int) -> float:
+    """Tell how often two kinds that do not differ have ranges that do not overlap: 2 / C(2M, M).
+
+    Args:
+        seeds: M of each.
+
+    Returns:
+        The probability, whatever the results' distribution, without ties.
+    """
+    return 2 / comb(2 * seeds, seeds)
+
+
+def spread(values: np.ndarray, write: Callable[[float], str]) -> str:
+    """Write a mean, and the least and the largest value.
+
+    Args:
+        values: [M].
+        write: writes one value.
+
+    Returns:
+        As "97.1 % (96.9 % to 97.3 %)"; says so where values are not finite.
+    """
+    finite = values[np.isfinite(values)]
+    if len(finite) < len(values):
+        return f"not finite in {len(values) - len(finite)} of {len(values)} seeds"
+    middle = write(float(np.mean(values)))
+    return middle if len(values) == 1 else f"{middle} ({write(values.min())} to {write(values.max())})"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def short(value: float) -> str:
+    return f"{value:.2g}" if 1e-3 <= value < 1000 else f"{value:.1e}"
+
+
+def factor(values: np.ndarray) -> str:
+    """Write ratios by their median, because they spread over powers of ten, and their range."""
+    if not np.isfinite(values).all():
+        return spread(values, short)
+    return f"{short(float(np.median(values)))} ({short(values.min())} to {short(values.max())})"
+
+
+def accuracy_of(runs: Runs, activation: str, depth: int) -> np.ndarray:
+    return runs[Kind(SINGLE, 1) if depth == 1 else Kind(activation, depth)].accuracy
+
+
+def activations_of(runs: Runs, depth: int) -> list[str]:
+    """Name the activations that were tried with a number of layers, without identity."""
+    return [
+        kind.activation for kind in runs if kind.depth == depth and kind.activation not in (IDENTITY, SINGLE)
+    ]
+
+
+def grouped(verdicts: Mapping[str, str]) -> str:
+    """List comparisons by their verdicts.
+
+    Args:
+        verdicts: by the name of what was compared.
+
+    Returns:
+        As "above in every seed: relu, 2 layers; tanh, 2 layers".
+    """
+    words = {
+        ABOVE: "above in every seed",
+        BELOW: "below in every seed",
+        OVERLAP: "not told apart",
+        UNKNOWN: "not judged",
+    }
+    parts = []
+    for verdict, word in words.items():
+        names = [name for name, given in verdicts.items() if given == verdict]
+        parts += [f"{word}: {', '.join(names)}"] if names else []
+    return "; ".join(parts)
+
+
+def judged(verdict: str) -> str:
+    """End a sentence about two results."""
+    return {
+        ABOVE: "above it in every seed",
+        BELOW: "below it in every seed",
+        OVERLAP: "not told apart from it: the ranges overlap",
+        UNKNOWN: "not judged: that needs at least 2 seeds and finite results",
+    }[verdict]
+
+
+def conclude(verdicts: Collection[str], *, all_above: str, some: str, none: str) -> str:
+    """Choose the sentence that the verdicts support.
+
+    Args:
+        verdicts: of every comparison.
+        all_above: where all are ABOVE.
+        some: where at least one is ABOVE or BELOW.
+        none: where the ranges overlap in all.
+
+    Returns:
+        The sentence; where nothing was judged, that these runs cannot answer.
+    """
+    if all(verdict == UNKNOWN for verdict in verdicts):
+        return "These runs cannot answer: that needs at least 2 seeds with finite results."
+    if all(verdict == ABOVE for verdict in verdicts):
+        return all_above
+    return some if ABOVE in verdicts or BELOW in verdicts else none
+
+
+def answer_activation(runs: Runs) -> list[str]:
+    """Answer whether the activation between layers matters."""
+    verdicts: dict[str, str] = {}
+    lines = []
+    single = accuracy_of(runs, SINGLE, 1)
+    for depth in (2, 3):
+        base = accuracy_of(runs, IDENTITY, depth)
+        lines.append(
+            f"- {depth} layers without an activation: {spread(base, percent)}; a single layer, "
+            f"{spread(single, percent)}, is {judged(compare(single, base))}."
+        )
+        for name in activations_of(runs, depth):
+            ours = accuracy_of(runs, name, depth)
+            verdicts[f"{name} ({depth})"] = verdict = compare(ours, base)
+            lines.append(f"- {depth} layers with {name}: {spread(ours, percent)}, {judged(verdict)}.")
+    answer = conclude(
+        verdicts.values(),
+        all_above="It does: with every activation tried, the network was above the one without, in every seed.",
+        some="It makes a difference, but not the same one for every activation and depth.",
+        none="These numbers do not show that it does: all ranges overlap with those without an activation.",
+    )
+    return [
+        f"{answer} Against no activation (2 or 3 layers): {grouped(verdicts)}.",
+        *lines,
+        *_among_activations(runs),
+    ]
+
+
+def _among_activations(runs: Runs) -> list[str]:
+    lines = []
+    for depth in (2, 3):
+        names = activations_of(runs, depth)
+        ordered = sorted(names, key=lambda name: -float(np.mean(accuracy_of(runs, name, depth))))
+        if len(ordered) > 1:
+            best, worst = (accuracy_of(runs, name, depth) for name in (ordered[0], ordered[-1]))
+            lines.append(
+                f"- Among activations, {depth} layers: highest mean {ordered[0]}, {spread(best, percent)}; the lowest, "
+                f"{ordered[-1]}, {spread(worst, percent)}, is {judged(compare(worst, best))}."
+            )
+    return lines
+
+
+def answer_layers(runs: Runs) -> list[str]:
+    """Answer whether 2 or 3 layers are needed."""
+    lines, answers = [], []
+    for depth in (2, 3):
+        verdicts = {}
+        for name in activations_of(runs, depth):
+            ours, fewer = accuracy_of(runs, name, depth), accuracy_of(runs, name, depth - 1)
+            verdicts[name] = compare(ours, fewer)
+            gain = 100 * (float(np.mean(ours)) - float(np.mean(fewer)))
+            lines.append(
+                f"- {name}, {depth} layers: {spread(ours, percent)}, against {depth - 1}: {spread(fewer, percent)}; "
+                f"{gain:+.2f} points in the mean, {judged(verdicts[name])}."
+            )
+        word = {2: "second", 3: "third"}[depth]
+        answer = conclude(
+            verdicts.values(),
+            all_above=f"A {word} layer raised the accuracy with every activation, in every seed.",
+            some=f"A {word} layer made a difference with some activations, not with all.",
+            none=f"These numbers do not show that a {word} layer is needed: all ranges overlap.",
+        )
+        answers.append(f"{answer} {depth} layers against {depth - 1}: {grouped(verdicts)}.")
+    return [" ".join(answers), *lines]
+
+
+def first_to_last(runs: Runs, kind: Kind, epoch: int) -> np.ndarray:
+    """Divide the first layer's gradient norm by the last layer's, [M]."""
+    norms = runs[kind].gradient_norm[:, epoch]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(norms[:, 0] / norms[:, -1])
+
+
+def answer_depth(runs: Runs, setup: Setup) -> list[str]:
+    """Answer what goes wrong as layers are added."""
+    deepest = max(kind.depth for kind in runs)
+    names = activations_of(runs, deepest) if deepest > 3 else []
+    if not names:
+        return ["No network of more than 3 layers was trained, so these runs cannot answer."]
+    answers, lines = [], []
+    for name in names:
+        depths = sorted(kind.depth for kind in runs if kind.activation == name)
+        start = first_to_last(runs, Kind(name, deepest), 0)
+        answers.append(
+            f"{name}, {deepest} layers: {_flow(start)}; {_depth_accuracy(runs, setup, name, depths)}."
+        )
+        for depth in depths:
+            kind = Kind(name, depth)
+            end = first_to_last(runs, kind, -1)
+            lines.append(
+                f"- {kind}: first layer's gradient norm is {factor(first_to_last(runs, kind, 0))} times the "
+                f"last's at the start and {factor(end)} times after epoch {setup.plan.epochs}; test accuracy "
+                f"{spread(accuracy_of(runs, name, depth), percent)}."
+            )
+    return [" ".join(answers), *lines]
+
+
+def _flow(ratio: np.ndarray) -> str:
+    """Say what the gradient does on its way back, by the ratio of the first layer's norm to the last's."""
+    if not np.isfinite(ratio).all():
+        return "the gradient is not finite at the start"
+    what = "does not change by a factor of 10 in every seed"
+    if (ratio < VANISHED).all():
+        what = "vanishes towards the inputs"
+    elif (ratio > EXPLODED).all():
+        what = "explodes towards the inputs"
+    return f"the gradient {what}: at the start the first layer's norm is {factor(ratio)} times the last's"
+
+
+def _depth_accuracy(runs: Runs, setup: Setup, name: str, depths: Sequence[int]) -> str:
+    """Compare the deepest network's accuracy with the best of the shallower ones."""
+    deepest = accuracy_of(runs, name, depths[-1])
+    best = max(depths[:-1], key=lambda depth: float(np.mean(accuracy_of(runs, name, depth))))
+    against = accuracy_of(runs, name, best)
+    text = f"its accuracy, {spread(deepest, percent)}, against {spread(against, percent)} with {best} layers, is "
+    text += judged(compare(deepest, against))
+    if np.isfinite(deepest).all() and (deepest <= setup.commonest + 0.01).all():
+        text += f", and no better than always naming the commonest class ({percent(setup.commonest)})"
+    return text
+
+
+def answer_weights(runs: Runs) -> list[str]:
+    """Answer how max |W| moves by epoch."""
+    grew = fell = early = layers = largest_last = 0
+    lines = []
+    for kind, measured in runs.items():
+        weights = measured.max_weight
+        if not np.isfinite(weights).all():
+            lines.append(f"- {kind}: not finite in every seed.")
+            continue
+        start, middle, end = weights[:, 0], weights[:, weights.shape[1] // 2], weights[:, -1]
+        up = (end > start).all(axis=0)
+        layers += kind.depth
+        grew += int(up.sum())
+        fell += int((end < start).all(axis=0).sum())
+        early += int((up & (np.mean(middle - start, 0) > np.mean(end - middle, 0))).sum())
+        largest_last += int(kind.depth > 1 and bool((np.argmax(end, axis=1) == kind.depth - 1).all()))
+        moves = [f"{short(np.mean(start[:, i]))} → {spread(end[:, i], short)}" for i in range(kind.depth)]
+        lines.append(f"- {kind}: {'; '.join(moves)}.")
+    if not layers:
+        return ["No run stayed finite, so these runs cannot answer.", *lines]
+    several = sum(kind.depth > 1 and bool(np.isfinite(runs[kind].max_weight).all()) for kind in runs)
+    seeds = "in every seed" if len(next(iter(runs.values())).accuracy) > 1 else "in the one seed"
+    answer = (
+        f"From the start to the last epoch it grew {seeds} in {grew} of {layers} layers, and fell {seeds} in {fell}. "
+        f"Of the {grew} that grew, {early} grew more in the first half of the epochs than in the second. "
+        f"The last layer held the largest weight at the end, {seeds}, in {largest_last} of the {several} networks of "
+        f"several layers."
+    )
+    return [
+        answer,
+        "Mean at the start → mean at the end (least to largest), layer by layer from the inputs:",
+        *lines,
+    ]
+
+
+QUESTIONS = {
+    "activation": "1. Does the activation between layers matter?",
+    "layers": "2. Are 2 or 3 layers needed?",
+    "depth": "3. What goes wrong as layers are added?",
+    "weights": "4. How does max |W| move by epoch?",
+}
+
+
+def write_report(folder: Path, setup: Setup, runs: Runs, pictures: Pictures) -> str:
+    """Write report.md: how it was made, all results, and the four answers with their pictures.
+
+    Args:
+        folder: the run folder.
+        setup: how it was made.
+        runs: what was measured.
+        pictures: the pictures' file names.
+
+    Returns:
+        The questions with the first sentences of their answers, for the screen.
+    """
+    answers: Mapping[str, list[str]] = {
+        "activation": answer_activation(runs),
+        "layers": answer_layers(runs),
+        "depth": answer_depth(runs, setup),
+        "weights": answer_weights(runs),
+    }
+    parts = [f"# The lab on {setup.dataset}", _method(setup, runs), _results(runs)]
+    for name, title in QUESTIONS.items():
+        first, *details = answers[name]
+        images = [f"![{Path(file).stem.replace('-', ' ')}]({file})" for file in getattr(pictures, name)]
+        parts += [f"## {title}", f"**{first}**", "\n".join(details), *images]
+    (folder / "report.md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    return "\n\n".join(f"{title}\n{answers[name][0]}" for name, title in QUESTIONS.items())
+
+
+def _method(setup: Setup, runs: Runs) -> str:
+    plan = setup.plan
+    seeds = (
+        f"{plan.seeds} seeds a kind, side by side in one compiled program. A difference counts only where the ranges "
+        f"over the seeds do not overlap; two kinds that do not differ are apart like that in {chance(plan.seeds):.2g} "
+        f"of comparisons."
+        if plan.seeds > 1
+        else "One seed a kind: without a spread nothing can be told from chance, and nothing is judged."
+    )
+    init = plan.init or "he_normal for rectifiers, glorot_normal for the others"
+    return (
+        f"{setup.train_examples:,} examples to train on, {setup.test_examples:,} to test on; {plan.hidden} units in "
+        f"each hidden layer, softmax and cross-entropy, plain SGD with η = {plan.learning_rate:g} and batches of "
+        f"{plan.batch_size}, {plan.epochs} epochs, init {init}. {seeds} All kinds have the same η and number of "
+        f"epochs; others might order them otherwise. Gradient norms are of the mean cross-entropy over "
+        f"{min(PROBED, setup.train_examples):,} training examples; the layers differ in size and in their inputs, so "
+        f"that only powers of ten between their norms tell something.\n\n{setup.machine}."
+    )
+
+
+def _results(runs: Runs) -> str:
+    rows = [
+        "| network | test accuracy (least to largest) | training accuracy in the last epoch | seconds a network |",
+        "| --- | --- | --- | --- |",
+    ]
+    for kind, measured in runs.items():
+        cells = [spread(measured.accuracy, percent), spread(measured.train_accuracy[:, -1], percent)]
+        rows.append(f"| {kind} | {' | '.join(cells)} | {measured.seconds / len(measured.accuracy):.2g} |")
+    return "\n".join(rows)

@@ -1,0 +1,92 @@
+"""The pictures of the lab's report, each drawn from what was measured by `jaxmlp.plots`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lab_answers import Pictures, accuracy_of, activations_of
+from lab_runs import IDENTITY, Kind, Runs
+
+from jaxmlp import plots
+
+
+def draw_lab(folder: Path, runs: Runs) -> Pictures:
+    """Draw all pictures into the run folder.
+
+    Args:
+        folder: the run folder.
+        runs: what was measured.
+
+    Returns:
+        Their file names, by question.
+    """
+    names = activations_of(runs, 3)
+    deepest = max(kind.depth for kind in runs)
+    deep = activations_of(runs, deepest) if deepest > 3 else []
+    return Pictures(
+        activation=[_by_epoch(folder, runs, names, depth) for depth in (2, 3)],
+        layers=[_by_depth(folder, runs, [IDENTITY, *names], "layers.png", deepest=3)],
+        depth=[
+            *([_by_depth(folder, runs, deep, "depth.png", deepest)] if deep else []),
+            *([_norms_at_start(folder, runs, deep, deepest)] if deep else []),
+            *(_norms_through_training(folder, runs, Kind(name, deepest)) for name in deep),
+        ],
+        weights=[_weights(folder, runs, Kind(name, 3)) for name in (IDENTITY, *names)],
+    )
+
+
+def _shown(activation: str) -> str:
+    return "no activation" if activation == IDENTITY else activation
+
+
+def _by_epoch(folder: Path, runs: Runs, names: Sequence[str], depth: int) -> str:
+    series = {_shown(name): 100 * runs[Kind(name, depth)].test_accuracy for name in (IDENTITY, *names)}
+    epochs = np.arange(1, next(iter(series.values())).shape[1] + 1)
+    label = f"test accuracy, {depth} layers (%)"
+    figure = plots.band_curves(epochs, series, x_label="epoch", y_label=label)
+    return _save(folder, figure, f"accuracy-{depth}-layers.png")
+
+
+def _by_depth(folder: Path, runs: Runs, names: Sequence[str], file: str, deepest: int) -> str:
+    depths = [1, *sorted({kind.depth for kind in runs if kind.activation in names and kind.depth <= deepest})]
+    series = {
+        _shown(name): 100 * np.stack([accuracy_of(runs, name, depth) for depth in depths], axis=1)
+        for name in names
+    }
+    figure = plots.band_curves(depths, series, x_label="layers", y_label="test accuracy (%)")
+    figure.axes[0].set_xticks(depths)
+    return _save(folder, figure, file)
+
+
+def _norms_at_start(folder: Path, runs: Runs, names: Sequence[str], deepest: int) -> str:
+    norms = {
+        f"{name}, {depth} layers": np.median(runs[Kind(name, depth)].gradient_norm[:, 0], axis=0)
+        for name in names
+        for depth in (3, deepest)
+    }
+    return _save(folder, plots.gradient_flow(norms), "gradient-norms-at-the-start.png")
+
+
+def _norms_through_training(folder: Path, runs: Runs, kind: Kind) -> str:
+    norms = np.median(runs[kind].gradient_norm, axis=0).T
+    figure = plots.gradient_flow(norms, epochs=np.arange(norms.shape[1]))
+    figure.suptitle(f"{kind}, median over seeds", fontsize="medium")
+    return _save(folder, figure, f"gradient-norms-{_plain(kind.activation)}.png")
+
+
+def _weights(folder: Path, runs: Runs, kind: Kind) -> str:
+    weights = runs[kind].max_weight
+    series = {f"layer {layer + 1}": weights[:, :, layer] for layer in range(kind.depth)}
+    figure = plots.band_curves(np.arange(weights.shape[1]), series, x_label="epoch", y_label="max |W|")
+    figure.axes[0].set_title(str(kind), fontsize="medium")
+    return _save(folder, figure, f"largest-weights-{_plain(kind.activation)}.png")
+
+
+def _plain(name: str) -> str:
+    return name.replace(":", "-").replace(",", "-").replace("_", "-")
+
+
+def _save(folder: Path, figure: Any, file: str) -> str:
+    plots.save(figure, folder / file)
+    return file

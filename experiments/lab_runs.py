@@ -1,0 +1,172 @@
+"""The runs of the MNIST lab: perceptrons of several depths and activations, and what was measured of each."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from members import compile_epoch, evaluate_members, start_members, survey_members
+
+from jaxmlp import Batch, Network, make_optimizer, mlp
+
+OPTIMIZER = make_optimizer("sgd", 0.1)  # the rate is set in the state
+PROBED = 1000  # training examples over which gradient norms are measured
+SINGLE = "single layer"  # a perceptron of one layer has no activation between layers
+IDENTITY = "identity"
+RECTIFIERS = ("relu", "leaky_relu", "relu6", "elu", "gelu", "gelu_tanh", "silu", "mish")
+
+
+class Kind(NamedTuple):
+    """What kind of perceptron: how many layers of weights, and what stands between them.
+
+    Attributes:
+        activation: an activation's name, or SINGLE.
+        depth: L.
+    """
+
+    activation: str
+    depth: int
+
+    def __str__(self) -> str:
+        if self.depth == 1:
+            return "1 layer"
+        between = "no activation" if self.activation == IDENTITY else self.activation
+        return f"{between}, {self.depth} layers"
+
+
+class Measured(NamedTuple):
+    """What was measured of M perceptrons of one kind, which differ in their seed.
+
+    Attributes:
+        train_accuracy: as each epoch's steps were taken, [M, E]; NaN for a network that diverged.
+        test_accuracy: after each epoch, [M, E]; NaN for a network that diverged.
+        gradient_norm: ‖∂E/∂W‖₂ by layer, at the start and after each epoch, [M, E + 1, L].
+        max_weight: max |W| by layer, at the start and after each epoch, [M, E + 1, L].
+        seconds: of training all M, without compilation and measurements.
+    """
+
+    train_accuracy: np.ndarray
+    test_accuracy: np.ndarray
+    gradient_norm: np.ndarray
+    max_weight: np.ndarray
+    seconds: float
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Test accuracy after the last epoch, [M]."""
+        return np.asarray(self.test_accuracy[:, -1])
+
+
+Runs: TypeAlias = Mapping[Kind, Measured]
+
+
+class Plan(NamedTuple):
+    """How all kinds are trained.
+
+    Attributes:
+        hidden: units of each hidden layer.
+        epochs: E.
+        batch_size: B.
+        learning_rate: η.
+        seeds: M, the seeds are 0 to M − 1.
+        init: initialiser of the weights, or None for the one made for the activation.
+        precision: of the matrix products.
+    """
+
+    hidden: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seeds: int
+    init: str | None
+    precision: str | None
+
+
+def kinds_of_lab(
+    activations: Sequence[str], deep_activations: Sequence[str], deep_depths: Sequence[int]
+) -> list[Kind]:
+    """List the perceptrons of the lab, each once.
+
+    Args:
+        activations: tried with 2 and 3 layers, besides no activation.
+        deep_activations: tried with 2 and 3 layers, and with more.
+        deep_depths: numbers of layers above 3.
+
+    Returns:
+        The kinds.
+    """
+    shallow = [Kind(name, depth) for name in (IDENTITY, *activations, *deep_activations) for depth in (2, 3)]
+    deep = [Kind(name, depth) for name in deep_activations for depth in deep_depths]
+    return list(dict.fromkeys([Kind(SINGLE, 1), *shallow, *deep]))
+
+
+def initializer_for(activation: str) -> str:
+    """Name the initialiser made for an activation: He's for rectifiers, Glorot's for all others.
+
+    Args:
+        activation: its name, or SINGLE.
+
+    Returns:
+        The initialiser's name.
+    """
+    return "he_normal" if activation.partition(":")[0] in RECTIFIERS else "glorot_normal"
+
+
+def build(kind: Kind, in_features: int, outputs: int, plan: Plan) -> Network:
+    """Describe the network of a kind.
+
+    Args:
+        kind: the kind.
+        in_features: I.
+        outputs: K.
+        plan: hidden units, initialiser and precision.
+
+    Returns:
+        The network; its outputs are logits.
+    """
+    sizes = [in_features, *[plan.hidden] * (kind.depth - 1), outputs]
+    activation = IDENTITY if kind.depth == 1 else kind.activation
+    init = plan.init or initializer_for(kind.activation)
+    return mlp(sizes, activation=activation, init=init, precision=plan.precision)
+
+
+def measure(
+    net: Network, plan: Plan, train: Batch, test: Batch, after_epoch: Callable[[np.ndarray], None]
+) -> Measured:
+    """Train M networks side by side and measure them at the start and after every epoch.
+
+    Args:
+        net: the network.
+        plan: how to train it.
+        train: the training examples; gradient norms are measured over the first PROBED of them.
+        test: the test examples.
+        after_epoch: told each epoch's test accuracies [M].
+
+    Returns:
+        What was measured.
+    """
+    probe = jax.tree.map(lambda leaf: leaf[:PROBED], train)
+    states = start_members(net, OPTIMIZER, range(plan.seeds), plan.learning_rate)
+    epoch = compile_epoch(net, OPTIMIZER, states, train, batch_size=min(plan.batch_size, len(train.inputs)))
+    surveys = [survey_members(net, states.params, probe)]
+    train_scores, test_scores, seconds = [], [], 0.0
+    for _ in range(plan.epochs):
+        started = time.perf_counter()
+        states, metrics = jax.block_until_ready(epoch(states))
+        seconds += time.perf_counter() - started
+        tested = evaluate_members(net, states.params, test)
+        is_finite = jnp.isfinite(metrics.loss) & jnp.isfinite(tested.loss)
+        train_scores.append(np.where(is_finite, metrics.score, np.nan))
+        test_scores.append(np.where(is_finite, tested.score, np.nan))
+        surveys.append(survey_members(net, states.params, probe))
+        after_epoch(test_scores[-1])
+    gradients, weights = (
+        np.stack([np.asarray(part) for part in parts], 1) for parts in zip(*surveys, strict=True)
+    )
+    return Measured(_stack(train_scores), _stack(test_scores), gradients, weights, seconds)
+
+
+def _stack(by_epoch: list[Any]) -> np.ndarray:
+    return np.stack(by_epoch, 1)
