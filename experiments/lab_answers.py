@@ -165,6 +165,12 @@ def conclude(verdicts: Collection[str], *, all_above: str, some: str, none: str)
     return some if ABOVE in verdicts or BELOW in verdicts else none
 
 
+LINEAR = (
+    "- Several layers without an activation between them are one linear map, x·W₁·W₂ = x·(W₁W₂): they can compute no "
+    "more than a single layer does. Where they differ from it, they differ in how fast they learn."
+)
+
+
 def answer_activation(runs: Runs) -> list[str]:
     """Answer whether the activation between layers matters."""
     verdicts: dict[str, str] = {}
@@ -358,9 +364,10 @@ def write_report(folder: Path, setup: Setup, runs: Runs, pictures: Pictures) -> 
 
 def _method(setup: Setup, runs: Runs) -> str:
     plan = setup.plan
+    by_chance = f"{100 * chance(plan.seeds):.2g} %"
     seeds = (
         f"{plan.seeds} seeds a kind, side by side in one compiled program. A difference counts only where the ranges "
-        f"over the seeds do not overlap; two kinds that do not differ are apart like that in {chance(plan.seeds):.2g} "
+        f"over the seeds do not overlap; two kinds that do not differ are apart like that in {by_chance} "
         f"of comparisons."
         if plan.seeds > 1
         else "One seed a kind: without a spread nothing can be told from chance, and nothing is judged."

@@ -119,12 +119,15 @@ def heading(options: TwoLayerOptions, problem: Problem, name: str) -> str:
         stop = (
             f"at most {stop}, or until {100 * options.target_accuracy:g} % of the training examples are right"
         )
+    seeds = (
+        f"{options.seeds} networks side by side, a seed each" if options.seeds > 1 else "one network, seed 0"
+    )
     sizes = " or ".join(map(str, options.grid()[0]))
     return (
         f"{name}: {len(problem.train.inputs):,} examples to train on, {len(problem.test.inputs):,} to test on\n"
-        f"{problem.in_features} inputs → {' or '.join(map(str, options.grid()[0]))} units, LeakyReLU 0.1 → {problem.outputs}, softmax, cross-entropy; "
+        f"{problem.in_features} inputs → {sizes} units, LeakyReLU 0.1 → {problem.outputs}, softmax, cross-entropy; "
         f"{'with' if options.bias else 'without'} biases; init {INITS[options.init]}\n"
-        f"{how}; {stop}; {count(options.seeds, 'network')} side by side, a seed each\n"
+        f"{how}; {stop}; {seeds}\n"
     )
 
 
