@@ -13,6 +13,16 @@ from separation import Separation
 
 from jaxmlp import LOSSES, METRICS, plots
 
+PICTURES = {
+    "data.png": "the lesson's points",
+    "losses-regression.png": "absolute and squared error",
+    "losses-classification.png": "0-1 loss (the lesson draws it upside down for class 1), logistic loss, cross-entropy",
+    "run-1.png … run-4.png": "accuracy by epoch beside the decision boundary, one for each row of the table",
+    "run-3.gif, run-4.gif": "the same, animated over the epochs",
+    "outliers.png": "a curve fitted with absolute and with squared error",
+    "separation.png": "one layer above, two layers below",
+    "hidden-size.png, examples.png": "under- and over-fitting",
+}
 CLASS_NAMES = ("class 0", "class 1")
 FRAMES_PER_SECOND = 6
 
@@ -24,7 +34,10 @@ def draw_data(folder: Path, lesson: Lesson) -> None:
 
 
 def draw_losses(folder: Path) -> None:
-    """Draw the losses of a regression over the error, and those of a classification over the probability."""
+    """Draw the losses of a regression over the error, and those of a classification over the probability.
+
+    The lesson draws its 0-1 loss "for class 1" as 0 below p = ½ and 1 above, which is the loss for class 0.
+    """
     error = np.linspace(-2, 2, 201)
     outputs, zeros = jnp.asarray(error[:, None]), jnp.zeros((201, 1))
     panels: list[tuple[str, Any, Any]] = [
@@ -49,7 +62,9 @@ def draw_run(folder: Path, name: str, run: Run, progress: Progress, lesson: Less
     """Draw a run's accuracy beside its decision boundary, and animate it if it has more than one epoch."""
     plots.save(next(_frames([run.epochs], run, progress, lesson, steps=200)), folder / f"{name}.png")
     if run.epochs > 1:
-        frames = _frames(range(run.epochs + 1), run, progress, lesson, steps=80)
+        # The end is held for a second before the animation begins anew.
+        epochs = [*range(run.epochs + 1), *[run.epochs] * FRAMES_PER_SECOND]
+        frames = _frames(epochs, run, progress, lesson, steps=120)
         plots.animate(frames, folder / f"{name}.gif", fps=FRAMES_PER_SECOND, dpi=80)
 
 
@@ -79,7 +94,7 @@ def draw_outliers(folder: Path, fits: Fits) -> None:
     figure = plots.regression_curve(
         fits.points.inputs[0, :, 0],
         fits.points.targets[0, :, 0],
-        {**curves, "sin x, without noise": fits.clean},
+        {**curves, "sin x": fits.clean},
         fits.grid,
         fits.outliers[0],
     )

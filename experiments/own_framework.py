@@ -15,7 +15,15 @@ import numpy as np
 from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, Curve, vary_examples, vary_hidden_size
 from command_line import option, parse_options, run
 from lesson import BATCH_SIZE, LOSS, RUNS, SIZES, Lesson, Progress, draw_lesson, lesson_network, train_run
-from lesson_pictures import draw_capacity, draw_data, draw_losses, draw_outliers, draw_run, draw_separation
+from lesson_pictures import (
+    PICTURES,
+    draw_capacity,
+    draw_data,
+    draw_losses,
+    draw_outliers,
+    draw_run,
+    draw_separation,
+)
 from outliers import EXAMPLES, FITTED_WITH, NOISE, SHARE, Fits, fit_curves
 from run_folder import describe_machine, make_run_folder, write_config
 from separation import NETWORKS, SHAPES, Separation, separate
@@ -79,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw_outliers(folder, fits)
         draw_separation(folder, found)
         draw_capacity(folder, by_size, by_count)
+        heading("Pictures")
+        for name, shows in PICTURES.items():
+            print(f"{name:<32}{shows}")
     print(f"\nrun folder {folder}")
     return 0
 

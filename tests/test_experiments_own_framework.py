@@ -1,0 +1,276 @@
+"""The lesson's runs come out as an independent NumPy program has them, and its side studies show what they say."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import capacity
+import jax
+import jax.numpy as jnp
+import lesson_pictures
+import numpy as np
+import outliers
+import own_framework
+import pytest
+import separation
+import side_by_side
+from lesson import RUNS, SIZES, Run, draw_lesson, lesson_network, train_run
+from sklearn.datasets import make_classification
+
+from jaxmlp import ArgumentError, Batch, evaluate, fit, init_state, make_optimizer, mlp
+
+LESSON = draw_lesson()
+
+
+# --- the lesson again, in NumPy alone, weights [O, I] as the lesson has them ---
+
+
+def draw_by_numpy() -> tuple[np.ndarray, np.ndarray, list[Any]]:
+    before = np.random.get_state()
+    try:
+        np.random.seed(0)
+        inputs, labels = make_classification(
+            n_samples=100, n_features=2, n_redundant=0, n_informative=2, flip_y=0.2
+        )
+        nets = [
+            [(np.random.normal(0, 1 / np.sqrt(i), (o, i)), np.zeros(o)) for i, o in pairwise(sizes)]
+            for sizes in [(2, 2)] * 4 + [(2, 10, 2)]
+        ]
+    finally:
+        np.random.set_state(before)
+    return inputs.astype(np.float32), labels, nets
+
+
+INPUTS, LABELS, NETS = draw_by_numpy()
+
+
+def probabilities(net: Any, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    activities = [x]
+    for place, (w, b) in enumerate(net):
+        x = x @ w.T + b
+        x = np.tanh(x) if place < len(net) - 1 else x
+        activities.append(x)
+    exponentials = np.exp(x - x.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True), activities
+
+
+def epoch_by_numpy(net: Any, learning_rate: float, divisor: int) -> Any:
+    for start in range(0, 80, 4):
+        x, y = INPUTS[start : start + 4], LABELS[start : start + 4]
+        p, activities = probabilities(net, x)
+        delta = (p - np.eye(2)[y]) / divisor
+        after = []
+        for (w, b), came_in in zip(net[::-1], activities[-2::-1], strict=True):
+            after.append((w - learning_rate * delta.T @ came_in, b - learning_rate * delta.sum(axis=0)))
+            delta = (delta @ w) * (1 - came_in**2)  # read only where a tanh came before
+        net = after[::-1]
+    return net
+
+
+def measure_by_numpy(net: Any) -> list[float]:
+    numbers = []
+    for part in (slice(80), slice(80, 100)):
+        p, _ = probabilities(net, INPUTS[part])
+        y = LABELS[part]
+        numbers += [-np.mean(np.log(p[np.arange(len(y)), y])), np.mean(p.argmax(axis=1) == y)]
+    return numbers
+
+
+def run_by_numpy(run: Run, divisor: int = 4) -> np.ndarray:
+    net = NETS[run.number]
+    rows = [measure_by_numpy(net)]
+    for _ in range(run.epochs):
+        net = epoch_by_numpy(net, run.learning_rate, divisor)
+        rows.append(measure_by_numpy(net))
+    return np.array(rows)
+
+
+def rows_of(columns: dict[str, np.ndarray]) -> np.ndarray:
+    names = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
+    return np.stack([columns[name] for name in names], axis=1)
+
+
+def test_the_draws_are_the_lessons() -> None:
+    drawn = Batch(*(np.concatenate(parts) for parts in zip(LESSON.train[:2], LESSON.test[:2], strict=True)))
+    np.testing.assert_array_equal(drawn.inputs, INPUTS)
+    np.testing.assert_array_equal(drawn.targets, LABELS)
+    assert (drawn.inputs.dtype, drawn.targets.dtype) == (np.float32, np.int32)
+    for start, net in zip(LESSON.starts, NETS, strict=True):
+        dense = [layer for layer in start if layer != ()]
+        for layer, (w, b) in zip(dense, net, strict=True):
+            np.testing.assert_array_equal(layer.w, w.T.astype(np.float32))
+            np.testing.assert_array_equal(layer.b, b)
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.title)
+def test_a_run_is_the_numpy_programs(run: Run) -> None:
+    net, start = lesson_network(SIZES[run.number]), LESSON.starts[run.number]
+    found = rows_of(train_run(net, start, LESSON, run).columns)
+    np.testing.assert_allclose(found, run_by_numpy(run), rtol=1e-5, atol=1e-6)
+    # The gradient added up over the minibatch, and another order of the examples, would be seen.
+    assert np.abs(found - run_by_numpy(run, divisor=1)).max() > 0.01
+    backwards = LESSON._replace(train=Batch(LESSON.train.inputs[::-1], LESSON.train.targets[::-1]))
+    assert np.abs(found - rows_of(train_run(net, start, backwards, run).columns)).max() > 1e-4
+
+
+def test_layers_called_by_hand_give_the_same_weights() -> None:
+    by_hand = own_framework.train_by_hand(LESSON, RUNS[0].learning_rate)
+    trained = train_run(lesson_network(SIZES[1]), LESSON.starts[1], LESSON, RUNS[0]).params[-1][0]
+    assert own_framework.largest_difference(by_hand, trained) < 1e-6
+    assert own_framework.largest_difference(LESSON.starts[1][0], trained) > 0.1
+
+
+def test_the_fused_route_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = own_framework.show_layers(LESSON)
+    apart, joined, gradient, largest, weight = numbers.values()
+    assert apart == pytest.approx(joined, rel=1e-6)
+    assert max(gradient, weight) < 1e-5 < 0.1 < largest
+    assert "softmax  [B, 2]" in capsys.readouterr().out
+
+
+# --- many models side by side ---
+
+STEPS = 20
+
+
+def test_a_model_trained_beside_others_is_as_if_alone() -> None:
+    net, random = mlp([2, 3, 2], activation="tanh"), np.random.default_rng(0)
+    pairs = [(random.normal(size=(6, 2)).astype(np.float32), np.arange(6, dtype=np.int32) % 2) for _ in "ab"]
+    data, params = side_by_side.stack(pairs), side_by_side.draw_params(net, 2)
+    trained = side_by_side.train_side_by_side(net, params, data, data, steps=STEPS, learning_rate=0.02)
+    optimizer = make_optimizer("adam", 0.02)
+    for member, alone in enumerate(pairs):
+        start = jax.tree.map(lambda leaf, member=member: leaf[member], params)
+        state = init_state(net, optimizer, jax.random.key(5))._replace(params=start)
+        state = fit(
+            net, alone, optimizer=optimizer, batch_size=6, epochs=STEPS, state=state, shuffle=False
+        ).state
+        own = jax.tree.map(lambda leaf, member=member: leaf[member], trained.params)
+        assert own_framework.largest_difference(own, state.params) < 1e-5
+        assert float(trained.valid.loss[member]) == pytest.approx(
+            float(evaluate(net, state.params, alone).loss), rel=1e-4
+        )
+
+
+def test_repeat_keeps_the_models_of_a_setting_together() -> None:
+    repeated = side_by_side.repeat(Batch(jnp.arange(4).reshape(2, 2), jnp.array([7, 8])), 3)
+    assert repeated.targets.tolist() == [7, 8, 7, 8, 7, 8]
+    assert repeated.inputs.shape == (6, 2)
+
+
+def test_spread_says_median_least_and_largest() -> None:
+    assert side_by_side.spread([1.0, 5.0, 2.0], 1) == "2.0 (1.0 to 5.0)"
+
+
+def test_a_narrowed_network_trains_as_one_that_is_narrow() -> None:
+    wide, slim = (mlp([2, units, 2], activation="tanh", init="lecun_normal") for units in (8, 3))
+    narrowed = capacity.narrow(jax.tree.map(lambda leaf: leaf[0], side_by_side.draw_params(wide, 1)), 3)
+    first, _, second = narrowed
+    cut = (first._replace(w=first.w[:, :3], b=first.b[:3]), (), second._replace(w=second.w[:3]))
+    ends = []
+    for net, params in ((wide, narrowed), (slim, cut)):
+        start = jax.tree.map(lambda leaf: leaf[None], params)
+        data = side_by_side.stack([LESSON.train[:2]])
+        ends.append(side_by_side.train_side_by_side(net, start, data, data, steps=STEPS))
+    assert float(ends[0].train.loss[0]) == pytest.approx(float(ends[1].train.loss[0]), rel=1e-5)
+    np.testing.assert_array_equal(ends[0].params[0].w[0, :, 3:], 0)
+    np.testing.assert_array_equal(ends[0].params[2].w[0, 3:], 0)
+    assert float(ends[0].train.loss[0]) < float(evaluate(slim, cut, LESSON.train).loss)
+
+
+def test_narrowing_keeps_the_variance_that_belongs_to_the_size() -> None:
+    net = mlp([2, 256, 2], activation="tanh", init="lecun_normal")
+    second = capacity.narrow(jax.tree.map(lambda leaf: leaf[0], side_by_side.draw_params(net, 1)), 64)[2]
+    assert float(jnp.var(second.w[:64])) == pytest.approx(1 / 64, rel=0.25)
+
+
+# --- what the studies show ---
+
+
+@pytest.mark.slow
+def test_outliers_move_the_squared_error_and_not_the_absolute() -> None:
+    fits = outliers.fit_curves(seeds=2, steps=300)
+    assert fits.outliers.sum(axis=1).tolist() == [8, 8]
+    moved = np.asarray(fits.points.targets)[..., 0] - np.sin(np.asarray(fits.points.inputs)[..., 0])
+    assert np.all((moved > 1.5) == fits.outliers)
+    errors = {key: np.median(values) for key, values in fits.errors.items()}
+    assert errors["squared error", True] > 3 * errors["absolute error", True]
+    assert errors["squared error", True] > 3 * errors["squared error", False]
+
+
+@pytest.mark.slow
+def test_two_layers_separate_what_one_cannot() -> None:
+    found = separation.separate("circles", seeds=2, steps=200)
+    assert found.accuracy["one layer"].max() < 0.7
+    assert found.accuracy["two layers"].min() > 0.95
+    assert [panel[0] for panel in found.panels] == [
+        f"circles, {title}: {100 * accuracy[0]:.0f} %" for title, accuracy in found.accuracy.items()
+    ]
+
+
+def test_examples_of_weight_zero_take_no_part() -> None:
+    net = mlp([2, capacity.FIXED_HIDDEN, 2], activation="tanh", init="lecun_normal")
+    curve = capacity.vary_examples(seeds=2, steps=STEPS, counts=(5, 12))
+    train, valid = capacity._draw_data(2, 12)
+    five = Batch(train.inputs[:, :5], train.targets[:, :5])
+    alone = side_by_side.train_side_by_side(net, side_by_side.draw_params(net, 2), five, valid, steps=STEPS)
+    np.testing.assert_allclose(curve.train[:, 0], alone.train.loss, rtol=1e-4)
+    np.testing.assert_allclose(curve.valid[:, 0], alone.valid.loss, rtol=1e-4)
+    assert np.abs(curve.valid[:, 1] - curve.valid[:, 0]).min() > 1e-3
+
+
+@pytest.mark.slow
+def test_more_units_fit_the_training_examples_better_and_then_others_worse() -> None:
+    curve = capacity.vary_hidden_size(seeds=4, steps=400, sizes=(1, 4, 64))
+    assert np.all(np.diff(np.median(curve.train, axis=0)) < 0)
+    few, right, many = np.median(curve.valid, axis=0)
+    assert right < few
+    assert right < many
+
+
+# --- the program ---
+
+
+@pytest.mark.slow
+def test_the_program_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    assert own_framework.main(["--out", str(folder), "--seeds", "2", "--steps", "3"]) == 0
+    printed = capsys.readouterr().out
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert f"first 10 training points: {results['first network']:.6f}" in printed
+    assert "1.429665" in printed
+    for title, columns in results["runs"].items():
+        assert f"{columns['train_loss'][0]:.4f} → {columns['train_loss'][-1]:.4f}" in printed
+        assert title in printed
+    for errors in results["regression"].values():
+        assert side_by_side.spread(errors) in printed
+    for name in lesson_pictures.PICTURES:
+        for each in name.replace(" … ", ", ").split(", "):
+            assert (folder / each).stat().st_size > 5000, each
+    with pytest.raises(ArgumentError, match="holds a run already"):
+        own_framework.main(["--out", str(folder)])
+
+
+def test_an_animation_has_a_frame_an_epoch(tmp_path: Path) -> None:
+    from PIL import Image
+
+    run = RUNS[-1]._replace(epochs=3)
+    net = lesson_network(SIZES[run.number])
+    progress = train_run(net, LESSON.starts[run.number], LESSON, run)
+    lesson_pictures.draw_run(tmp_path, "run", run, progress, LESSON)
+    with Image.open(tmp_path / "run.gif") as animation:
+        assert animation.n_frames == run.epochs + 1  # the last one, held, is stored once
+        pixels = []
+        for frame in range(animation.n_frames):
+            animation.seek(frame)
+            pixels.append(np.asarray(animation.convert("RGB")))
+    assert all(np.any(one != other) for one, other in pairwise(pixels))
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--steps", "0"]])
+def test_counts_below_one_are_refused_in_one_line(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match="must be at least 1") as caught:
+        own_framework.main([*arguments, "--out", str(tmp_path / "run")])
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
