@@ -18,7 +18,7 @@ import side_by_side
 from lesson import RUNS, SIZES, Run, draw_lesson, lesson_network, train_run
 from sklearn.datasets import make_classification
 
-from jaxmlp import ArgumentError, Batch, evaluate, fit, init_state, make_optimizer, mlp
+from jaxmlp import ArgumentError, Batch, evaluate, fit, forward, init_state, make_optimizer, mlp
 
 LESSON = draw_lesson()
 
@@ -138,7 +138,8 @@ def test_a_model_trained_beside_others_is_as_if_alone() -> None:
     net, random = mlp([2, 3, 2], activation="tanh"), np.random.default_rng(0)
     pairs = [(random.normal(size=(6, 2)).astype(np.float32), np.arange(6, dtype=np.int32) % 2) for _ in "ab"]
     data, params = side_by_side.stack(pairs), side_by_side.draw_params(net, 2)
-    trained = side_by_side.train_side_by_side(net, params, data, data, steps=STEPS, learning_rate=0.02)
+    others = side_by_side.stack(pairs[::-1])
+    trained = side_by_side.train_side_by_side(net, params, data, others, steps=STEPS, learning_rate=0.02)
     optimizer = make_optimizer("adam", 0.02)
     for member, alone in enumerate(pairs):
         start = jax.tree.map(lambda leaf, member=member: leaf[member], params)
@@ -148,9 +149,9 @@ def test_a_model_trained_beside_others_is_as_if_alone() -> None:
         ).state
         own = jax.tree.map(lambda leaf, member=member: leaf[member], trained.params)
         assert own_framework.largest_difference(own, state.params) < 1e-5
-        assert float(trained.valid.loss[member]) == pytest.approx(
-            float(evaluate(net, state.params, alone).loss), rel=1e-4
-        )
+        for metrics, part in ((trained.train, alone), (trained.valid, pairs[1 - member])):
+            expected = float(evaluate(net, state.params, part).loss)
+            assert float(metrics.loss[member]) == pytest.approx(expected, rel=1e-4)
 
 
 def test_repeat_keeps_the_models_of_a_setting_together() -> None:
@@ -164,7 +165,8 @@ def test_spread_says_median_least_and_largest() -> None:
 
 
 def test_a_narrowed_network_trains_as_one_that_is_narrow() -> None:
-    wide, slim = (mlp([2, units, 2], activation="tanh", init="lecun_normal") for units in (8, 3))
+    settings: Any = {"activation": "tanh", "init": "lecun_normal", "bias_init": "normal:0.5"}
+    wide, slim = (mlp([2, units, 2], **settings) for units in (8, 3))
     narrowed = capacity.narrow(jax.tree.map(lambda leaf: leaf[0], side_by_side.draw_params(wide, 1)), 3)
     first, _, second = narrowed
     cut = (first._replace(w=first.w[:, :3], b=first.b[:3]), (), second._replace(w=second.w[:3]))
@@ -252,20 +254,25 @@ def test_the_program_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
         own_framework.main(["--out", str(folder)])
 
 
-def test_an_animation_has_a_frame_an_epoch(tmp_path: Path) -> None:
-    from PIL import Image
-
-    run = RUNS[-1]._replace(epochs=3)
+def test_an_animation_shows_every_epochs_own_boundary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RUNS[-1]._replace(epochs=2)
     net = lesson_network(SIZES[run.number])
     progress = train_run(net, LESSON.starts[run.number], LESSON, run)
+    frames: list[Any] = []
+    monkeypatch.setattr(lesson_pictures.plots, "animate", lambda figures, *_, **__: frames.extend(figures))
     lesson_pictures.draw_run(tmp_path, "run", run, progress, LESSON)
-    with Image.open(tmp_path / "run.gif") as animation:
-        assert animation.n_frames == run.epochs + 1  # the last one, held, is stored once
-        pixels = []
-        for frame in range(animation.n_frames):
-            animation.seek(frame)
-            pixels.append(np.asarray(animation.convert("RGB")))
-    assert all(np.any(one != other) for one, other in pairwise(pixels))
+    held = [run.epochs] * lesson_pictures.FRAMES_PER_SECOND
+    assert [figure.axes[0].get_title() for figure in frames] == [f"epoch {e}" for e in (0, 1, 2, *held)]
+    _, _, points = lesson_pictures.plots.boundary_grid(LESSON.train.inputs, steps=120)
+    for epoch, figure in enumerate(frames[: run.epochs + 1]):
+        mesh = np.asarray(figure.axes[1].collections[0].get_array()).ravel()
+        chances = np.asarray(forward(net, progress.params[epoch], jnp.asarray(points, jnp.float32)))[:, 1]
+        np.testing.assert_allclose(mesh, chances, atol=1e-6)
+        drawn = [line.get_ydata()[-1] for line in figure.axes[0].lines]
+        assert drawn == [100 * progress.columns[f"{part}_accuracy"][epoch] for part in ("train", "valid")]
+    assert (tmp_path / "run.png").is_file()
 
 
 @pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--steps", "0"]])
