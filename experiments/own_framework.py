@@ -38,7 +38,7 @@ On the lesson's data, from the lesson's own starting weights: layers put togethe
 accuracies before and after each of its runs. Then a regression with outliers, classes that no line separates,
 and under- and over-fitting, over several seeds. Pictures and numbers go into a run folder."""
 
-_option = partial(option, group="options")
+_option = partial(option, group="settings")
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def show_outliers(options: OwnFrameworkOptions) -> Fits:
     heading("Regression: absolute against squared error")
     fits = fit_curves(options.seeds, options.steps)
     print(
-        f"a 1-32-1 tanh network through {EXAMPLES} points of sin x with noise {NOISE:g}; then {SHARE:.0%} of them are\n"
+        f"a 1-32-1 tanh network through {EXAMPLES} points of sin x with noise {NOISE:g}; then {100 * SHARE:g} % of them are\n"
         f"moved up by 2 to 4. Root mean square distance from sin x, {spread_legend(options.seeds)}:\n"
     )
     print(f"{'fitted with':<18}{'without outliers':<26}with outliers")
@@ -243,7 +243,10 @@ def show_capacity(options: OwnFrameworkOptions) -> tuple[Curve, Curve]:
     print(f"circles that overlap; cross-entropy, {spread_legend(options.seeds)}:\n")
     show_curve(f"hidden units ({FIXED_EXAMPLES} examples)", by_size)
     best = by_size.varied[np.argmin(np.median(by_size.valid, axis=0))]
-    print(f"\nvalidation is best with {best} hidden units: fewer fit too little, more fit the noise too\n")
+    print(
+        f"\nthe validation loss is least with {best} hidden units; too few cannot follow the circles, and both losses\n"
+        f"stay high; too many follow the noise as well, so that training goes on falling while validation rises\n"
+    )
     show_curve(f"examples ({FIXED_HIDDEN} hidden units)", by_count)
     gaps = np.median(by_count.valid - by_count.train, axis=0)
     print(
