@@ -9,6 +9,7 @@ from lab_answers import Pictures, accuracy_of, activations_of
 from lab_runs import IDENTITY, Kind, Runs
 
 from jaxmlp import plots
+from jaxmlp.plots.histories import epoch_axis
 
 
 def draw_lab(folder: Path, runs: Runs) -> Pictures:
@@ -46,6 +47,7 @@ def _by_epoch(folder: Path, runs: Runs, names: Sequence[str], depth: int) -> str
     label = f"test error, {depth} layers (%)"
     # Errors on a logarithmic axis: accuracies of 97 and 98 % could not be told apart on one that begins at 10.
     figure = plots.band_curves(epochs, series, x_label="epoch", y_label=label, log_y=True)
+    epoch_axis(figure.axes[0], epochs)
     return _save(folder, figure, f"error-{depth}-layers.png")
 
 
@@ -79,7 +81,9 @@ def _norms_through_training(folder: Path, runs: Runs, kind: Kind) -> str:
 def _weights(folder: Path, runs: Runs, kind: Kind) -> str:
     weights = runs[kind].max_weight
     series = {f"layer {layer + 1}": weights[:, :, layer] for layer in range(kind.depth)}
-    figure = plots.band_curves(np.arange(weights.shape[1]), series, x_label="epoch", y_label="max |W|")
+    epochs = np.arange(weights.shape[1])
+    figure = plots.band_curves(epochs, series, x_label="epoch", y_label="max |W|")
+    epoch_axis(figure.axes[0], epochs)
     figure.axes[0].set_title(str(kind), fontsize="medium")
     return _save(folder, figure, f"largest-weights-{_plain(kind.activation)}.png")
 

@@ -67,12 +67,16 @@ def compile_epoch(
         A function: states before an epoch -> states after it, and metrics [M] as the steps were taken.
     """
 
-    def epoch(states: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
-        train = partial(train_epoch, net, optimizer, batch_size=batch_size, shuffle=shuffle, loss=LOSS)
-        return jax.vmap(lambda state: train(state, data))(states)
-
-    compiled = jax.jit(epoch).lower(states, data).compile()
+    compiled = _epoch.lower(net, optimizer, states, data, batch_size=batch_size, shuffle=shuffle).compile()
     return lambda states: compiled(states, data)
+
+
+@partial(jax.jit, static_argnums=(0, 1), static_argnames=("batch_size", "shuffle"))
+def _epoch(
+    net: Network, optimizer: Any, states: TrainState, data: Batch, *, batch_size: int, shuffle: bool
+) -> tuple[TrainState, Metrics]:
+    train = partial(train_epoch, net, optimizer, batch_size=batch_size, shuffle=shuffle, loss=LOSS)
+    return jax.vmap(lambda state: train(state, data))(states)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -20,6 +20,7 @@ from two_layer_options import ACTIVATION, INITS, TwoLayerOptions, read_options
 
 from jaxmlp import ArgumentError, Batch, Network, make_optimizer, mlp, plots
 from jaxmlp.datasets import load
+from jaxmlp.plots.histories import epoch_axis
 from jaxmlp.problem import Problem, make_problem
 
 OPTIMIZER = make_optimizer("sgd", 0.1)  # the rate is set in the state, so that one program serves all
@@ -326,13 +327,15 @@ def draw(folder: Path, options: TwoLayerOptions, results: Sequence[Result]) -> N
         plots.save(figure, folder / "table.png")
         return
     result = results[0]
-    curves = {"training, as the epoch went": result.train_curve, "test, after the epoch": result.test_curve}
+    curves = {"training, as it went": result.train_curve, "test": result.test_curve}
+    epochs = np.arange(1, result.test_curve.shape[1] + 1)
     figure = plots.band_curves(
-        np.arange(1, result.test_curve.shape[1] + 1),
+        epochs,
         {label: 100 * curve for label, curve in curves.items()},
         x_label="epoch",
         y_label="accuracy (%)",
     )
+    epoch_axis(figure.axes[0], epochs)
     plots.save(figure, folder / "accuracy.png")
 
 
