@@ -220,7 +220,7 @@ def make_network(
         if follows != "none":
             layers.append(Softmax() if follows == "softmax" else Activate(follows))
             params.append(())
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng((seed, 1))  # other numbers than the weights were drawn from
     inputs = np.round(random.normal(size=numbers.sizes[0]), 2) if numbers.inputs is None else numbers.inputs
     targets = _drawn_targets(kind, numbers.sizes[-1], random) if numbers.targets is None else numbers.targets
     batch = Batch(jnp.asarray(inputs[None]), jnp.asarray(_as_loss_takes_them(targets, kind)))

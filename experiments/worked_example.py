@@ -54,6 +54,7 @@ _example = partial(option, group="example")
 _training = partial(option, group="training")
 _output = partial(option, group="output")
 USUAL_ACTIVATION, USUAL_LOSS = "relu", "half_squared_error"
+LONGEST_VECTOR = 10
 SHOWN_UPDATES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -61,8 +62,8 @@ SHOWN_UPDATES = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 class WorkedOptions:
     """The options of a worked example."""
 
-    sizes: tuple[int, ...] | None = _network(
-        None,
+    sizes: tuple[int, ...] = _network(
+        (),
         "features of input, hidden layers and output (default: 2 3 2, or as in --weights)",
         metavar="SIZE",
     )
@@ -81,8 +82,10 @@ class WorkedOptions:
     seed: int | None = _network(
         None, "draw what is not given (default: the post's numbers where they fit, else seed 0)", metavar="N"
     )
-    inputs: tuple[float, ...] | None = _example(None, "the example's inputs", metavar="X")
-    targets: tuple[float, ...] | None = _example(None, "its targets, or its label", metavar="T")
+    inputs: tuple[float, ...] = _example((), "the example's inputs, as many as the first size", metavar="X")
+    targets: tuple[float, ...] = _example(
+        (), "its targets, as many as the last size, or its label", metavar="T"
+    )
     loss: str = _example(USUAL_LOSS, f"{', '.join(LOSSES)}", metavar="NAME")
     learning_rate: tuple[float, ...] = _training((0.01, 0.1), "one or more, each trained with", metavar="X")
     goal: float = _training(1e-4, "train until E is below this", metavar="X")
@@ -140,9 +143,9 @@ def read_options(arguments: Sequence[str] | None) -> WorkedOptions:
 def make_example(options: WorkedOptions) -> SmallNetwork:
     """Put together the network and the example that the options ask for; x64 must be enabled."""
     numbers = choose_numbers(options)
-    if options.inputs is not None:
+    if options.inputs:
         numbers = numbers._replace(inputs=np.array(options.inputs))
-    if options.targets is not None:
+    if options.targets:
         numbers = numbers._replace(targets=np.array(options.targets))
     return make_network(
         numbers,
@@ -157,13 +160,13 @@ def choose_numbers(options: WorkedOptions) -> Numbers:
     """Take weights from the file, the post or a draw, whichever is asked for."""
     if options.weights is not None:
         numbers = read_numbers(options.weights)
-        if options.sizes is not None and tuple(options.sizes) != numbers.sizes:
+        if options.sizes not in ((), numbers.sizes):
             raise ArgumentError(
                 f"--sizes {' '.join(map(str, options.sizes))} does not fit {options.weights}, which has "
                 f"{' '.join(map(str, numbers.sizes))}: leave --sizes out"
             )
         return numbers
-    sizes = POST_SIZES if options.sizes is None else tuple(options.sizes)
+    sizes = options.sizes or POST_SIZES
     if sizes != POST_SIZES or options.seed is not None:
         return drawn_numbers(sizes, options.seed or 0)
     takes_values = LOSSES[options.loss].targets in ("values", "binary")
@@ -181,10 +184,9 @@ def choose_output_activation(options: WorkedOptions) -> str:
 
 def is_the_posts(options: WorkedOptions) -> bool:
     """Tell whether the example is the post's own, number for number."""
-    asked = (options.weights, options.seed, options.inputs, options.targets)
     return (
-        all(each is None for each in asked)
-        and options.sizes in (None, POST_SIZES)
+        (options.weights, options.seed, options.inputs, options.targets) == (None, None, (), ())
+        and options.sizes in ((), POST_SIZES)
         and (options.activation, choose_output_activation(options)) == ("relu", "relu")
         and options.loss == USUAL_LOSS
     )
@@ -215,17 +217,22 @@ def worked_text(options: WorkedOptions, example: SmallNetwork, traced: Trace) ->
 
 def introduction(example: SmallNetwork) -> str:
     """Say what is followed, and in which notation."""
-    inputs, targets = (
-        ", ".join(short_number(float(each)) for each in np.ravel(np.asarray(values)))
-        for values in (example.inputs, example.targets)
-    )
+    is_label = example.targets.ndim == 1
+    targets = f"class {int(example.targets[0])}" if is_label else vector_text(example.targets[0])
     return (
         f"{example.net}\n\n"
-        f"example: x = ({inputs}), t = ({targets}); loss {example.loss}\n"
+        f"example: x = {vector_text(example.inputs[0])}, t = {targets}; loss {example.loss}\n"
         "Wˡⱼᵢ leads from input i to neuron j of layer l, bˡⱼ is that neuron's bias; in the code they are\n"
         "w[i, j] and b[j] of the layer's parameters, counted from 0. Numbers are computed in float64 and\n"
-        "shown with 6 digits."
+        "shown with 6 digits; one as small as 1e-17 is a 0 that rounding has moved."
     )
+
+
+def vector_text(values: Any) -> str:
+    """Write a vector, or the beginning of a long one."""
+    shown = [short_number(float(each)) for each in values[:LONGEST_VECTOR]]
+    more = f", … {len(values)} numbers" if len(values) > LONGEST_VECTOR else ""
+    return f"({', '.join(shown)}{more})"
 
 
 def number_stages(stages: Sequence[Stage]) -> list[str]:
@@ -289,10 +296,7 @@ def training_text(example: SmallNetwork, descents: Sequence[Descent], goal: floa
     lines = [f"training: plain gradient descent on all weights and biases, until E < {goal:g}"]
     for descent in descents:
         outputs = trace_example(example._replace(params=descent.params)).outputs[0]
-        shown = ", ".join(short_number(float(each)) for each in outputs[:8])
-        lines.append(
-            f"    η = {descent.learning_rate:g}: {outcome(descent)}; outputs ({shown}{', …' * (len(outputs) > 8)})"
-        )
+        lines.append(f"    η = {descent.learning_rate:g}: {outcome(descent)}; outputs {vector_text(outputs)}")
         some = [step for step in SHOWN_UPDATES if step < descent.updates] + [descent.updates]
         course = ", ".join(f"{short_number(descent.values[step], 3)} ({step})" for step in some)
         lines.append(f"        E after so many updates: {course}")
@@ -302,11 +306,12 @@ def training_text(example: SmallNetwork, descents: Sequence[Descent], goal: floa
 def outcome(descent: Descent) -> str:
     """Say how a descent ended."""
     value = short_number(descent.values[-1])
+    updates = f"{descent.updates} update{'' if descent.updates == 1 else 's'}"
     if descent.reached:
-        return f"{descent.updates} updates, E = {value}"
+        return f"{updates}, E = {value}"
     if not math.isfinite(descent.values[-1]):
-        return f"diverged after {descent.updates} updates, E = {value}: try a smaller --learning-rate"
-    return f"not reached in {descent.updates} updates, E = {value}"
+        return f"diverged after {updates}, E = {value}: try a smaller --learning-rate"
+    return f"not reached in {updates}, E = {value}"
 
 
 def save(folder: Path, options: WorkedOptions, example: SmallNetwork, traced: Trace, text: str) -> None:

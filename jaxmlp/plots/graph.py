@@ -27,10 +27,10 @@ INK, EDGE = "0.15", "0.6"
 _ROW = 0.2  # height of a line of numbers
 _PAD = 0.08
 _GAP = 0.28  # between two neurons
-_SYMBOL, _NUMBER = 0.44, 0.7  # widths of a symbol and of a number
+_SYMBOL, _NUMBER = 0.42, 0.84  # widths of a symbol and of the longest number
 _BOX = _SYMBOL + 2 * _NUMBER + 2 * _PAD
 _PORT = _SYMBOL + 2 * _NUMBER + 0.2
-_CROSSING = 1.0  # where the edges cross each other
+_CROSSING = 1.0  # the least width of where the edges cross each other
 _MARGIN = 0.05  # between the drawing and its axes
 _BORDER = _MARGIN + 0.08  # with the figure's own
 _TEXT = 8.0  # points
@@ -118,12 +118,12 @@ def computational_graph(
     _check(traced, example)
     if count_neurons(traced) > MOST_NEURONS:
         return _layer_diagram(traced, loss, example)
-    columns = [
-        _input_column(traced, example),
-        *_layer_columns(traced, example, tuple(mixing)),
-        _loss_column(traced, targets, loss, example),
-    ]
-    return _draw_columns(columns)
+    columns = [_input_column(traced, example)]
+    number = 0
+    for layer in traced.layers:
+        number += _has_weights(layer)
+        _add_layer(columns, layer, example, number, mixing)
+    return _draw_columns([*columns, _loss_column(traced, targets, loss, example)])
 
 
 def count_neurons(traced: Any) -> int:
@@ -178,24 +178,22 @@ def _input_column(traced: Any, example: int) -> Column:
     return Column("inputs", tuple(Unit((row,)) for row in rows))
 
 
-def _layer_columns(traced: Any, example: int, mixing: tuple[str, ...]) -> list[Column]:
-    """A column a dense layer, with what follows each neuron by itself; a mixing layer is a column of its own."""
-    columns: list[Column] = []
-    number = 0
-    for layer in traced.layers:
-        kind = layer.name.partition(" ")[2] or layer.name
-        rows = _output_rows(layer, example, "z" if _has_weights(layer) else "a", max(number, 1))
-        if _has_weights(layer):
-            number += 1
-            columns.append(_dense_column(layer, example, number))
-        elif columns and kind not in mixing and len(rows) == len(columns[-1].units):
-            joined = zip(columns[-1].units, rows, strict=True)
-            units = tuple(unit._replace(rows=(*unit.rows, row)) for unit, row in joined)
-            columns[-1] = Column(f"{columns[-1].title}, {kind}", units)
-        else:
-            sources = layer.inputs.shape[1]
-            columns.append(Column(kind, tuple(Unit((row,), sources=sources) for row in rows)))
-    return columns
+def _add_layer(columns: list[Column], layer: Any, example: int, number: int, mixing: Sequence[str]) -> None:
+    """Add a dense or mixing layer as a column, and any other to the boxes before it, each of which it follows."""
+    kind = layer.name.partition(" ")[2] or layer.name
+    if _has_weights(layer):
+        columns.append(_dense_column(layer, example, number))
+        return
+    rows = _output_rows(layer, example, "a", number)
+    last = columns[-1]
+    if kind not in mixing and len(rows) == len(last.units):
+        units = tuple(
+            unit._replace(rows=(*unit.rows, row)) for unit, row in zip(last.units, rows, strict=True)
+        )
+        columns[-1] = Column(f"{last.title}, {kind}", units)
+    else:
+        sources = layer.inputs.shape[1]
+        columns.append(Column(kind, tuple(Unit((row,), sources=sources) for row in rows)))
 
 
 def _output_rows(layer: Any, example: int, letter: str, number: int) -> list[Row]:
@@ -243,14 +241,15 @@ def _column_height(column: Column) -> float:
 def _draw_columns(columns: list[Column]) -> Figure:
     heading, legend = 0.35, 0.4
     height = max(map(_column_height, columns)) + heading + legend
+    crossing = max(_CROSSING, height / 8)  # steep edges could not be followed
     ports = [_PORT if column.units[0].edges else 0.0 for column in columns]
-    width = len(columns) * _BOX + sum(ports) + _CROSSING * (len(columns) - 1)
+    width = len(columns) * _BOX + sum(ports) + crossing * (len(columns) - 1)
     figure, axes = _blank_figure(width, height)
     left = 0.0
     before: list[tuple[float, float]] = []  # where the edges of the column before begin
     bodies = []
     for column, port in zip(columns, ports, strict=True):
-        left += (_CROSSING if before else 0.0) + port
+        left += (crossing if before else 0.0) + port
         axes.text(
             left + _BOX / 2, height - 0.1, column.title, ha="center", va="center", size=9, weight="bold"
         )
@@ -373,21 +372,22 @@ def _norm(values: Any) -> str:
 def _draw_diagram(boxes: list[tuple[str, list[str], list[str]]]) -> Figure:
     box, between, tall, in_a_row = 2.3, 0.5, 1.35, 5
     rows, columns = style.grid_of(len(boxes), in_a_row)
-    width, height = columns * (box + between) - between, rows * (tall + 0.35) + 0.1
+    width, height = columns * (box + between) + between, rows * (tall + 0.35) + 0.1
     figure, axes = _blank_figure(width, height)
     for place, (title, forward, back) in enumerate(boxes):
         line, column = divmod(place, columns)
-        left, middle = column * (box + between), height - line * (tall + 0.35) - tall / 2
+        left, middle = between + column * (box + between), height - line * (tall + 0.35) - tall / 2
+        top = middle + tall / 2
         _draw_box(axes, left, middle, tall, box)
-        axes.text(
-            left + box / 2, middle + tall / 2 - 0.17, title, ha="center", va="center", size=9, weight="bold"
-        )
+        axes.text(left + box / 2, top - 0.17, title, ha="center", va="center", size=9, weight="bold")
         texts = [(text, FORWARD) for text in forward] + [(text, BACKWARD) for text in back]
         for level, (text, color) in enumerate(texts):
-            y = middle + tall / 2 - 0.42 - level * _ROW
-            axes.text(left + _PAD, y, text, color=color, size=_TEXT, va="center")
-        if column > 0:
-            arrow = {"arrowstyle": "->", "color": INK}
-            axes.annotate("", (left, middle), (left - between, middle), arrowprops=arrow)
+            axes.text(left + _PAD, top - 0.42 - level * _ROW, text, color=color, size=_TEXT, va="center")
+        # An arrow into every box but the first, and one out of a line's last where another line follows.
+        into = [left] if place else []
+        onward = [left + box + between] if column == columns - 1 and place < len(boxes) - 1 else []
+        for tip in into + onward:
+            arrow = {"arrowstyle": "->", "color": INK, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (tip, middle), (tip - between, middle), arrowprops=arrow)
     _draw_legend(axes, width)
     return figure
