@@ -201,8 +201,8 @@ def show_outliers(options: OwnFrameworkOptions) -> Fits:
     heading("Regression: absolute against squared error")
     fits = fit_curves(options.seeds, options.steps)
     print(
-        f"a 1-32-1 tanh network through {EXAMPLES} points of sin x with noise {NOISE:g}; then {100 * SHARE:g} % of them are\n"
-        f"moved up by 2 to 4. Root mean square distance from sin x, {spread_legend(options.seeds)}:\n"
+        f"a 1-32-1 tanh network through {EXAMPLES} points of sin x with noise {NOISE:g}; then {100 * SHARE:g} % of\n"
+        f"them are moved up by 2 to 4. Root mean square distance from sin x,\n{spread_legend(options.seeds)}:\n"
     )
     print(f"{'fitted with':<18}{'without outliers':<26}with outliers")
     for title in FITTED_WITH:
