@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmlp.checks import check_data
 from jaxmlp.datasets import Dataset, Part, Preprocessing, fit_preprocessing
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.errors import ArgumentError
@@ -71,7 +72,8 @@ def make_problem(
         The problem.
 
     Raises:
-        ArgumentError: a loss that does not fit the task, or a validation share out of range.
+        ArgumentError: a loss that does not fit the task, a validation share out of range, or data that
+            cannot be trained on (see `check_data`).
 
     Example:
         >>> from jaxmlp.datasets import load
@@ -86,16 +88,20 @@ def make_problem(
     )
     outputs = count_outputs(dataset, loss)
 
-    def ready(part: Part) -> Batch:
+    in_features = dataset.train.inputs.shape[1]
+
+    def ready(part: Part, name: str) -> Batch:
         inputs: Any = preprocessing.inputs(part.inputs)
         targets = preprocessing.targets(part.targets) if dataset.task == "regression" else part.targets
-        return Batch(inputs, _encode(targets, dataset.task, outputs, loss))
+        encoded = _encode(targets, dataset.task, outputs, loss)
+        check_data(Batch(inputs, encoded), in_features=in_features, outputs=outputs, loss=loss, name=name)
+        return Batch(inputs, encoded)
 
     return Problem(
-        train=ready(kept),
-        valid=None if held_out is None else ready(held_out),
-        test=ready(dataset.test),
-        in_features=dataset.train.inputs.shape[1],
+        train=ready(kept, "training part"),
+        valid=None if held_out is None else ready(held_out, "validation part"),
+        test=ready(dataset.test, "test part"),
+        in_features=in_features,
         outputs=outputs,
         output_activation="softmax" if loss == "negative_log_likelihood" else None,
         loss=loss,
@@ -148,6 +154,11 @@ def _metric(task: str, loss: str) -> str:
 def _encode(targets: np.ndarray, task: str, outputs: int, loss: str) -> Any:
     if task != "classification" or LOSSES[loss].targets in ("labels", "soft_labels"):
         return targets
+    classes = max(outputs, 2)
+    if targets.min() < 0 or targets.max() >= classes:
+        raise ArgumentError(
+            f"labels must lie in 0 to {classes - 1}, given {targets.min()} to {targets.max()}: correct them"
+        )
     if outputs == 1:
         return targets[:, None].astype(np.float32)
     return np.eye(outputs, dtype=np.float32)[targets]  # one-hot: fitted as 0 and 1

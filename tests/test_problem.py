@@ -225,6 +225,25 @@ def test_a_validation_share_out_of_range_is_refused(share: float) -> None:
         make_problem(a_dataset("classification"), validation=share)
 
 
+@pytest.mark.parametrize("loss", list(LOSSES))
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_labels_outside_the_classes_are_refused_whatever_the_loss(wrong: int, loss: str) -> None:
+    dataset = a_dataset("classification")
+    labels = dataset.test.targets.copy()
+    labels[0] = wrong
+    spoilt = dataset._replace(test=Part(dataset.test.inputs, labels))
+    with pytest.raises(ArgumentError, match=r"labels must lie in 0 to 2"):
+        make_problem(spoilt, loss=loss)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    dataset = a_dataset("classification")
+    inputs = dataset.test.inputs.copy()
+    inputs[1, 2] = np.nan
+    with pytest.raises(ArgumentError, match=r"test part: 1 feature\(s\) are NaN or infinite"):
+        make_problem(dataset._replace(test=Part(inputs, dataset.test.targets)))
+
+
 @pytest.mark.parametrize("name", ["digits", *TOYS])
 def test_data_sets_that_need_no_download_become_problems(name: str) -> None:
     dataset = load(name) if name == "digits" else load(name, examples=60)
