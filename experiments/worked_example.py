@@ -119,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = make_run_folder(options.out, "worked-example")
         traced = trace_example(example)
         text = worked_text(options, example, traced)
-        print(text)
         save(folder, options, example, traced, text)
+        print(text)
     print(f"\nrun folder {folder}: graph.svg, graph.png, steps.txt, network.json (for --weights), trace.npz")
     return 0
 
