@@ -161,13 +161,14 @@ def _why_the_gradient(example: SmallNetwork, values: Mapping[str, float]) -> lis
         for slope, relu, weight in zip(slopes, steep, weights, strict=True)
     ]
     start = float(first[0, 0])
+    printed = PRINTED["∂E/∂W¹₁₁"].replace("-", "−")
     low, high = value_with(example, start - NUDGE), value_with(example, start + NUDGE)
     return [
         "∂E/∂W¹₁₁: W¹₁₁ reaches E by two ways, one through each output, and the chain rule adds them:",
         "    [(a²₁ − t₁)·relu′(z²₁)·W²₁₁ + (a²₂ − t₂)·relu′(z²₂)·W²₂₁]·relu′(z¹₁)·x₁",
         f"    = [{numbers}]·{n(hidden)}·{n(entered)}",
         f"    = {n(ways[0])} + {n(ways[1])} = {n(values['∂E/∂W¹₁₁'])}",
-        f"    The printed {PRINTED['∂E/∂W¹₁₁'].replace('-', '−')} does not follow from the chain rule: every factor above is",
+        f"    The printed {printed} does not follow from the chain rule: every factor above is",
         "    positive, so the gradient cannot be negative. Whoever doubts it can ask E itself:",
         f"    E is {n(low, 8)} with W¹₁₁ = {n(start - NUDGE)} and {n(high, 8)} with W¹₁₁ = {n(start + NUDGE)};",
         f"    ({n(high, 8)} − {n(low, 8)})/{n(2 * NUDGE)} = {n((high - low) / (2 * NUDGE), 5)}.",
