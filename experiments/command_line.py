@@ -127,7 +127,7 @@ def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any
         shown = " ".join(map(str, shown))
     if isinstance(shown, bool):
         shown = "yes" if shown else "no"
-    note = "" if field.default is None else f" (default: {shown})"
+    note = "" if field.default in (None, ()) else f" (default: {shown})"
     argument: dict[str, Any] = {
         "default": field.default,
         "help": (field.metadata["help"] + note).replace("%", "%%"),
