@@ -44,6 +44,17 @@ SOUND = idx_bytes(np.arange(10))
         ),  # a block of a type that does not exist
         (SOUND, "cannot be unpacked"),
     ],
+    ids=[
+        "a byte short",
+        "a byte long",
+        "a header cut short",
+        "no header",
+        "an unknown type",
+        "empty",
+        "a truncated stream",
+        "a broken block",
+        "not packed",
+    ],
 )
 def test_a_damaged_archive_is_refused(tmp_path, content, message):
     path = tmp_path / "a.gz"
