@@ -26,7 +26,8 @@ class Survey(NamedTuple):
     max_weight: Any
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+# Runs once, so that compiling is what it costs: without optimisation that takes a third of the time.
+@partial(jax.jit, static_argnums=(0, 1), compiler_options={"xla_backend_optimization_level": 0})
 def _start(net: Network, optimizer: Any, seeds: Any, learning_rate: Any) -> TrainState:
     states = jax.vmap(lambda seed: init_state(net, optimizer, jax.random.key(seed)))(seeds)
     rates = states.opt_state.hyperparams
