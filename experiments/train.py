@@ -160,7 +160,10 @@ def off_the_kinks(params: Any, seed: int) -> Any:
 def fit_with_progress(net: Network, state: TrainState, problem: Problem, options: TrainOptions) -> FitResult:
     """Train with a progress bar by epoch."""
     measured = problem.test if problem.valid is None else problem.valid
-    name, part = SCORE_NAMES[problem.metric], "test" if problem.valid is None else "validation"
+    name, part = (
+        SCORE_NAMES[problem.metric.partition(":")[0]],
+        "test" if problem.valid is None else "validation",
+    )
     with tqdm(total=options.epochs, unit="epoch", disable=options.quiet, file=sys.stderr) as bar:
 
         def after_epoch(report: EpochReport, state: TrainState) -> bool:
@@ -213,7 +216,7 @@ def report_and_save(
     )
     if options.pictures:
         draw_pictures(folder, net, result.state.params, problem, dataset, columns)
-    name = SCORE_NAMES[problem.metric]
+    name = SCORE_NAMES[problem.metric.partition(":")[0]]
     print(f"trained {len(result.history)} epochs in {seconds:.1f} s{stop_reason(result, options)}")
     print(
         f"train {name} {show_score(problem.metric, float(train_metrics.score))}, loss {float(train_metrics.loss):.4f}"
