@@ -242,10 +242,12 @@ def show_capacity(options: OwnFrameworkOptions) -> tuple[Curve, Curve]:
     by_count = vary_examples(options.seeds, options.steps)
     print(f"circles that overlap; cross-entropy, {spread_legend(options.seeds)}:\n")
     show_curve(f"hidden units ({FIXED_EXAMPLES} examples)", by_size)
-    best = by_size.varied[np.argmin(np.median(by_size.valid, axis=0))]
+    medians = np.median(by_size.valid, axis=0)
+    best = by_size.varied[np.argmin(medians)]
     print(
-        f"\nthe validation loss is least with {best} hidden units; too few cannot follow the circles, and both losses\n"
-        f"stay high; too many follow the noise as well, so that training goes on falling while validation rises\n"
+        f"\nthe validation loss is least with {best} hidden units, {medians.min():.3f}; it is {medians[0]:.3f} with "
+        f"{by_size.varied[0]}, which can be\ntoo few to follow the circles, and {medians[-1]:.3f} with "
+        f"{by_size.varied[-1]}, enough to follow the noise as well\n"
     )
     show_curve(f"examples ({FIXED_HIDDEN} hidden units)", by_count)
     gaps = np.median(by_count.valid - by_count.train, axis=0)

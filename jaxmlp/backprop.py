@@ -107,7 +107,8 @@ def example_shares(weight: Weight | None, outputs: Outputs) -> Weight:
     if jnp.shape(weight) != (examples,):
         raise ArgumentError(f"sample_weight must have shape [{examples}], given {list(jnp.shape(weight))}")
     total = jnp.sum(weight)
-    return jnp.where(total > 0, weight / jnp.where(total > 0, total, 1), 0).astype(outputs.dtype)
+    # Only a sum of exactly 0 is held to 0: a weight that is NaN must be seen in the loss.
+    return jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total)).astype(outputs.dtype)
 
 
 def objective(
@@ -216,7 +217,7 @@ def backpropagate_by_layer(
 
 
 def decayed(net: Network, params: Params) -> Params:
-    """Mark the leaves that L2 and weight decay act on: weights, not biases.
+    """Mark the leaves that L2 acts on: weights, not biases.
 
     Args:
         net: the network.

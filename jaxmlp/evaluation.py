@@ -72,7 +72,7 @@ def batch_sums(value: Scalar, outputs: Float[Array, "B K"], batch: Batch, metric
 def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar | None = None) -> Metrics:
     """Bring sums stacked over steps [S, ...] to means over the examples."""
     total = jnp.sum(sums.weight)
-    divisor = jnp.where(total > 0, total, 1)
+    divisor = jnp.where(total == 0, 1, total)
     rule = METRICS[metric]
     variance = target_variance(data.targets, data.weight) if rule.needs_variance else None
     score = rule.summary(jnp.sum(sums.statistic, axis=0) / divisor, variance)

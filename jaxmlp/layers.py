@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlp.activations import ACTIVATIONS
@@ -33,7 +34,8 @@ class Layer(Protocol):
     batch statistics) matter only to layers that behave differently in training. `backward` takes
     the gradient of the objective with respect to the outputs [B, O] and returns that with respect
     to the parameters (like them) and to the inputs [B, I]. `decayed` marks, in a tree of bools
-    like the parameters, the leaves that L2 and weight decay act on.
+    like the parameters, the leaves that L2 acts on. (The decoupled weight decay of `make_optimizer`,
+    which knows no layers, acts on leaves of two or more axes: the same ones, for the layers here.)
     """
 
     def init(self, key: Key, in_features: int) -> tuple[Params, int]: ...
@@ -78,7 +80,7 @@ class Dense:
     Args:
         features: O, the number of outputs, at least 1.
         bias: whether b is there.
-        init: initialiser of w, by name.
+        weight_init: initialiser of w, by name.
         bias_init: initialiser of b, by name.
         precision: how the layer's matrix products are computed where the hardware offers a choice:
             "float32" in full, or the faster "tensorfloat32" and "bfloat16"; None leaves it to JAX.
@@ -101,6 +103,8 @@ class Dense:
     precision: str | None = "float32"
 
     def __post_init__(self) -> None:
+        if isinstance(self.features, np.integer):
+            object.__setattr__(self, "features", int(self.features))
         if isinstance(self.features, bool) or not isinstance(self.features, int) or self.features < 1:
             raise ArgumentError(
                 f"a layer's size must be a whole number of at least 1, given {self.features!r}"

@@ -73,7 +73,9 @@ def _are_labels(outputs: Outputs, targets: Targets) -> bool:
 
 
 def _chosen(outputs: Outputs, labels: Labels) -> PerExample:
-    return jnp.take_along_axis(outputs, labels[:, None], axis=1)[:, 0]
+    # A label outside 0..K−1 gives NaN: indexing would silently take another class for it.
+    chosen = jnp.take_along_axis(outputs, labels[:, None], axis=1)[:, 0]
+    return jnp.where((labels >= 0) & (labels < outputs.shape[1]), chosen, jnp.nan)
 
 
 def _one_hot(outputs: Outputs, labels: Labels) -> Outputs:

@@ -134,7 +134,7 @@ def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | Non
     if weight is None:
         return jnp.mean(values, axis=0)
     total = jnp.sum(weight)
-    return jnp.tensordot(weight, values, axes=1) / jnp.where(total > 0, total, 1)
+    return jnp.tensordot(weight, values, axes=1) / jnp.where(total == 0, 1, total)
 
 
 def target_variance(targets: Float[Array, "N K"], weight: Float[Array, "N"] | None) -> Float[Array, "K"]:
@@ -183,7 +183,7 @@ def accuracy(outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | Non
     """Compute the share of examples whose largest output is the right class.
 
     Args:
-        outputs: logits or probabilities, [B, K].
+        outputs: logits or probabilities, [B, K]; a single output is a logit, split at 0.
         targets: labels [B], or one-hot [B, K].
         weight: [B], or None.
 
@@ -201,7 +201,7 @@ def zero_one_loss(outputs: Outputs, targets: Targets, weight: Float[Array, "B"] 
     """Compute the share of examples whose largest output is a wrong class: 1 − accuracy.
 
     Args:
-        outputs: logits or probabilities, [B, K].
+        outputs: logits or probabilities, [B, K]; a single output is a logit, split at 0.
         targets: labels [B], or one-hot [B, K].
         weight: [B], or None.
 

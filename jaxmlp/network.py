@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import prod
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlp.errors import ArgumentError
@@ -43,6 +44,7 @@ class Network:
     layers: tuple[Layer, ...]
 
     def __init__(self, in_features: int, layers: Sequence[Layer]) -> None:
+        in_features = int(in_features) if isinstance(in_features, np.integer) else in_features
         object.__setattr__(self, "in_features", in_features)
         object.__setattr__(self, "layers", tuple(layers))
         if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
@@ -295,6 +297,19 @@ def _check_inputs(net: Network, params: Params, inputs: Float[Array, "B I"]) -> 
             f"params must be a tuple with one entry for each of the network's {len(net.layers)} layers: "
             "make them with init(net, key)"
         )
+    structure, shapes = _expected_params(net)
+    found = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
+    if jax.tree.structure(params) != structure or found != shapes:
+        raise ArgumentError(
+            f"params are those of another network: this one's have shapes {[list(shape) for shape in shapes]}, "
+            f"given {[list(shape) for shape in found]}; make them with init(net, key)"
+        )
+
+
+@cache
+def _expected_params(net: Network) -> tuple[Any, list[tuple[int, ...]]]:
+    params = tuple(shape.params for shape in layer_shapes(net))
+    return jax.tree.structure(params), [leaf.shape for leaf in jax.tree.leaves(params)]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -24,7 +24,7 @@ Factor: TypeAlias = Callable[[Any], Float[Array, ""]]
 
 
 def matrices(params: Params) -> Params:
-    """Mark the leaves that weight decay acts on: those of two axes, which are a network's weights.
+    """Mark the leaves that weight decay acts on: those of two or more axes, which are a network's weights.
 
     Args:
         params: a network's parameters.
@@ -215,7 +215,9 @@ def make_optimizer(
         raise ArgumentError(
             f"a run has at least 1 step and 1 step an epoch, given horizon={horizon}: count both from 1"
         )
-    return _build(name, float(rate), schedule, horizon, clip_norm)
+    # A constant rate does not depend on the run's length, so it must not make the optimiser another one.
+    length = None if horizon is None or SCHEDULES[schedule] is None else (int(horizon[0]), int(horizon[1]))
+    return _build(name, float(rate), schedule, length, clip_norm)
 
 
 @cache

@@ -70,6 +70,10 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
         self._made: dict[tuple[str, tuple[float, ...]], Thing] = {}
 
     def __getitem__(self, description: str) -> Thing:
+        if not isinstance(description, str):
+            raise ArgumentError(
+                f"{self._kind} must be given by name, given {description!r}: write one of {', '.join(self)}"
+            )
         name, _, parameters = description.partition(":")
         if name in self._things:
             if parameters:
