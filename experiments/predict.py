@@ -84,7 +84,8 @@ def check_saved(saved: dict[str, Any], run_path: str) -> None:
     absent = [name for name in needed if name not in saved]
     if absent:
         raise ArgumentError(
-            f"{run_path} was not saved by train.py (it lacks {', '.join(absent)}): train it again"
+            f"{run_path} was not saved by train.py (it lacks {', '.join(absent)}): "
+            "give a run of train.py, or use jaxmlp.load_model in a program of your own"
         )
 
 

@@ -122,7 +122,7 @@ def _negative_log_likelihood(probabilities: Outputs, labels: Targets) -> PerExam
     _require_labels(probabilities, labels)
     chosen = _chosen(probabilities, labels)
     tiny = jnp.finfo(chosen.dtype).tiny
-    return -jnp.log(jnp.where(chosen > tiny, chosen, tiny))
+    return -jnp.log(jnp.where(chosen <= tiny, tiny, chosen))
 
 
 def _negative_log_likelihood_gradient(probabilities: Outputs, labels: Targets) -> Outputs:
@@ -130,7 +130,7 @@ def _negative_log_likelihood_gradient(probabilities: Outputs, labels: Targets) -
     _require_labels(probabilities, labels)
     chosen = _chosen(probabilities, labels)
     tiny = jnp.finfo(chosen.dtype).tiny
-    slope = jnp.where(chosen > tiny, -1 / jnp.maximum(chosen, tiny), 0)
+    slope = jnp.where(chosen <= tiny, 0, -1 / jnp.maximum(chosen, tiny))
     return slope[:, None] * _one_hot(probabilities, labels)
 
 

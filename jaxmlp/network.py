@@ -176,9 +176,10 @@ def mlp(
             f"sizes must name at least inputs and outputs, as [784, 300, 10]: given {list(sizes)}"
         )
     make_dense = partial(Dense, bias=bias, weight_init=init, bias_init=bias_init, precision=precision)
+    activate = Activate(activation)  # also where no hidden layer uses it, so that a misspelt name is told
     layers: list[Layer] = []
     for features in sizes[1:-1]:
-        layers += [make_dense(features), Activate(activation)]
+        layers += [make_dense(features), activate]
     layers.append(make_dense(sizes[-1]))
     if output_activation is not None:
         layers.append(Softmax() if output_activation == "softmax" else Activate(output_activation))

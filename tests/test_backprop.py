@@ -353,3 +353,10 @@ def test_every_loss_agrees_with_finite_differences(unjitted: None, loss: str, ki
     end = "softmax" if loss in ON_PROBABILITIES else None
     net = mlp([6, 11, 3], activation="tanh", output_activation=end)
     assert_differences_agree(loss, net, loss, kind)
+
+
+def test_a_weight_that_is_nan_is_seen_in_the_loss():
+    net = mlp([2, 2])
+    weight = jnp.array([jnp.nan, 1.0])
+    params = init(net, jax.random.key(0))
+    assert np.isnan(objective_of(net, params, jnp.ones((2, 2)), jnp.array([0, 1]), sample_weight=weight))

@@ -84,3 +84,12 @@ def test_a_task_that_is_asked_for_wins():
 def test_targets_that_do_not_fit_are_refused(raw, task, message):
     with pytest.raises(ArgumentError, match=message):
         encode_targets(raw, origin="it", task=task)
+
+
+def test_whole_numbers_that_look_like_quantities_must_be_named():
+    prices = np.arange(300)
+    with pytest.raises(ArgumentError, match="choose task 'regression' if they are quantities"):
+        encode_targets(prices, origin="file 'houses.csv'")
+    assert encode_targets(prices, origin="houses", task="regression").task == "regression"
+    assert encode_targets(prices, origin="houses", task="classification").task == "classification"
+    assert encode_targets(np.repeat(prices, 2), origin="houses").task == "classification"

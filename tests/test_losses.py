@@ -293,3 +293,10 @@ def test_huber_refuses_a_delta_that_is_not_positive(delta: str) -> None:
 def test_every_loss_says_what_its_targets_are(name: str) -> None:
     assert LOSSES[name].targets in {"labels", "soft_labels", "binary", "values"}
     assert LOSSES[name] is LOSSES[name]
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if "labels" in LOSSES[name].targets])
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_outside_the_classes_is_seen_in_the_loss(name, label):
+    outputs = jnp.full((2, 3), 1 / 3)
+    assert np.isnan(LOSSES[name].value(outputs, jnp.array([label, 0]))).tolist() == [True, False]

@@ -436,3 +436,14 @@ def test_inputs_that_do_not_fit_are_refused(task: str) -> None:
 )
 def test_which_outputs_are_probabilities(end: str | None, expected: bool) -> None:
     assert outputs_are_probabilities(passing(3, end)[0]) is expected
+
+
+def test_an_unknown_activation_is_refused_where_no_hidden_layer_uses_it():
+    with pytest.raises(ArgumentError, match="did you mean 'relu'"):
+        mlp([2, 2], activation="rleu")
+
+
+def test_parameters_of_another_network_are_refused():
+    params = init(mlp([2, 4]), jax.random.key(0))
+    with pytest.raises(ArgumentError, match="params are those of another network"):
+        forward(mlp([2, 3]), params, jnp.ones((1, 2)))

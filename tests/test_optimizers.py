@@ -286,3 +286,8 @@ def test_refuses_a_schedule_without_the_runs_length(schedule: str) -> None:
 def test_refuses_what_is_no_optimizer(given: Any) -> None:
     with pytest.raises(ArgumentError, match="not an optimiser"):
         resolve_optimizer(given)
+
+
+def test_a_constant_rate_does_not_depend_on_the_runs_length():
+    assert make_optimizer("sgd", 0.1, horizon=(10, 5)) is make_optimizer("sgd", 0.1)
+    assert make_optimizer("sgd", 0.1, schedule="cosine", horizon=(10, 5)) is not make_optimizer("sgd", 0.1)

@@ -212,7 +212,7 @@ def _check_targets(targets: np.ndarray, dataset: Dataset, origin: str) -> None:
     if classes < 2:
         raise ArgumentError(
             f"'{dataset.name}' has {classes} class: classification needs at least 2; "
-            f"check the target, or choose task 'regression'"
+            f"check the target, or choose task 'regression' (--task)"
         )
     if targets.min() < 0 or targets.max() >= classes:
         raise ArgumentError(

@@ -153,7 +153,7 @@ def refuse_missing(frame: "pd.DataFrame", columns: Sequence[str], origin: str) -
     lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.items() if count)
     if lacking:
         raise ArgumentError(
-            f"{origin} has missing values in {lacking}: fill them, or choose missing='impute' for features"
+            f"{origin} has missing values in {lacking}: fill them, or choose missing 'impute' for features (--missing)"
         )
 
 

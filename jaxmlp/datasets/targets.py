@@ -86,7 +86,9 @@ def encode_targets(
         raise ArgumentError(
             f"{origin} has a target that is NaN or infinite (example {row}): remove or replace such values"
         )
-    task = task or infer_task(raw)
+    if task is None:
+        task = infer_task(raw)
+        _refuse_countless_classes(raw, task, origin)
     if task == "classification":
         return _encode_classes(raw, origin)
     columns = raw[:, None] if raw.ndim == 1 else raw
@@ -101,6 +103,20 @@ def encode_targets(
     return Targets("regression", values, (), names or _numbered("y", columns.shape[1]))
 
 
+MOST_INFERRED_CLASSES = 100
+
+
+def _refuse_countless_classes(raw: np.ndarray, task: str, origin: str) -> None:
+    # Whole numbers may be quantities, as prices are: with so many of them it should be said which is meant.
+    if task == "classification" and raw.dtype.kind in "iu":
+        classes = len(np.unique(raw))
+        if classes > MOST_INFERRED_CLASSES and 2 * classes > len(raw):
+            raise ArgumentError(
+                f"{origin} has whole numbers of {classes} different values among {len(raw)} targets: choose task "
+                f"'regression' if they are quantities, 'classification' if they are classes (--task)"
+            )
+
+
 def _encode_classes(raw: np.ndarray, origin: str) -> Targets:
     labels = _one_column(raw, origin)
     if labels.dtype.kind == "f":
@@ -108,7 +124,7 @@ def _encode_classes(raw: np.ndarray, origin: str) -> Targets:
             wrong = labels[labels != np.round(labels)][0]
             raise ArgumentError(
                 f"{origin} has targets that are not whole numbers ({wrong}): "
-                f"choose task 'regression', or give whole numbers or text as classes"
+                f"choose task 'regression', or give whole numbers or text as classes (--task)"
             )
         labels = labels.astype(np.int64)
     classes, numbers = np.unique(labels, return_inverse=True)
