@@ -162,7 +162,7 @@ BAD_INPUTS: dict[str, BadInput] = {
     ),
     "a model that is none": _predict("notes.txt", "pets.csv", "notes.txt is no whole jaxmlp model file"),
     "a model of another program": _predict(
-        "bare.safetensors", "pets.csv", "was not saved by train.py", "again"
+        "bare.safetensors", "pets.csv", "was not saved by train.py", "jaxmlp.load_model"
     ),
     "a column that lacks": _predict("run", "narrow.csv", "lacks the columns 'age'", "'hue', 'size'"),
     "another number of features": _predict("run", "wide.npz", "has 7 features, the network takes 5"),

@@ -134,6 +134,7 @@ def test_the_fused_route_is_the_same(capsys: pytest.CaptureFixture[str]) -> None
 STEPS = 20
 
 
+@pytest.mark.slow
 def test_a_model_trained_beside_others_is_as_if_alone() -> None:
     net, random = mlp([2, 3, 2], activation="tanh"), np.random.default_rng(0)
     pairs = [(random.normal(size=(6, 2)).astype(np.float32), np.arange(6, dtype=np.int32) % 2) for _ in "ab"]
@@ -164,6 +165,7 @@ def test_spread_says_median_least_and_largest() -> None:
     assert side_by_side.spread([1.0, 5.0, 2.0], 1) == "2.0 (1.0 to 5.0)"
 
 
+@pytest.mark.slow
 def test_a_narrowed_network_trains_as_one_that_is_narrow() -> None:
     settings: Any = {"activation": "tanh", "init": "lecun_normal", "bias_init": "normal:0.5"}
     wide, slim = (mlp([2, units, 2], **settings) for units in (8, 3))
@@ -211,6 +213,7 @@ def test_two_layers_separate_what_one_cannot() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_examples_of_weight_zero_take_no_part() -> None:
     net = mlp([2, capacity.FIXED_HIDDEN, 2], activation="tanh", init="lecun_normal")
     curve = capacity.vary_examples(seeds=2, steps=STEPS, counts=(5, 12))

@@ -39,6 +39,7 @@ def in_turn(names: Any) -> list[str]:
     return [PARAMETERS.get(name, name) for name in islice(cycle(names), MOST)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "optimizer", "schedule", "initializer"),
     list(
@@ -71,6 +72,7 @@ def test_every_name_trains_from_the_command_line(
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", list(LOSSES))
 def test_every_loss_trains_from_the_command_line(loss: str, tmp_path: Path) -> None:
     outcome = train_unjitted(tmp_path / "run", *BRIEF, *MOONS, "--loss", loss)
