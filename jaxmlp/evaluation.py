@@ -24,13 +24,36 @@ Transform: TypeAlias = Callable[[Key, Float[Array, "B I"]], Float[Array, "B I"]]
 
 
 class BatchSums(NamedTuple):
-    # Weighted sums over a batch, which add up over an epoch however it was cut into batches.
+    """Weighted sums over a batch, which add up over an epoch however it was cut into batches.
+
+    Attributes:
+        weight: Σ_b weight_b, a scalar.
+        loss: Σ_b weight_b times the batch's objective, a scalar.
+        statistic: Σ_b weight_b·statistic_b of the metric, a scalar or [K].
+    """
+
     weight: Scalar
     loss: Scalar
     statistic: Float[Array, "..."]
 
 
 def resolve_metric(metric: str | None, loss: str | Loss) -> str:
+    """Name the metric to report: the given one, or the one that fits the loss.
+
+    Args:
+        metric: a metric's name, or None.
+        loss: a loss's name or pair.
+
+    Returns:
+        The metric's name.
+
+    Raises:
+        ArgumentError: an unknown metric or loss.
+
+    Example:
+        >>> resolve_metric(None, "squared_error")
+        'r2'
+    """
     pair = resolve_loss(loss)
     name = default_metric(pair.targets) if metric is None else metric
     METRICS[name]  # raises for an unknown name
@@ -63,6 +86,22 @@ def gather(data: Batch, indices: Int[Array, "B"], held: Bool[Array, "B"]) -> Bat
 
 
 def batch_sums(value: Scalar, outputs: Float[Array, "B K"], batch: Batch, metric: str) -> BatchSums:
+    """Sum a batch's objective and metric, weighted by its examples.
+
+    Args:
+        value: the batch's objective, a scalar.
+        outputs: the network's outputs, [B, K].
+        batch: the batch of B examples, for its targets and weights.
+        metric: the metric's name.
+
+    Returns:
+        The sums.
+
+    Example:
+        >>> batch = Batch(jnp.zeros((2, 1)), jnp.array([1, 1]), jnp.array([1.0, 3.0]))
+        >>> float(batch_sums(jnp.array(0.5), jnp.array([[0.0, 1.0], [1.0, 0.0]]), batch, "accuracy").statistic)
+        1.0
+    """
     statistic = METRICS[metric].statistic(outputs, batch.targets)
     weight = jnp.ones(outputs.shape[0], outputs.dtype) if batch.weight is None else batch.weight
     total = jnp.sum(weight).astype(outputs.dtype)
