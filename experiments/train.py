@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 from command_line import check_fits, computing, run
+from compilation_cache import compilation_cache
 from pictures import draw_pictures
 from run_folder import MODEL, describe_machine, make_run_folder, write_config, write_metrics
 from tqdm import tqdm
@@ -41,7 +42,10 @@ SCORE_NAMES = {"accuracy": "accuracy", "label_accuracy": "label accuracy", "r2":
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options = read_options(arguments)
-    with computing(options.device, options.precision) as precision:
+    with (
+        compilation_cache(options.compilation_cache),
+        computing(options.device, options.precision) as precision,
+    ):
         return train(options, precision)
 
 

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 from command_line import DeviceOptions, option, parse_options
+from compilation_cache import CompilationCacheOptions
 
 from jaxmlp import ArgumentError, make_optimizer, mlp
 from jaxmlp.activations import ACTIVATIONS
@@ -74,7 +75,7 @@ class DataOptions:
 
 
 @dataclass(frozen=True)
-class TrainOptions(DeviceOptions, DataOptions):
+class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
     """The options of a training run, one field a flag."""
 
     hidden: tuple[int, ...] = _network(

@@ -1,5 +1,6 @@
-"""Settings for every test: no silent broadcasting between ranks, no silent mixing of types."""
+"""Settings for every test: no silent broadcasting or mixing of types, and nothing kept from run to run."""
 
+import os
 from collections.abc import Iterator
 
 import jax
@@ -7,6 +8,9 @@ import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Programs that an earlier run compiled could hide what this one does; the second line is for child processes.
+jax.config.update("jax_enable_compilation_cache", False)
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 
 @pytest.fixture
