@@ -52,8 +52,7 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
         wanted: whether to keep programs at all.
     """
     settings: dict[str, Any] = {} if wanted else {"jax_enable_compilation_cache": False}
-    free = jax.config.read("jax_enable_compilation_cache") and not jax.config.read("jax_compilation_cache_dir")
-    if wanted and free:
+    if wanted and _setting("jax_enable_compilation_cache") and not _setting("jax_compilation_cache_dir"):
         with contextlib.suppress(RuntimeError):
             _trim(folder())
             settings = {
@@ -61,7 +60,7 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
                 "jax_persistent_cache_min_compile_time_secs": 0.0,
                 "jax_persistent_cache_min_entry_size_bytes": -1,
             }
-    before = {name: jax.config.read(name) for name in settings}
+    before = {name: _setting(name) for name in settings}
     _apply(settings)
     try:
         with warnings.catch_warnings():
@@ -70,6 +69,10 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
             yield
     finally:
         _apply(before)
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
 
 
 def _apply(settings: dict[str, Any]) -> None:
