@@ -1,9 +1,17 @@
 """The bundled digits: the right images, split as promised."""
 
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 from sklearn import datasets
 
 from jaxmlp.datasets import load
+from jaxmlp.datasets.digits import _split
+from jaxmlp.datasets.options import Options
 
 
 def test_the_images_and_labels_are_scikit_learns_each_once():
@@ -42,3 +50,41 @@ def test_the_seed_fixes_the_split_and_is_in_the_identity():
     assert not np.array_equal(first.test.inputs, other.test.inputs)
     assert first.identity == again.identity
     assert first.identity != other.identity
+
+
+def test_they_are_prepared_once_and_then_read_without_scikit_learn(tmp_path: Path):
+    first = load("digits", data_dir=tmp_path)
+    program = (
+        "import sys; from jaxmlp.datasets import load;"
+        f"digits = load('digits', data_dir={str(tmp_path)!r});"
+        "print(digits.test.inputs.sum(), digits.test.targets.sum(), 'sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(first.test.inputs.sum()), str(first.test.targets.sum()), "False"]
+
+
+def test_prepared_digits_are_those_of_the_split_that_was_asked_for(tmp_path: Path):
+    for seed, test_fraction in ((0, 0.2), (1, 0.2), (1, 0.5), (np.int64(0), 0.2), (0, 0.2)):
+        wanted = _split(Options(tmp_path, seed=seed, test_fraction=test_fraction))
+        for _ in range(2):  # prepared, then read
+            digits = load("digits", data_dir=tmp_path, seed=seed, test_fraction=test_fraction)
+            assert np.array_equal(digits.train.inputs, wanted["train_inputs"])
+            assert np.array_equal(digits.train.targets, wanted["train_targets"])
+            assert np.array_equal(digits.test.inputs, wanted["test_inputs"])
+            assert np.array_equal(digits.test.targets, wanted["test_targets"])
+            digits.train.inputs[0] = 0.0  # the caller's own
+
+
+def test_what_another_scikit_learn_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    record = tmp_path / "digits" / "prepared.json"
+    load("digits", data_dir=tmp_path)
+    before = record.read_text()
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: "0.0")
+    load("digits", data_dir=tmp_path)
+    assert '"0.0"' in record.read_text()
+    assert '"0.0"' not in before
+
+
+def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    assert load("digits", data_dir=tmp_path / "file").test.inputs.shape == (360, 64)

@@ -1,12 +1,21 @@
-"""The handwritten digits that ship with scikit-learn: real data that need no download."""
+"""The handwritten digits that ship with scikit-learn: real data that need no download.
 
+To import scikit-learn takes longer than to train on them, so their arrays are kept like those of a download.
+"""
+
+import contextlib
+import importlib.metadata
 from typing import Any
 
 import numpy as np
 
 from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
 from jaxmlp.datasets.options import Options
+from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
 from jaxmlp.datasets.splitting import split_indices
+from jaxmlp.errors import ArgumentError
+
+ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 
 
 def load_digits(options: Options) -> Dataset:
@@ -16,7 +25,7 @@ def load_digits(options: Options) -> Dataset:
     Repository, 1998, https://doi.org/10.24432/C50P49 (its test set, as scikit-learn bundles it).
 
     Args:
-        options: `test_fraction` and `seed` are read.
+        options: `data_dir`, `test_fraction` and `seed` are read.
 
     Returns:
         The data set, split by class in the same proportions.
@@ -26,24 +35,29 @@ def load_digits(options: Options) -> Dataset:
         >>> load("digits").train.inputs.shape
         (1437, 64)
     """
-    from sklearn import datasets
-
-    images, labels = datasets.load_digits(return_X_y=True)
-    inputs, targets = images.astype(np.float32), labels.astype(np.int32)
-    train, test = split_indices(
-        len(inputs), test_fraction=options.test_fraction, seed=options.seed, labels=targets
-    )
     identity: dict[str, Any] = {
         "name": "digits",
         "test_fraction": options.test_fraction,
         "seed": options.seed,
     }
+    made_by = {name: str(value) for name, value in identity.items()}
+    made_by["scikit-learn"] = importlib.metadata.version("scikit-learn")
+    folder = options.data_dir / "digits"
+    arrays = read_prepared(folder, made_by)
+    if arrays is None:
+        arrays = _split(options)
+        with contextlib.suppress(
+            ArgumentError
+        ):  # a folder that cannot be written costs the next run a second
+            prepare(folder, made_by, lambda _: arrays)
+    # Copied, so that they can be written to whether they were mapped or not.
+    train_inputs, train_targets, test_inputs, test_targets = (np.array(arrays[name]) for name in ARRAYS)
     return check_dataset(
         Dataset(
             name="digits",
             task="classification",
-            train=Part(inputs[train], targets[train]),
-            test=Part(inputs[test], targets[test]),
+            train=Part(train_inputs, train_targets),
+            test=Part(test_inputs, test_targets),
             feature_shape=(8, 8),
             feature_names=(),
             class_names=tuple(str(digit) for digit in range(10)),
@@ -52,3 +66,14 @@ def load_digits(options: Options) -> Dataset:
             identity=identity,
         )
     )
+
+
+def _split(options: Options) -> Arrays:
+    from sklearn import datasets
+
+    images, labels = datasets.load_digits(return_X_y=True)
+    inputs, targets = images.astype(np.float32), labels.astype(np.int32)
+    train, test = split_indices(
+        len(inputs), test_fraction=options.test_fraction, seed=options.seed, labels=targets
+    )
+    return dict(zip(ARRAYS, (inputs[train], targets[train], inputs[test], targets[test]), strict=True))
