@@ -40,6 +40,11 @@ LAYERS: dict[str, int] = {
     "training": 4,
     "model_file": 4,
     "problem": 5,
+    "devices": 1,
+    "members": 5,
+    "blocks": 5,
+    "trials": 5,
+    "sweep": 5,
 }
 LEAVES = {"datasets", "plots"}  # import layer 0 alone, and know nothing of networks
 TOP = "__init__"
@@ -52,6 +57,10 @@ ALSO_ALLOWED = {
     ("training", "optimizers"),
     ("training", "evaluation"),
     ("problem", "datasets"),
+    ("blocks", "members"),
+    ("sweep", "blocks"),
+    ("sweep", "members"),
+    ("sweep", "trials"),
 }
 LAYER_0_ALONE = {"optimizers"}
 
@@ -59,7 +68,7 @@ LIBRARIES_EVERYWHERE = {"jax", "jaxtyping", "numpy"}
 LIBRARIES: dict[str, set[str]] = {
     "matplotlib": {"plots"},
     "PIL": {"plots"},  # comes with matplotlib
-    "optax": {"optimizers", "training", "sweep"},
+    "optax": {"optimizers", "training", "members"},
     "safetensors": {"model_file"},
     "tensorflow_datasets": {"datasets"},
     "sklearn": {"datasets"},

@@ -67,6 +67,39 @@ def split_indices(
     return train, test
 
 
+def fold_indices(
+    examples: int, folds: int, *, seed: int, labels: np.ndarray | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Divide examples into folds for cross-validation: each is held out once, while the others train.
+
+    Shuffled, and stratified where there are classes, each with as many examples as folds at least. The
+    sizes of two folds differ by one example at most.
+
+    Args:
+        examples: N, the number of examples.
+        folds: how many, at least 2.
+        seed: fixes the shuffle.
+        labels: [N] classes to stratify by, or None.
+
+    Returns:
+        For each fold the indices that train and those held out, both in rising order.
+
+    Raises:
+        ArgumentError: fewer than 2 folds, or more than there are examples.
+
+    Example:
+        >>> [(len(kept), len(held_out)) for kept, held_out in fold_indices(10, 3, seed=0)]
+        [(6, 4), (7, 3), (7, 3)]
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= examples:
+        raise ArgumentError(f"folds must number from 2 to the {examples} examples, given {folds!r}: try 5")
+    by_class = labels is not None and np.unique(labels, return_counts=True)[1].min() >= folds
+    splitter = (StratifiedKFold if by_class else KFold)(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(examples), labels if by_class else None))
+
+
 def _can_stratify(labels: np.ndarray, held_out: int) -> bool:
     _, counts = np.unique(labels, return_counts=True)
     return bool(counts.min() >= 2 and len(counts) <= min(held_out, len(labels) - held_out))

@@ -1,0 +1,335 @@
+"""A sweep: many trials of hyper-parameters, trained side by side and ranked on data they did not train on.
+
+Trials that differ in numbers alone (rates, L2, initial scale, seed, fold) are members of one compiled program;
+those that differ in what is static (sizes, activation, optimiser, batch size …) are grouped, a program a group.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmlp.batching import steps_per_epoch
+from jaxmlp.blocks import block_size
+from jaxmlp.checks import as_batch, check_data, check_size
+from jaxmlp.devices import place_shared
+from jaxmlp.errors import ArgumentError
+from jaxmlp.evaluation import Data, resolve_metric
+from jaxmlp.losses import Loss
+from jaxmlp.members import Members, Recipe, evaluate_members, rates_of, start_members, train_members
+from jaxmlp.network import layer_shapes
+from jaxmlp.optimizers import make_optimizer
+from jaxmlp.training import TrainState
+from jaxmlp.trials import Halving, Standing, Trial, TrialReport, rank
+from jaxmlp.types import Batch, Params
+
+Folds: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray]]
+
+SECONDS_A_CALL = 1.0  # how long a program runs before progress is told; short enough to interrupt
+
+
+class SweepResult(NamedTuple):
+    """What a sweep leaves.
+
+    Attributes:
+        reports: the last report of each trial, by number.
+        ranking: the settings, best first.
+        metric: the score's name.
+        params: parameters of the trials trained to the end, by number; empty unless asked for.
+    """
+
+    reports: tuple[TrialReport, ...]
+    ranking: tuple[Standing, ...]
+    metric: str
+    params: Mapping[int, Params]
+
+
+class Progress(NamedTuple):
+    """What a sweep tells on its way.
+
+    Attributes:
+        epochs: epochs trained since it last told, summed over networks.
+        reports: of the trials that reached a rung or their end since then.
+    """
+
+    epochs: int
+    reports: tuple[TrialReport, ...]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that the trials of a sweep share."""
+
+    trials: tuple[Trial, ...]
+    train: Batch
+    valid: Batch | None
+    folds: Folds | None
+    epochs: int
+    loss: str | Loss
+    metric: str
+    shuffle: bool
+    block: int | None
+    memory: int | None
+    devices: tuple[jax.Device, ...]
+    tell: Callable[[Progress], None]
+
+
+def sweep(
+    trials: Sequence[Trial],
+    train: Data,
+    valid: Data | None = None,
+    *,
+    epochs: int,
+    folds: Folds | None = None,
+    halving: Halving | None = None,
+    loss: str | Loss = "softmax_cross_entropy",
+    metric: str | None = None,
+    shuffle: bool = True,
+    block: int | None = None,
+    memory: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    finished: Iterable[TrialReport] = (),
+    keep_params: bool = False,
+    callback: Callable[[Progress], None] | None = None,
+) -> SweepResult:
+    """Train many trials side by side and rank their settings on data that they did not train on.
+
+    A trial ends as `fit` of it alone does, up to rounding. One that diverges is ranked last and does not disturb
+    the others.
+
+    Args:
+        trials: what to try.
+        train: Batch or (inputs [N, I], targets), shared by all trials.
+        valid: the data to rank on; None with folds.
+        epochs: how long a trial trains.
+        folds: the rows of `train` that each fold trains on and those it is ranked on, as from
+            `jaxmlp.datasets.splitting.fold_indices`; every trial then names its fold.
+        halving: stop the worst early; None trains all to the end.
+        loss: a loss's name or pair.
+        metric: a metric's name; None takes the one that fits the loss.
+        shuffle: a fresh order every epoch, or the given one.
+        block: the most members trained at a time, and `memory`, the bytes they may take: see `block_size`.
+        memory: see `block`.
+        devices: to spread members over; None takes all local ones.
+        finished: reports of an earlier sweep of the same trials, which are not trained again; one that then goes
+            on beyond a rung starts anew, as its state was not kept.
+        keep_params: whether to return the parameters, copied to the host.
+        callback: told of progress, about every second.
+
+    Returns:
+        The reports and the ranking.
+
+    Raises:
+        ArgumentError: no trials, data that do not fit them, neither or both of `valid` and `folds`, or trials
+            and folds that do not belong together.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> inputs = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+        >>> labels = (inputs[:, 0] > 0).astype(int)
+        >>> trials = [Trial(mlp([2, 2]), learning_rate=rate, batch_size=8) for rate in (1e-5, 0.5)]
+        >>> result = sweep(trials, (inputs[:30], labels[:30]), (inputs[30:], labels[30:]), epochs=5)
+        >>> result.ranking[0].setting.learning_rate, len(result.reports)
+        (0.5, 2)
+    """
+    check_size("number of epochs", epochs)
+    shared = as_batch(train)
+    held_out = None if valid is None else as_batch(valid)
+    _check_trials(trials, shared, held_out, folds, loss)
+    local = tuple(devices or jax.local_devices())
+    plan = _Plan(
+        tuple(trials),
+        place_shared(shared, local),
+        None if held_out is None else place_shared(held_out, local),
+        folds,
+        epochs,
+        loss,
+        resolve_metric(metric, loss),
+        shuffle,
+        block,
+        memory,
+        local,
+        callback or (lambda progress: None),
+    )
+    known = {(report.number, report.epochs): report for report in finished}
+    states: dict[int, TrainState] = {}
+    latest: dict[int, TrialReport] = {}
+    alive = list(range(len(trials)))
+    rungs = (epochs,) if halving is None else halving.rungs(epochs)
+    for rung in rungs:
+        missing = [number for number in alive if (number, rung) not in known]
+        goes_on = rung != epochs or keep_params
+        for report in _train_to(plan, rung, missing, states, goes_on):
+            known[report.number, rung] = report
+        latest |= {number: known[number, rung] for number in alive}
+        if halving is not None and rung != epochs:
+            standings = rank(trials, [latest[number] for number in alive], plan.metric)
+            best = standings[: halving.kept(len(standings))]
+            alive = sorted(number for standing in best for number in standing.numbers)
+            states = {number: states[number] for number in alive if number in states}
+    reports = tuple(latest[number] for number in range(len(trials)))
+    params = {number: state.params for number, state in states.items()} if keep_params else {}
+    return SweepResult(reports, rank(trials, reports, plan.metric), plan.metric, params)
+
+
+class _Program(NamedTuple):
+    """What the blocks of a group have in common, so that they share one compiled program."""
+
+    recipe: Recipe
+    size: int
+    has_l2: bool
+
+
+# --- one rung: groups of equal statics, in blocks ---
+
+
+def _train_to(
+    plan: _Plan, rung: int, numbers: Sequence[int], states: dict[int, TrainState], goes_on: bool
+) -> Iterable[TrialReport]:
+    """Train trials until they have done `rung` epochs; their states go into `states` where they are needed."""
+    groups: dict[Any, list[int]] = {}
+    for number in numbers:
+        trial = plan.trials[number]
+        started = int(states[number].epoch) if number in states else 0
+        groups.setdefault((_recipe(plan, trial), _rows(plan, trial), started), []).append(number)
+    for (recipe, _, started), members in groups.items():
+        # The size follows from all trials of the recipe, so that a later rung finds its program compiled.
+        alike = [trial for trial in plan.trials if _recipe(plan, trial) == recipe]
+        size = block_size(
+            recipe, len(alike), plan.train, devices=plan.devices, block=plan.block, memory=plan.memory
+        )
+        # Without L2 anywhere its program is spared the term.
+        program = _Program(recipe, size, any(trial.l2 for trial in alike))
+        for first in range(0, len(members), size):
+            block = members[first : first + size]
+            yield from _train_block(plan, program, block, started, rung, states, goes_on)
+
+
+def _train_block(
+    plan: _Plan,
+    program: _Program,
+    numbers: Sequence[int],
+    started: int,
+    rung: int,
+    states: dict[int, TrainState],
+    goes_on: bool,
+) -> tuple[TrialReport, ...]:
+    """Train one block, filled up with copies of its first member to the size that is compiled."""
+    recipe, size, has_l2 = program
+    filled = [*numbers, *[numbers[0]] * (size - len(numbers))]
+    trials = [plan.trials[number] for number in filled]
+    members = _members(trials, has_l2)
+    if started:
+        state = _stack([states[number] for number in filled])
+    else:
+        state = start_members(recipe, members, devices=plan.devices)
+    rows, weight = _fold_of(plan, trials)
+    train = partial(train_members, recipe, members, data=plan.train, rows=rows, devices=plan.devices)
+    done, length = started, 1
+    while done < rung:
+        count, before = min(length, rung - done), time.perf_counter()
+        state = jax.block_until_ready(train(states=state, epochs=count))
+        done += count
+        length = max(1, round(SECONDS_A_CALL * count / (time.perf_counter() - before)))
+        plan.tell(Progress(count * len(numbers), ()))
+    held_out = plan.train if plan.valid is None else plan.valid
+    scores = jax.device_get(
+        evaluate_members(recipe, members, state.params, held_out, weight=weight, devices=plan.devices)
+    )
+    if goes_on:
+        states.update(zip(numbers, _unstack(state, len(numbers)), strict=True))
+    reports = tuple(
+        TrialReport(number, rung, float(loss), float(score), not finite)
+        for number, loss, score, finite in zip(
+            numbers, *scores, strict=False
+        )  # beyond the numbers is filling
+    )
+    plan.tell(Progress(0, reports))
+    return reports
+
+
+def _recipe(plan: _Plan, trial: Trial) -> Recipe:
+    examples = _rows(plan, trial)
+    batch_size = min(trial.batch_size, examples)
+    steps = steps_per_epoch(examples, batch_size)
+    # The name without its parameter and the usual rate: what the trial has instead is traced.
+    optimizer = make_optimizer(
+        trial.optimizer.partition(":")[0],
+        schedule=trial.schedule,
+        horizon=(steps * plan.epochs, steps),
+        clip_norm=trial.clip_norm,
+    )
+    return Recipe(trial.net, optimizer, batch_size, plan.loss, plan.metric, plan.shuffle)
+
+
+def _rows(plan: _Plan, trial: Trial) -> int:
+    """Count the examples that a trial trains on; folds of unequal sizes are other programs."""
+    if plan.folds is None or trial.fold is None:
+        return len(plan.train.inputs)
+    return len(plan.folds[trial.fold][0])
+
+
+def _members(trials: Sequence[Trial], has_l2: bool) -> Members:
+    rates = [rates_of(make_optimizer(trial.optimizer, trial.learning_rate)) for trial in trials]
+    return Members(
+        jnp.asarray([trial.seed for trial in trials], jnp.uint32),
+        {name: jnp.array([rate[name] for rate in rates]) for name in rates[0]},
+        jnp.array([trial.l2 for trial in trials]) if has_l2 else None,
+        jnp.array([trial.init_scale for trial in trials]),
+    )
+
+
+def _fold_of(plan: _Plan, trials: Sequence[Trial]) -> tuple[Any, Any]:
+    """Lay out which rows each member trains on, and with weight 1 those that it is ranked on."""
+    if plan.folds is None:
+        return None, None
+    pairs = [plan.folds[trial.fold or 0] for trial in trials]
+    rows = np.stack([kept for kept, _ in pairs]).astype(np.int32)
+    weight = np.zeros((len(trials), len(plan.train.inputs)), plan.train.inputs.dtype)
+    for member, (_, held_out) in enumerate(pairs):
+        weight[member, held_out] = 1
+    return rows, weight
+
+
+# States rest on the host between rungs, where there is room for all of them. A typed key has no NumPy form.
+
+
+def _unstack(state: TrainState, count: int) -> list[TrainState]:
+    host = jax.device_get(state._replace(key=jax.random.key_data(state.key)))
+    leaves, structure = jax.tree.flatten(host)
+    return [jax.tree.unflatten(structure, [leaf[place] for leaf in leaves]) for place in range(count)]
+
+
+def _stack(states: Sequence[TrainState]) -> TrainState:
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+    return stacked._replace(key=jax.random.wrap_key_data(stacked.key))
+
+
+def _check_trials(
+    trials: Sequence[Trial], train: Batch, valid: Batch | None, folds: Folds | None, loss: str | Loss
+) -> None:
+    if not trials:
+        raise ArgumentError("a sweep needs at least one trial")
+    if (valid is None) == (folds is None):
+        raise ArgumentError(
+            "a sweep ranks either on valid=(inputs, targets) or on folds=[(train rows, held-out rows), …]: "
+            "give one of them"
+        )
+    for net in {trial.net for trial in trials}:
+        for data, name in ((train, "training data"), (valid, "validation data")):
+            if data is not None:
+                outputs = layer_shapes(net)[-1].out_features
+                check_data(data, in_features=net.in_features, outputs=outputs, loss=loss, name=name)
+    allowed = [None] if folds is None else list(range(len(folds)))
+    for trial in trials:
+        if trial.fold not in allowed:
+            told = "there are no folds" if folds is None else f"folds are numbered 0 to {len(folds) - 1}"
+            raise ArgumentError(f"a trial names fold {trial.fold}: {told}")
+        if not 0 <= trial.seed < 2**32:
+            raise ArgumentError(f"seeds lie in 0 to {2**32 - 1}, given {trial.seed}")
+        check_size("batch size", trial.batch_size)
