@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from jaxmlp import ArgumentError
 from jaxmlp.layers import PRECISIONS
@@ -204,7 +203,7 @@ def check_fits(sizes: Sequence[int]) -> None:
         ArgumentError: parameters, their gradients and the next parameters need more than all the memory.
     """
     parameters = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
-    needed, memory = 3 * 4 * parameters, memory_of(next(iter(jnp.zeros(()).devices())))
+    needed, memory = 3 * 4 * parameters, memory_of(next(iter(jax.device_put(0.0).devices())))
     if memory is not None and needed > memory:
         raise ArgumentError(
             f"a network of sizes {' '.join(map(str, sizes))} has {parameters:,} parameters and needs at least "

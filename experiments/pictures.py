@@ -1,6 +1,7 @@
 """The pictures of a training run, each drawn from arrays by `jaxmlp.plots`."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from jaxmlp.datasets import Dataset
 from jaxmlp.problem import Problem
 
 CHUNK = 4096
+
+# One program each: plain, every operation inside would be compiled for itself.
+_predict = partial(jax.jit, static_argnums=0, static_argnames=("task", "loss", "probabilities"))(predict)
+_confusion_matrix = partial(jax.jit, static_argnums=2)(confusion_matrix)
 
 
 def draw_pictures(
@@ -61,10 +66,10 @@ def predict_in_chunks(
     """
     starts = range(0, len(inputs), CHUNK)
     parts = [
-        predict(
+        _predict(
             net,
             params,
-            jnp.asarray(inputs[start : start + CHUNK]),
+            inputs[start : start + CHUNK],
             task=task,
             loss=loss,
             probabilities=probabilities,
@@ -86,7 +91,7 @@ def _draw_classes(folder: Path, net: Network, params: Any, problem: Problem, dat
     names, labels, inputs = dataset.class_names, dataset.test.targets, problem.test.inputs
     ask: dict[str, Any] = {"task": "classification", "loss": problem.loss}
     predicted = predict_in_chunks(net, params, inputs, **ask)
-    counts = confusion_matrix(jnp.asarray(predicted), jnp.asarray(labels), len(names))
+    counts = _confusion_matrix(predicted, labels, len(names))
     plots.save(plots.confusion_matrix(np.asarray(counts), names), folder / "confusion.png")
     if len(dataset.feature_shape) > 1:
         certainty = _certainty(net, params, inputs, predicted, ask)
