@@ -4,6 +4,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ from jaxmlp import (
 )
 from jaxmlp.batching import steps_per_epoch
 from jaxmlp.datasets import Dataset, load
+from jaxmlp.members import scale_weights
 from jaxmlp.optimizers import OPTIMIZERS
 from jaxmlp.problem import Problem, make_problem
 
+PARTS = ("train", "valid", "test")
 SCORE_NAMES = {"accuracy": "accuracy", "label_accuracy": "label accuracy", "r2": "R²"}
 
 
@@ -71,17 +74,8 @@ def train(options: TrainOptions, precision: str | None) -> int:
         dataset, loss=options.loss, scaling=options.scaling, validation=options.validation, seed=options.seed
     )
     problem = jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
-    sizes = [problem.in_features, *options.hidden, problem.outputs]
-    check_fits(sizes)
-    net = mlp(
-        sizes,
-        activation=options.activation,
-        output_activation=problem.output_activation,
-        init=options.init,
-        bias_init=options.bias_init,
-        bias=options.bias,
-        precision=precision,
-    )
+    problem = problem._replace(**{part: jax.device_put(getattr(problem, part)) for part in PARTS})
+    net = network_of(options, problem, precision)
     folder = make_run_folder(options.out, dataset.name)
     config = {
         "options": dataclasses.asdict(options),
@@ -97,7 +91,7 @@ def train(options: TrainOptions, precision: str | None) -> int:
             f"{dataset.name}: {dataset.task}, {len(problem.train.inputs):,} examples to train on, "
             f"{len(problem.test.inputs):,} to test on\n\n{net}\n"
         )
-    state = init_state(net, optimizer_of(options, problem), jax.random.key(options.seed))
+    state = start(net, options, problem)
     if not gradients_agree(net, state, problem, options):
         return 1
     started = time.perf_counter()
@@ -109,6 +103,31 @@ def train(options: TrainOptions, precision: str | None) -> int:
 def as_float64(leaf: Any) -> Any:
     """Widen a float array; anything else stays."""
     return leaf.astype(np.float64) if isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 else leaf
+
+
+def network_of(options: TrainOptions, problem: Problem, precision: str | None) -> Network:
+    """Describe the network that the options ask for."""
+    sizes = [problem.in_features, *options.hidden, problem.outputs]
+    check_fits(sizes)
+    return mlp(
+        sizes,
+        activation=options.activation,
+        output_activation=problem.output_activation,
+        init=options.init,
+        bias_init=options.bias_init,
+        bias=options.bias,
+        precision=precision,
+    )
+
+
+def start(net: Network, options: TrainOptions, problem: Problem) -> TrainState:
+    """Draw the network's parameters."""
+    # Jitted, so that all of it is one program to compile.
+    begin = jax.jit(partial(init_state, net, optimizer_of(options, problem)))
+    state = begin(jax.random.key(options.seed))
+    if options.init_scale == 1:
+        return state
+    return state._replace(params=scale_weights(net, state.params, options.init_scale))
 
 
 def optimizer_of(options: TrainOptions, problem: Problem) -> Any:
@@ -130,8 +149,8 @@ def gradients_agree(net: Network, state: TrainState, problem: Problem, options: 
     report = check_gradients(
         net,
         off_the_kinks(state.params, options.seed),
-        problem.train.inputs[:first],
-        problem.train.targets[:first],
+        np.asarray(problem.train.inputs)[:first],
+        np.asarray(problem.train.targets)[:first],
         loss=problem.loss,
         l2=options.l2,
         finite_differences=False,

@@ -89,6 +89,7 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
         f"of weights: {', '.join(INITIALIZERS)}; as normal:1.0 or uniform:-0.05,0.05",
         metavar="NAME",
     )
+    init_scale: float = _network(1.0, "a factor on the initial weights", metavar="X")
     bias_init: str = _network("zeros", "of biases: zeros, normal:X or uniform:LOW,HIGH", metavar="NAME")
     bias: bool = _network(True, "biases in the layers")
     loss: str | None = _training(
@@ -138,14 +139,28 @@ def read_options(arguments: Sequence[str] | None) -> TrainOptions:
         ArgumentError: an option that no data set could make right.
     """
     options, _ = parse_options(TrainOptions, DESCRIPTION, arguments)
+    check_options(options)
+    return options
+
+
+def check_options(options: TrainOptions) -> None:
+    """Refuse what no data set could make right.
+
+    Args:
+        options: the options.
+
+    Raises:
+        ArgumentError: in one line, what is wrong and what is allowed.
+    """
     _check_counts(options)
     _check_names(options)
-    return options
 
 
 def _check_counts(options: TrainOptions) -> None:
     if not 0 <= options.l2 <= LARGEST:
         raise ArgumentError(f"--l2 must be a number from 0 to {LARGEST:.1e}, given {options.l2:g}")
+    if not 0 < options.init_scale <= LARGEST:
+        raise ArgumentError(f"--init-scale must be a number above 0, given {options.init_scale:g}")
     rate = options.learning_rate
     if rate is not None and LARGEST < rate < math.inf:
         raise ArgumentError(f"--learning-rate must be at most {LARGEST:.1e}, given {rate:g}")

@@ -87,6 +87,7 @@ BAD_INPUTS: dict[str, BadInput] = {
     "epochs no whole number": _number("epochs", "1.5", "--epochs: invalid int value: '1.5'"),
     "l2 below 0": _number("l2", "-0.1", "--l2 must be a number from 0 to", "given -0.1"),
     "l2 nan": _number("l2", "nan", "--l2 must be a number from 0 to", "given nan"),
+    "initial scale 0": _number("init-scale", "0", "--init-scale must be a number above 0, given 0"),
     "target accuracy in percent": _number("target-accuracy", "98", "given 98: write 0.98 for 98 %"),
     "target accuracy of a regression": _train(
         "--dataset sine --target-accuracy 0.9", "a regression has no accuracy: leave it out"
