@@ -24,6 +24,12 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
     return -(-examples // batch_size)
 
 
+def _permutation(key: Key, examples: int) -> Int[Array, "N"]:
+    # Sorting random numbers once; `jax.random.permutation` sorts twice, against ties that at 32 bits are
+    # too rare to matter here (28 ms against 12 ms for 60,000 examples, where an epoch takes 550).
+    return jnp.argsort(jax.random.bits(key, (examples,)))
+
+
 def minibatch_indices(
     key: Key | None, examples: int, batch_size: int
 ) -> tuple[Int[Array, "S B"], Bool[Array, "S B"]]:
@@ -45,7 +51,7 @@ def minibatch_indices(
     """
     steps = steps_per_epoch(examples, batch_size)
     padding = steps * batch_size - examples
-    order = jnp.arange(examples) if key is None else jax.random.permutation(key, examples)
+    order = jnp.arange(examples) if key is None else _permutation(key, examples)
     indices = jnp.pad(order, (0, padding)).reshape(steps, batch_size)
     held = (jnp.arange(steps * batch_size) < examples).reshape(steps, batch_size)
     return indices, held

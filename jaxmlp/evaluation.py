@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxmlp.backprop import L2, l2_term, mean_loss, traced_l2
 from jaxmlp.batching import minibatch_indices
@@ -60,6 +60,25 @@ def resolve_metric(metric: str | None, loss: str | Loss) -> str:
     return name
 
 
+def check_metric(metric: str, targets: Num[Array, "N ..."], outputs: int) -> None:
+    """Refuse targets that a metric cannot be taken of, before anything is computed.
+
+    Args:
+        metric: the metric's name.
+        targets: labels [N], or [N, K].
+        outputs: K.
+
+    Raises:
+        ArgumentError: their shape is not what the metric takes.
+
+    Example:
+        >>> check_metric("accuracy", jnp.array([0, 1]), 2)
+    """
+    is_float = jnp.issubdtype(targets.dtype, jnp.floating)
+    shape = jax.ShapeDtypeStruct((len(targets), outputs), targets.dtype if is_float else float)
+    jax.eval_shape(METRICS[metric].statistic, shape, targets)
+
+
 def gather(data: Batch, indices: Int[Array, "B"], held: Bool[Array, "B"]) -> Batch:
     """Pick a minibatch out of a data set; places that hold no example get weight 0.
 
@@ -85,37 +104,44 @@ def gather(data: Batch, indices: Int[Array, "B"], held: Bool[Array, "B"]) -> Bat
     return Batch(inputs, data.targets[indices], weight)
 
 
-def batch_sums(value: Scalar, outputs: Float[Array, "B K"], batch: Batch, metric: str) -> BatchSums:
+def batch_sums(
+    value: Scalar,
+    outputs: Float[Array, "B K"],
+    targets: Num[Array, "B ..."],
+    weight: Float[Array, "B"] | None,
+    metric: str,
+) -> BatchSums:
     """Sum a batch's objective and metric, weighted by its examples.
 
     Args:
         value: the batch's objective, a scalar.
         outputs: the network's outputs, [B, K].
-        batch: the batch of B examples, for its targets and weights.
+        targets: labels [B], or [B, K].
+        weight: the examples' weights, [B]; None means 1 for each.
         metric: the metric's name.
 
     Returns:
         The sums.
 
     Example:
-        >>> batch = Batch(jnp.zeros((2, 1)), jnp.array([1, 1]), jnp.array([1.0, 3.0]))
-        >>> float(batch_sums(jnp.array(0.5), jnp.array([[0.0, 1.0], [1.0, 0.0]]), batch, "accuracy").statistic)
+        >>> outputs, labels, weight = jnp.eye(2), jnp.array([0, 0]), jnp.array([1.0, 3.0])
+        >>> float(batch_sums(jnp.array(0.5), outputs, labels, weight, "accuracy").statistic)
         1.0
     """
-    statistic = METRICS[metric].statistic(outputs, batch.targets)
-    weight = jnp.ones(outputs.shape[0], outputs.dtype) if batch.weight is None else batch.weight
+    statistic = METRICS[metric].statistic(outputs, targets)
+    weight = jnp.ones(outputs.shape[0], outputs.dtype) if weight is None else weight
     total = jnp.sum(weight).astype(outputs.dtype)
     return BatchSums(total, total * value, jnp.tensordot(weight.astype(statistic.dtype), statistic, axes=1))
 
 
 def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar | None = None) -> Metrics:
-    """Bring sums stacked over steps [S, ...] to means over the examples."""
-    total = jnp.sum(sums.weight)
+    """Bring sums over a data set to means over its examples."""
+    total = sums.weight
     divisor = jnp.where(total == 0, 1, total)
     rule = METRICS[metric]
     variance = target_variance(data.targets, data.weight) if rule.needs_variance else None
-    score = rule.summary(jnp.sum(sums.statistic, axis=0) / divisor, variance)
-    return Metrics(jnp.sum(sums.loss) / divisor, score, total, gradient_norm)
+    score = rule.summary(sums.statistic / divisor, variance)
+    return Metrics(sums.loss / divisor, score, total, gradient_norm)
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("loss", "metric", "batch_size", "transform"))
@@ -142,9 +168,10 @@ def _jitted_evaluate(
             inputs = transform(jax.random.fold_in(key, step), inputs)
         outputs, _ = propagate(net, params, inputs)
         value = mean_loss(pair, outputs, batch.targets, batch.weight) + l2_term(net, params, l2)
-        return batch_sums(value, outputs, batch, metric)
+        return batch_sums(value, outputs, batch.targets, batch.weight, metric)
 
-    return summarise(jax.lax.map(sums_of, (jnp.arange(len(indices)), indices, held)), data, metric)
+    chunks = jax.lax.map(sums_of, (jnp.arange(len(indices)), indices, held))
+    return summarise(jax.tree.map(partial(jnp.sum, axis=0), chunks), data, metric)
 
 
 def evaluate(

@@ -14,7 +14,8 @@ class Metrics(NamedTuple):
         loss: the objective, L2 included, averaged over the examples' weights.
         score: the metric (accuracy, R² …) over the same examples.
         weight: the sum of the examples' weights.
-        gradient_norm: ‖∂E/∂params‖₂, averaged over the steps; None where nothing was trained.
+        gradient_norm: ‖∂E/∂params‖₂, averaged over steps spread evenly over the epoch; None where nothing
+            was trained.
     """
 
     loss: Scalar
@@ -32,7 +33,7 @@ class EpochReport(NamedTuple):
         train_score: the metric, likewise.
         valid_loss: the objective on the validation data after the epoch; None without such data.
         valid_score: the metric, likewise.
-        gradient_norm: mean norm of the steps' gradients.
+        gradient_norm: mean norm of the gradient, over steps spread evenly over the epoch.
         max_weight: largest |w| of each layer that has weights, first to last.
         seconds: wall-clock time of the epoch, its evaluation left out; the first includes compilation.
         examples_per_second: N / seconds.

@@ -279,7 +279,7 @@ GIVEN: dict[str, Any] = {"optimizer": "sgd", "batch_size": BATCH, "epochs": 1, "
         (DATA, {"optimizer": "adm"}, "did you mean 'adam'"),
         (DATA, {"optimizer": 0.1}, "not an optimiser: 0.1"),
         (DATA, {"metric": "acuracy"}, "did you mean 'accuracy'"),
-        (DATA, {"metric": "r2"}, "targets of shape [4, 2] here, given [4]"),
+        (DATA, {"metric": "r2"}, "targets of shape [10, 2] here, given [10]"),
     ],
 )
 def test_fit_refuses_in_one_line(data: Any, options: dict[str, Any], words: str) -> None:
