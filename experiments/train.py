@@ -54,18 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(options: TrainOptions, precision: str | None) -> int:
     """Load, train, report and save; returns the exit status."""
-    dataset = load(
-        options.dataset,
-        data_dir=options.data_dir,
-        manual_dir=options.manual_dir,
-        test_fraction=options.test_fraction,
-        target=options.target,
-        task=options.task,
-        missing=options.missing,
-        examples=options.examples,
-        noise=options.noise,
-        quiet=options.quiet,
-    )
+    dataset = load_dataset(options)
     if options.target_accuracy is not None and dataset.task == "regression":
         raise ArgumentError(
             "--target-accuracy is for classes and labels; a regression has no accuracy: leave it out"
@@ -100,6 +89,22 @@ def train(options: TrainOptions, precision: str | None) -> int:
     return report_and_save(net, result, problem, dataset, options, folder, seconds)
 
 
+def load_dataset(options: TrainOptions) -> Dataset:
+    """Load the data set that the options name."""
+    return load(
+        options.dataset,
+        data_dir=options.data_dir,
+        manual_dir=options.manual_dir,
+        test_fraction=options.test_fraction,
+        target=options.target,
+        task=options.task,
+        missing=options.missing,
+        examples=options.examples,
+        noise=options.noise,
+        quiet=options.quiet,
+    )
+
+
 def as_float64(leaf: Any) -> Any:
     """Widen a float array; anything else stays."""
     return leaf.astype(np.float64) if isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 else leaf
@@ -122,8 +127,11 @@ def network_of(options: TrainOptions, problem: Problem, precision: str | None) -
 
 def start(net: Network, options: TrainOptions, problem: Problem) -> TrainState:
     """Draw the network's parameters."""
-    # Jitted, so that all of it is one program to compile.
-    begin = jax.jit(partial(init_state, net, optimizer_of(options, problem)))
+    # Jitted, so that all of it is one program; little optimised, because it runs once and compiling was its cost.
+    begin = jax.jit(
+        partial(init_state, net, optimizer_of(options, problem)),
+        compiler_options={"xla_backend_optimization_level": 1},
+    )
     state = begin(jax.random.key(options.seed))
     if options.init_scale == 1:
         return state

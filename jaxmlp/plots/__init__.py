@@ -19,6 +19,7 @@ from jaxmlp.plots.histories import learning_curves
 from jaxmlp.plots.images import confident_mistakes, first_layer_weights
 from jaxmlp.plots.losses import loss_curves
 from jaxmlp.plots.regression import predicted_against_true, regression_curve
+from jaxmlp.plots.sweeps import sweep_scores
 from jaxmlp.plots.tables import confusion_matrix, label_scores, table_heatmap
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "save",
     "scatter_classes",
     "side_by_side_boundaries",
+    "sweep_scores",
     "table_heatmap",
 ]

@@ -1,0 +1,184 @@
+"""What a sweep keeps in its run folder: each network as it finishes, the ranking, and how to go on after a stop."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from run_folder import CONFIG
+from sweep_options import SweepOptions, spell
+from train_options import TrainOptions
+
+from jaxmlp import ArgumentError
+from jaxmlp.trials import Standing, TrialReport
+
+TRIALS, RANKING = "trials.jsonl", "ranking.csv"
+NOT_OF_A_RUN = ("out", "quiet", "pictures", "target_accuracy", "compilation_cache")
+
+
+def append_reports(
+    folder: Path, reports: Iterable[TrialReport], described: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add a line for each network that finished, and see it written before going on.
+
+    Args:
+        folder: the run folder.
+        reports: of the networks.
+        described: what each network of the sweep is, by number.
+    """
+    lines = []
+    for report in reports:
+        finite = {
+            name: value if math.isfinite(value) else None
+            for name, value in report._asdict().items()
+            if name in ("loss", "score")
+        }
+        lines.append(json.dumps(report._asdict() | finite | dict(described[report.number])) + "\n")
+    if not lines:
+        return
+    with (folder / TRIALS).open("a", encoding="utf-8") as file:
+        file.write("".join(lines))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_reports(folder: Path) -> list[TrialReport]:
+    """Read back the networks that finished; a line that was cut off when the sweep was stopped is left out.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        Their reports.
+
+    Raises:
+        ArgumentError: the file holds something else.
+    """
+    path = folder / TRIALS
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole, _, cut_off = text.rpartition("\n")
+    if cut_off:
+        path.write_text(whole + "\n" if whole else "", encoding="utf-8")
+    try:
+        rows = [json.loads(line) for line in whole.splitlines()]
+        return [
+            TrialReport(
+                row["number"],
+                row["epochs"],
+                math.nan if row["loss"] is None else row["loss"],
+                math.nan if row["score"] is None else row["score"],
+                row["diverged"],
+            )
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError):
+        raise ArgumentError(f"{path} is no list of networks: give the folder of another sweep") from None
+
+
+def read_config(run: str) -> dict[str, Any]:
+    """Read what a sweep was started with.
+
+    Args:
+        run: its run folder.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ArgumentError: there is no sweep.
+    """
+    path = Path(run) / CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if "grid" not in config["options"]:
+            raise KeyError
+    except FileNotFoundError:
+        raise ArgumentError(f"no sweep at {run}: give the run folder of one") from None
+    except (ValueError, KeyError, TypeError):
+        raise ArgumentError(f"{run} holds no sweep: give the run folder of one") from None
+    return config
+
+
+def stored_options(config: Mapping[str, Any], given: SweepOptions) -> SweepOptions:
+    """Rebuild the options of an interrupted sweep.
+
+    Args:
+        config: what `read_config` returned.
+        given: those of this call, for what may change: where to compute, and what is shown.
+
+    Returns:
+        The options.
+    """
+    known = {field.name for field in dataclasses.fields(SweepOptions)}
+    stored = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in config["options"].items()
+        if name in known
+    }
+    now = ("resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
+    return SweepOptions(**(stored | {name: getattr(given, name) for name in now}))
+
+
+def train_command(setting: TrainOptions) -> str:
+    """Write the command that trains a network alone.
+
+    Args:
+        setting: its options.
+
+    Returns:
+        A line for a shell, run where `experiments/` lies.
+    """
+    words = ["python", "experiments/train.py"]
+    for field in dataclasses.fields(setting):
+        value, flag = getattr(setting, field.name), "--" + field.name.replace("_", "-")
+        if value == field.default or field.name in NOT_OF_A_RUN:
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, tuple):
+            words += [flag, *map(str, value)]
+        else:
+            words += [flag, "full" if value is None else str(value)]
+    return shlex.join(words)
+
+
+def write_ranking(
+    folder: Path, ranking: Sequence[Standing], settings: Sequence[Mapping[str, Any]], metric: str
+) -> None:
+    """Write ranking.csv, a row a setting, best first.
+
+    Args:
+        folder: the run folder.
+        ranking: the settings.
+        settings: the hyper-parameters of each.
+        metric: the score's name.
+    """
+    statistics = ("mean", "median", "deviation", "least", "largest")
+    names = [f"valid_{metric.partition(':')[0]}_{name}" for name in statistics]
+    with (folder / RANKING).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["place", *settings[0], "networks", "diverged", "epochs", *names, "valid_loss"])
+        for place, (standing, setting) in enumerate(zip(ranking, settings, strict=True), start=1):
+            scores = np.array(standing.scores)
+            measured: list[Any] = [""] * len(names)
+            if len(scores):
+                measured = [scores.mean(), np.median(scores), scores.std(), scores.min(), scores.max()]
+            writer.writerow(
+                [
+                    place,
+                    *map(spell, setting.values()),
+                    len(standing.numbers),
+                    standing.diverged,
+                    standing.epochs,
+                    *measured,
+                    standing.loss if len(scores) else "",
+                ]
+            )

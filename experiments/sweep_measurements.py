@@ -1,0 +1,201 @@
+"""What a sweep is held against: the same networks trained alone, and trained by scikit-learn."""
+
+import time
+import warnings
+from typing import Any
+
+import jax
+import numpy as np
+from sweep_options import spell
+from sweep_study import Study
+from train import SCORE_NAMES, show_score
+
+from jaxmlp import ArgumentError, fit, init_state, make_optimizer
+from jaxmlp.batching import steps_per_epoch
+from jaxmlp.members import scale_weights
+from jaxmlp.sweep import SweepResult, sweep
+from jaxmlp.trials import Trial
+from jaxmlp.types import Batch
+
+AFTER_AN_EPOCH = {"float32": 1e-5, "float64": 1e-12}
+AT_THE_END = {"float64": 1e-12}
+SKLEARN_ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
+SKLEARN_SOLVERS = ("sgd", "momentum", "nesterov", "adam")
+
+
+def spread_out(count: int, numbers: list[int]) -> list[int]:
+    """Choose some numbers evenly among those given."""
+    places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
+    return [numbers[place] for place in places]
+
+
+# --- alone ---
+
+
+def print_check(study: Study, result: SweepResult) -> bool:
+    """Train some networks of the sweep alone and print how far the two differ; tells whether within bounds."""
+    options, sound = study.options, [report.number for report in result.reports if not report.diverged]
+    chosen = spread_out(options.check, sound)
+    swept = sweep(
+        study.trials,
+        study.problem.train,
+        study.problem.valid,
+        epochs=1,
+        folds=study.folds,
+        loss=study.problem.loss,
+        metric=study.problem.metric,
+        shuffle=options.shuffle,
+        block=options.block,
+        devices=study.devices,
+        keep_params=True,
+    )
+    first = max(difference(swept.params[number], train_alone(study, number, 1)) for number in chosen)
+    passed = say(len(chosen), "after 1 epoch", first, AFTER_AN_EPOCH.get(options.precision))
+    whole = [number for number in spread_out(options.check, sorted(result.params)) if number in sound]
+    if whole:
+        last = max(
+            difference(result.params[number], train_alone(study, number, options.epochs)) for number in whole
+        )
+        ended = f"after {options.epochs} epochs"
+        passed &= say(len(whole), ended, last, AT_THE_END.get(options.precision))
+    return passed
+
+
+def say(count: int, when: str, largest: float, bound: float | None) -> bool:
+    """Print one comparison; without a bound it is for information, as rounding grows on the way."""
+    verdict = (
+        " (no bound: rounding grows on the way)"
+        if bound is None
+        else f", bound {bound:.0e}: {'passed' if largest <= bound else 'FAILED'}"
+    )
+    print(
+        f"check: {count} networks alone {when}: largest relative difference of parameters {largest:.1e}{verdict}"
+    )
+    return bound is None or largest <= bound
+
+
+def difference(ours: Any, theirs: Any) -> float:
+    """Measure max |a − b| / max |b| of the worst tensor."""
+    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    worst = 0.0
+    for a, b in pairs:
+        scale = float(np.max(np.abs(b)))
+        worst = max(worst, float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) / (scale or 1.0))
+    return worst
+
+
+def train_alone(study: Study, number: int, epochs: int) -> Any:
+    """Train one network of the sweep with `fit`, on a copy of its own examples; returns its parameters."""
+    trial, train = study.trials[number], examples_of(study, number)
+    batch_size = min(trial.batch_size, len(train.inputs))
+    steps = steps_per_epoch(len(train.inputs), batch_size)
+    optimizer = make_optimizer(
+        trial.optimizer,
+        trial.learning_rate,
+        schedule=trial.schedule,
+        horizon=(steps * epochs, steps),
+        clip_norm=trial.clip_norm,
+    )
+    state = init_state(trial.net, optimizer, jax.random.key(trial.seed))
+    state = state._replace(params=scale_weights(trial.net, state.params, trial.init_scale))
+    return fit(
+        trial.net,
+        train,
+        loss=study.problem.loss,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        epochs=epochs,
+        state=state,
+        shuffle=study.options.shuffle,
+        metric=study.problem.metric,
+        l2=trial.l2,
+    ).state.params
+
+
+def examples_of(study: Study, number: int) -> Batch:
+    """Copy out what a network trains on."""
+    trial, train = study.trials[number], study.problem.train
+    if study.folds is None or trial.fold is None:
+        return train
+    rows = study.folds[trial.fold][0]
+    return Batch(train.inputs[rows], train.targets[rows])
+
+
+def held_out_of(study: Study, number: int) -> Batch:
+    """Copy out what a network is ranked on."""
+    trial, train = study.trials[number], study.problem.train
+    if study.folds is None or trial.fold is None:
+        assert study.problem.valid is not None
+        return study.problem.valid
+    rows = study.folds[trial.fold][1]
+    return Batch(train.inputs[rows], train.targets[rows])
+
+
+# --- scikit-learn ---
+
+
+def print_sklearn(study: Study, result: SweepResult, seconds: float) -> None:
+    """Train some networks by scikit-learn, one after another, and print the time of one and the ratio."""
+    measure = SCORE_NAMES[result.metric.partition(":")[0]]
+    chosen = spread_out(study.options.against_count, list(range(len(study.trials))))
+    print(f"\nscikit-learn: {len(chosen)} of the {len(study.trials)} networks, one after another")
+    taken = []
+    for number in chosen:
+        trial = study.trials[number]
+        model = sklearn_model(study, trial)
+        train, held_out = examples_of(study, number), held_out_of(study, number)
+        started = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that all epochs were used is wanted here
+            model.fit(np.asarray(train.inputs), _targets(train))
+        taken.append(time.perf_counter() - started)
+        score = model.score(np.asarray(held_out.inputs), _targets(held_out))
+        ours = result.reports[number].score
+        print(
+            f"  network {number} (learning rate {spell(trial.learning_rate)}): {taken[-1]:.3f} s, validation "
+            f"{measure} {show_score(result.metric, float(score))}, in the sweep {show_score(result.metric, ours)}"
+        )
+    median = float(np.median(taken))
+    print(
+        f"scikit-learn takes {1000 * median:.1f} ms a network (median of {len(taken)} measured), the sweep "
+        f"{1000 * seconds:.1f} ms: {median / seconds:.1f} times as long"
+    )
+
+
+def _targets(part: Batch) -> np.ndarray:
+    targets = np.asarray(part.targets)
+    return targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
+
+
+def sklearn_model(study: Study, trial: Trial) -> Any:
+    """Describe the same network to scikit-learn: sizes, batch, epochs, rate and L2.
+
+    It divides its penalty by the minibatch's size, so that alpha = l2·B.
+    """
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    number = study.trials.index(trial)
+    setting, solver = study.origin[number], trial.optimizer.partition(":")[0]
+    if setting.activation not in SKLEARN_ACTIVATIONS or solver not in SKLEARN_SOLVERS:
+        raise ArgumentError(
+            f"scikit-learn has no network with activation '{setting.activation}' and optimiser '{solver}': it has "
+            f"{', '.join(SKLEARN_ACTIVATIONS)} and {', '.join(SKLEARN_SOLVERS)}"
+        )
+    kind = MLPRegressor if study.problem.metric == "r2" else MLPClassifier
+    parameter = trial.optimizer.partition(":")[2]
+    usual = 0.0 if solver == "sgd" else 0.9
+    return kind(
+        hidden_layer_sizes=setting.hidden,
+        activation=SKLEARN_ACTIVATIONS[setting.activation],
+        solver="adam" if solver == "adam" else "sgd",
+        alpha=trial.l2 * trial.batch_size,
+        batch_size=min(trial.batch_size, len(examples_of(study, number).inputs)),
+        learning_rate_init=trial.learning_rate,
+        max_iter=study.options.epochs,
+        shuffle=study.options.shuffle,
+        random_state=trial.seed,
+        tol=0.0,
+        n_iter_no_change=study.options.epochs + 1,
+        momentum=float(parameter) if parameter else usual,
+        nesterovs_momentum=solver == "nesterov",
+    )

@@ -1,0 +1,126 @@
+"""The scores of a sweep against each of its hyper-parameters, so that what matters can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxmlp.errors import ArgumentError
+from jaxmlp.plots import checks, style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WIDE = 30.0  # a range this many times its least value is drawn on a logarithmic axis
+_JITTER = 0.18  # of the distance between two categories
+
+
+def sweep_scores(
+    varied: Mapping[str, Sequence[Any]], scores: Any, *, score_label: str, best: int | None = None
+) -> Figure:
+    """Draw a panel for each hyper-parameter: every network's score against its value.
+
+    Numbers have an axis of numbers, logarithmic where they span much; names have one column each, with its median.
+    Networks without a score, which diverged, are drawn as crosses at the lower edge.
+
+    Args:
+        varied: [M] values a hyper-parameter's name.
+        scores: [M], NaN for networks that diverged.
+        score_label: what the scores are, with their unit.
+        best: which network to ring; None for none.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ArgumentError: nothing was varied, or lengths differ.
+
+    Example:
+        >>> figure = sweep_scores({"rate": [0.1, 1.0], "kind": ["a", "b"]}, [0.5, np.nan], score_label="score")
+        >>> [axes.get_xlabel() for axes in figure.axes]
+        ['rate', 'kind']
+    """
+    if not varied:
+        raise ArgumentError("varied has no entry: give at least one hyper-parameter with its values [M]")
+    heights = checks.not_empty("scores", checks.array("scores", scores, ("M",))).astype(float)
+    for name, values in varied.items():
+        if len(values) != len(heights):
+            raise ArgumentError(f"'{name}' has {len(values)} values for {len(heights)} scores: give one each")
+    if best is not None and not 0 <= best < len(heights):
+        raise ArgumentError(f"best must be one of the {len(heights)} networks from 0, given {best}")
+    rows, columns = style.grid_of(len(varied), 3)
+    figure = style.new_figure(0.6 + 3.6 * columns, 3.4 * rows)
+    panels = style.axes_grid(figure, len(varied), 3)
+    for index, (axes, (name, values)) in enumerate(zip(panels, varied.items(), strict=True)):
+        _draw_panel(axes, list(values), heights, best)
+        axes.set_xlabel(style.plain(name.replace("_", " ")))
+        if index % columns == 0:
+            axes.set_ylabel(score_label)
+        style.quiet_grid(axes)
+    _legend(figure, heights, best)
+    return figure
+
+
+def _draw_panel(axes: Axes, values: list[Any], heights: np.ndarray, best: int | None) -> None:
+    across = _place(axes, values, heights)
+    sound = np.isfinite(heights)
+    axes.scatter(across[sound], heights[sound], s=18, color=style.OKABE_ITO[0], alpha=0.6, linewidths=0)
+    if not sound.all():
+        floor = axes.get_xaxis_transform()  # x in data, y as a share of the axes
+        axes.scatter(
+            across[~sound],
+            np.full((~sound).sum(), 0.02),
+            marker="x",
+            s=24,
+            color=style.OKABE_ITO[1],
+            transform=floor,
+            clip_on=False,
+        )
+    if best is not None and sound[best]:
+        axes.scatter(
+            across[best], heights[best], s=110, facecolors="none", edgecolors="black", linewidths=1.4
+        )
+
+
+def _place(axes: Axes, values: list[Any], heights: np.ndarray) -> np.ndarray:
+    """Set up the x axis for a hyper-parameter and say where each of its values stands."""
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        across = np.array(values, float)
+        if across.min() > 0 and across.max() / across.min() >= _WIDE:
+            axes.set_xscale("log")
+        return across
+    # In the order in which they were given.
+    names = list(dict.fromkeys(map(str, values)))
+    columns = np.array([names.index(str(value)) for value in values], float)
+    for column in range(len(names)):
+        of_column = heights[(columns == column) & np.isfinite(heights)]
+        if len(of_column):
+            median = np.median(of_column)
+            axes.plot([column - 0.3, column + 0.3], [median, median], color="black", linewidth=1.5)
+    is_crowded = len(names) > 4
+    axes.set_xticks(
+        range(len(names)),
+        [style.plain(name, 14) for name in names],
+        rotation=30 if is_crowded else 0,
+        ha="right" if is_crowded else "center",
+    )
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    return columns + np.random.default_rng(0).uniform(-_JITTER, _JITTER, len(columns))
+
+
+def _legend(figure: Figure, heights: np.ndarray, best: int | None) -> None:
+    from matplotlib.lines import Line2D
+
+    def entry(marker: str, label: str, **look: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", marker=marker, label=label, **look)
+
+    entries = [entry("o", "a network", color=style.OKABE_ITO[0], markersize=5, alpha=0.6)]
+    if best is not None:
+        entries.append(entry("o", "chosen", markerfacecolor="none", markeredgecolor="black", markersize=10))
+    diverged = int(np.sum(~np.isfinite(heights)))
+    if diverged:
+        entries.append(entry("x", f"diverged: {diverged}", color=style.OKABE_ITO[1], markersize=6))
+    figure.legend(handles=entries, loc="outside upper right", ncols=len(entries), frameon=False)
