@@ -64,6 +64,7 @@ def predict_in_chunks(
     Returns:
         What `predict` returns, for all N.
     """
+    inputs = np.asarray(inputs)  # a part of a JAX array would be a program to compile
     starts = range(0, len(inputs), CHUNK)
     parts = [
         _predict(

@@ -154,11 +154,13 @@ def optimizer_of(options: TrainOptions, problem: Problem) -> Any:
 def gradients_agree(net: Network, state: TrainState, problem: Problem, options: TrainOptions) -> bool:
     """Check the hand-written gradient on the first batch, and say so in one line."""
     first = options.batch_size or len(problem.train.inputs)
+    # By NumPy: a part of a JAX array would be a program to compile.
+    inputs, targets = (jax.device_put(np.asarray(each)[:first]) for each in problem.train[:2])
     report = check_gradients(
         net,
         off_the_kinks(state.params, options.seed),
-        np.asarray(problem.train.inputs)[:first],
-        np.asarray(problem.train.targets)[:first],
+        inputs,
+        targets,
         loss=problem.loss,
         l2=options.l2,
         finite_differences=False,

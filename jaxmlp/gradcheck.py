@@ -193,7 +193,8 @@ def check_gradients(
 
 def _to_float64(leaf: Any) -> Any:
     array = np.asarray(leaf)
-    return jnp.asarray(array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array)
+    # Not jnp.asarray, which compiles a program for every shape.
+    return jax.device_put(array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array)
 
 
 def _paths(params: Params) -> list[str]:

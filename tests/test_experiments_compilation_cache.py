@@ -69,7 +69,7 @@ def test_a_second_run_of_train_compiles_nothing(home: Path, tmp_path: Path) -> N
 
 def test_the_flag_keeps_nothing(home: Path, tmp_path: Path) -> None:
     train_ok(tmp_path / "run", *BRIEF, "--no-compilation-cache")
-    assert not home.exists()
+    assert not compilation_cache.folder().exists()
 
 
 def test_what_the_user_set_for_jax_wins(home: Path, tmp_path: Path) -> None:
