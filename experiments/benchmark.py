@@ -1,39 +1,44 @@
-"""Measure the training loop against the same scan with jax.grad and against a jitted step in a Python loop."""
+"""Measure training against its peers and against the machine, in one command."""
 
+import contextlib
+import importlib.metadata
 import json
-import statistics
+import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from command_line import DeviceOptions, computing, option, parse_options, run
-from run_folder import describe_machine
-
-from jaxmlp import (
-    LOSSES,
-    ArgumentError,
-    Batch,
-    Network,
-    init_state,
-    make_optimizer,
-    mlp,
-    train_step,
-    training,
+from benchmark_cases import CASES, OPTIMIZERS, Place
+from benchmark_run import Plan, measure
+from benchmark_tables import (
+    aligned,
+    case_heading,
+    case_notes,
+    case_rows,
+    machine_line,
+    race_rows,
+    target_rows,
 )
-from jaxmlp.backprop import Objective, l2_term, mean_loss
-from jaxmlp.batching import minibatch_indices
-from jaxmlp.network import propagate
+from benchmark_targets import targets
+from command_line import DeviceOptions, find_device, option, parse_options, run
+from contestants import AUTODIFF, CONTESTANTS, OURS, missing_packages, peers_on
+from race import measure_race
+from run_folder import describe_machine
+from worker_process import WorkerFailed, available_cores
 
-DESCRIPTION = """Measure an epoch of training: the hand-written gradient inside one compiled scan, against the same
-scan with jax.grad, and against a jitted step called from a Python loop. The three run in turn, in one process;
-the figures to look at are the ratios of the medians."""
+from jaxmlp import ArgumentError
+from jaxmlp.registry import unknown_name
+
+DESCRIPTION = """Measure an epoch of training against scikit-learn, PyTorch (eager, compiled), NumPy by hand,
+flax.nnx and a jitted JAX step in a Python loop, all from the same parameters on the same batches, and against the
+time of its matrix products alone. Each contestant lives in a process of its own; they train in turn. The figures
+to look at are the ratios of the medians. Takes some 20 minutes on 2 cores; --quick some 3."""
+
+PRECISIONS = ("float32", "tensorfloat32")
+QUICK_CASES = ("mnist_300", "digits")
 
 _option = partial(option, group="options")
 
@@ -42,208 +47,154 @@ _option = partial(option, group="options")
 class BenchmarkOptions(DeviceOptions):
     """The options of a benchmark."""
 
-    sizes: tuple[int, ...] = _option(
-        (784, 300, 10), "features of input, hidden layers and output", metavar="SIZE"
+    cases: tuple[str, ...] = _option(tuple(CASES), f"of {', '.join(CASES)}", metavar="NAME")
+    optimizers: tuple[str, ...] = _option(OPTIMIZERS, f"of {', '.join(OPTIMIZERS)}", metavar="NAME")
+    peers: tuple[str, ...] = _option(
+        ("all",), f"of {', '.join(peers_on('cpu'))}; on a GPU {', '.join(peers_on('gpu'))}", metavar="NAME"
     )
-    examples: int = _option(60_000, "examples in the epoch, drawn at random", metavar="N")
-    batch_size: int = _option(32, "minibatch size", metavar="N")
-    repeats: int = _option(5, "epochs timed of each kind", metavar="N")
+    repeats: int = _option(5, "timed turns of each contestant", metavar="N")
+    race: bool = _option(True, "whole processes to 98 % on MNIST too, where MNIST is at hand")
+    quick: bool = _option(False, f"only {' and '.join(QUICK_CASES)} with SGD, 2 turns, the race over 1 seed")
+    data_dir: str | None = _option(
+        None, "where prepared data sets are kept (default: ~/.cache/jaxmlp)", metavar="FOLDER"
+    )
+    manual_dir: str | None = _option(
+        None,
+        "folder of archives downloaded by hand (default: the variable JAXMLP_MANUAL_DIR)",
+        metavar="FOLDER",
+    )
     out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
-
-
-class Case(NamedTuple):
-    """One way to train an epoch.
-
-    Attributes:
-        name: what it is called in the table.
-        epoch: state -> state.
-        temporaries: bytes of temporaries of the compiled epoch, or None where it is not one program.
-    """
-
-    name: str
-    epoch: Callable[[Any], Any]
-    temporaries: int | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(BenchmarkOptions, DESCRIPTION, arguments)
-    if min(options.examples, options.batch_size, options.repeats) < 1:
-        raise ArgumentError("--examples, --batch-size and --repeats must be at least 1")
-    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
-        raise ArgumentError(f"the folder of {options.out} is not there: make it, or choose another file")
-    with computing(options.device, options.precision) as precision:
-        return measure(options, precision)
-
-
-def measure(options: BenchmarkOptions, precision: str | None) -> int:
-    """Time every case in turn, and print ratios of the medians."""
-    net = mlp(options.sizes, precision=precision)
-    optimizer = make_optimizer("sgd", 0.1)
-    data = draw_data(options)
-    state = init_state(net, optimizer, jax.random.key(0))
-    cases = [
-        scan_case(
-            "scan, hand-written gradient", training.objective_and_grads, net, optimizer, state, data, options
-        ),
-        scan_case("scan, jax.grad", autodiff_objective, net, optimizer, state, data, options),
-        loop_case(net, optimizer, data, options),
-        blind_loop_case(net, optimizer, data, options),
-    ]
-    seconds = time_in_turn(cases, state, options.repeats)
-    result = summarise(cases, seconds, options)
-    print(table(result))
+    plan = make_plan(options)
+    load = tell_load()
+    try:
+        cases = measure(plan, tell)
+        race = (
+            measure_race(plan.place, seeds=range(1 if options.quick else 5), tell=tell)
+            if options.race
+            else None
+        )
+    except WorkerFailed as failed:
+        print(f"benchmark.py: {failed}", file=sys.stderr)
+        return 1
+    result = {
+        "command": [
+            "python",
+            "experiments/benchmark.py",
+            *(sys.argv[1:] if arguments is None else arguments),
+        ],
+        "machine": describe_machine_and_peers(load),
+        "device": str(find_device(plan.device).platform),
+        "precision": plan.precision,
+        "repeats": plan.repeats,
+        "cases": cases,
+    }
+    result |= {} if race is None else {"race": race}
+    print(text(result))
     if options.out is not None:
-        Path(options.out).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
-def draw_data(options: BenchmarkOptions) -> Batch:
-    """Draw inputs in [0, 1] and labels; the time of an epoch does not depend on what they show."""
-    random = np.random.default_rng(0)
-    inputs = random.random((options.examples, options.sizes[0]), np.float32)
-    labels = random.integers(0, options.sizes[-1], options.examples, np.int32)
-    return Batch(jnp.asarray(inputs), jnp.asarray(labels))
+def make_plan(options: BenchmarkOptions) -> Plan:
+    """Check the options and say what to measure.
 
-
-def autodiff_objective(net: Network, params: Any, inputs: Any, targets: Any, **keywords: Any) -> Objective:
-    """Compute what `objective_and_grads` computes, with `jax.value_and_grad` in place of backpropagation."""
-
-    def value_and_outputs(candidate: Any) -> tuple[Any, Any]:
-        outputs, _ = propagate(net, candidate, inputs, train=keywords["train"], key=keywords["key"])
-        value = mean_loss(LOSSES[keywords["loss"]], outputs, targets, keywords["sample_weight"])
-        return value + l2_term(net, candidate, keywords["l2"]), outputs
-
-    (value, outputs), grads = jax.value_and_grad(value_and_outputs, has_aux=True)(params)
-    return Objective(value, grads, outputs)
-
-
-EPOCH_KEYWORDS: dict[str, Any] = {
-    "loss": "softmax_cross_entropy",
-    "metric": "accuracy",
-    "l2": None,
-    "transform": None,
-}
-
-
-def scan_case(
-    name: str,
-    gradient: Callable[..., Objective],
-    net: Network,
-    optimizer: Any,
-    state: Any,
-    data: Batch,
-    options: BenchmarkOptions,
-) -> Case:
-    """Compile the package's epoch with one gradient function or the other."""
-    original = training.objective_and_grads
-    training.objective_and_grads = gradient
-    try:
-        epoch = jax.jit(
-            lambda state, data: training.epoch_of_steps(
-                net, optimizer, state, data, batch_size=options.batch_size, shuffle=True, **EPOCH_KEYWORDS
-            )
-        )
-        compiled = epoch.lower(state, data).compile()
-    finally:
-        training.objective_and_grads = original
-    memory = compiled.memory_analysis()
-    return Case(
-        name, lambda state: compiled(state, data)[0], None if memory is None else memory.temp_size_in_bytes
+    Raises:
+        ArgumentError: an unknown name, a device that is not there, a package that is missing, or a number of
+            repeats below 1.
+    """
+    _check(options)
+    device = find_device(options.device)
+    there = peers_on(device.platform)
+    chosen = there if options.peers == ("all",) else options.peers
+    for name in chosen:
+        if name not in there:
+            raise unknown_name(f"peer on a {device.platform}", name, there)
+    _check_packages(chosen)
+    quick = options.quick
+    return Plan(
+        cases=QUICK_CASES if quick else options.cases,
+        optimizers=("sgd",) if quick else options.optimizers,
+        contestants=(OURS, AUTODIFF, *chosen),
+        repeats=2 if quick else options.repeats,
+        device=f"{device.platform}:{device.id}",
+        precision=options.precision,
+        place=Place(options.data_dir, options.manual_dir),
     )
 
 
-def shuffled_minibatches(state: Any, options: BenchmarkOptions) -> Any:
-    """Lay out an epoch for the Python loops, on the host."""
-    key = jax.random.fold_in(state.key, state.epoch)
-    indices, held = minibatch_indices(key, options.examples, options.batch_size)
-    return zip(np.asarray(indices), np.asarray(held, np.float32), strict=True)
+def _check(options: BenchmarkOptions) -> None:
+    if options.repeats < 1:
+        raise ArgumentError(f"--repeats must be at least 1, given {options.repeats}")
+    for name in options.cases:
+        CASES[name]
+    for name in options.optimizers:
+        if name not in OPTIMIZERS:
+            raise unknown_name("optimiser of the benchmark", name, OPTIMIZERS)
+    if not (options.cases and options.optimizers):
+        raise ArgumentError("--cases and --optimizers need at least one name each: leave them out for all")
+    if options.precision not in PRECISIONS:
+        raise unknown_name("precision of the benchmark", options.precision, PRECISIONS)
+    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
+        raise ArgumentError(f"the folder of {options.out} is not there: make it, or choose another file")
 
 
-def loop_case(net: Network, optimizer: Any, data: Batch, options: BenchmarkOptions) -> Case:
-    """Call the jitted `train_step` from a Python loop over NumPy minibatches, and keep its loss as a scan does."""
-    inputs, targets = np.asarray(data.inputs), np.asarray(data.targets)
-
-    def epoch(state: Any) -> Any:
-        losses = []
-        for rows, held in shuffled_minibatches(state, options):
-            state, metrics = train_step(net, optimizer, state, Batch(inputs[rows], targets[rows], held))
-            losses.append(float(metrics.loss))
-        return state
-
-    return Case("jitted step in a Python loop", epoch, None)
-
-
-def blind_loop_case(net: Network, optimizer: Any, data: Batch, options: BenchmarkOptions) -> Case:
-    """The same, but never looking at what a step reports, so that the host runs ahead of the device."""
-    inputs, targets = np.asarray(data.inputs), np.asarray(data.targets)
-
-    def epoch(state: Any) -> Any:
-        for rows, held in shuffled_minibatches(state, options):
-            state, _ = train_step(net, optimizer, state, Batch(inputs[rows], targets[rows], held))
-        return state
-
-    return Case("the same, loss never read", epoch, None)
-
-
-def time_in_turn(cases: Sequence[Case], state: Any, repeats: int) -> dict[str, list[float]]:
-    """Time the cases one after another, again and again, so that a noisy machine treats them alike."""
-    seconds: dict[str, list[float]] = {case.name: [] for case in cases}
-    for turn in range(repeats + 1):
-        for case in cases:
-            started = time.perf_counter()
-            jax.block_until_ready(case.epoch(state))
-            if turn > 0:  # the first turn warms up
-                seconds[case.name].append(time.perf_counter() - started)
-    return seconds
-
-
-def summarise(
-    cases: Sequence[Case], seconds: dict[str, list[float]], options: BenchmarkOptions
-) -> dict[str, Any]:
-    """Bring the timings to medians, spreads and ratios."""
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
-    ours = medians[cases[0].name]
-    return {
-        "what": f"one epoch of {options.examples:,} examples, {'-'.join(map(str, options.sizes))}, "
-        f"batch {options.batch_size}, SGD, float32 unless said otherwise",
-        "command": ["python", *sys.argv],
-        "machine": describe_machine(),
-        "precision": options.precision,
-        "repeats": options.repeats,
-        "cases": [
-            {
-                "name": case.name,
-                "median_seconds": medians[case.name],
-                "least_seconds": min(seconds[case.name]),
-                "largest_seconds": max(seconds[case.name]),
-                "time_relative_to_first": medians[case.name] / ours,
-                "temporaries_bytes": case.temporaries,
-            }
-            for case in cases
-        ],
-    }
-
-
-def table(result: dict[str, Any]) -> str:
-    """Write the result as a table for people."""
-    lines = [
-        result["what"],
-        f"{result['machine']['processor']}, jax {result['machine']['versions']['jax']}",
-        "",
-    ]
-    lines.append(f"{'':<30} {'median':>9} {'least to largest':>18} {'to the first':>13} {'temporaries':>12}")
-    for case in result["cases"]:
-        spread = f"{case['least_seconds']:.3f} to {case['largest_seconds']:.3f} s"
-        memory = "" if case["temporaries_bytes"] is None else f"{case['temporaries_bytes'] / 2**20:.2f} MiB"
-        ratio = f"{case['time_relative_to_first']:.2f} ×"
-        lines.append(
-            f"{case['name']:<30} {case['median_seconds']:>7.3f} s {spread:>18} {ratio:>13} {memory:>12}"
+def _check_packages(peers: Sequence[str]) -> None:
+    lacking = {name: missing_packages(name) for name in peers if missing_packages(name)}
+    if lacking:
+        packages = sorted({package for missing in lacking.values() for package in missing})
+        rest = " ".join(name for name in peers if name not in lacking)
+        raise ArgumentError(
+            f"{', '.join(lacking)} need {' and '.join(packages)}, not installed here: "
+            f'pip install -e ".[bench]", or measure those that are there with --peers {rest}'.rstrip()
         )
-    ours, autodiff, loop, _ = (case["median_seconds"] for case in result["cases"])
-    lines.append(f"\nhand-written against jax.grad, the same scan: {ours / autodiff:.3f} of its time")
-    lines.append(f"scan against a jitted step in a Python loop: {loop / ours:.2f} times as fast")
-    return "\n".join(lines)
+
+
+def tell_load() -> float | None:
+    """Warn where other programs are at work; returns the load average of the last minute, if there is one."""
+    if not hasattr(os, "getloadavg"):
+        return None
+    load = os.getloadavg()[0]
+    if load > 0.3:
+        print(
+            f"benchmark.py: the machine is busy (load average {load:.2f} on {available_cores()} cores): "
+            "times will be too long, and unevenly so",
+            file=sys.stderr,
+        )
+    return load
+
+
+def tell(line: str) -> None:
+    """Show what is being done, on a terminal alone."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def describe_machine_and_peers(load: float | None) -> dict[str, Any]:
+    """Name the machine, its load and all versions."""
+    machine = describe_machine()
+    for package in ("flax", "torch", "scikit-learn"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            machine["versions"][package] = importlib.metadata.version(package)
+    return machine | {"cores": available_cores(), "load_average": load}
+
+
+def text(result: dict[str, Any]) -> str:
+    """Write the whole result for a terminal."""
+    parts = [machine_line(result["machine"])]
+    parts += [
+        "\n".join([case_heading(case), aligned(case_rows(case)), *case_notes(case)])
+        for case in result["cases"]
+    ]
+    if "race" in result:
+        parts.append("\n".join([result["race"]["what"], aligned(race_rows(result["race"]))]))
+    parts.append(aligned(target_rows(targets(result))))
+    parts.append(f"{CONTESTANTS[AUTODIFF].title} is a reference, not a peer")
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -192,7 +192,21 @@ BAD_INPUTS: dict[str, BadInput] = {
     "no entries": BadInput("gradcheck", ("--entries", "0"), ("--entries must be at least 1", "0")),
     "a negative seed": BadInput("gradcheck", ("--seed", "-1"), ("--seed must lie in 0 to", "given -1")),
     "a negative strength": BadInput("gradcheck", ("--l2", "-1"), ("--l2 must be a finite number", "-1")),
-    "no examples": BadInput("benchmark", ("--examples", "0"), ("--examples, --batch-size and --repeats",)),
+    "no repeats": BadInput("benchmark", ("--repeats", "0"), ("--repeats must be at least 1, given 0",)),
+    "an unknown case": BadInput("benchmark", ("--cases", "mnist_30"), ("did you mean 'mnist_300'?",)),
+    "an unknown peer": BadInput("benchmark", ("--peers", "nump"), ("did you mean 'numpy'?",)),
+    "a benchmark of another optimiser": BadInput(
+        "benchmark", ("--optimizers", "sdg"), ("unknown optimiser", "did you mean 'sgd'?")
+    ),
+    "a benchmark of nothing": BadInput("benchmark", ("--cases",), ("at least one name each",)),
+    "a precision that peers lack": BadInput(
+        "benchmark", ("--precision", "float64"), ("precision of the benchmark 'float64'", "float32")
+    ),
+    "a growth of nothing known": BadInput("growth", ("--vary", "widht"), ("did you mean 'width'?",)),
+    "a growth of nothing": BadInput("growth", ("--vary",), ("--vary needs at least one name",)),
+    "no time for a point": BadInput("growth", ("--longest", "0"), ("--longest must be above 0 seconds",)),
+    "no folder for a growth": BadInput("growth", ("--out", "no/x.json"), ("the folder of no/x.json is not",)),
+    "no results to report": BadInput("benchmark_report", ("--results", "none"), ("none holds none of",)),
     "no folder for a result": BadInput(
         "benchmark", ("--out", "no/x.json"), ("the folder of no/x.json is not",)
     ),

@@ -1,117 +1,193 @@
 import json
-import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import benchmark
-import jax
-import jax.numpy as jnp
+import benchmark_cases
+import benchmark_run
+import contestants
 import numpy as np
 import pytest
 from benchmark import BenchmarkOptions
+from benchmark_cases import Case, Data, Place
+from benchmark_run import Run
+from contestants import CONTESTANTS, OURS
+from contestants.job import write_layers
 from experiment_runs import run_experiment
+from worker_process import WorkerFailed, WorkerProcess
 
-from jaxmlp import Batch, Network, init_state, make_optimizer, mlp, train_epoch, training
-
-SMALL = ("--sizes", "3", "4", "2", "--examples", "10", "--batch-size", "4", "--repeats", "2")
+from jaxmlp import ArgumentError
 
 
-def test_it_prints_the_ratios_and_writes_the_figures(tmp_path: Path) -> None:
-    outcome = run_experiment("benchmark", *SMALL, "--out", tmp_path / "result.json")
-    assert (outcome.status, outcome.err) == (0, "")
-    assert re.search(r"^hand-written against jax.grad, the same scan: [\d.]+ of its time$", outcome.out, re.M)
-    assert re.search(
-        r"^scan against a jitted step in a Python loop: [\d.]+ times as fast$", outcome.out, re.M
+def small_images(place: Place) -> Data:
+    return benchmark_cases.generated_images(70, 40, 6, 3)
+
+
+def small_table(place: Place) -> Data:
+    return benchmark_cases.tabular(place, 70, 40, 5)
+
+
+RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 1e-3}
+SMALL = {
+    "images": Case((6, 5, 3), 16, small_images, "classification", RATES),
+    "table": Case((5, 4, 1), 16, small_table, "regression", RATES, epochs_a_turn=3),
+}
+
+
+@pytest.fixture
+def small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, case in SMALL.items():
+        monkeypatch.setitem(benchmark_cases.CASES._things, name, case)
+
+
+def test_it_measures_prints_and_writes(small_cases: None, tmp_path: Path) -> None:
+    outcome = run_experiment(
+        "benchmark",
+        *("--cases", "images", "table", "--optimizers", "sgd", "--peers", "numpy", "jax"),
+        *("--repeats", "2", "--no-race", "--out", tmp_path / "result.json"),
     )
+    assert outcome.status == 0, outcome.err
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
-    assert result["what"].startswith("one epoch of 10 examples, 3-4-2, batch 4")
     assert result["repeats"] == 2
-    assert set(result["machine"]["versions"]) >= {"jax", "jaxlib"}
-    assert len(result["cases"]) == 4
+    assert {"jax", "jaxlib", "numpy", "scikit-learn"} <= set(result["machine"]["versions"])
+    assert [(case["case"], case["epochs"]) for case in result["cases"]] == [("images", 3), ("table", 7)]
     for case in result["cases"]:
-        assert case["name"] in outcome.out
-        assert 0 < case["least_seconds"] <= case["median_seconds"] <= case["largest_seconds"]
-        ratio = case["median_seconds"] / result["cases"][0]["median_seconds"]
-        assert case["time_relative_to_first"] == pytest.approx(ratio)
-    scans, loops = result["cases"][:2], result["cases"][2:]
-    assert all(case["temporaries_bytes"] > 0 for case in scans)
-    assert all(case["temporaries_bytes"] is None for case in loops)
+        check_case(case, outcome.out)
 
 
-def a_setting() -> tuple[Network, Any, Any, Batch, BenchmarkOptions]:
-    options = BenchmarkOptions(sizes=(3, 4, 2), examples=10, batch_size=4, repeats=1)
-    net, optimizer = mlp(options.sizes), make_optimizer("sgd", 0.1)
-    return (
-        net,
-        optimizer,
-        init_state(net, optimizer, jax.random.key(0)),
-        benchmark.draw_data(options),
-        options,
-    )
+def check_case(case: dict[str, Any], printed: str) -> None:
+    assert case["title"] in printed
+    assert [one["name"] for one in case["contestants"]] == ["jaxmlp", "jax_grad", "numpy", "jax"]
+    ours = case["contestants"][0]
+    for one in case["contestants"]:
+        assert "failure" not in one
+        assert one["title"] in printed
+        assert len(one["seconds"]) == 2
+        assert 0 < one["least_seconds"] <= one["median_seconds"] <= one["largest_seconds"]
+        ratio = one["median_seconds"] / ours["median_seconds"]
+        assert one["time_relative_to_ours"] == pytest.approx(ratio)
+        # The same parameters, the same batches, the same arithmetic.
+        assert one["loss_difference"] < 1e-5
+        assert one["largest_parameter_difference"] < 1e-5
+        assert one["score"] == pytest.approx(ours["score"], abs=1e-3)
+        assert (one["temporaries_bytes"] is not None) == (one["name"] in ("jaxmlp", "jax_grad"))
+    for ceiling in case["ceilings"].values():
+        assert ceiling["epoch_seconds"] > 0
+        each = sum(product["operations"] for product in ceiling["products"])
+        assert ceiling["epoch_operations"] == pytest.approx(each * case["examples"] / case["batch_size"])
 
 
-def close(left: Any, right: Any) -> bool:
-    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
-    return all(np.allclose(a, b, rtol=1e-5, atol=1e-7) for a, b in pairs)
+class FakeWorker:
+    """Answers as a worker does, until it is to fail at something."""
+
+    def __init__(self, fails_at: str = "") -> None:
+        self.fails_at = fails_at
+        self.asked: list[str] = []
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        self.asked.append(do)
+        if do == self.fails_at:
+            raise WorkerFailed("ValueError: it has had enough")
+        if do == "write":
+            write_layers(Path(arguments["path"]), [(np.ones((1, 1)), np.ones(1))])
+        return {
+            "set_up": {"seconds": 1.0, "temporaries": None},
+            "train": {"seconds": [2.0] * 3, "losses": [0.5] * 3},
+            "measure": {"score": 0.75},
+        }.get(do, {})
 
 
-def test_both_scans_train_the_packages_own_epoch() -> None:
-    # A ratio of times means something only where both did the same work.
-    net, optimizer, state, data, options = a_setting()
-    expected, _ = train_epoch(net, optimizer, state, data, batch_size=options.batch_size)
-    for gradient in (training.objective_and_grads, benchmark.autodiff_objective):
-        case = benchmark.scan_case("scan", gradient, net, optimizer, state, data, options)
-        assert close(case.epoch(state).params, expected.params)
-        assert int(case.epoch(state).step) == 3
-    assert not close(state.params, expected.params)
+def run_of(worker: FakeWorker, folder: Path, name: str = "numpy") -> Run:
+    run = Run(name, cast(WorkerProcess, worker))
+    run.attempt(run.begin, folder)
+    run.attempt(run.train, [1, 2, 3])
+    run.attempt(run.finish)
+    return run
 
 
-def test_both_loops_train_an_epoch_of_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    net, optimizer, state, data, options = a_setting()
-    expected, _ = train_epoch(net, optimizer, state, data, batch_size=options.batch_size, shuffle=False)
-    in_order = benchmark.minibatch_indices
-    monkeypatch.setattr(
-        benchmark, "minibatch_indices", lambda key, examples, size: in_order(None, examples, size)
-    )
-    for build in (benchmark.loop_case, benchmark.blind_loop_case):
-        trained = build(net, optimizer, data, options).epoch(state)
-        assert close(trained.params, expected.params)
-        assert int(trained.step) == 3
+@pytest.mark.parametrize("fails_at", ["set_up", "train", "measure"])
+def test_a_contestant_that_fails_is_named_and_asked_no_more(fails_at: str, tmp_path: Path) -> None:
+    ours, worker = run_of(FakeWorker(), tmp_path, OURS), FakeWorker(fails_at)
+    summary = run_of(worker, tmp_path).summary(ours, tmp_path)
+    assert summary["failure"] == "ValueError: it has had enough"
+    assert "median_seconds" not in summary
+    assert worker.asked[-1] == fails_at
 
 
-def test_the_case_of_autodiff_does_not_run_the_rules_by_hand() -> None:
-    net, optimizer, state, data, options = a_setting()
-
-    def zeros(net: Network, params: Any, inputs: Any, targets: Any, **keywords: Any) -> Any:
-        objective = benchmark.autodiff_objective(net, params, inputs, targets, **keywords)
-        return objective._replace(grads=jax.tree.map(jnp.zeros_like, objective.grads))
-
-    before = training.objective_and_grads
-    case = benchmark.scan_case("still", zeros, net, optimizer, state, data, options)
-    assert close(case.epoch(state).params, state.params)  # the given gradient is the one that is compiled
-    assert training.objective_and_grads is before  # and the package is as it was
-
-
-def test_medians_and_ratios_are_those_of_the_times() -> None:
-    cases = [benchmark.Case(name, lambda state: state, None) for name in ("a", "b")]
-    options = BenchmarkOptions(sizes=(3, 2), examples=5, batch_size=2, repeats=3)
-    result = benchmark.summarise(cases, {"a": [2.0, 1.0, 9.0], "b": [4.0, 5.0, 3.0]}, options)
-    assert [case["median_seconds"] for case in result["cases"]] == [2.0, 4.0]
-    assert [case["time_relative_to_first"] for case in result["cases"]] == [1.0, 2.0]
-    assert [case["least_seconds"] for case in result["cases"]] == [1.0, 3.0]
-    assert [case["largest_seconds"] for case in result["cases"]] == [9.0, 5.0]
+def test_a_summary_compares_with_ours(tmp_path: Path) -> None:
+    ours = run_of(FakeWorker(), tmp_path, OURS)
+    other = run_of(FakeWorker(), tmp_path)
+    other.seconds, other.first["first_epoch_loss"] = [3.0, 9.0, 4.0], 0.6
+    summary = other.summary(ours, tmp_path)
+    assert (summary["least_seconds"], summary["median_seconds"], summary["largest_seconds"]) == (3, 4, 9)
+    assert ours.seconds == [2.0]  # of an epoch, where a turn has three
+    assert summary["time_relative_to_ours"] == 2
+    assert summary["loss_difference"] == pytest.approx(0.2)
+    assert summary["largest_parameter_difference"] == 0
+    assert summary["score"] == 0.75
 
 
-def test_the_first_turn_is_not_counted() -> None:
-    turns = {"a": 0, "b": 0}
+def test_a_process_that_ends_leaves_its_last_words() -> None:
+    with WorkerProcess("no such contestant", "cpu") as worker:
+        with pytest.raises(WorkerFailed, match="unknown contestant"):
+            worker.ask("set_up", job="nowhere")
+        worker.process.kill()
+        worker.process.wait()
+        with pytest.raises(WorkerFailed, match="its process ended with status -9"):
+            worker.ask("set_up", job="nowhere")
 
-    def case(name: str) -> benchmark.Case:
-        def epoch(state: Any) -> Any:
-            turns[name] += 1
-            return state
 
-        return benchmark.Case(name, epoch, None)
+def test_each_turn_begins_with_another_and_all_epochs_are_trained() -> None:
+    runs = cast(list[Run], ["a", "b", "c"])
+    assert [benchmark_run._rotated(runs, turn) for turn in range(2)] == [["a", "b", "c"], ["b", "c", "a"]]
+    assert list(benchmark_run._turns(2, 3)) == [[1, 2, 3], [4, 5, 6]]
 
-    seconds = benchmark.time_in_turn([case("a"), case("b")], None, 3)
-    assert turns == {"a": 4, "b": 4}
-    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+def test_the_floor_is_the_steps_times_the_faster_products() -> None:
+    def turn(first: float, second: float, large: float) -> list[dict[str, Any]]:
+        product = {"operations": 10}
+        return [
+            product | {"seconds": {"XLA": first, "BLAS": 2 * first}},
+            product | {"seconds": {"XLA": 3 * second, "BLAS": second}},
+            {"operations": 100, "seconds": {"XLA": large, "BLAS": large}},
+        ]
+
+    rounds = [turn(1.0, 2.0, 4.0), turn(1.0, 2.0, 4.0), turn(50.0, 2.0, 4.0)]
+    summary = benchmark_run.ceiling_summary(rounds, steps=2.5)
+    assert summary["epoch_seconds"] == 2.5 * (1 + 2)
+    assert summary["epoch_operations"] == 50
+    assert summary["operations_a_second"] == pytest.approx(20 / 3)
+    assert summary["large_operations_a_second"] == 25
+
+
+@pytest.mark.parametrize("name", [name for name in CONTESTANTS if CONTESTANTS[name].packages])
+def test_what_is_missing_is_said_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contestants.importlib.util, "find_spec", lambda package: None)
+    packages = CONTESTANTS[name].packages
+    assert contestants.missing_packages(name) == packages
+    with pytest.raises(ArgumentError) as refused:
+        benchmark._check_packages((name, "numpy"))
+    line = str(refused.value)
+    assert f"{name} need {' and '.join(packages)}, not installed here" in line
+    assert 'pip install -e ".[bench]"' in line
+    assert line.endswith("--peers numpy")
+
+
+def test_peers_are_those_of_the_device() -> None:
+    assert "torch_cuda_graph" not in contestants.peers_on("cpu")
+    assert {"numpy", "sklearn"} <= set(contestants.peers_on("cpu"))
+    assert not {"numpy", "sklearn"} & set(contestants.peers_on("gpu"))
+
+
+def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(benchmark.os, "getloadavg", lambda: (1.7, 0, 0))
+    assert benchmark.tell_load() == 1.7
+    assert "the machine is busy (load average 1.70" in capsys.readouterr().err
+    monkeypatch.setattr(benchmark.os, "getloadavg", lambda: (0.1, 0, 0))
+    assert benchmark.tell_load() == 0.1
+    assert capsys.readouterr().err == ""
+
+
+def test_quick_is_short() -> None:
+    plan = benchmark.make_plan(BenchmarkOptions(quick=True, peers=("numpy",)))
+    assert (plan.cases, plan.optimizers, plan.repeats) == (("mnist_300", "digits"), ("sgd",), 2)

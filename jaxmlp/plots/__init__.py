@@ -21,6 +21,7 @@ from jaxmlp.plots.losses import loss_curves
 from jaxmlp.plots.regression import predicted_against_true, regression_curve
 from jaxmlp.plots.sweeps import sweep_scores
 from jaxmlp.plots.tables import confusion_matrix, label_scores, table_heatmap
+from jaxmlp.plots.timings import growth_sheet, time_bars
 
 __all__ = [
     "accuracy_and_boundary",
@@ -34,6 +35,7 @@ __all__ = [
     "first_layer_weights",
     "gradient_curves",
     "gradient_flow",
+    "growth_sheet",
     "label_scores",
     "learning_curves",
     "loss_curves",
@@ -44,4 +46,5 @@ __all__ = [
     "side_by_side_boundaries",
     "sweep_scores",
     "table_heatmap",
+    "time_bars",
 ]

@@ -1,0 +1,233 @@
+"""Turn the committed result files into README's section on speed and into figures, so that neither is typed by hand."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark_tables import (
+    OPTIMIZER_NAMES,
+    machine_line,
+    markdown,
+    race_rows,
+    score_text,
+    seconds,
+    target_rows,
+)
+from benchmark_targets import Result, floor_seconds, targets
+from command_line import option, parse_options, run
+from contestants import CONTESTANTS, OURS
+from growth import QUANTITIES, slope_rows
+
+from jaxmlp import ArgumentError
+from jaxmlp.plots import growth_sheet, save, time_bars
+
+DESCRIPTION = """Rewrite the block of README.md between the two comments from experiments/results/, and draw the
+figures of experiments/figures/ from the same files."""
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+BENCHMARKS = {"benchmark.json": "On a CPU", "benchmark_gpu.json": "On a GPU"}
+GROWTH = "growth.json"
+SHORT = {
+    "jax_grad": "`jax.grad`",
+    "jax": "JAX step",
+    "flax": "flax.nnx",
+    "torch": "PyTorch",
+    "torch_compile": "compiled",
+    "torch_cuda_graph": "CUDA graph",
+    "numpy": "NumPy",
+    "sklearn": "scikit-learn",
+}
+
+_option = partial(option, group="options")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The options of a report."""
+
+    results: str = _option(
+        str(ROOT / "experiments" / "results"), "folder of the result files", metavar="FOLDER"
+    )
+    figures: str = _option(str(ROOT / "experiments" / "figures"), "folder for the figures", metavar="FOLDER")
+    readme: str = _option(str(ROOT / "README.md"), "the file whose block is rewritten", metavar="FILE")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiment; returns the exit status."""
+    options, _ = parse_options(ReportOptions, DESCRIPTION, arguments)
+    folder, readme, figures = Path(options.results), Path(options.readme), Path(options.figures)
+    results = read_results(folder)
+    text = readme.read_text(encoding="utf-8")
+    readme.write_text(with_block(text, block(results), readme.name), encoding="utf-8")
+    for name in draw(results, figures):
+        print(f"drawn: {name}")
+    print(f"rewritten: {readme}")
+    return 0
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """Read the result files that are there.
+
+    Raises:
+        ArgumentError: there is none.
+    """
+    there = [name for name in (*BENCHMARKS, GROWTH) if (folder / name).is_file()]
+    if not there:
+        raise ArgumentError(
+            f"{folder} holds none of {', '.join((*BENCHMARKS, GROWTH))}: "
+            "make one with benchmark.py --out or growth.py --out"
+        )
+    return {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in there}
+
+
+def with_block(text: str, new: str, name: str) -> str:
+    """Put a block in place of what stands between the two comments.
+
+    Args:
+        text: of the file.
+        new: the block.
+        name: the file's, for the error.
+
+    Returns:
+        The new text.
+
+    Raises:
+        ArgumentError: the comments are not there once each, in their order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ArgumentError(f"{name} needs the line {BEGIN} and, below it, the line {END}, once each")
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{new}\n{END}{rest.partition(END)[2]}"
+
+
+def block(results: dict[str, Result]) -> str:
+    """Write README's block: a table a device, the race, the targets, the slopes."""
+    parts = [
+        part
+        for name, heading in BENCHMARKS.items()
+        if name in results
+        for part in _benchmark(results[name], heading)
+    ]
+    if GROWTH in results:
+        parts += _growth(results[GROWTH])
+    return "\n\n".join(parts)
+
+
+def _benchmark(result: Result, heading: str) -> list[str]:
+    command = " ".join(result["command"])
+    parts = [
+        f"**{heading}** (`{command}`): {machine_line(result['machine'])}.",
+        "Seconds of jaxmlp's epoch, the median of the turns with least and largest; then how many times as long "
+        "the others take. All train on the same batches from the same parameters: the last column but one is "
+        "jaxmlp's score on the test part with the farthest of any other behind it; the last is the epoch's time "
+        "over that of its matrix products alone on all cores.",
+        markdown(ratio_rows(result)),
+    ]
+    failures = sorted(
+        {
+            f"{one['title']} was not measured for {case['title']}, {OPTIMIZER_NAMES[case['optimizer']]}: "
+            f"{one['failure']}."
+            for case in result["cases"]
+            for one in case["contestants"]
+            if "failure" in one
+        }
+    )
+    parts += failures
+    if "race" in result:
+        parts.append(markdown(race_rows(result["race"])))
+    return [*parts, markdown(target_rows(targets(result)))]
+
+
+def ratio_rows(result: Result) -> list[list[str]]:
+    """Lay out all cases in one table: a row a case and optimiser, a column a contestant."""
+    names = [name for name in SHORT if any(_find(case, name) for case in result["cases"])]
+    rows = [["an epoch of", "jaxmlp", *(SHORT[name] for name in names), "score (farthest)", "floor"]]
+    for case in result["cases"]:
+        ours = _find(case, OURS)
+        assert ours is not None
+        scores = [one["score"] for one in case["contestants"] if "failure" not in one]
+        farthest = max(scores, key=lambda score: abs(score - ours["score"]))
+        others = [_find(case, name) for name in names]
+        rows.append(
+            [
+                f"{case['title']}, {OPTIMIZER_NAMES[case['optimizer']]} ({case['data']})",
+                f"{seconds(ours['median_seconds'])} ({seconds(ours['least_seconds'])} to "
+                f"{seconds(ours['largest_seconds'])})",
+                *("" if one is None else f"{one['time_relative_to_ours']:.2f} ×" for one in others),
+                f"{score_text(ours['score'], case['task'])} ({score_text(farthest, case['task'])})",
+                f"{ours['median_seconds'] / floor_seconds(case):.2f} ×",
+            ]
+        )
+    return rows
+
+
+def _find(case: Result, name: str) -> dict[str, Any] | None:
+    return next((one for one in case["contestants"] if one["name"] == name and "failure" not in one), None)
+
+
+def _growth(result: Result) -> list[str]:
+    base = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in result["base"].items())
+    rows = [["varied", "slope of", "all points", "upper half", "expected above", "because of"]]
+    for name, series in result["series"].items():
+        rows += [[name.replace("_", " "), *row] for row in slope_rows(name, series)[1:]]
+    return [
+        f"**Growth** (`{' '.join(result['command'])}`): slopes of log-log curves around a base of {base}, SGD; "
+        f"{machine_line(result['machine'])}.",
+        markdown(rows),
+        "![time and memory against examples, batch, width, depth and epochs](experiments/figures/growth.png)",
+    ]
+
+
+def draw(results: dict[str, Result], folder: Path) -> list[str]:
+    """Draw the figures of the results that are there; returns their names."""
+    drawn = []
+    for name in BENCHMARKS:
+        if name in results:
+            figure = time_bars(bar_panels(results[name]), x_label="epoch's time over jaxmlp's")
+            drawn.append(Path(name).with_suffix(".png").name)
+            save(figure, folder / drawn[-1])
+    if GROWTH in results:
+        series = results[GROWTH]["series"]
+        across = {name.replace("_", " "): _column(one, "value") for name, one in series.items()}
+        down = {
+            f"{what} ({'s' if quantity == 'seconds' else 'bytes'})": {
+                name.replace("_", " "): _column(one, quantity) for name, one in series.items()
+            }
+            for quantity, what in QUANTITIES.items()
+        }
+        slopes = {
+            what: {name.replace("_", " "): one["slopes"][quantity]["upper"] for name, one in series.items()}
+            for what, quantity in zip(down, QUANTITIES, strict=True)
+        }
+        drawn.append("growth.png")
+        save(growth_sheet(across, down, slopes), folder / drawn[-1])
+    return drawn
+
+
+def _column(series: dict[str, Any], key: str) -> list[float]:
+    return [float("nan") if point[key] is None else point[key] for point in series["points"]]
+
+
+def bar_panels(result: Result) -> dict[str, dict[str, list[float]]]:
+    """Bring a result to what `time_bars` takes: ratios to jaxmlp's median."""
+    panels = {}
+    for case in result["cases"]:
+        ours = _find(case, OURS)
+        assert ours is not None
+        panels[f"{case['title']}, {OPTIMIZER_NAMES[case['optimizer']]}"] = {
+            CONTESTANTS[one["name"]].title: [
+                one[key] / ours["median_seconds"]
+                for key in ("median_seconds", "least_seconds", "largest_seconds")
+            ]
+            for one in case["contestants"]
+            if "failure" not in one
+        }
+    return panels
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,154 @@
+"""The benchmark's figures as tables, for a terminal and for the README alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark_targets import Result, Target
+from contestants import OURS
+
+OPTIMIZER_NAMES = {"sgd": "SGD", "momentum": "momentum 0.9", "adam": "Adam"}
+SCORE_NAMES = {"classification": "test accuracy", "regression": "test R²"}
+
+
+def seconds(value: float) -> str:
+    """Write a time so that its digits are those that matter.
+
+    Example:
+        >>> seconds(0.6401), seconds(12.34), seconds(0.00371)
+        ('0.640 s', '12.3 s', '3.71 ms')
+    """
+    if value < 0.1:
+        return f"{1000 * value:.3g} ms"
+    return f"{value:.3f} s" if value < 10 else f"{value:.1f} s"
+
+
+def amount(value: int | None) -> str:
+    """Write a number of bytes."""
+    return "" if value is None else f"{value / 2**20:.2f} MiB"
+
+
+def rate(value: float) -> str:
+    """Write floating-point operations a second."""
+    return f"{value / 1e9:.0f} Gflop/s" if value < 1e12 else f"{value / 1e12:.1f} Tflop/s"
+
+
+def case_heading(case: Result) -> str:
+    """Name a case: network, batch, optimiser, data."""
+    return (
+        f"{case['title']}, {OPTIMIZER_NAMES[case['optimizer']]} (learning rate {case['learning_rate']:g}), "
+        f"an epoch of {case['examples']:,} examples ({case['data']})"
+    )
+
+
+def case_rows(case: Result) -> list[list[str]]:
+    """Lay out a case: a heading row, and a row a contestant, ours first, then by time."""
+    turns = max((len(one.get("seconds", ())) for one in case["contestants"]), default=0)
+    rows = [
+        [
+            "",
+            f"median of {turns}",
+            "least to largest",
+            "against ours",
+            f"{SCORE_NAMES[case['task']]} after {case['epochs']}",
+            "loss of epoch 1 differs by",
+            "temporaries",
+        ]
+    ]
+    order = {"ours": 0, "reference": 1, "peer": 2}
+    measured = [one for one in case["contestants"] if "failure" not in one]
+    measured.sort(key=lambda one: (order[one["kind"]], one["median_seconds"]))
+    return rows + [_row(one, case["task"]) for one in measured]
+
+
+def _row(one: Result, task: str) -> list[str]:
+    ours = one["name"] == OURS
+    return [
+        one["title"],
+        seconds(one["median_seconds"]),
+        f"{seconds(one['least_seconds'])} to {seconds(one['largest_seconds'])}",
+        "1" if ours else f"{one['time_relative_to_ours']:.2f} × as long",
+        score_text(one["score"], task),
+        "" if ours else f"{one['loss_difference']:.1e}",
+        amount(one["temporaries_bytes"]),
+    ]
+
+
+def score_text(score: float, task: str) -> str:
+    """Write an accuracy in per cent, an R² as it is."""
+    return f"{100 * score:.2f} %" if task == "classification" else f"{score:.4f}"
+
+
+def case_notes(case: Result) -> list[str]:
+    """Say what the machine could do at best, and who could not be measured."""
+    ours = next(one for one in case["contestants"] if one["name"] == OURS)
+    notes = []
+    for cores, ceiling in sorted(case["ceilings"].items(), key=lambda pair: int(pair[0])):
+        share = ceiling["epoch_seconds"] / ours["median_seconds"]
+        counted = "1 core" if cores == "1" else f"{cores} cores"
+        notes.append(
+            f"matmul floor on {counted}: {seconds(ceiling['epoch_seconds'])} "
+            f"({rate(ceiling['operations_a_second'])}; a large product {rate(ceiling['large_operations_a_second'])}); "
+            f"jaxmlp takes {1 / share:.2f} × as long, {100 * share:.0f} % of that rate"
+        )
+    operations = next(iter(case["ceilings"].values()))["epoch_operations"]
+    notes.append(
+        f"jaxmlp: {operations / 1e9:.3g} Gflop an epoch, {rate(operations / ours['median_seconds'])}"
+    )
+    notes += [
+        f"{one['title']} was not measured: {one['failure']}"
+        for one in case["contestants"]
+        if "failure" in one
+    ]
+    return notes
+
+
+def target_rows(found: Sequence[Target]) -> list[list[str]]:
+    """Lay out the targets beside the figures."""
+    said = {True: "reached", False: "not reached", None: ""}
+    rows = [["target", "wanted", "figure", ""]]
+    return rows + [[target.what, target.wanted, target.figure, said[target.reached]] for target in found]
+
+
+def race_rows(race: Result) -> list[list[str]]:
+    """Lay out the race: whole processes from prepared data to a trained network."""
+    rows = [["whole process", f"median of {len(race['seeds'])} seeds", "least to largest", "test accuracy"]]
+    for runner in race["runners"]:
+        accuracies = sorted(runner["accuracies"])
+        rows.append(
+            [
+                runner["title"],
+                seconds(runner["median_seconds"]),
+                f"{seconds(runner['least_seconds'])} to {seconds(runner['largest_seconds'])}",
+                f"{100 * accuracies[0]:.2f} to {100 * accuracies[-1]:.2f} %",
+            ]
+        )
+    return rows
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Set rows in columns for a terminal: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Write rows as a table in Markdown, the first as its heading."""
+    heading, *others = (f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
+    return "\n".join([heading, "|" + " --- |" * len(rows[0]), *others])
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """Name the machine and the versions in a line."""
+    versions = ", ".join(
+        f"{name} {version}" for name, version in machine["versions"].items() if name != "jaxlib"
+    )
+    load = machine.get("load_average")
+    busy = "" if load is None else f"; load average at the start {load:.2f}"
+    return f"{machine['processor']} ({machine['cores']} used), Python {machine['python']}, {versions}{busy}"

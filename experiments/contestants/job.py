@@ -1,0 +1,172 @@
+"""What every contestant is given: the same data, initial parameters, order of examples and settings, as files.
+
+They are files because each contestant lives in a process of its own.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+MOMENTUM, ADAM_B1, ADAM_B2, ADAM_EPSILON = 0.9, 0.9, 0.999, 1e-8
+SETTINGS = "settings.json"
+ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets", "orders")
+
+Layers = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        sizes: features of input, hidden layers and output; ReLU between the layers.
+        batch_size: B; the last minibatch of an epoch may be shorter.
+        optimizer: "sgd", "momentum" (0.9) or "adam".
+        learning_rate: of the optimiser.
+        task: "classification" (mean softmax cross-entropy) or "regression" (mean half squared error).
+        seed: of the initial parameters and of the order.
+        device: where to compute, as the command line names it.
+        precision: of matrix products, "float32" or "tensorfloat32".
+    """
+
+    sizes: tuple[int, ...]
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    task: str
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "float32"
+
+
+class Job(NamedTuple):
+    """Settings and arrays.
+
+    Attributes:
+        settings: how to train.
+        train_inputs: [N, I] float32.
+        train_targets: [N] int32 labels or [N, 1] float32 values.
+        test_inputs: the same of the test part.
+        test_targets: the same of the test part.
+        orders: [E, N] int32, each epoch's permutation of the examples.
+        layers: initial weight [I, O] and bias [O] of each layer.
+    """
+
+    settings: Settings
+    train_inputs: np.ndarray
+    train_targets: np.ndarray
+    test_inputs: np.ndarray
+    test_targets: np.ndarray
+    orders: np.ndarray
+    layers: Layers
+
+
+class Contestant(Protocol):
+    """A way to train; made from a job, then told to train epoch by epoch.
+
+    `epoch` trains one epoch and returns the mean of the losses that its steps met, weighted by the examples
+    of each step; it returns when all of its work is done. `layers` gives the parameters. `temporaries` is how
+    many bytes the compiled epoch needs besides its arguments and results, None where it is not one program.
+    """
+
+    temporaries: int | None
+
+    def __init__(self, job: Job) -> None: ...
+
+    def epoch(self, order: np.ndarray) -> float: ...
+
+    def layers(self) -> Layers: ...
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """Write a job for the contestants to read.
+
+    Args:
+        folder: an existing folder.
+        job: what to write.
+    """
+    for name in ARRAYS:
+        np.save(folder / f"{name}.npy", getattr(job, name))
+    write_layers(folder / "initial.npz", job.layers)
+    (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(job.settings)), encoding="utf-8")
+
+
+def read_job(folder: Path) -> Job:
+    """Read a job.
+
+    Args:
+        folder: where `write_job` has written it.
+
+    Returns:
+        The job; each array belongs to the reader.
+    """
+    given: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    settings = Settings(**(given | {"sizes": tuple(given["sizes"])}))
+    arrays = {name: np.load(folder / f"{name}.npy") for name in ARRAYS}
+    return Job(settings, **arrays, layers=read_layers(folder / "initial.npz"))
+
+
+def write_layers(path: Path, layers: Layers) -> None:
+    """Write weights and biases to an .npz."""
+    np.savez(path, *(array for layer in layers for array in layer))
+
+
+def read_layers(path: Path) -> Layers:
+    """Read what `write_layers` has written."""
+    with np.load(path) as file:
+        arrays = [file[f"arr_{number}"] for number in range(len(file.files))]
+    return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+def mean_of_steps(losses: Sequence[float] | np.ndarray, examples: int, batch_size: int) -> float:
+    """Average the losses of an epoch's steps, each weighted by its examples.
+
+    Args:
+        losses: [S].
+        examples: N.
+        batch_size: B; the last step has what is left.
+
+    Returns:
+        The mean over the examples.
+
+    Example:
+        >>> mean_of_steps([1.0, 4.0], examples=3, batch_size=2)
+        2.0
+    """
+    weight = np.full(len(losses), batch_size, float)
+    weight[-1] = examples - batch_size * (len(losses) - 1)
+    return float(np.dot(np.asarray(losses, float), weight) / examples)
+
+
+def score(layers: Layers, inputs: np.ndarray, targets: np.ndarray, task: str, chunk: int = 10_000) -> float:
+    """Measure parameters on a test part, in the same way for every contestant.
+
+    Args:
+        layers: weights and biases.
+        inputs: [N, I].
+        targets: [N] labels or [N, 1] values.
+        task: "classification" or "regression".
+        chunk: examples at a time.
+
+    Returns:
+        The accuracy (0 to 1) or R².
+    """
+    outputs = np.concatenate(
+        [_outputs(layers, inputs[start : start + chunk]) for start in range(0, len(inputs), chunk)]
+    )
+    if task == "classification":
+        return float(np.mean(outputs.argmax(axis=1) == targets))
+    residual, spread = outputs - targets, targets - targets.mean(axis=0)
+    return float(1 - np.sum(residual**2, dtype=float) / np.sum(spread**2, dtype=float))
+
+
+def _outputs(layers: Layers, inputs: np.ndarray) -> np.ndarray:
+    for w, b in layers[:-1]:
+        inputs = np.maximum(inputs @ w + b, 0)
+    w, b = layers[-1]
+    return inputs @ w + b

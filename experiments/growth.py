@@ -1,0 +1,260 @@
+"""Measure how time and memory grow with the data, the batch, the network and the epochs."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from benchmark_tables import aligned, machine_line, seconds
+from command_line import DeviceOptions, computing, option, parse_options, run
+from growth_point import Point
+from run_folder import describe_machine
+from worker_process import available_cores
+
+from jaxmlp import ArgumentError
+from jaxmlp.registry import Registry
+
+DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each
+point in a process of its own, and fit the slopes of the log-log curves. Takes at most some 15 minutes."""
+
+POINT = Path(__file__).parent / "growth_point.py"
+BASE = Point(examples=16_384, features=64, width=256, depth=2, batch_size=128, epochs=1)
+
+
+class Law(NamedTuple):
+    """What is varied, and how each quantity should grow once it has left the overhead behind.
+
+    Attributes:
+        values: from small to large.
+        expected: by quantity, the slope of its log-log curve at the upper end, and why.
+    """
+
+    values: tuple[int, ...]
+    expected: dict[str, tuple[float, str]]
+
+
+QUANTITIES = {
+    "seconds": "time of the training",
+    "memory_bytes": "peak memory above the start",
+    "temporaries_bytes": "compiled temporaries",
+}
+
+LAWS: Registry[Law] = Registry(
+    "quantity to vary",
+    {
+        "examples": Law(
+            (1024, 4096, 16_384, 65_536, 262_144, 1_048_576),
+            {
+                "seconds": (1, "as many steps more"),
+                "memory_bytes": (1, "the data"),
+                "temporaries_bytes": (1, "the epoch's permutation"),
+            },
+        ),
+        "batch_size": Law(
+            (8, 32, 128, 512, 2048, 8192),
+            {
+                "seconds": (0, "the same products in all, in fewer steps; −1 while a step's overhead rules"),
+                "memory_bytes": (1, "the values and gradients of every layer"),
+                "temporaries_bytes": (1, "the values and gradients of every layer"),
+            },
+        ),
+        "width": Law(
+            (16, 64, 256, 1024, 4096),
+            {
+                "seconds": (2, "the products between hidden layers"),
+                "memory_bytes": (2, "weights between hidden layers"),
+                "temporaries_bytes": (2, "gradients of the weights between hidden layers"),
+            },
+        ),
+        "depth": Law(
+            (1, 2, 4, 8, 16),
+            {
+                "seconds": (1, "a product each way a layer"),
+                "memory_bytes": (1, "weights, values and gradients a layer"),
+                "temporaries_bytes": (1, "values and gradients a layer"),
+            },
+        ),
+        "epochs": Law(
+            (1, 2, 4, 8, 16, 32),
+            {
+                "seconds": (1, "as many steps more"),
+                "memory_bytes": (0, "nothing is kept"),
+                "temporaries_bytes": (0, "the same program"),
+            },
+        ),
+    },
+)
+
+_option = partial(option, group="options")
+
+
+@dataclass(frozen=True)
+class GrowthOptions(DeviceOptions):
+    """The options of a growth run."""
+
+    vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}", metavar="NAME")
+    longest: float = _option(
+        60.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
+    )
+    quick: bool = _option(False, "leave out every value above the base's own")
+    out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiment; returns the exit status."""
+    options, _ = parse_options(GrowthOptions, DESCRIPTION, arguments)
+    check(options)
+    with computing(options.device, options.precision):
+        machine = describe_machine() | {"cores": available_cores()}
+    series = {name: measure_series(name, options) for name in options.vary}
+    result = {
+        "command": ["python", "experiments/growth.py", *(sys.argv[1:] if arguments is None else arguments)],
+        "machine": machine,
+        "base": BASE._asdict(),
+        "series": series,
+    }
+    print(text(result))
+    if options.out is not None:
+        Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def check(options: GrowthOptions) -> None:
+    """Refuse options that cannot be right."""
+    for name in options.vary:
+        LAWS[name]
+    if not options.vary:
+        raise ArgumentError("--vary needs at least one name: leave it out for all")
+    if not options.longest > 0:
+        raise ArgumentError(f"--longest must be above 0 seconds, given {options.longest:g}")
+    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
+        raise ArgumentError(f"the folder of {options.out} is not there: make it, or choose another file")
+
+
+def measure_series(name: str, options: GrowthOptions) -> dict[str, Any]:
+    """Measure one quantity's growth, until a point would take too long.
+
+    Args:
+        name: of what is varied.
+        options: the options.
+
+    Returns:
+        Plain data: the points, the values that were left out, and the slopes.
+    """
+    law = LAWS[name]
+    base = getattr(BASE, name)
+    values = [value for value in law.values if not options.quick or value <= base]
+    points: list[dict[str, Any]] = []
+    left_out: list[int] = []
+    for value in values:
+        if points and expected_seconds(points[-1], value, law.expected["seconds"][0]) > options.longest:
+            left_out.append(value)
+            continue
+        measured = measure_point(BASE._replace(**{name: value}), options)
+        points.append({"value": value} | measured)
+    return {
+        "points": points,
+        "left_out": left_out,
+        "slopes": {quantity: slopes(points, quantity) for quantity in QUANTITIES},
+    }
+
+
+def expected_seconds(last: dict[str, Any], value: int, slope: float) -> float:
+    """Foretell the whole time of a point from the one before it, by the slope that the law expects."""
+    return last["wall_seconds"] * (value / last["value"]) ** max(slope, 0)
+
+
+def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
+    """Measure a point in a fresh process, so that its peak memory is its own.
+
+    Raises:
+        ArgumentError: the process failed, as it does where the memory does not suffice.
+    """
+    given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
+    done = subprocess.run(
+        [sys.executable, str(POINT), given],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=dict(os.environ),
+        check=False,
+    )
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise ArgumentError(f"the point {given} failed (status {done.returncode}): {words[-1][:200]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def slopes(points: Sequence[dict[str, Any]], quantity: str) -> dict[str, float | None]:
+    """Fit a straight line through log(quantity) against log(value): over all points, and over the upper half.
+
+    Args:
+        points: with "value" and the quantity.
+        quantity: its name.
+
+    Returns:
+        "all" and "upper"; None where there are fewer than two points with a value above 0.
+    """
+    there = [(p["value"], p[quantity]) for p in points if p[quantity] is not None and p[quantity] > 0]
+    upper = there[len(there) // 2 :] if len(there) > 2 else there
+    return {"all": _slope(there), "upper": _slope(upper)}
+
+
+def _slope(pairs: Sequence[tuple[float, float]]) -> float | None:
+    if len(pairs) < 2:
+        return None
+    x, y = np.log(np.array(pairs, float)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def text(result: dict[str, Any]) -> str:
+    """Write the result for a terminal."""
+    base = result["base"]
+    parts = [
+        machine_line(result["machine"]),
+        "base: " + ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in base.items()),
+    ]
+    for name, series in result["series"].items():
+        rows = [[name.replace("_", " "), "time", "memory", "temporaries"]]
+        rows += [
+            [
+                f"{point['value']:,}",
+                seconds(point["seconds"]),
+                _mebibytes(point["memory_bytes"]),
+                _mebibytes(point["temporaries_bytes"]),
+            ]
+            for point in series["points"]
+        ]
+        parts.append("\n".join([aligned(rows), "", aligned(slope_rows(name, series)), *_left_out(series)]))
+    return "\n\n".join(parts)
+
+
+def _left_out(series: dict[str, Any]) -> list[str]:
+    values = ", ".join(f"{value:,}" for value in series["left_out"])
+    return [f"left out, as they would take longer than --longest: {values}"] if values else []
+
+
+def _mebibytes(value: int | None) -> str:
+    return "" if value is None else f"{value / 2**20:,.2f} MiB"
+
+
+def slope_rows(name: str, series: dict[str, Any]) -> list[list[str]]:
+    """Lay out the slopes beside what was expected of them."""
+    rows = [["slope of", "all points", "upper half", "expected above", "because of"]]
+    for quantity, what in QUANTITIES.items():
+        expected, why = LAWS[name].expected[quantity]
+        fitted = [series["slopes"][quantity][part] for part in ("all", "upper")]
+        shown = ["" if slope is None or math.isnan(slope) else f"{slope:.2f}" for slope in fitted]
+        rows.append([what, *shown, f"{expected:g}", why])
+    return rows
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,141 @@
+"""Measure whole processes, imports and compilation included: from prepared data to 98 % on MNIST."""
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from benchmark_cases import Place
+from benchmark_run import time_summary
+from contestants import missing_packages
+from worker_process import WorkerFailed
+
+from jaxmlp import ArgumentError
+from jaxmlp.datasets import load
+
+FOLDER = Path(__file__).parent
+# Found by search: one hidden layer, few epochs, and a learning rate that comes down to 0.
+FLAGS = (
+    *("--dataset", "mnist", "--hidden", "256", "--batch-size", "128", "--epochs", "3"),
+    *("--optimizer", "adam", "--learning-rate", "0.005", "--schedule", "warmup_cosine:0.1"),
+    *("--quiet", "--no-pictures"),
+)
+
+
+class Runner(NamedTuple):
+    """A whole program that trains on MNIST and prints its test accuracy.
+
+    Attributes:
+        name: short.
+        title: what it is called in tables.
+        command: (folder, seed) -> the arguments of the process; the folder holds mnist.npz and may be written to.
+        accuracy: what it printed -> the test accuracy, from 0 to 1.
+    """
+
+    name: str
+    title: str
+    command: Callable[[Path, int], Sequence[str]]
+    accuracy: Callable[[str], float]
+
+
+def runners(place: Place) -> list[Runner]:
+    """List the programs that can run here: ours, and those whose packages are installed."""
+    where = []
+    for flag, folder in (("--data-dir", place.data_dir), ("--manual-dir", place.manual_dir)):
+        where += [] if folder is None else [flag, folder]
+
+    def ours(folder: Path, seed: int) -> list[str]:
+        # A run folder is taken once: the uncounted run has the first seed, too.
+        out = tempfile.mkdtemp(prefix="run-", dir=folder)
+        return [str(FOLDER / "train.py"), *FLAGS, *where, "--seed", str(seed), "--out", out]
+
+    found = [Runner("jaxmlp", "jaxmlp (experiments/train.py)", ours, _printed_share)]
+    for name, title in (("torch", "PyTorch, eager"), ("sklearn", "scikit-learn")):
+        if not missing_packages(name):
+            script = str(FOLDER / "contestants" / f"race_{name}.py")
+            found.append(Runner(name, title, _plain_command(script), lambda text: float(text.split()[-1])))
+    return found
+
+
+def _plain_command(script: str) -> Callable[[Path, int], list[str]]:
+    return lambda folder, seed: [script, str(folder / "mnist.npz"), str(seed)]
+
+
+def _printed_share(text: str) -> float:
+    """Read the line of `train.py` that names the test accuracy in per cent."""
+    found = re.search(r"test accuracy\s+([\d.]+) %", text)
+    if found is None:
+        raise WorkerFailed("train.py printed no test accuracy")
+    return float(found[1]) / 100
+
+
+def measure_race(place: Place, seeds: Iterable[int], tell: Callable[[str], None]) -> dict[str, Any] | None:
+    """Let the programs run in turn, each as a fresh process, seed by seed.
+
+    An uncounted run of each goes before, which fills the disk's cache and the cache of compiled programs: the
+    time that counts is that of a machine on which the program has run before.
+
+    Args:
+        place: of the data set.
+        seeds: one run of each program a seed.
+        tell: is given a line about what is being done.
+
+    Returns:
+        Plain data; None where MNIST is not at hand.
+    """
+    seeds = list(seeds)
+    try:
+        dataset = load("mnist", data_dir=place.data_dir, manual_dir=place.manual_dir, quiet=True)
+    except ArgumentError:
+        return None
+    chosen = runners(place)
+    seconds: dict[str, list[float]] = {runner.name: [] for runner in chosen}
+    accuracies: dict[str, list[float]] = {runner.name: [] for runner in chosen}
+    with tempfile.TemporaryDirectory(prefix="jaxmlp-race-") as name:
+        folder = Path(name)
+        np.savez(
+            folder / "mnist.npz",
+            train_inputs=dataset.train.inputs,
+            train_targets=dataset.train.targets,
+            test_inputs=dataset.test.inputs,
+            test_targets=dataset.test.targets,
+        )
+        for turn, seed in enumerate([seeds[0], *seeds]):
+            for runner in chosen:
+                tell(f"whole process: {runner.title}, seed {seed}")
+                taken, accuracy = run_once(runner, folder, seed)
+                if turn > 0:
+                    seconds[runner.name].append(taken)
+                    accuracies[runner.name].append(accuracy)
+    return {
+        "what": "MNIST: whole processes from the prepared data set to the test accuracy, "
+        "imports and compilation included",
+        "seeds": seeds,
+        "flags": FLAGS,
+        "runners": [
+            {"name": runner.name, "title": runner.title, "accuracies": accuracies[runner.name]}
+            | time_summary(seconds[runner.name])
+            for runner in chosen
+        ],
+    }
+
+
+def run_once(runner: Runner, folder: Path, seed: int) -> tuple[float, float]:
+    """Run a program; returns the seconds of its process and the accuracy it printed.
+
+    Raises:
+        WorkerFailed: the program failed.
+    """
+    command = [sys.executable, *runner.command(folder, seed)]
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise WorkerFailed(f"{runner.title} ended with status {done.returncode}: {words[-1]}")
+    return seconds, runner.accuracy(done.stdout)

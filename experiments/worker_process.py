@@ -1,0 +1,93 @@
+"""A contestant in a process of its own, seen from the benchmark: what it is told and what it answers."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+WORKER = Path(__file__).parent / "contestants" / "worker.py"
+
+
+class WorkerFailed(Exception):
+    """A contestant could not do what it was told; its message is one line."""
+
+
+class WorkerProcess:
+    """A worker that lives until it is closed.
+
+    Args:
+        name: the contestant's.
+        platform: JAX's platform for it, "" to leave the choice to JAX.
+        cores: how many cores it may use; None for all.
+    """
+
+    def __init__(self, name: str, platform: str = "", cores: int | None = None) -> None:
+        self.name, self.failure = name, ""
+        self.log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several share one device
+        if platform:
+            environment["JAX_PLATFORMS"] = platform
+        self.process = subprocess.Popen(
+            [sys.executable, str(WORKER), name, *([] if cores is None else [str(cores)])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+        )
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Tell the worker to do something, and wait until it is done.
+
+        Args:
+            do: a method of `contestants.worker.Worker`.
+            arguments: its arguments.
+
+        Returns:
+            The answer.
+
+        Raises:
+            WorkerFailed: it could not, or its process ended.
+        """
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"do": do} | arguments) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        answer = json.loads(line) if line else {"error": self._last_words()}
+        if "error" in answer:
+            raise WorkerFailed(answer["error"])
+        return answer
+
+    def _last_words(self) -> str:
+        status = self.process.wait()
+        self.log.seek(0)
+        lines = [line.strip() for line in self.log if line.strip()]
+        return f"its process ended with status {status}: {lines[-1] if lines else 'it said nothing'}"[:300]
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
+        self.log.close()
+
+    def __enter__(self) -> "WorkerProcess":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,96 @@
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import growth
+import growth_point
+import pytest
+from experiment_runs import run_experiment
+from growth import GrowthOptions
+from growth_point import Point
+
+
+def points(slope: float) -> list[dict[str, Any]]:
+    return [
+        {"value": value, "seconds": 3.0 * value**slope, "memory_bytes": None, "wall_seconds": float(value)}
+        for value in (1, 10, 100, 1000)
+    ]
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.0, 2.0])
+def test_slopes_of_power_laws_are_found(slope: float) -> None:
+    fitted = growth.slopes(points(slope), "seconds")
+    assert fitted["all"] == pytest.approx(slope, abs=1e-9)
+    assert fitted["upper"] == pytest.approx(slope, abs=1e-9)
+
+
+def test_the_upper_half_leaves_the_overhead_behind() -> None:
+    curve = [point | {"seconds": max(point["seconds"], 30.0)} for point in points(1.0)]
+    fitted = growth.slopes(curve, "seconds")
+    assert fitted["upper"] == pytest.approx(1.0)
+    assert fitted["all"] is not None
+    assert fitted["all"] < 0.9
+
+
+def test_what_was_not_measured_has_no_slope() -> None:
+    assert growth.slopes(points(1.0), "memory_bytes") == {"all": None, "upper": None}
+    assert growth.slopes(points(1.0)[:1], "seconds") == {"all": None, "upper": None}
+
+
+def test_points_that_would_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
+        measured.append(point.width)
+        seconds = (point.width / 256) ** 2
+        return {"seconds": seconds, "wall_seconds": seconds, "memory_bytes": 1, "temporaries_bytes": 1}
+
+    monkeypatch.setattr(growth, "measure_point", measure_point)
+    series = growth.measure_series("width", GrowthOptions(longest=100.0))
+    assert measured == [16, 64, 256, 1024]
+    assert series["left_out"] == [4096]
+    assert [point["value"] for point in series["points"]] == measured
+    quick = growth.measure_series("width", GrowthOptions(quick=True))
+    assert [point["value"] for point in quick["points"]] == [16, 64, 256]
+
+
+def test_a_point_trains_and_tells_time_and_memory() -> None:
+    point = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=2)
+    told = growth_point.measure(point, "float32")
+    assert told["seconds"] > 0
+    assert told["memory_bytes"] >= 0
+    assert told["temporaries_bytes"] > 0
+    assert 1 <= told["runs"] <= growth_point.MOST_RUNS
+    wider = growth_point.measure(point._replace(width=64), "float32")
+    assert wider["temporaries_bytes"] > told["temporaries_bytes"]
+
+
+def test_every_quantity_has_an_expected_slope_for_every_law() -> None:
+    for law in growth.LAWS.values():
+        assert set(law.expected) == set(growth.QUANTITIES)
+        assert list(law.values) == sorted(law.values)
+    assert set(growth.LAWS) <= set(Point._fields)
+
+
+def test_it_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = growth.Law((1, 2, 4), growth.LAWS["epochs"].expected)
+    monkeypatch.setitem(growth.LAWS._things, "epochs", small)
+    base = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=1)
+    monkeypatch.setattr(growth, "BASE", base)
+    # Points in this process, which spares starting three.
+    monkeypatch.setattr(
+        growth, "measure_point", lambda point, options: growth_point.measure(point, "float32")
+    )
+    outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
+    assert outcome.status == 0, outcome.err
+    result = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
+    assert [point["value"] for point in result["series"]["epochs"]["points"]] == [1, 2, 4]
+    assert "slope of" in outcome.out
+    assert "expected above" in outcome.out
+
+
+def test_a_point_that_fails_is_one_line() -> None:
+    options = dataclasses.replace(GrowthOptions(), device="no such device")
+    with pytest.raises(growth.ArgumentError, match=r"the point .* failed"):
+        growth.measure_point(Point(1, 1, 1, 1, 1, 1), options)
