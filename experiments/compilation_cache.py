@@ -15,6 +15,11 @@ import jax
 from command_line import option
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
+# Every program is kept, however quickly it was compiled: a run has many small ones.
+SETTINGS = {
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
 LARGEST = 256 * 2**20  # bytes; a run of train.py leaves less than one MiB
 
 
@@ -55,11 +60,7 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
     if wanted and _setting("jax_enable_compilation_cache") and not _setting("jax_compilation_cache_dir"):
         with contextlib.suppress(RuntimeError):
             _trim(folder())
-            settings = {
-                "jax_compilation_cache_dir": str(folder()),
-                "jax_persistent_cache_min_compile_time_secs": 0.0,
-                "jax_persistent_cache_min_entry_size_bytes": -1,
-            }
+            settings = {"jax_compilation_cache_dir": str(folder()), **SETTINGS}
     before = {name: _setting(name) for name in settings}
     _apply(settings)
     try:
