@@ -1,5 +1,7 @@
 """Shuffled minibatch indices, so that an epoch is one scan that sees every example exactly once."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
@@ -25,9 +27,22 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 
 
 def _permutation(key: Key, examples: int) -> Int[Array, "N"]:
-    # Sorting random numbers once; `jax.random.permutation` sorts twice, against ties that at 32 bits are
-    # too rare to matter here (28 ms against 12 ms for 60,000 examples, where an epoch takes 550).
-    return jnp.argsort(jax.random.bits(key, (examples,)))
+    """Draw an order of N examples by sorting random numbers that carry their places in their lowest bits.
+
+    XLA sorts plain numbers several times faster than pairs: `jax.random.permutation` takes 31 ms for
+    60,000 examples on a CPU, this 5 ms, beside an epoch of 500. Where one sort leaves too few random bits
+    the order is sorted again, as radix sorting does, until less than one tie is to be expected.
+    """
+    place_bits = (examples - 1).bit_length()
+    random_bits = 32 - place_bits
+    sorts = max(1, math.ceil((2 * place_bits - 1) / random_bits))
+    places = jnp.arange(examples, dtype=jnp.uint32)
+    order = jnp.arange(examples, dtype=jnp.int32)
+    for sort_key in jax.random.split(key, sorts):
+        drawn = jax.random.bits(sort_key, (examples,), jnp.uint32) >> place_bits << place_bits
+        mixed = jnp.sort(drawn | places) & ((1 << place_bits) - 1)
+        order = order[mixed.astype(jnp.int32)]
+    return order
 
 
 def minibatch_indices(

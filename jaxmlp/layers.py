@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.errors import ArgumentError
 from jaxmlp.initializers import check_bias_initializer, check_weight_initializer, initial_bias, initial_weight
+from jaxmlp.products import weight_gradient
 from jaxmlp.registry import Registry, unknown_name
 from jaxmlp.types import Key, Params, Residuals
 
@@ -140,7 +141,7 @@ class Dense:
     ) -> tuple[DenseParams, Inputs]:
         # ∂E/∂w = xᵀ·∂E/∂z,  ∂E/∂b = Σ_b ∂E/∂z_b,  ∂E/∂x = ∂E/∂z·wᵀ
         inputs = residuals
-        w_grad = jnp.matmul(inputs.T, output_grad, precision=self.precision)
+        w_grad = weight_gradient(inputs, output_grad, precision=self.precision)
         b_grad = jnp.sum(output_grad, axis=0) if params.b is not None else None
         input_grad = jnp.matmul(output_grad, params.w.T, precision=self.precision)
         return DenseParams(w_grad, b_grad), input_grad

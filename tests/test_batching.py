@@ -1,9 +1,12 @@
 """An epoch sees every example exactly once, in an order that follows the key alone."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from jaxmlp.batching import minibatch_indices, steps_per_epoch
 
@@ -87,3 +90,35 @@ def test_it_runs_compiled_and_over_many_keys() -> None:
 )
 def test_the_steps_are_the_quotient_rounded_up(examples: int, batch_size: int, steps: int) -> None:
     assert steps_per_epoch(examples, batch_size) == steps
+
+
+def order_of(key: jax.Array, examples: int) -> jax.Array:
+    return minibatch_indices(key, examples, examples)[0][0]
+
+
+def is_fair(orders: np.ndarray) -> bool:
+    """Tell whether all orders [D, N] of few examples were drawn about equally often, by a chi-squared test."""
+    _, counts = np.unique(orders, axis=0, return_counts=True)
+    ways = math.factorial(orders.shape[1])
+    return len(counts) == ways and stats.chisquare(counts).pvalue > 1e-4
+
+
+def test_every_order_is_as_likely_as_any_other() -> None:
+    keys = jax.random.split(jax.random.key(0), 12_000)
+    orders = np.asarray(jax.jit(jax.vmap(lambda key: order_of(key, 4)))(keys))
+    assert is_fair(orders)
+    turned = orders.copy()
+    turned[:600] = np.sort(turned[:600], axis=1)  # one draw in twenty left unshuffled
+    assert not is_fair(turned)
+
+
+# As many examples as need one, two, three and four sorts.
+@pytest.mark.parametrize("examples", [2, 2_000, 3_000, 300_000, 1_500_000])
+def test_many_examples_are_shuffled_evenly(examples: int) -> None:
+    order = np.asarray(jax.jit(order_of, static_argnums=1)(jax.random.key(0), examples))
+    assert np.array_equal(np.sort(order), np.arange(examples))
+    if examples > 100:
+        # Neighbours come in either order equally often, and places do not follow from the example.
+        rising = np.mean(np.diff(order) > 0)
+        assert abs(rising - 0.5) < 2 / math.sqrt(examples)
+        assert abs(np.corrcoef(order, np.arange(examples))[0, 1]) < 4 / math.sqrt(examples)

@@ -173,7 +173,18 @@ def test_w_and_b_are_drawn_apart() -> None:
     assert not np.any(params.w[0] == params.b)
 
 
-def test_the_precision_asked_for_reaches_every_matrix_product() -> None:
+def products_within(jaxpr: Any) -> list[Any]:
+    """Collect the matrix products of a program, those of its branches included."""
+    found = [equation for equation in jaxpr.eqns if equation.primitive.name == "dot_general"]
+    for equation in jaxpr.eqns:
+        for branch in equation.params.get("branches", ()):
+            found += products_within(branch.jaxpr)
+    return found
+
+
+# Few outputs have one way for a CPU and one for other hardware; many have one for all.
+@pytest.mark.parametrize(("features", "products"), [(3, 4), (100, 3)])
+def test_the_precision_asked_for_reaches_every_matrix_product(features: int, products: int) -> None:
     def precisions(layer: Dense) -> list[str]:
         def there_and_back(params: DenseParams, inputs: jax.Array) -> Any:
             outputs, residuals = layer.forward(params, inputs)
@@ -181,11 +192,12 @@ def test_the_precision_asked_for_reaches_every_matrix_product() -> None:
 
         params, _ = layer.init(jax.random.key(0), INPUTS)
         jaxpr = jax.make_jaxpr(there_and_back)(params, jnp.ones((2, INPUTS)))
-        products = [equation for equation in jaxpr.eqns if equation.primitive.name == "dot_general"]
-        return [str(product.params["precision"]) for product in products]
+        return [str(product.params["precision"]) for product in products_within(jaxpr)]
 
-    full, reduced, default = (precisions(Dense(3, precision=p)) for p in ("float32", "tensorfloat32", None))
-    assert len(full) == len(reduced) == len(default) == 3
+    full, reduced, default = (
+        precisions(Dense(features, precision=precision)) for precision in ("float32", "tensorfloat32", None)
+    )
+    assert len(full) == len(reduced) == len(default) == products
     assert len(set(full)) == len(set(reduced)) == 1
     assert set(default) == {"None"}
     assert full != reduced

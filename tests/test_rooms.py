@@ -41,6 +41,7 @@ LAYERS: dict[str, int] = {
     "model_file": 4,
     "problem": 5,
     "devices": 1,
+    "products": 1,
     "members": 5,
     "blocks": 5,
     "trials": 5,
