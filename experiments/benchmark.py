@@ -20,6 +20,7 @@ from benchmark_tables import (
     case_rows,
     machine_line,
     race_rows,
+    sweep_rows,
     target_rows,
 )
 from benchmark_targets import targets
@@ -27,6 +28,7 @@ from command_line import DeviceOptions, find_device, option, parse_options, run
 from contestants import AUTODIFF, CONTESTANTS, OURS, missing_packages, peers_on
 from race import measure_race
 from run_folder import describe_machine
+from sweep_rate import COUNTS, measure_rates
 from worker_process import WorkerFailed, available_cores
 
 from jaxmlp import ArgumentError
@@ -53,6 +55,7 @@ class BenchmarkOptions(DeviceOptions):
         ("all",), f"of {', '.join(peers_on('cpu'))}; on a GPU {', '.join(peers_on('gpu'))}", metavar="NAME"
     )
     repeats: int = _option(5, "timed turns of each contestant", metavar="N")
+    sweep: bool = _option(True, "networks a second of sweeps on digits too")
     race: bool = _option(True, "whole processes to 98 % on MNIST too, where MNIST is at hand")
     quick: bool = _option(False, f"only {' and '.join(QUICK_CASES)} with SGD, 2 turns, the race over 1 seed")
     data_dir: str | None = _option(
@@ -78,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.race
             else None
         )
+        counts = COUNTS[:-1] if options.quick else COUNTS
+        rates = measure_rates(plan.device, counts, tell) if options.sweep else None
     except WorkerFailed as failed:
         print(f"benchmark.py: {failed}", file=sys.stderr)
         return 1
@@ -94,6 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "cases": cases,
     }
     result |= {} if race is None else {"race": race}
+    result |= {} if rates is None else {"sweep": rates}
     print(text(result))
     if options.out is not None:
         Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -192,6 +198,8 @@ def text(result: dict[str, Any]) -> str:
     ]
     if "race" in result:
         parts.append("\n".join([result["race"]["what"], aligned(race_rows(result["race"]))]))
+    if "sweep" in result:
+        parts.append(aligned(sweep_rows(result["sweep"])))
     parts.append(aligned(target_rows(targets(result))))
     parts.append(f"{CONTESTANTS[AUTODIFF].title} is a reference, not a peer")
     return "\n\n".join(parts)

@@ -14,6 +14,7 @@ from benchmark_tables import (
     race_rows,
     score_text,
     seconds,
+    sweep_rows,
     target_rows,
 )
 from benchmark_targets import Result, floor_seconds, targets
@@ -139,6 +140,8 @@ def _benchmark(result: Result, heading: str) -> list[str]:
     parts += failures
     if "race" in result:
         parts.append(markdown(race_rows(result["race"])))
+    if "sweep" in result:
+        parts.append(markdown(sweep_rows(result["sweep"])))
     return [*parts, markdown(target_rows(targets(result)))]
 
 

@@ -125,6 +125,15 @@ def race_rows(race: Result) -> list[list[str]]:
     return rows
 
 
+def sweep_rows(rates: Result) -> list[list[str]]:
+    """Lay out how fast sweeps are by how many networks they train at a time."""
+    rows = [[f"a sweep of {rates['case']}, {rates['epochs']} epochs", "time", "networks a second"]]
+    return rows + [
+        [f"{point['count']:,} networks", seconds(point["seconds"]), f"{point['networks_a_second']:,.1f}"]
+        for point in rates["points"]
+    ]
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Set rows in columns for a terminal: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -42,6 +42,7 @@ class Goals(NamedTuple):
 
 GOALS = {"mnist_300": Goals(1.5, 3.0, 1.5), "mnist_512": Goals(1.3, None, 1.15)}
 GPU_EPOCH_SECONDS = {"mnist_300": 0.050, "mnist_512": 0.015}
+SWEEP, SWEEP_OF_SKLEARN, SWEEP_ON_GPU, SWEEP_TIME = 256, 20.0, 1024, 4.0
 RACE_SECONDS, RACE_OF_TORCH, RACE_OF_SKLEARN, RACE_ACCURACY = 4.0, 0.60, 0.40, 0.98
 
 
@@ -61,6 +62,7 @@ def targets(result: Result) -> list[Target]:
     else:
         found = [target for name, goals in GOALS.items() for target in _speed(cases.get(name), name, goals)]
         found += _race(result.get("race"))
+    found += _sweep(result.get("sweep"), cases.get("digits"), on_gpu)
     return [*found, *_against_autodiff(result["cases"])]
 
 
@@ -151,6 +153,26 @@ def _race(race: Result | None) -> Iterator[Target]:
             figure,
             accurate and share <= most,
         )
+
+
+def _sweep(rates: Result | None, digits: Result | None, on_gpu: bool) -> Iterator[Target]:
+    """Compare many networks with one on a GPU, and a network's share of a sweep with scikit-learn's on a CPU."""
+    points = {} if rates is None else {point["count"]: point for point in rates["points"]}
+    if on_gpu:
+        what = f"a sweep of {SWEEP_ON_GPU} networks: time of a single one's"
+        if {1, SWEEP_ON_GPU} <= set(points):
+            ratio = points[SWEEP_ON_GPU]["seconds"] / points[1]["seconds"]
+            yield _ratio(what, SWEEP_TIME, ratio, at_least=False)
+        else:
+            yield _missing(what, f"≤ {SWEEP_TIME:.2f} ×")
+        return
+    what = f"a sweep of {SWEEP} networks on digits: faster than scikit-learn, a network"
+    sklearn = None if digits is None else contestant(digits, "sklearn")
+    if rates is None or sklearn is None or SWEEP not in points:
+        yield _missing(what, f"≥ {SWEEP_OF_SKLEARN:.2f} ×")
+        return
+    alone = rates["epochs"] * sklearn["median_seconds"]
+    yield _ratio(what, SWEEP_OF_SKLEARN, alone * SWEEP / points[SWEEP]["seconds"], at_least=True)
 
 
 def noise_of_ratio(ours: Iterable[float], theirs: Iterable[float]) -> float:

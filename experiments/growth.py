@@ -101,7 +101,7 @@ class GrowthOptions(DeviceOptions):
 
     vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}", metavar="NAME")
     longest: float = _option(
-        60.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
+        30.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
     )
     quick: bool = _option(False, "leave out every value above the base's own")
     out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
@@ -167,8 +167,8 @@ def measure_series(name: str, options: GrowthOptions) -> dict[str, Any]:
 
 
 def expected_seconds(last: dict[str, Any], value: int, slope: float) -> float:
-    """Foretell the whole time of a point from the one before it, by the slope that the law expects."""
-    return last["wall_seconds"] * (value / last["value"]) ** max(slope, 0)
+    """Foretell the time of a training from the one before it, by the slope that the law expects."""
+    return last["seconds"] * (value / last["value"]) ** max(slope, 0)
 
 
 def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:

@@ -52,7 +52,6 @@ def measure(point: Point, precision: str | None) -> dict[str, Any]:
         resident memory above that of the process once JAX had started (on a CPU) or of the device, and
         "temporaries_bytes" of the compiled epoch.
     """
-    started = time.perf_counter()
     jax.block_until_ready(jnp.zeros(1) + 1)
     before = peak_bytes()
     sizes = (point.features, *[point.width] * point.depth, CLASSES)
@@ -78,7 +77,6 @@ def measure(point: Point, precision: str | None) -> dict[str, Any]:
         "runs": len(times),
         "memory_bytes": peak_bytes() - before,
         "temporaries_bytes": None if memory is None else int(memory.temp_size_in_bytes),
-        "wall_seconds": time.perf_counter() - started,
     }
 
 

@@ -44,7 +44,7 @@ def test_it_measures_prints_and_writes(small_cases: None, tmp_path: Path) -> Non
     outcome = run_experiment(
         "benchmark",
         *("--cases", "images", "table", "--optimizers", "sgd", "--peers", "numpy", "jax"),
-        *("--repeats", "2", "--no-race", "--out", tmp_path / "result.json"),
+        *("--repeats", "2", "--no-race", "--no-sweep", "--out", tmp_path / "result.json"),
     )
     assert outcome.status == 0, outcome.err
     result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))

@@ -13,8 +13,7 @@ from growth_point import Point
 
 def points(slope: float) -> list[dict[str, Any]]:
     return [
-        {"value": value, "seconds": 3.0 * value**slope, "memory_bytes": None, "wall_seconds": float(value)}
-        for value in (1, 10, 100, 1000)
+        {"value": value, "seconds": 3.0 * value**slope, "memory_bytes": None} for value in (1, 10, 100, 1000)
     ]
 
 
@@ -44,7 +43,7 @@ def test_points_that_would_take_too_long_are_left_out(monkeypatch: pytest.Monkey
     def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
         measured.append(point.width)
         seconds = (point.width / 256) ** 2
-        return {"seconds": seconds, "wall_seconds": seconds, "memory_bytes": 1, "temporaries_bytes": 1}
+        return {"seconds": seconds, "memory_bytes": 1, "temporaries_bytes": 1}
 
     monkeypatch.setattr(growth, "measure_point", measure_point)
     series = growth.measure_series("width", GrowthOptions(longest=100.0))
