@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from command_line import DeviceOptions, computing, option, parse_options, run
+from compilation_cache import CompilationCacheOptions, compilation_cache
 from lab_answers import Setup, write_report
 from lab_pictures import draw_lab
 from lab_runs import IDENTITY, Kind, Measured, Plan, Runs, build, kinds_of_lab, measure
@@ -45,7 +46,7 @@ _output = partial(option, group="output")
 
 
 @dataclass(frozen=True)
-class LabOptions(DeviceOptions):
+class LabOptions(CompilationCacheOptions, DeviceOptions):
     """The options of the lab, one field a flag."""
 
     dataset: str | None = _data(
@@ -89,7 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(LabOptions, DESCRIPTION, arguments)
     check(options)
-    with computing(options.device, options.precision) as precision:
+    with (
+        compilation_cache(options.compilation_cache),
+        computing(options.device, options.precision) as precision,
+    ):
         return study(options, precision)
 
 

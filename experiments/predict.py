@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pandas as pd
 from command_line import DeviceOptions, computing, option, parse_options, run
+from compilation_cache import CompilationCacheOptions, compilation_cache
 from pictures import predict_in_chunks
 from run_folder import MODEL
 
@@ -25,7 +26,7 @@ RUN is a run folder or its model.safetensors, FILE a csv with the columns that i
 
 
 @dataclass(frozen=True)
-class PredictOptions(DeviceOptions):
+class PredictOptions(CompilationCacheOptions, DeviceOptions):
     """The options of a prediction."""
 
     out: str | None = option(None, "csv to write (default: standard output)", group="output", metavar="FILE")
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         PredictOptions, DESCRIPTION, arguments, positionals=("RUN", "FILE")
     )
     check_out(options.out)
-    with computing(options.device, options.precision):
+    with compilation_cache(options.compilation_cache), computing(options.device, options.precision):
         net, params, saved = load_model(find_model(run_path))
         check_saved(saved, run_path)
         inputs = read_inputs(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from command_line import computing, run
+from compilation_cache import compilation_cache
 from members import compile_epoch, draw_examples, evaluate_members, keep_members, start_members
 from run_folder import describe_machine, make_run_folder, write_config
 from tqdm import tqdm
@@ -68,7 +69,10 @@ class Result(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options = read_options(sys.argv[1:] if arguments is None else arguments)
-    with computing(options.device, options.precision) as precision:
+    with (
+        compilation_cache(options.compilation_cache),
+        computing(options.device, options.precision) as precision,
+    ):
         return study(options, precision)
 
 

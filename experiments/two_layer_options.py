@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from command_line import DeviceOptions, option, parse_options
+from compilation_cache import CompilationCacheOptions
 
 from jaxmlp import ArgumentError, mlp
 from jaxmlp.registry import unknown_name
@@ -35,7 +36,7 @@ _output = partial(option, group="output")
 
 
 @dataclass(frozen=True)
-class TwoLayerOptions(DeviceOptions):
+class TwoLayerOptions(CompilationCacheOptions, DeviceOptions):
     """The options of the two-layer study, one field a flag; the first four may stand without their flags."""
 
     hidden: int | None = _setting(None, "HIDDEN, units of the hidden layer (default: 300)", metavar="N")
