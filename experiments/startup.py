@@ -23,10 +23,10 @@ from jaxmlp.datasets import load
 
 HERE = Path(__file__).parent
 LONGEST, LEAST_ACCURACY = 4.0, 0.98  # the targets: seconds of a second run, accuracy on MNIST's test part
-# One hidden layer and few epochs, at a learning rate that rises for a tenth of the run and falls to 0.
+# Few epochs, at a high learning rate that rises for a tenth of the run and falls to 0; chosen on seeds 10 to 14.
 RECIPE = (
     *("--dataset", "mnist", "--hidden", "256", "--batch-size", "128", "--epochs", "3"),
-    *("--optimizer", "adam", "--learning-rate", "0.005", "--schedule", "warmup_cosine:0.1", "--no-pictures"),
+    *("--optimizer", "adam", "--learning-rate", "0.01", "--schedule", "warmup_cosine:0.1", "--no-pictures"),
 )
 
 DESCRIPTION = """Measure whole runs of train.py as a user starts them: its default, and a recipe for MNIST.
