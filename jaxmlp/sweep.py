@@ -17,7 +17,7 @@ import numpy as np
 from jaxmlp.batching import steps_per_epoch
 from jaxmlp.blocks import block_size
 from jaxmlp.checks import as_batch, check_data, check_size
-from jaxmlp.devices import place_shared
+from jaxmlp.devices import place_members, place_shared
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import Data, resolve_metric
 from jaxmlp.losses import Loss
@@ -225,7 +225,7 @@ def _train_block(
     trials = [plan.trials[number] for number in filled]
     members = _members(trials, has_l2)
     if started:
-        state = _stack([states[number] for number in filled])
+        state = place_members(_stack([states[number] for number in filled]), plan.devices)
     else:
         state = start_members(recipe, members, devices=plan.devices)
     rows, weight = _fold_of(plan, trials)

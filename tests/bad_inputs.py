@@ -191,6 +191,19 @@ BAD_INPUTS: dict[str, BadInput] = {
     "a single size": BadInput("gradcheck", ("--sizes", "3"), ("at least inputs and outputs", "given [3]")),
     "no entries": BadInput("gradcheck", ("--entries", "0"), ("--entries must be at least 1", "0")),
     "a negative seed": BadInput("gradcheck", ("--seed", "-1"), ("--seed must lie in 0 to", "given -1")),
+    "an unknown hyper-parameter": BadInput(
+        "sweep", ("--grid", "lerning_rate=1"), ("'lerning_rate': did you mean 'learning_rate'?",)
+    ),
+    "nothing to draw from": BadInput("sweep", ("--random", "8"), ("--random begins with a number", "'8'")),
+    "a momentum of sgd": BadInput(
+        "sweep", ("--grid", "momentum=0.9"), ("not to 'sgd'", "--optimizer momentum")
+    ),
+    "nothing to rank on": BadInput("sweep", ("--validation", "0"), ("--validation", "given 0: try 0.2")),
+    "a sweep that is not there": BadInput("sweep", ("--resume", "nowhere"), ("no sweep at nowhere",)),
+    "a run that is no sweep": BadInput("sweep", ("--resume", "run"), ("run holds no sweep",)),
+    "more folds than examples": BadInput(
+        "sweep", ("--dataset", "pets.csv", "--target", "pet", "--folds", "99"), ("folds must number from 2",)
+    ),
     "a negative strength": BadInput("gradcheck", ("--l2", "-1"), ("--l2 must be a finite number", "-1")),
     "no repeats": BadInput("benchmark", ("--repeats", "0"), ("--repeats must be at least 1, given 0",)),
     "an unknown case": BadInput("benchmark", ("--cases", "mnist_30"), ("did you mean 'mnist_300'?",)),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxmlp.datasets.splitting import check_test_fraction, split_indices
+from jaxmlp.datasets.splitting import check_test_fraction, fold_indices, split_indices
 from jaxmlp.errors import ArgumentError
 
 
@@ -50,3 +50,29 @@ def test_a_fraction_that_is_no_number_is_refused(fraction):
 def test_a_split_that_leaves_nothing_to_train_on_is_refused(examples, fraction):
     with pytest.raises(ArgumentError, match="leave none to train on"):
         split_indices(examples, test_fraction=fraction, seed=0)
+
+
+@pytest.mark.parametrize("labels", [None, np.arange(50) % 3])
+def test_every_example_is_held_out_of_exactly_one_fold(labels):
+    folds = fold_indices(50, 4, seed=1, labels=labels)
+    assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(50))
+    for kept, held_out in folds:
+        assert sorted([*kept, *held_out]) == list(range(50))
+        assert len(held_out) in (12, 13)
+    other = fold_indices(50, 4, seed=2, labels=labels)
+    assert [held_out.tolist() for _, held_out in folds] != [held_out.tolist() for _, held_out in other]
+
+
+def test_folds_keep_the_classes_in_proportion_where_they_can():
+    labels = np.repeat([0, 1], [90, 10])
+    assert [int(labels[held_out].sum()) for _, held_out in fold_indices(100, 5, seed=0, labels=labels)] == [
+        2
+    ] * 5
+    rare = np.repeat([0, 1], [98, 2])
+    assert len(fold_indices(100, 5, seed=0, labels=rare)) == 5
+
+
+@pytest.mark.parametrize("folds", [1, 0, 51, True, 2.0])
+def test_refuses_folds_that_cannot_be(folds):
+    with pytest.raises(ArgumentError, match="from 2 to the 50 examples"):
+        fold_indices(50, folds, seed=0)

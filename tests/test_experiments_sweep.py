@@ -1,0 +1,263 @@
+"""The sweep from the command line: what is tried, the ranking, resuming after a kill, and the network it saves."""
+
+import csv
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sweep_options
+from experiment_runs import EXPERIMENTS, run_experiment, write_houses
+from sweep_files import read_reports, train_command
+from sweep_options import read_sweep, settings_of, spell, varied_names
+from train_options import TrainOptions
+
+from jaxmlp import load_model
+from jaxmlp.errors import ArgumentError
+
+MOONS = ("--dataset", "moons", "--examples", "120", "--hidden", "4")
+GRID = ("--grid", "learning_rate=0.02,0.2,2", "seed=0..1")
+
+
+def settings(text: str) -> list[TrainOptions]:
+    return settings_of(read_sweep(shlex.split(text)))
+
+
+# --- what is tried ---
+
+
+def test_a_grid_is_every_combination() -> None:
+    found = settings("--grid learning_rate=0.01,0.1 hidden=64,64x64,none activation=relu,tanh seed=0..7")
+    assert len(found) == len(set(found)) == 2 * 3 * 2 * 8
+    assert {setting.hidden for setting in found} == {(64,), (64, 64), ()}
+    assert {setting.seed for setting in found} == set(range(8))
+    assert varied_names(found) == ["hidden", "activation", "learning_rate"]
+
+
+def test_random_draws_lie_in_their_ranges_and_follow_the_seed() -> None:
+    text = "--random 200 learning_rate=log:1e-3..1 l2=0.1..0.3 batch_size=8..64 activation=relu,tanh"
+    found = settings(text)
+    assert len(found) == 200
+    rates = np.log10([setting.learning_rate for setting in found])
+    assert -3 <= rates.min() < -2.8 < -0.2 < rates.max() <= 0
+    assert abs(np.median(rates) + 1.5) < 0.3  # even on a logarithmic scale
+    assert all(0.1 <= setting.l2 <= 0.3 for setting in found)
+    sizes = {setting.batch_size for setting in found}
+    assert min(sizes) >= 8
+    assert max(sizes) <= 64
+    assert {setting.activation for setting in found} == {"relu", "tanh"}
+    assert settings(text) == found
+    assert settings(text + " --seed 1") != found
+
+
+def test_each_draw_goes_with_each_combination() -> None:
+    found = settings("--random 3 learning_rate=log:1e-3..1 --grid seed=0..3")
+    assert len(found) == 12
+    assert len({setting.learning_rate for setting in found}) == 3
+
+
+def test_momentum_and_weight_decay_go_to_their_optimizers() -> None:
+    found = settings("--optimizer nesterov --grid momentum=0.5,0.9")
+    assert [setting.optimizer for setting in found] == ["nesterov:0.5", "nesterov:0.9"]
+    found = settings("--grid optimizer=adamw,lion weight_decay=0.1")
+    assert [setting.optimizer for setting in found] == ["adamw:0.1", "lion:0.1"]
+
+
+def test_every_name_that_can_be_varied_is_an_option_of_a_run() -> None:
+    fields = set(TrainOptions.__dataclass_fields__)
+    assert set(sweep_options.READERS) - fields == {"momentum", "weight_decay"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("--grid lerning_rate=1", "did you mean 'learning_rate'"),
+        ("--grid learning_rate", "write NAME=VALUES"),
+        ("--grid learning_rate=", "write NAME=VALUES"),
+        ("--grid learning_rate=fast", "'fast' is no value of learning_rate"),
+        ("--grid hidden=64y64", "'64y64' is no value of hidden: write 64x64 or none"),
+        ("--grid hidden=0", "--hidden takes sizes of at least 1"),
+        ("--grid activation=rlu", "did you mean 'relu'"),
+        ("--grid seed=3..1", "the range must rise"),
+        ("--grid seed=0 seed=1", "seed stands twice"),
+        ("--grid learning_rate=log:1e-3..1", "a grid takes ranges of whole numbers"),
+        ("--grid activation=relu..tanh", "a range is for numbers"),
+        ("--grid momentum=0.9", "momentum belongs to the optimisers momentum, nesterov, not to 'sgd'"),
+        ("--random learning_rate=log:1e-3..1", "--random begins with a number"),
+        ("--random 0 learning_rate=log:1e-3..1", "--random begins with a number"),
+        ("--random 3", "--random begins with a number"),
+        ("--random 3 learning_rate=log:0..1", "a logarithmic range begins above 0"),
+        ("--validation 0", "--validation must be a share between 0 and 1"),
+        ("--folds 1", "--folds must be at least 2"),
+        ("--halving 1", "eta must be a whole number of at least 2"),
+        ("--halving 2 --first-rung 40", "shorter than the run of 40 epochs"),
+        ("--first-rung 2", "--first-rung belongs to --halving"),
+        ("--cores 0", "--cores must be at least 1"),
+        ("--block 0", "--block must be at least 1"),
+        ("--against torch", "unknown peer 'torch'"),
+        ("--against sklearn --halving 2", "leave out --halving"),
+        ("--target-accuracy 0.9", "does not apply to a sweep"),
+        ("--resume run --epochs 3", "--resume takes --epochs from the run"),
+    ],
+)
+def test_refuses_in_one_line(text: str, words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        read_sweep(shlex.split(text))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_of_a_setting_is_read_back_as_it() -> None:
+    from train_options import read_options
+
+    for setting in settings(
+        "--grid hidden=3x4,none activation=tanh optimizer=adamw:0.1 schedule=step:0.1,2;cosine batch_size=full,8 "
+        "init_scale=0.5 l2=0.01 seed=3 clip_norm=1 --no-bias --no-shuffle --epochs 7"
+    ):
+        words = shlex.split(train_command(setting))
+        assert words[:2] == ["python", "experiments/train.py"]
+        assert read_options(words[2:]) == setting
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [((64, 32), "64x32"), ((), "none"), (0.1, "0.1"), (None, "default")]
+)
+def test_values_are_spelt_as_they_are_given(value: object, text: str) -> None:
+    assert spell(value) == text
+
+
+# --- a sweep ---
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("sweep") / "run"
+    outcome = run_experiment(
+        "sweep", *MOONS, *GRID, "--epochs", "8", "--check", "1", "--against", "sklearn", "--against-count", "1",
+        "--out", folder,
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    return folder, outcome.out
+
+
+def test_the_ranking_is_printed_and_written(swept: tuple[Path, str]) -> None:
+    folder, out = swept
+    assert "moons: 6 networks of 3 settings, 8 epochs, ranked on" in out
+    with (folder / "ranking.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["place"] for row in rows] == ["1", "2", "3"]
+    means = [float(row["valid_accuracy_mean"]) for row in rows]
+    assert means == sorted(means, reverse=True)
+    assert {row["networks"] for row in rows} == {"2"}
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert sorted(trial["number"] for trial in trials) == list(range(6))
+    for row in rows:
+        scores = [trial["score"] for trial in trials if spell(trial["learning_rate"]) == row["learning_rate"]]
+        assert float(row["valid_accuracy_mean"]) == pytest.approx(np.mean(scores))
+    assert (folder / "scores.png").stat().st_size > 5000
+    assert f"learning rate {rows[0]['learning_rate']}, seed" in out
+
+
+def test_the_check_and_the_peer_are_printed(swept: tuple[Path, str]) -> None:
+    _, out = swept
+    assert "check: 1 networks alone after 1 epoch: largest relative difference" in out
+    assert "bound 1e-05: passed" in out
+    assert "scikit-learn: 1 of the 6 networks, one after another" in out
+    assert "times as long" in out
+
+
+def test_the_saved_network_is_what_the_printed_command_trains(
+    swept: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, out = swept
+    (command,) = (line for line in out.splitlines() if line.startswith("alone: "))
+    words = shlex.split(command.removeprefix("alone: "))
+    outcome = run_experiment("train", *words[2:], "--out", tmp_path / "run", "--quiet", "--no-pictures")
+    assert outcome.status == 0, outcome.err
+    (told,) = (line for line in out.splitlines() if line.startswith("test accuracy"))
+    assert told in outcome.out
+    _, ours, _ = load_model(folder / "model.safetensors")
+    _, theirs, _ = load_model(tmp_path / "run" / "model.safetensors")
+    for layer, other in zip(ours, theirs, strict=True):
+        if layer:
+            np.testing.assert_allclose(layer.w, other.w, rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_chosen_network_is_tested(swept: tuple[Path, str]) -> None:
+    assert swept[1].count("test accuracy") == 1
+
+
+@pytest.mark.slow
+def test_folds_and_halving_of_a_regression(tmp_path: Path) -> None:
+    houses = write_houses(tmp_path / "houses.csv")
+    outcome = run_experiment(
+        "sweep", "--dataset", houses, "--target", "price", "--hidden", "4", "--epochs", "8", "--folds", "3",
+        "--halving", "2", "--first-rung", "2", "--grid", "learning_rate=0.001,0.005,0.01,1e30", "--quiet",
+        "--no-pictures", "--init-scale", "0.5", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    assert "validation R²" in outcome.out
+    assert "3 of 12 networks diverged; their settings are ranked last" in outcome.out
+    reports = read_reports(tmp_path / "run")
+    assert sorted({report.epochs for report in reports}) == [2, 4, 8]
+
+
+def test_all_diverged_is_said_and_status_is_1(tmp_path: Path) -> None:
+    outcome = run_experiment(
+        "sweep", *MOONS, "--epochs", "2", "--grid", "learning_rate=1e38", "--quiet", "--no-pictures",
+        "--loss", "squared_error", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert outcome.status == 1
+    assert "every network diverged" in outcome.error_line
+
+
+# --- resuming ---
+
+
+def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+    whole = '{"number": 0, "epochs": 2, "loss": null, "score": null, "diverged": true}\n'
+    (tmp_path / "trials.jsonl").write_text(whole + whole[:30])
+    (report,) = read_reports(tmp_path)
+    assert report.diverged
+    assert np.isnan(report.score)
+    assert (tmp_path / "trials.jsonl").read_text() == whole
+
+
+def test_resuming_what_is_no_sweep_is_refused(tmp_path: Path) -> None:
+    assert "no sweep at" in run_experiment("sweep", "--resume", tmp_path / "nowhere").error_line
+    (tmp_path / "config.json").write_text('{"options": {"dataset": "digits"}}')
+    assert "holds no sweep" in run_experiment("sweep", "--resume", tmp_path).error_line
+
+
+def test_a_killed_sweep_trains_only_what_is_missing(tmp_path: Path) -> None:
+    flags = [
+        *MOONS, "--epochs", "400", "--block", "1", "--cores", "1", "--quiet", "--no-pictures",
+        "--grid", "learning_rate=0.05,0.1,0.2,0.3,0.4,0.5", "seed=0..5",
+    ]  # fmt: skip
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, str(EXPERIMENTS / "sweep.py"), *flags, "--out", str(folder)],
+        cwd=tmp_path,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        log = folder / "trials.jsonl"
+        while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    before = {report.number: report for report in read_reports(folder)}
+    assert 2 <= len(before) < 36
+    outcome = run_experiment("sweep", "--resume", folder, "--quiet")
+    assert outcome.status == 0, outcome.err
+    assert f"{36 - len(before)} networks trained in" in outcome.out
+    after = read_reports(folder)
+    assert sorted(report.number for report in after) == list(range(36))
+    assert {report.number: report for report in after if report.number in before} == before
+    assert (folder / "model.safetensors").exists()
