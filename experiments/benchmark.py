@@ -72,6 +72,8 @@ class BenchmarkOptions(DeviceOptions):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(BenchmarkOptions, DESCRIPTION, arguments)
+    # On a GPU this process would otherwise take most of the memory that the contestants are to share.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     plan = make_plan(options)
     load = tell_load()
     try:

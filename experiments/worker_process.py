@@ -28,7 +28,8 @@ class WorkerProcess:
     def __init__(self, name: str, platform: str = "", cores: int | None = None) -> None:
         self.name, self.failure = name, ""
         self.log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # several share one device
+        # Several share one device; none may take its memory beforehand.
+        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         if platform:
             environment["JAX_PLATFORMS"] = platform
         self.process = subprocess.Popen(

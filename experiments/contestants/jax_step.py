@@ -30,21 +30,21 @@ class Program:
             return optax_loss(job, inputs @ w + b, targets)
 
         @partial(jax.jit, donate_argnums=(0, 1))
-        def step(params: Any, opt_state: Any, inputs: Any, targets: Any) -> tuple[Any, Any, Any]:
-            value, grads = jax.value_and_grad(loss)(params, inputs, targets)
+        def step(params: Any, opt_state: Any, data: Any, rows: Any) -> tuple[Any, Any, Any]:
+            # Gathering here was measured faster than handing over rows gathered by NumPy.
+            inputs, targets = data
+            value, grads = jax.value_and_grad(loss)(params, inputs[rows], targets[rows])
             updates, opt_state = optimizer.update(grads, opt_state, params)
             return optax.apply_updates(params, updates), opt_state, value
 
         self.step = step
+        self.data = jax.numpy.array(job.train_inputs), jax.numpy.array(job.train_targets)
 
     def epoch(self, order: np.ndarray) -> float:
-        size, inputs, targets = self.job.settings.batch_size, self.job.train_inputs, self.job.train_targets
-        losses = []
+        size, losses = self.job.settings.batch_size, []
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            self.params, self.opt_state, loss = self.step(
-                self.params, self.opt_state, inputs[rows], targets[rows]
-            )
+            self.params, self.opt_state, loss = self.step(self.params, self.opt_state, self.data, rows)
             losses.append(loss)
         jax.block_until_ready(self.params)
         return mean_of_steps(read_losses(losses), len(order), size)

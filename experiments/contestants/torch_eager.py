@@ -88,6 +88,8 @@ class Program:
         size = self.settings.batch_size
         rows = torch.from_numpy(order.astype(np.int64)).to(self.device)
         losses = torch.stack([self.step(chosen) for chosen in rows.split(size)])
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the last update, too, belongs to the epoch
         return mean_of_steps(losses.cpu().numpy(), len(order), size)
 
     def layers(self) -> Layers:

@@ -74,7 +74,7 @@ def _bars(axes: Axes, title: str, bars: Mapping[str, Any], log: bool) -> None:
     axes.set_title(style.plain(title, 60), fontsize="small")
     if log:
         axes.set_xscale("log")
-        axes.set_xlim(min(0.5, 0.8 * least.min()), 2.2 * largest.max())
+        axes.set_xlim(min(0.5, 0.8 * least.min()), 4 * largest.max())
     for place, value, end in zip(places, median, largest, strict=True):
         axes.annotate(
             f" {value:.3g}", (max(value, end), place), va="center", fontsize="x-small", annotation_clip=False
