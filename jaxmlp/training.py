@@ -3,6 +3,7 @@
 A step and an epoch are pure functions of a `TrainState`; the clock and the callback are in `fit` alone.
 """
 
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -453,7 +455,7 @@ def fit(
             transform=transform,
         )
         finite, max_weight = _survey(net, next_state.params)
-        finite = bool(finite) and bool(jnp.isfinite(metrics.loss))
+        finite = bool(finite) and math.isfinite(metrics.loss)
         seconds = time.perf_counter() - started
         measured = None
         if valid_data is not None:
@@ -464,7 +466,7 @@ def fit(
             train_score=float(metrics.score),
             valid_loss=None if measured is None else float(measured.loss),
             valid_score=None if measured is None else float(measured.score),
-            gradient_norm=float(jnp.asarray(metrics.gradient_norm)),
+            gradient_norm=float(np.asarray(metrics.gradient_norm)),
             max_weight=tuple(float(largest) for largest in max_weight),
             seconds=seconds,
             examples_per_second=examples / seconds,
@@ -483,4 +485,4 @@ def _on_device(net: Network, data: Batch, loss: str | Loss, name: str) -> Batch:
     check_data(
         data, in_features=net.in_features, outputs=layer_shapes(net)[-1].out_features, loss=loss, name=name
     )
-    return jax.tree.map(jnp.asarray, data)
+    return jax.device_put(data)
