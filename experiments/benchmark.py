@@ -39,6 +39,8 @@ flax.nnx and a jitted JAX step in a Python loop, all from the same parameters on
 time of its matrix products alone. Each contestant lives in a process of its own; they train in turn. The figures
 to look at are the ratios of the medians. Takes some 20 minutes on 2 cores; --quick some 3."""
 
+# Variables that change how the contestants' libraries use the cores, and so their times.
+THREAD_SETTINGS = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "XLA_FLAGS")
 PRECISIONS = ("float32", "tensorfloat32")
 QUICK_CASES = ("mnist_300", "digits")
 
@@ -188,7 +190,8 @@ def describe_machine_and_peers(load: float | None) -> dict[str, Any]:
     for package in ("flax", "torch", "scikit-learn"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             machine["versions"][package] = importlib.metadata.version(package)
-    return machine | {"cores": available_cores(), "load_average": load}
+    threads = {name: value for name, value in os.environ.items() if name.startswith(THREAD_SETTINGS)}
+    return machine | {"cores": available_cores(), "load_average": load, "thread_settings": threads}
 
 
 def text(result: dict[str, Any]) -> str:

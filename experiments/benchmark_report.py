@@ -197,7 +197,7 @@ def draw(results: dict[str, Result], folder: Path) -> list[str]:
         series = results[GROWTH]["series"]
         across = {name.replace("_", " "): _column(one, "value") for name, one in series.items()}
         down = {
-            f"{what} ({'s' if quantity == 'seconds' else 'bytes'})": {
+            f"{what} ({'s' if quantity == 'seconds' else 'MiB'})": {
                 name.replace("_", " "): _column(one, quantity) for name, one in series.items()
             }
             for quantity, what in QUANTITIES.items()
@@ -212,7 +212,8 @@ def draw(results: dict[str, Result], folder: Path) -> list[str]:
 
 
 def _column(series: dict[str, Any], key: str) -> list[float]:
-    return [float("nan") if point[key] is None else point[key] for point in series["points"]]
+    unit = 2**20 if key.endswith("bytes") else 1
+    return [float("nan") if point[key] is None else point[key] / unit for point in series["points"]]
 
 
 def bar_panels(result: Result) -> dict[str, dict[str, list[float]]]:

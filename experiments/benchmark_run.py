@@ -14,6 +14,7 @@ from contestants.job import Layers, read_layers, write_job
 from worker_process import WorkerFailed, WorkerProcess, available_cores
 
 Tell = Callable[[str], None]
+ROUNDING = float(np.finfo(np.float32).eps)
 
 
 class Plan(NamedTuple):
@@ -93,6 +94,7 @@ def measure_case(
     settings = make_settings(case, optimizer, plan.device, plan.precision)
     write_job(folder, make_job(case, data, settings, epochs))
     runs = {name: Run(name, worker) for name, worker in field.workers.items()}
+    nudged = first_loss(field.workers[OURS], folder, nudge=ROUNDING)
     for run in runs.values():
         tell(f"{case.title}, {optimizer}: {CONTESTANTS[run.name].title}, first epoch")
         run.attempt(run.begin, folder)
@@ -120,12 +122,19 @@ def measure_case(
         "data": data.name,
         "examples": len(data.train_inputs),
         "epochs": epochs,
+        "rounding_grows_to": relative_difference(nudged, ours.first["first_epoch_loss"]),
         "contestants": [run.summary(ours, folder) for run in runs.values()],
         "ceilings": {
             str(count): ceiling_summary(found, len(data.train_inputs) / case.batch_size)
             for count, found in rates.items()
         },
     }
+
+
+def first_loss(worker: WorkerProcess, folder: Path, nudge: float) -> float:
+    """Train the first epoch from nudged weights; tells how much a rounding at the start comes to by its end."""
+    worker.ask("set_up", job=str(folder), nudge=nudge)
+    return worker.ask("train", epochs=[0])["losses"][0]
 
 
 def _turns(repeats: int, epochs_a_turn: int) -> Iterator[list[int]]:

@@ -90,6 +90,10 @@ def case_notes(case: Result) -> list[str]:
             f"({rate(ceiling['operations_a_second'])}; a large product {rate(ceiling['large_operations_a_second'])}); "
             f"jaxmlp takes {1 / share:.2f} × as long, {100 * share:.0f} % of that rate"
         )
+    notes.append(
+        f"one rounding of the initial weights changes jaxmlp's loss of epoch 1 by {case['rounding_grows_to']:.1e}: "
+        "differences of that order are no other updates"
+    )
     operations = next(iter(case["ceilings"].values()))["epoch_operations"]
     notes.append(
         f"jaxmlp: {operations / 1e9:.3g} Gflop an epoch, {rate(operations / ours['median_seconds'])}"
@@ -128,10 +132,10 @@ def race_rows(race: Result) -> list[list[str]]:
 def sweep_rows(rates: Result) -> list[list[str]]:
     """Lay out how fast sweeps are by how many networks they train at a time."""
     rows = [[f"a sweep of {rates['case']}, {rates['epochs']} epochs", "time", "networks a second"]]
-    return rows + [
-        [f"{point['count']:,} networks", seconds(point["seconds"]), f"{point['networks_a_second']:,.1f}"]
-        for point in rates["points"]
-    ]
+    for point in rates["points"]:
+        count = "1 network" if point["count"] == 1 else f"{point['count']:,} networks"
+        rows += [[count, seconds(point["seconds"]), f"{point['networks_a_second']:,.1f}"]]
+    return rows
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -160,4 +164,5 @@ def machine_line(machine: dict[str, Any]) -> str:
     )
     load = machine.get("load_average")
     busy = "" if load is None else f"; load average at the start {load:.2f}"
+    busy += "".join(f"; {name}={value}" for name, value in machine.get("thread_settings", {}).items())
     return f"{machine['processor']} ({machine['cores']} used), Python {machine['python']}, {versions}{busy}"

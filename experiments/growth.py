@@ -251,7 +251,9 @@ def slope_rows(name: str, series: dict[str, Any]) -> list[list[str]]:
     for quantity, what in QUANTITIES.items():
         expected, why = LAWS[name].expected[quantity]
         fitted = [series["slopes"][quantity][part] for part in ("all", "upper")]
-        shown = ["" if slope is None or math.isnan(slope) else f"{slope:.2f}" for slope in fitted]
+        shown = [
+            "" if slope is None or math.isnan(slope) else f"{round(slope, 2) + 0.0:.2f}" for slope in fitted
+        ]
         rows.append([what, *shown, f"{expected:g}", why])
     return rows
 

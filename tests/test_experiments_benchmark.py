@@ -11,6 +11,7 @@ import pytest
 from benchmark import BenchmarkOptions
 from benchmark_cases import Case, Data, Place
 from benchmark_run import Run
+from benchmark_tables import machine_line
 from contestants import CONTESTANTS, OURS
 from contestants.job import write_layers
 from experiment_runs import run_experiment
@@ -71,6 +72,7 @@ def check_case(case: dict[str, Any], printed: str) -> None:
         assert one["largest_parameter_difference"] < 1e-5
         assert one["score"] == pytest.approx(ours["score"], abs=1e-3)
         assert (one["temporaries_bytes"] is not None) == (one["name"] in ("jaxmlp", "jax_grad"))
+    assert 0 <= case["rounding_grows_to"] < 1e-5
     for ceiling in case["ceilings"].values():
         assert ceiling["epoch_seconds"] > 0
         each = sum(product["operations"] for product in ceiling["products"])
@@ -186,6 +188,13 @@ def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr(benchmark.os, "getloadavg", lambda: (0.1, 0, 0))
     assert benchmark.tell_load() == 0.1
     assert capsys.readouterr().err == ""
+
+
+def test_settings_that_change_times_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    machine = benchmark.describe_machine_and_peers(None)
+    assert machine["thread_settings"]["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "; OMP_WAIT_POLICY=PASSIVE" in machine_line(machine)
 
 
 def test_quick_is_short() -> None:

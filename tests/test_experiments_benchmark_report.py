@@ -49,6 +49,7 @@ def a_case(name: str, floor: float = 0.8) -> dict[str, Any]:
         "examples": 60_000,
         "batch_size": 32,
         "epochs": 4,
+        "rounding_grows_to": 3e-6,
         "contestants": [
             contestant("jaxmlp", "ours", 1.0, temporaries_bytes=2**20),
             contestant("jax_grad", "reference", 1.1, temporaries_bytes=2**20),
@@ -166,6 +167,7 @@ def test_the_table_of_a_case_puts_ours_first_and_names_who_failed() -> None:
     assert "matmul floor on 1 core: 2.400 s" in notes
     assert "jaxmlp takes 1.25 × as long, 80 % of that rate" in notes
     assert "jaxmlp: 80 Gflop an epoch, 80 Gflop/s" in notes
+    assert "changes jaxmlp's loss of epoch 1 by 3.0e-06" in notes
     assert "flax was not measured: it broke" in notes
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-HIDDEN, BATCH_SIZE, EPOCHS, LEARNING_RATE, POWER = 256, 128, 5, 0.2, 0.14
+HIDDEN, BATCH_SIZE, EPOCHS, LEARNING_RATE, POWER = 256, 100, 4, 0.2, 0.14
 
 
 def main(path: str, seed: int) -> None:

@@ -17,6 +17,8 @@ if len(sys.argv) > 2:  # how many cores to use: said before any library counts t
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[2])])
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
+
 from contestants import CEILING, CONTESTANTS
 from contestants.job import Job, read_job, score, write_layers
 
@@ -33,10 +35,13 @@ class Worker:
         self.job: Job
         self.contestant: Any  # a Contestant, or the ceiling
 
-    def set_up(self, job: str) -> Answer:
-        """Read a job and build the contestant's program for it."""
-        started = time.perf_counter()
+    def set_up(self, job: str, nudge: float = 0.0) -> Answer:
+        """Read a job and build the contestant's program for it, its weights perhaps nudged by a factor 1 + nudge."""
         self.job = read_job(Path(job))
+        if nudge:
+            layers = [(w * np.float32(1 + nudge), b) for w, b in self.job.layers]
+            self.job = self.job._replace(layers=layers)
+        started = time.perf_counter()
         self.contestant = self.module.Program(self.job)
         return {"seconds": time.perf_counter() - started, "temporaries": self.contestant.temporaries}
 

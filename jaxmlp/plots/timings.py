@@ -129,14 +129,14 @@ def _growth(axes: Axes, x: np.ndarray, y: np.ndarray, slope: float | None) -> No
     point, line = style.colors(2)
     axes.plot(x, y, marker="o", markersize=4, color=point, linewidth=1)
     style.quiet_grid(axes)
-    axes.tick_params(labelsize="x-small")
+    axes.tick_params(which="both", labelsize="x-small")
     if slope is None or len(x) < 2:
         return
     upper = x[len(x) // 2 :] if len(x) > 2 else x
     middle = np.exp(np.mean(np.log(upper))), np.exp(np.mean(np.log(y[-len(upper) :])))
     axes.plot(upper, middle[1] * (upper / middle[0]) ** slope, color=line, linestyle="--", linewidth=1.5)
     axes.annotate(
-        f"slope {slope:.2f}",
+        f"slope {round(slope, 2) + 0.0:.2f}".replace("-", "−"),  # adding 0 makes a −0 a 0
         (0.05, 0.95),
         xycoords="axes fraction",
         va="top",
