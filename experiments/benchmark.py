@@ -169,7 +169,7 @@ def tell_load() -> float | None:
     if not hasattr(os, "getloadavg"):
         return None
     load = os.getloadavg()[0]
-    if load > 0.3:
+    if load > available_cores() / 4:
         print(
             f"benchmark.py: the machine is busy (load average {load:.2f} on {available_cores()} cores): "
             "times will be too long, and unevenly so",

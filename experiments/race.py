@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent
 # Found by search: one hidden layer, few epochs, and a learning rate that comes down to 0.
 FLAGS = (
     *("--dataset", "mnist", "--hidden", "256", "--batch-size", "128", "--epochs", "3"),
-    *("--optimizer", "adam", "--learning-rate", "0.005", "--schedule", "warmup_cosine:0.1"),
+    *("--optimizer", "adam", "--learning-rate", "0.01", "--schedule", "warmup_cosine:0.1"),
     *("--quiet", "--no-pictures"),
 )
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-HIDDEN, BATCH_SIZE, EPOCHS, LEARNING_RATE, WARM_UP = 256, 128, 3, 0.005, 0.1
+HIDDEN, BATCH_SIZE, EPOCHS, LEARNING_RATE, WARM_UP = 256, 128, 3, 0.01, 0.1
 
 
 def main(path: str, seed: int) -> None:
