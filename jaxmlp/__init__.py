@@ -8,6 +8,7 @@ from jaxmlp.activations import ACTIVATIONS, Activation
 from jaxmlp.backprop import LayerTrace, Trace, loss, trace, value_and_grad
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import evaluate
+from jaxmlp.fitting import FitResult, fit
 from jaxmlp.gradcheck import GradientReport, GradientRow, check_gradients
 from jaxmlp.initializers import INITIALIZERS
 from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams, Layer, Softmax
@@ -17,7 +18,7 @@ from jaxmlp.model_file import load_model, save_model
 from jaxmlp.network import Network, forward, init, mlp, predict
 from jaxmlp.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
 from jaxmlp.reports import EpochReport, Metrics, history_columns
-from jaxmlp.training import FitResult, TrainState, fit, init_state, train_epoch, train_step
+from jaxmlp.training import TrainState, init_state, train_epoch, train_step
 from jaxmlp.types import Batch
 
 __version__ = "0.1.0"

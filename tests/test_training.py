@@ -169,6 +169,40 @@ def test_an_epoch_equals_a_loop_of_steps(options: dict[str, Any], weight: Any) -
     assert int(state.step) == 2 * -(-EXAMPLES // options["batch_size"])
 
 
+def norms_agree(steps: int) -> None:
+    """Compare an epoch's gradient norm with that of the same steps taken one by one."""
+    random = np.random.default_rng(steps)
+    data = Batch(
+        jnp.asarray(random.normal(size=(steps, 3)), jnp.float32), jnp.asarray(random.integers(0, 2, steps))
+    )
+    state = init_state(NET, "sgd", KEY)
+    _, metrics = train_epoch(NET, "sgd", state, data, batch_size=1, shuffle=False)
+    norms = []
+    for step in range(steps):
+        state, one = train_step(NET, "sgd", state, jax.tree.map(lambda leaf, at=step: leaf[at][None], data))
+        norms.append(float(jnp.asarray(one.gradient_norm)))
+    expected = np.mean(norms[:: max(1, steps // training.NORMS)])
+    assert float(jnp.asarray(metrics.gradient_norm)) == pytest.approx(expected, rel=1e-4)
+
+
+# Below twice as many steps as are measured every one is, then every second, then every third.
+@pytest.mark.parametrize("steps", [127, 128, 129, 193])
+def test_the_norm_of_a_long_epoch_is_the_mean_over_steps_spread_evenly(steps: int) -> None:
+    norms_agree(steps)
+
+
+def test_a_norm_taken_of_other_steps_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = jax.lax.scan
+
+    def one_late(body: Any, carried: Any, blocks: Any) -> Any:
+        indices, held, measured = blocks
+        return scan(body, carried, (indices, held, jnp.roll(measured, 1)))
+
+    monkeypatch.setattr(training.jax.lax, "scan", one_late)
+    with corrupted("_mean_value", training._mean_value), pytest.raises(AssertionError):
+        norms_agree(130)
+
+
 def test_an_epoch_of_whole_batches_equals_the_loop_bit_for_bit_in_its_bookkeeping() -> None:
     state = init_state(NET, "sgd", KEY)
     found, _ = train_epoch(NET, "sgd", state, DATA, batch_size=5)

@@ -28,10 +28,11 @@ from training_cases import (
 
 from jaxmlp import training
 from jaxmlp.evaluation import evaluate
+from jaxmlp.fitting import fit
 from jaxmlp.layers import Dense, Softmax
 from jaxmlp.network import Network, mlp
 from jaxmlp.optimizers import make_optimizer
-from jaxmlp.training import TrainState, fit, init_state, train_epoch, train_step
+from jaxmlp.training import TrainState, init_state, train_epoch, train_step
 from jaxmlp.types import Batch, Key
 
 # --- the order of the examples ---

@@ -22,14 +22,15 @@ from training_cases import (
     same_bits,
 )
 
-from jaxmlp import training
+from jaxmlp import fitting
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import evaluate
+from jaxmlp.fitting import fit
 from jaxmlp.layers import Dense
 from jaxmlp.network import Network, mlp
 from jaxmlp.optimizers import make_optimizer
 from jaxmlp.reports import EpochReport
-from jaxmlp.training import TrainState, fit, init_state, train_epoch
+from jaxmlp.training import TrainState, init_state, train_epoch
 
 # --- fit ---
 
@@ -152,8 +153,8 @@ def test_a_state_that_is_continued_survives_divergence() -> None:
 
 
 def test_a_blind_eye_for_infinite_parameters_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    survey = training._survey
-    monkeypatch.setattr(training, "_survey", lambda *given: (jnp.array(True), survey(*given)[1]))
+    survey = fitting._survey
+    monkeypatch.setattr(fitting, "_survey", lambda *given: (jnp.array(True), survey(*given)[1]))
     with pytest.raises(AssertionError):
         test_infinite_parameters_under_a_finite_loss_are_divergence_too()
 
