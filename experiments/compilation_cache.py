@@ -5,6 +5,7 @@ and the machine's features, so that a change to any of them compiles anew.
 """
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,17 +51,19 @@ def folder() -> Path:
 def compilation_cache(wanted: bool) -> Iterator[None]:
     """Keep the programs that are compiled inside a `with`, and take those that were kept before.
 
-    JAX's own settings win: a folder in JAX_COMPILATION_CACHE_DIR is used as it is, and nothing is kept with
+    JAX's own variables win: a folder in JAX_COMPILATION_CACHE_DIR is used and not trimmed, and nothing is kept with
     JAX_ENABLE_COMPILATION_CACHE=false. A folder that cannot be read or written costs time and nothing else.
 
     Args:
         wanted: whether to keep programs at all.
     """
     settings: dict[str, Any] = {} if wanted else {"jax_enable_compilation_cache": False}
-    if wanted and _setting("jax_enable_compilation_cache") and not _setting("jax_compilation_cache_dir"):
-        with contextlib.suppress(RuntimeError):
-            _trim(folder())
-            settings = {"jax_compilation_cache_dir": str(folder()), **SETTINGS}
+    if wanted and _setting("jax_enable_compilation_cache"):
+        settings = {name: value for name, value in SETTINGS.items() if name.upper() not in os.environ}
+        if not _setting("jax_compilation_cache_dir"):
+            with contextlib.suppress(RuntimeError):
+                _trim(folder())
+                settings["jax_compilation_cache_dir"] = str(folder())
     before = {name: _setting(name) for name in settings}
     _apply(settings)
     try:

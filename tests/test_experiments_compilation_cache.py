@@ -77,7 +77,7 @@ def test_what_the_user_set_for_jax_wins(home: Path, tmp_path: Path) -> None:
     try:
         compile_once()
         assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
-        assert (tmp_path / "mine").is_dir()
+        assert len(list((tmp_path / "mine").glob("*-cache"))) == 1  # however quickly it was compiled
         assert not home.exists()
         assert not compile_once(wanted=False)["compile_requests_use_cache"]
     finally:
@@ -85,6 +85,12 @@ def test_what_the_user_set_for_jax_wins(home: Path, tmp_path: Path) -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     compile_once()
     assert not home.exists()
+
+
+def test_a_threshold_that_the_user_set_for_jax_wins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")  # JAX read its variables before
+    compile_once()
+    assert not kept(home)
 
 
 def test_settings_are_as_before_afterwards(home: Path) -> None:

@@ -15,6 +15,9 @@ from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.errors import ArgumentError
 
+SPLIT = (
+    "1"  # counts the ways in which this file and `split_indices` have split, so that old arrays are not taken
+)
 ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 
 
@@ -42,13 +45,13 @@ def load_digits(options: Options) -> Dataset:
     }
     made_by = {name: str(value) for name, value in identity.items()}
     made_by["scikit-learn"] = importlib.metadata.version("scikit-learn")
+    made_by["split"] = SPLIT
     folder = options.data_dir / "digits"
     arrays = read_prepared(folder, made_by)
     if arrays is None:
         arrays = _split(options)
-        with contextlib.suppress(
-            ArgumentError
-        ):  # a folder that cannot be written costs the next run a second
+        # A folder that cannot be written costs the next run a second.
+        with contextlib.suppress(ArgumentError):
             prepare(folder, made_by, lambda _: arrays)
     # Copied, so that they can be written to whether they were mapped or not.
     train_inputs, train_targets, test_inputs, test_targets = (np.array(arrays[name]) for name in ARRAYS)
