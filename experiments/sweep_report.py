@@ -15,6 +15,7 @@ from train_options import TrainOptions
 
 from jaxmlp import evaluate, fit, save_model
 from jaxmlp.datasets import Dataset
+from jaxmlp.metrics import METRICS
 from jaxmlp.plots import save, sweep_scores
 from jaxmlp.problem import make_problem
 from jaxmlp.sweep import SweepResult
@@ -124,7 +125,7 @@ def best_number(study: Study, result: SweepResult) -> int | None:
             by_seed.setdefault(study.trials[number].seed, []).append(number)
     if not by_seed:
         return None
-    sign = -1 if result.metric.startswith("zero_one_loss") else 1
+    sign = 1 if METRICS[result.metric].more_is_better else -1
     return max(
         by_seed.values(),
         key=lambda numbers: sign * np.mean([result.reports[number].score for number in numbers]),

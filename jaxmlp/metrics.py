@@ -25,6 +25,7 @@ class Metric(NamedTuple):
         statistic: (outputs [B, K], targets) -> [B] or [B, K].
         summary: (the statistic's weighted mean [] or [K], the targets' weighted variance [K]) -> scalar.
         needs_variance: whether the summary uses the variance; where not, it is given None.
+        more_is_better: whether a larger score is the better one, as of an accuracy and not of an error.
 
     Example:
         >>> METRICS["accuracy"].statistic(jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([1, 1])).tolist()
@@ -34,6 +35,7 @@ class Metric(NamedTuple):
     statistic: Callable[[Outputs, Targets], Float[Array, "B ..."]]
     summary: Callable[[Float[Array, "..."], Float[Array, "K"] | None], Scalar]
     needs_variance: bool = False
+    more_is_better: bool = True
 
 
 def _require_same_shape(outputs: Outputs, targets: Targets) -> None:
@@ -87,7 +89,9 @@ def _accuracy(threshold: float = 0.0) -> Metric:
 
 
 def _zero_one_loss(threshold: float = 0.0) -> Metric:
-    return Metric(lambda outputs, targets: 1 - _right_class(outputs, targets, threshold), _mean)
+    return Metric(
+        lambda outputs, targets: 1 - _right_class(outputs, targets, threshold), _mean, more_is_better=False
+    )
 
 
 def _label_accuracy(threshold: float = 0.0) -> Metric:

@@ -9,9 +9,8 @@ import numpy as np
 
 from jaxmlp.checks import check_size
 from jaxmlp.errors import ArgumentError
+from jaxmlp.metrics import METRICS
 from jaxmlp.network import Network
-
-LOWER_IS_BETTER = ("zero_one_loss",)
 
 
 @dataclass(frozen=True)
@@ -177,7 +176,7 @@ def rank(trials: Sequence[Trial], reports: Iterable[TrialReport], metric: str) -
     by_setting: dict[Trial, list[TrialReport]] = {}
     for report in reports:
         by_setting.setdefault(trials[report.number].setting, []).append(report)
-    sign = 1 if metric.partition(":")[0] in LOWER_IS_BETTER else -1
+    sign = -1 if METRICS[metric].more_is_better else 1
     standings = [_standing(setting, group) for setting, group in by_setting.items()]
 
     def worst_last(standing: Standing) -> tuple[float, ...]:

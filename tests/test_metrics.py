@@ -95,6 +95,16 @@ def test_a_metric_is_the_same_however_the_set_is_cut(name: str, weight: np.ndarr
     )
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_the_better_outputs_have_the_better_score(name: str) -> None:
+    targets = REFERENCES[name][0]
+    perfect = (
+        np.eye(CLASSES)[LABELS] if targets is LABELS else 2 * targets - 1 if targets is BINARY else targets
+    )
+    best, worst = (float(score(name, *as_jax(outputs, targets))) for outputs in (perfect, -perfect))
+    assert (best > worst) == METRICS[name].more_is_better
+
+
 @pytest.mark.parametrize("name", ["accuracy", "zero_one_loss"])
 def test_one_hot_and_soft_labels_name_their_largest_class(name: str) -> None:
     one_hot = np.eye(CLASSES)[LABELS]
