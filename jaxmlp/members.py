@@ -8,6 +8,7 @@ devices. Each ends as the same run does alone, up to rounding, for what it draws
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlp.backprop import decayed
-from jaxmlp.checks import check_size
+from jaxmlp.checks import check_lengths, check_size
 from jaxmlp.devices import Devices, devices_for, side_by_side
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import Transform, evaluate, resolve_metric
@@ -71,7 +72,7 @@ class Members(NamedTuple):
     """
 
     seed: Int[Array, "M"]
-    rates: Mapping[str, Float[Array, "M"]] = {}
+    rates: Mapping[str, Float[Array, "M"]] = MappingProxyType({})
     l2: Float[Array, "M"] | None = None
     init_scale: Float[Array, "M"] | None = None
 
@@ -191,7 +192,7 @@ def train_members(
         The states after; a member is what `train_epoch` gives alone on `data[rows]`, up to rounding.
 
     Raises:
-        ArgumentError: lengths differ, or there are no epochs.
+        ArgumentError: lengths differ, rows are no numbers of examples, or there are no epochs.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -202,11 +203,12 @@ def train_members(
         ([6, 6, 6, 6], [2, 2, 2, 2])
     """
     check_size("number of epochs", epochs)
-    members = _as_arrays(members)
-    numbers = None if rows is None else jnp.asarray(rows, jnp.int32)
-    return _train(
-        recipe, devices_for(len(members.seed), devices), (members.l2, states, numbers), data, epochs
-    )
+    members, examples = _as_arrays(members), len(data.inputs)
+    count = len(members.seed)
+    check_lengths(data)
+    _check_count("states", states, count)
+    numbers = None if rows is None else _checked_rows(rows, count, examples)
+    return _train(recipe, devices_for(count, devices), (members.l2, states, numbers), data, epochs)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -292,6 +294,11 @@ def evaluate_members(
         [1.0, 0.0]
     """
     members = _as_arrays(members)
+    check_lengths(data)
+    _check_count("parameters", params, len(members.seed))
+    expected = (len(members.seed), len(data.inputs))
+    if weight is not None and np.shape(weight) != expected:
+        raise ArgumentError(f"weights must have shape {list(expected)}, given {list(np.shape(weight))}")
     own = (members.l2, params, None if weight is None else jnp.asarray(weight))
     return _evaluate(recipe, devices_for(len(members.seed), devices), own, data)
 
@@ -369,13 +376,39 @@ def _set_rates(opt_state: Any, rates: Mapping[str, Any]) -> Any:
     return optax.tree.set(opt_state, **values)
 
 
+def _check_count(name: str, tree: Any, members: int) -> None:
+    for leaf in jax.tree.leaves(tree):
+        if np.shape(leaf)[:1] != (members,):
+            raise ArgumentError(
+                f"{name} must have a leading axis of {members}, one for each member's seed, "
+                f"given an array of shape {list(np.shape(leaf))}"
+            )
+
+
+def _checked_rows(given: Any, members: int, examples: int) -> Any:
+    # JAX would read the last example in place of one that is not there.
+    rows = np.asarray(given)
+    if rows.ndim != 2 or rows.shape[0] != members or rows.shape[1] == 0 or rows.dtype.kind not in "iu":
+        raise ArgumentError(
+            f"rows must be whole numbers [{members}, R], R at least 1, given type {rows.dtype} and shape "
+            f"{list(rows.shape)}"
+        )
+    if rows.min() < 0 or rows.max() >= examples:
+        raise ArgumentError(
+            f"rows must lie in 0 to {examples - 1} for {examples} examples, given {rows.min()} to {rows.max()}"
+        )
+    return jnp.asarray(rows, jnp.int32)
+
+
 def _as_arrays(members: Members) -> Members:
     """Check what members differ in, and give it the types that the programs compute in."""
     seeds = np.asarray(members.seed)
-    if seeds.ndim != 1 or len(seeds) == 0 or seeds.dtype.kind not in "iu" or seeds.min() < 0:
+    if seeds.ndim != 1 or len(seeds) == 0 or seeds.dtype.kind not in "iu":
         raise ArgumentError(
-            f"seeds must be whole numbers [M], M at least 1, each at least 0, given {members.seed!r}"
+            f"seeds must be whole numbers [M], M at least 1, given type {seeds.dtype} and shape {list(seeds.shape)}"
         )
+    if seeds.min() < 0 or seeds.max() >= 2**32:
+        raise ArgumentError(f"seeds must lie in 0 to {2**32 - 1}, given {seeds.min()} to {seeds.max()}")
 
     def numbers(name: str, values: Any) -> Any:
         if values is None:

@@ -100,7 +100,8 @@ def sweep(
     """Train many trials side by side and rank their settings on data that they did not train on.
 
     A trial ends as `fit` of it alone does, up to rounding. One that diverges is ranked last and does not disturb
-    the others.
+    the others. There the two differ: `fit` stops at the first epoch that is not finite and keeps the state before,
+    while a trial goes on to its rung or end and is judged there, by its parameters and its loss on held-out data.
 
     Args:
         trials: what to try.
@@ -125,8 +126,9 @@ def sweep(
         The reports and the ranking.
 
     Raises:
-        ArgumentError: no trials, data that do not fit them, neither or both of `valid` and `folds`, or trials
-            and folds that do not belong together.
+        ArgumentError: no trials, data that do not fit them, a rate or a name that is not allowed, neither or
+            both of `valid` and `folds`, folds that are no rows of `train` or overlap, or trials and folds that do
+            not belong together. All is checked before anything is trained.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -203,11 +205,23 @@ def _train_to(
         size = block_size(
             recipe, len(alike), plan.train, devices=plan.devices, block=plan.block, memory=plan.memory
         )
+        if rung == plan.epochs:
+            size = _narrowed(size, len(members), len(plan.devices))
         # Without L2 anywhere its program is spared the term.
         program = _Program(recipe, size, any(trial.l2 for trial in alike))
         for first in range(0, len(members), size):
             block = members[first : first + size]
             yield from _train_block(plan, program, block, started, rung, states, goes_on)
+
+
+def _narrowed(size: int, members: int, devices: int) -> int:
+    """Cut a block to the members left for the last rung, where they are at most half of it.
+
+    A block of copies would cost as much as a full one, in the rung that trains longest; compiling once more
+    costs less. Earlier rungs keep their size, so that there are two programs at most.
+    """
+    needed = -(-members // devices) * devices
+    return needed if needed <= size // 2 else size
 
 
 def _train_block(
@@ -325,11 +339,41 @@ def _check_trials(
             if data is not None:
                 outputs = layer_shapes(net)[-1].out_features
                 check_data(data, in_features=net.in_features, outputs=outputs, loss=loss, name=name)
-    allowed = [None] if folds is None else list(range(len(folds)))
+    _check_folds(folds or (), len(train.inputs))
     for trial in trials:
-        if trial.fold not in allowed:
-            told = "there are no folds" if folds is None else f"folds are numbered 0 to {len(folds) - 1}"
-            raise ArgumentError(f"a trial names fold {trial.fold}: {told}")
-        if not 0 <= trial.seed < 2**32:
-            raise ArgumentError(f"seeds lie in 0 to {2**32 - 1}, given {trial.seed}")
+        if folds is None and trial.fold is not None:
+            raise ArgumentError(f"a trial names fold {trial.fold}: there are no folds")
+        if folds is not None and not (_is_whole(trial.fold) and 0 <= (trial.fold or 0) < len(folds)):
+            raise ArgumentError(f"a trial names fold {trial.fold}: folds are numbered 0 to {len(folds) - 1}")
+        if not _is_whole(trial.seed) or not 0 <= trial.seed < 2**32:
+            raise ArgumentError(f"seeds are whole numbers from 0 to {2**32 - 1}, given {trial.seed!r}")
         check_size("batch size", trial.batch_size)
+        # These build it, as its block will: a rate or a name that is not allowed is told before any is trained.
+        make_optimizer(trial.optimizer, trial.learning_rate)
+        name = trial.optimizer.partition(":")[0]
+        make_optimizer(name, schedule=trial.schedule, horizon=(1, 1), clip_norm=trial.clip_norm)
+
+
+def _check_folds(folds: Folds, examples: int) -> None:
+    for number, (kept, held_out) in enumerate(folds):
+        for rows, name in ((np.asarray(kept), "train"), (np.asarray(held_out), "held-out")):
+            if rows.ndim != 1 or len(rows) == 0 or rows.dtype.kind not in "iu":
+                raise ArgumentError(
+                    f"fold {number}: {name} rows must be whole numbers [R], R at least 1, given type {rows.dtype} "
+                    f"and shape {list(rows.shape)}: give the numbers of examples"
+                )
+            if rows.min() < 0 or rows.max() >= examples:
+                raise ArgumentError(
+                    f"fold {number}: {name} rows must lie in 0 to {examples - 1}, "
+                    f"given {rows.min()} to {rows.max()}"
+                )
+        shared = np.intersect1d(kept, held_out)
+        if len(shared):
+            raise ArgumentError(
+                f"fold {number}: {len(shared)} rows are both trained and ranked on, row {shared[0]} the first: "
+                f"leave them out of one"
+            )
+
+
+def _is_whole(given: Any) -> bool:
+    return isinstance(given, int | np.integer) and not isinstance(given, bool)

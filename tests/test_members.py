@@ -1,5 +1,7 @@
 """Members side by side: what they may differ in, what is refused, and that their data are not copied."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,15 +61,9 @@ def test_rates_are_read_out_of_the_state(name: str, rates: dict[str, float]) -> 
 
 
 def test_the_data_are_not_copied_for_each_member() -> None:
-    data = examples(3000)
     rows = np.stack([np.arange(2000)] * 16)
     members = Members(np.arange(16))
-    states = start_members(RECIPE, members)
     devices = tuple(jax.devices()[:1])
-    lowered = _train.lower(RECIPE, devices, (None, states, jnp.asarray(rows)), data, 1)
-    copies = 16 * 2000 * 6 * 4  # what the inputs of all folds would take
-    targets_and_orders = 16 * 2000 * 4 * 6
-    assert lowered.compile().memory_analysis().temp_size_in_bytes < copies + targets_and_orders
     wide = examples(3000)._replace(inputs=np.ones((3000, 512), np.float32))
     recipe = Recipe(mlp([512, 3]), batch_size=4)
     states = start_members(recipe, members)
@@ -110,7 +106,9 @@ def test_a_nan_is_seen_in_the_scores() -> None:
     ("members", "words"),
     [
         (Members(np.array([], int)), "seeds must be whole numbers [M]"),
-        (Members(np.array([-1])), "each at least 0"),
+        (Members(np.array([3, -1])), "seeds must lie in 0 to 4294967295, given -1 to 3"),
+        (Members(np.array([0, 2**32])), "seeds must lie in 0 to 4294967295, given 0 to 4294967296"),
+        (Members(np.arange(1000) / 2), "seeds must be whole numbers [M]"),
         (Members(np.array([0.5])), "seeds must be whole numbers"),
         (Members(SEEDS, {"momentum": np.ones(3)}), "holds no rate 'momentum'"),
         (Members(SEEDS, {"learning_rate": np.ones(2)}), "one 'learning_rate' each: 3 seeds, 2 given"),
@@ -122,3 +120,52 @@ def test_refuses_in_one_line(members: Members, words: str) -> None:
         start_members(RECIPE, members)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+ROWS = np.array([[0, 1, 2], [3, 4, 5], [6, 7, 8]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"members": Members(SEEDS[:2])}, "states must have a leading axis of 2"),
+        ({"rows": ROWS[:2]}, "rows must be whole numbers [3, R]"),
+        ({"rows": ROWS[0]}, "given type int64 and shape [3]"),
+        ({"rows": ROWS[:, :0]}, "R at least 1"),
+        ({"rows": ROWS > 1}, "given type bool"),
+        ({"rows": ROWS / 1}, "given type float64"),
+        ({"rows": ROWS + 1}, "rows must lie in 0 to 8 for 9 examples, given 1 to 9"),
+        ({"rows": ROWS - 1}, "rows must lie in 0 to 8 for 9 examples, given -1 to 7"),
+        ({"data": examples(9)._replace(targets=np.zeros(8, int))}, "as many targets as inputs"),
+        ({"data": examples(9)._replace(weight=np.ones(8))}, "sample weights must have shape [9]"),
+    ],
+)
+def test_training_refuses_differing_lengths(changes: dict[str, Any], words: str) -> None:
+    states = start_members(RECIPE, Members(SEEDS))
+    right: dict[str, Any] = {"members": Members(SEEDS), "states": states, "data": examples(9), "rows": ROWS}
+    with pytest.raises(ArgumentError) as caught:
+        train_members(RECIPE, epochs=1, **(right | changes))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"members": Members(SEEDS[:2])}, "parameters must have a leading axis of 2"),
+        ({"weight": np.ones((3, 8), np.float32)}, "weights must have shape [3, 9], given [3, 8]"),
+        ({"weight": np.ones(9, np.float32)}, "weights must have shape [3, 9], given [9]"),
+        ({"data": examples(9)._replace(targets=np.zeros(8, int))}, "as many targets as inputs"),
+    ],
+)
+def test_evaluation_refuses_differing_lengths(changes: dict[str, Any], words: str) -> None:
+    params = start_members(RECIPE, Members(SEEDS)).params
+    right: dict[str, Any] = {"members": Members(SEEDS), "params": params, "data": examples(9)}
+    with pytest.raises(ArgumentError) as caught:
+        evaluate_members(RECIPE, **(right | changes))
+    assert words in str(caught.value)
+
+
+def test_what_members_are_given_by_default_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        Members(SEEDS).rates["learning_rate"] = np.ones(3)  # type: ignore[index]

@@ -14,8 +14,8 @@ from sweep_cases import alone, difference, examples
 from jaxmlp import Batch, evaluate, mlp
 from jaxmlp.datasets.splitting import fold_indices
 from jaxmlp.errors import ArgumentError
-from jaxmlp.members import _train
-from jaxmlp.sweep import Progress, sweep
+from jaxmlp.members import Members, Recipe, _train, train_members
+from jaxmlp.sweep import Progress, _narrowed, sweep
 from jaxmlp.trials import Halving, Trial, TrialReport
 
 NET = mlp([6, 5, 3], activation="tanh")
@@ -111,9 +111,35 @@ def test_blocks_and_padding_do_not_change_a_trial() -> None:
             assert difference(cut.params[number], whole.params[number]) <= 1e-5
 
 
-def test_survivors_of_halving_go_on_where_they_stood_without_compiling_again(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (vary(learning_rate=float("nan")), "learning rate must be a finite number"),
+        (vary(learning_rate=0.0), "learning rate must be a finite number"),
+        (vary(optimizer="momentum:1.5"), "momentum must be at least 0 and below 1"),
+        (vary(optimizer="adamw:-1"), "weight decay must be at least 0"),
+        (vary(schedule="cosin"), "did you mean 'cosine'"),
+        (vary(clip_norm=0.0), "norm to clip gradients to must be above 0"),
+    ],
+)
+def test_a_wrong_trial_is_refused_before_any_is_trained(wrong: Trial, words: str) -> None:
+    told: list[Progress] = []
+    with pytest.raises(ArgumentError) as caught:
+        sweep([BASE, wrong], TRAIN, VALID, epochs=1, block=1, callback=told.append)
+    assert words in str(caught.value)
+    assert told == []
+
+
+def test_survivors_of_halving_go_on_where_they_stood_and_compile_once_more_for_the_last_rung(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sizes: list[int] = []
+
+    def count(recipe: Recipe, members: Members, **options: Any) -> Any:
+        sizes.append(len(members.seed))
+        return train_members(recipe, members, **options)
+
+    monkeypatch.setattr("jaxmlp.sweep.train_members", count)
     trials = [vary(learning_rate=rate, seed=seed) for rate in (1e-5, 1e-4, 0.05, 0.1) for seed in (0, 1)]
     told: list[Progress] = []
     _train.clear_cache()
@@ -125,11 +151,15 @@ def test_survivors_of_halving_go_on_where_they_stood_without_compiling_again(
             epochs=8,
             halving=Halving(2, 2),
             block=4,
+            devices=jax.devices()[:1],
             keep_params=True,
             callback=told.append,
         )
     compiled = [text for text in caplog.messages if "Finished XLA compilation of jit(_train)" in text]
-    assert len(compiled) == 1  # one program for all rungs and blocks
+    # One program for all rungs and blocks but the last rung: there a block of 4 would train its 2 members twice.
+    assert len(compiled) == 2
+    assert set(sizes) == {4, 2}
+    assert sizes == sorted(sizes, reverse=True)
     assert sorted(report.epochs for report in result.reports) == [2, 2, 2, 2, 4, 4, 8, 8]
     assert [standing.epochs for standing in result.ranking] == [8, 4, 2, 2]
     assert sum(progress.epochs for progress in told) == 8 * 2 + 4 * 2 + 2 * 4  # none is trained twice
@@ -137,6 +167,11 @@ def test_survivors_of_halving_go_on_where_they_stood_without_compiling_again(
     assert sorted(result.params) == sorted(survivors)
     assert difference(result.params[survivors[0]], alone(trials[survivors[0]], TRAIN, 8)) <= 1e-5
     assert {trials[number].seed for number in survivors} == {0, 1}
+
+
+def test_a_block_is_cut_to_what_is_left_in_the_last_rung_alone() -> None:
+    assert [_narrowed(16, left, 2) for left in (1, 2, 3, 7, 8, 9, 40)] == [2, 2, 4, 8, 8, 16, 16]
+    assert [_narrowed(8, left, 8) for left in (1, 8)] == [8, 8]
 
 
 def test_a_trial_that_diverges_is_last_and_disturbs_no_other() -> None:
@@ -190,7 +225,24 @@ def test_the_ranking_is_on_the_held_out_data() -> None:
         ([BASE], {"valid": VALID, "folds": [(np.arange(5), np.arange(5, 9))]}, "give one of them"),
         ([BASE], {"folds": [(np.arange(5), np.arange(5, 9))]}, "folds are numbered 0 to 0"),
         ([vary(fold=0)], {"valid": VALID}, "there are no folds"),
-        ([vary(seed=-1)], {"valid": VALID}, "seeds lie in 0 to"),
+        ([vary(fold=True)], {"folds": [(np.arange(5), np.arange(5, 9))] * 2}, "names fold True"),
+        ([vary(fold=0.0)], {"folds": [(np.arange(5), np.arange(5, 9))]}, "names fold 0.0"),
+        ([vary(seed=-1)], {"valid": VALID}, "from 0 to 4294967295, given -1"),
+        ([vary(seed=2**32)], {"valid": VALID}, "from 0 to 4294967295, given 4294967296"),
+        ([vary(seed=1.0)], {"valid": VALID}, "seeds are whole numbers"),
+        ([vary(seed=True)], {"valid": VALID}, "seeds are whole numbers"),
+        *(
+            ([vary(fold=0)], {"folds": [fold]}, words)
+            for fold, words in [
+                ((np.arange(5), np.arange(4, 9)), "1 rows are both trained and ranked on, row 4 the first"),
+                ((np.arange(5), np.arange(29, 32)), "held-out rows must lie in 0 to 30, given 29 to 31"),
+                ((np.array([3, -1]), np.arange(5, 9)), "train rows must lie in 0 to 30, given -1 to 3"),
+                ((np.arange(31) < 9, np.arange(10, 20)), "train rows must be whole numbers [R]"),
+                ((np.arange(5), np.arange(5, 9) / 1), "held-out rows must be whole numbers [R]"),
+                ((np.arange(5), np.array([], int)), "given type int64 and shape [0]"),
+                ((np.arange(4).reshape(2, 2), np.arange(5, 9)), "shape [2, 2]"),
+            ]
+        ),
         ([vary(net=mlp([5, 3]))], {"valid": VALID}, "shape [N, 5]"),
         ([vary(net=mlp([6, 2]))], {"valid": VALID}, "labels must lie in 0 to 1"),
         ([vary(optimizer="sdg")], {"valid": VALID}, "did you mean 'sgd'"),
@@ -204,6 +256,15 @@ def test_refuses_in_one_line(trials: list[Trial], options: dict[str, Any], words
         sweep(trials, TRAIN, **({"epochs": 2} | options))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_difference_of_nan_is_within_no_bound(place: int) -> None:
+    right = [np.ones(2), np.ones(3), np.ones(4)]
+    wrong = [tensor.copy() for tensor in right]
+    wrong[place][1] = np.nan
+    assert difference(right, right) == 0
+    assert not difference(wrong, right) <= 1e30
 
 
 def test_a_report_of_nan_is_kept_as_it_is() -> None:
