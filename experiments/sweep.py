@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from command_line import computing, run
 from compilation_cache import compilation_cache
 from run_folder import describe_machine, make_run_folder, write_config
@@ -33,6 +32,7 @@ from train import load_dataset, show_score
 
 from jaxmlp import ArgumentError
 from jaxmlp.datasets import Dataset
+from jaxmlp.metrics import METRICS
 from jaxmlp.sweep import Progress, SweepResult, sweep
 from jaxmlp.trials import TrialReport, planned_epochs
 
@@ -74,13 +74,21 @@ def run_sweep(options: SweepOptions, precision: str | None, config: Mapping[str,
             },
         )
     else:
-        folder, finished = Path(options.resume or ""), read_reports(Path(options.resume or ""))
+        folder = Path(options.resume or "")
+        finished = read_reports(folder, describe(study))
         check_same_data(config, dataset, folder)
     print_start(study, dataset, len(finished))
     started = time.perf_counter()
     result, trained = sweep_with_progress(study, folder, finished)
     seconds = time.perf_counter() - started
-    return report_and_save(study, result, dataset, folder, trained, seconds)
+    # Of a sweep that went on, the time of what was there is not known.
+    each = None if finished else seconds / len(study.trials)
+    told = f"{trained} networks trained in {seconds:.1f} s"
+    if each is None:
+        told += "; what a network takes was not measured, as others were there already"
+    else:
+        told += f", {1000 * each:.1f} ms a network, compilation included"
+    return report_and_save(study, result, dataset, folder, told, each)
 
 
 def check_same_data(config: Mapping[str, Any], dataset: Dataset, folder: Path) -> None:
@@ -95,25 +103,28 @@ def sweep_with_progress(
     study: Study, folder: Path, finished: Sequence[TrialReport]
 ) -> tuple[SweepResult, int]:
     """Train everything that is missing, with a progress bar, and keep what finishes; counts what was trained."""
-    options, problem = study.options, study.problem
-    described = [
-        {name: _plain(getattr(setting, name)) for name in varied_names(study.settings)}
-        | {"seed": trial.seed, "fold": trial.fold}
-        for setting, trial in zip(study.origin, study.trials, strict=True)
-    ]
+    options, problem, described = study.options, study.problem, describe(study)
+    done: dict[int, int] = {}
+    for report in finished:
+        done[report.number] = max(report.epochs, done.get(report.number, 0))
     total = planned_epochs(study.trials, options.epochs, halving_of(options))
-    best = -np.inf
+    best: float | None = None
+    better = max if METRICS[problem.metric].more_is_better else min
     trained: set[int] = set()
-    with tqdm(total=total, unit="epoch", disable=options.quiet, file=sys.stderr) as bar:
+    with tqdm(
+        total=total, initial=sum(done.values()), unit="epoch", disable=options.quiet, file=sys.stderr
+    ) as bar:
 
         def tell(progress: Progress) -> None:
             nonlocal best
+            for report in progress.reports:  # one that goes on beyond the rung it had finished began anew
+                bar.total = (bar.total or 0) + done.pop(report.number, 0)
             bar.update(progress.epochs)
             append_reports(folder, progress.reports, described)
             trained.update(report.number for report in progress.reports)
             scores = [report.score for report in progress.reports if not report.diverged]
             if scores:
-                best = max(best, *scores)
+                best = better(scores if best is None else [best, *scores])
                 bar.set_postfix_str(f"best {show_score(problem.metric, best)}")
 
         result = sweep(
@@ -135,14 +146,26 @@ def sweep_with_progress(
     return result, len(trained)
 
 
+def describe(study: Study) -> list[dict[str, Any]]:
+    """Tell what each network of the sweep is, by number: what stands in its line beside what it reports."""
+    return [
+        {name: _plain(getattr(setting, name)) for name in varied_names(study.settings)}
+        | {"seed": trial.seed, "fold": trial.fold}
+        for setting, trial in zip(study.origin, study.trials, strict=True)
+    ]
+
+
 def _plain(value: Any) -> Any:
     return value if isinstance(value, int | float | str | None) else spell(value)
 
 
 def report_and_save(
-    study: Study, result: SweepResult, dataset: Dataset, folder: Path, trained: int, seconds: float
+    study: Study, result: SweepResult, dataset: Dataset, folder: Path, told: str, each: float | None
 ) -> int:
-    """Print the ranking, draw it, train the best again and test it; returns the exit status."""
+    """Print the ranking, draw it, train the best again and test it; returns the exit status.
+
+    `told` says what was trained, `each` the seconds a network took, None where that was not measured.
+    """
     rows = [
         {name: value_of(study, standing.numbers[0], name) for name in shown_names(study)}
         for standing in result.ranking
@@ -151,8 +174,7 @@ def report_and_save(
     print_ranking(study, result, rows)
     if study.options.pictures:
         draw_scores(study, result, folder)
-    each = f", {1000 * seconds / trained:.1f} ms a network, compilation included" if trained else ""
-    print(f"\n{trained} networks trained in {seconds:.1f} s{each}")
+    print(f"\n{told}")
     best = best_number(study, result)
     if best is None:
         print(f"sweep.py: every network diverged: try smaller learning rates; see {folder}", file=sys.stderr)
@@ -160,7 +182,7 @@ def report_and_save(
     train_best(study, best, dataset, folder)
     passed = print_check(study, result) if study.options.check else True
     if study.options.against is not None:
-        print_sklearn(study, result, seconds / max(trained, 1))
+        print_sklearn(study, result, each)
     print(f"run folder {folder}")
     return 0 if passed else 1
 

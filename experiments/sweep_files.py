@@ -48,17 +48,18 @@ def append_reports(
         os.fsync(file.fileno())
 
 
-def read_reports(folder: Path) -> list[TrialReport]:
+def read_reports(folder: Path, described: Sequence[Mapping[str, Any]] | None = None) -> list[TrialReport]:
     """Read back the networks that finished; a line that was cut off when the sweep was stopped is left out.
 
     Args:
         folder: the run folder.
+        described: what each network of the sweep is, by number, to go on with them; None only reads.
 
     Returns:
         Their reports.
 
     Raises:
-        ArgumentError: the file holds something else.
+        ArgumentError: the file holds something else, or a network that is not the sweep's of that number.
     """
     path = folder / TRIALS
     if not path.exists():
@@ -69,7 +70,7 @@ def read_reports(folder: Path) -> list[TrialReport]:
         path.write_text(whole + "\n" if whole else "", encoding="utf-8")
     try:
         rows = [json.loads(line) for line in whole.splitlines()]
-        return [
+        reports = [
             TrialReport(
                 row["number"],
                 row["epochs"],
@@ -81,6 +82,29 @@ def read_reports(folder: Path) -> list[TrialReport]:
         ]
     except (ValueError, KeyError, TypeError):
         raise ArgumentError(f"{path} is no list of networks: give the folder of another sweep") from None
+    if described is not None:
+        _check_same_networks(path, rows, described)
+    return reports
+
+
+def _check_same_networks(
+    path: Path, rows: Sequence[Mapping[str, Any]], described: Sequence[Mapping[str, Any]]
+) -> None:
+    # A grid changed in the folder's configuration, or a draw of another version, gives other networks by number.
+    for line, row in enumerate(rows, start=1):
+        number = row["number"]
+        there = isinstance(number, int) and 0 <= number < len(described)
+        expected = json.loads(json.dumps(described[number])) if there else {}
+        found = {name: row.get(name) for name in expected}
+        if not there or found != expected:
+            told = (
+                f"which is {json.dumps(expected)} now, not {json.dumps(found)}"
+                if there
+                else "which is not in it"
+            )
+            raise ArgumentError(
+                f"{path}, line {line} reports network {number} of the sweep, {told}: begin a new sweep"
+            )
 
 
 def read_config(run: str) -> dict[str, Any]:

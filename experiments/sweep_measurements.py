@@ -2,15 +2,16 @@
 
 import time
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import numpy as np
-from sweep_options import spell
+from sweep_options import SKLEARN_ACTIVATIONS, spell
 from sweep_study import Study
 from train import SCORE_NAMES, show_score
 
-from jaxmlp import ArgumentError, fit, init_state, make_optimizer
+from jaxmlp import fit, init_state, make_optimizer
 from jaxmlp.batching import steps_per_epoch
 from jaxmlp.members import scale_weights
 from jaxmlp.sweep import SweepResult, sweep
@@ -21,8 +22,6 @@ AFTER_AN_EPOCH = {"float32": 1e-5, "float64": 1e-12}
 # In float32 a unit that a rounding switches on or off can make any difference in the end. A long or wild run in
 # float64 can enlarge roundings beyond the bound too, alone as in a sweep: that growth is printed beside it.
 AT_THE_END = {"float64": 1e-12}
-SKLEARN_ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
-SKLEARN_SOLVERS = ("sgd", "momentum", "nesterov", "adam")
 
 
 def spread_out(count: int, numbers: list[int]) -> list[int]:
@@ -51,7 +50,7 @@ def print_check(study: Study, result: SweepResult) -> bool:
         devices=study.devices,
         keep_params=True,
     )
-    first = max(difference(swept.params[number], train_alone(study, number, 1)) for number in chosen)
+    first = worst_of(difference(swept.params[number], train_alone(study, number, 1)) for number in chosen)
     passed = say(len(chosen), 1, first, AFTER_AN_EPOCH.get(options.precision))
     whole = [number for number in spread_out(options.check, sorted(result.params)) if number in sound]
     if not whole:
@@ -59,8 +58,9 @@ def print_check(study: Study, result: SweepResult) -> bool:
     last = growth = 0.0
     for number in whole:
         end = train_alone(study, number, options.epochs)
-        last = max(last, difference(result.params[number], end))
-        growth = max(growth, difference(train_alone(study, number, options.epochs, nudged=True), end))
+        last = worst_of([last, difference(result.params[number], end)])
+        nudged = train_alone(study, number, options.epochs, nudged=True)
+        growth = worst_of([growth, difference(nudged, end)])
     print(f"check: one rounding of their start, alone, grows to {growth:.1e} after {options.epochs} epochs")
     return say(len(whole), options.epochs, last, AT_THE_END.get(options.precision)) and passed
 
@@ -77,13 +77,17 @@ def say(count: int, epochs: int, largest: float, bound: float | None) -> bool:
 
 
 def difference(ours: Any, theirs: Any) -> float:
-    """Measure max |a − b| / max |b| of the worst tensor."""
+    """Measure max |a − b| / max |b| of the worst tensor; NaN where any number is."""
     pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
-    worst = 0.0
-    for a, b in pairs:
-        scale = float(np.max(np.abs(b)))
-        worst = max(worst, float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) / (scale or 1.0))
-    return worst
+    return worst_of(
+        float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) / (float(np.max(np.abs(b))) or 1.0)
+        for a, b in pairs
+    )
+
+
+def worst_of(differences: Iterable[float]) -> float:
+    """Choose the largest, and NaN where there is one, which Python's own `max` can pass over."""
+    return float(np.max(list(differences)))
 
 
 def train_alone(study: Study, number: int, epochs: int, nudged: bool = False) -> Any:
@@ -140,8 +144,11 @@ def held_out_of(study: Study, number: int) -> Batch:
 # --- scikit-learn ---
 
 
-def print_sklearn(study: Study, result: SweepResult, seconds: float) -> None:
-    """Train some networks by scikit-learn, one after another, and print the time of one and the ratio."""
+def print_sklearn(study: Study, result: SweepResult, seconds: float | None) -> None:
+    """Train some networks by scikit-learn, one after another, and print the time of one.
+
+    `seconds` is what the sweep took a network, for the ratio; None where it was not measured.
+    """
     measure = SCORE_NAMES[result.metric.partition(":")[0]]
     chosen = spread_out(study.options.against_count, list(range(len(study.trials))))
     print(f"\nscikit-learn: {len(chosen)} of the {len(study.trials)} networks, one after another")
@@ -162,10 +169,12 @@ def print_sklearn(study: Study, result: SweepResult, seconds: float) -> None:
             f"{measure} {show_score(result.metric, float(score))}, in the sweep {show_score(result.metric, ours)}"
         )
     median = float(np.median(taken))
-    print(
-        f"scikit-learn takes {1000 * median:.1f} ms a network (median of {len(taken)} measured), the sweep "
-        f"{1000 * seconds:.1f} ms: {median / seconds:.1f} times as long"
+    told = (
+        "; what the sweep takes was not measured"
+        if seconds is None
+        else f", the sweep {1000 * seconds:.1f} ms: {median / seconds:.1f} times as long"
     )
+    print(f"scikit-learn takes {1000 * median:.1f} ms a network (median of {len(taken)} measured){told}")
 
 
 def _targets(part: Batch) -> np.ndarray:
@@ -182,11 +191,6 @@ def sklearn_model(study: Study, trial: Trial) -> Any:
 
     number = study.trials.index(trial)
     setting, solver = study.origin[number], trial.optimizer.partition(":")[0]
-    if setting.activation not in SKLEARN_ACTIVATIONS or solver not in SKLEARN_SOLVERS:
-        raise ArgumentError(
-            f"scikit-learn has no network with activation '{setting.activation}' and optimiser '{solver}': it has "
-            f"{', '.join(SKLEARN_ACTIVATIONS)} and {', '.join(SKLEARN_SOLVERS)}"
-        )
     kind = MLPRegressor if study.problem.metric == "r2" else MLPClassifier
     parameter = trial.optimizer.partition(":")[2]
     usual = 0.0 if solver == "sgd" else 0.9

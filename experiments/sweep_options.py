@@ -25,12 +25,15 @@ validation data. What is not varied is said as for train.py.
 
 A grid tries every combination; --random draws as many settings, from "log:LOW..HIGH", "LOW..HIGH" or a list;
 with both, every setting drawn goes with every combination of the grid. LOW..HIGH of whole numbers is a range.
+Where a value has a comma of its own, ";" stands between values, in quotes: "schedule=step:0.1,10;cosine".
 The setting with the best mean validation score over its seeds and folds is trained once more, on the whole
 training part, and that network alone is tested and saved. Without --grid and --random: 16 learning rates."""
 
 DEFAULT_GRID = ("learning_rate=0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,0.7,1,2,3,5,10",)
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
+SKLEARN_ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
+SKLEARN_SOLVERS = ("sgd", "momentum", "nesterov", "adam")
 
 _sweep = partial(option, group="sweep")
 _measure = partial(option, group="measurements")
@@ -85,6 +88,10 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
         ArgumentError: in one line, what is wrong and what is allowed.
     """
     options, _ = parse_options(SweepOptions, DESCRIPTION, arguments)
+    for name, least in {"cores": 1, "block": 1, "top": 1, "against_count": 1, "check": 0, "folds": 2}.items():
+        given = getattr(options, name)
+        if given is not None and given < least:
+            raise ArgumentError(f"--{name.replace('_', '-')} must be at least {least}, given {given}")
     if options.resume is not None:
         _check_resume(options)
         return options
@@ -92,10 +99,6 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
         raise ArgumentError(
             "--target-accuracy does not apply to a sweep: stop the worst early with --halving"
         )
-    for name, least in {"cores": 1, "block": 1, "top": 1, "against_count": 1, "check": 0, "folds": 2}.items():
-        given = getattr(options, name)
-        if given is not None and given < least:
-            raise ArgumentError(f"--{name.replace('_', '-')} must be at least {least}, given {given}")
     if options.folds is None and not 0 < options.validation < 1:
         raise ArgumentError(
             f"--validation must be a share between 0 and 1 to rank on, given {options.validation:g}: "
@@ -106,8 +109,20 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     if options.against is not None and options.halving is not None:
         raise ArgumentError("--against compares whole runs: leave out --halving")
     halving_of(options)
-    settings_of(options)
+    settings = settings_of(options)
+    if options.against is not None:
+        _check_sklearn(settings)
     return options
+
+
+def _check_sklearn(settings: Sequence[TrainOptions]) -> None:
+    for setting in settings:
+        solver = setting.optimizer.partition(":")[0]
+        if setting.activation not in SKLEARN_ACTIVATIONS or solver not in SKLEARN_SOLVERS:
+            raise ArgumentError(
+                f"scikit-learn has no network with activation '{setting.activation}' and optimiser '{solver}': it "
+                f"has {', '.join(SKLEARN_ACTIVATIONS)} and {', '.join(SKLEARN_SOLVERS)}; leave out --against"
+            )
 
 
 def _check_resume(options: SweepOptions) -> None:
@@ -321,5 +336,5 @@ def _with_parameter(plain: TrainOptions, values: dict[str, Any]) -> dict[str, An
                     f"{name} belongs to the optimisers {', '.join(owners)}, not to '{optimizer}': "
                     f"give --optimizer {owners[0]}"
                 )
-            values["optimizer"] = f"{optimizer.partition(':')[0]}:{values.pop(name):g}"
+            values["optimizer"] = f"{optimizer.partition(':')[0]}:{values.pop(name)!r}"
     return values

@@ -199,6 +199,12 @@ BAD_INPUTS: dict[str, BadInput] = {
         "sweep", ("--grid", "momentum=0.9"), ("not to 'sgd'", "--optimizer momentum")
     ),
     "nothing to rank on": BadInput("sweep", ("--validation", "0"), ("--validation", "given 0: try 0.2")),
+    "fewer than no networks to check": BadInput(
+        "sweep", ("--resume", "run", "--check", "-1"), ("--check must be at least 0, given -1",)
+    ),
+    "a network that scikit-learn lacks": BadInput(
+        "sweep", ("--activation", "gelu", "--against", "sklearn"), ("scikit-learn has no", "'gelu'", "relu")
+    ),
     "a sweep that is not there": BadInput("sweep", ("--resume", "nowhere"), ("no sweep at nowhere",)),
     "a run that is no sweep": BadInput("sweep", ("--resume", "run"), ("run holds no sweep",)),
     "more folds than examples": BadInput(

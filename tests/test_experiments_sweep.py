@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sweep_measurements
 import sweep_options
 from experiment_runs import EXPERIMENTS, run_experiment, write_houses
-from sweep_files import read_reports, train_command
+from sweep_files import append_reports, read_reports, train_command
 from sweep_options import read_sweep, settings_of, spell, varied_names
 from train_options import TrainOptions
 
 from jaxmlp import load_model
 from jaxmlp.errors import ArgumentError
+from jaxmlp.trials import TrialReport
 
 MOONS = ("--dataset", "moons", "--examples", "120", "--hidden", "4")
 GRID = ("--grid", "learning_rate=0.02,0.2,2", "seed=0..1")
@@ -65,8 +68,19 @@ def test_each_draw_goes_with_each_combination() -> None:
 def test_momentum_and_weight_decay_go_to_their_optimizers() -> None:
     found = settings("--optimizer nesterov --grid momentum=0.5,0.9")
     assert [setting.optimizer for setting in found] == ["nesterov:0.5", "nesterov:0.9"]
+    # Written in full, so that near values stay apart.
+    found = settings("--optimizer momentum --grid momentum=0.9999991,0.9999992,1e-07")
+    assert [setting.optimizer for setting in found] == [
+        "momentum:0.9999991", "momentum:0.9999992", "momentum:1e-07",
+    ]  # fmt: skip
     found = settings("--grid optimizer=adamw,lion weight_decay=0.1")
     assert [setting.optimizer for setting in found] == ["adamw:0.1", "lion:0.1"]
+
+
+def test_values_with_commas_of_their_own_are_told_of() -> None:
+    found = settings("--grid 'schedule=step:0.1,10;cosine'")
+    assert [setting.schedule for setting in found] == ["step:0.1,10", "cosine"]
+    assert '"schedule=step:0.1,10;cosine"' in run_experiment("sweep", "--help").out
 
 
 def test_every_name_that_can_be_varied_is_an_option_of_a_run() -> None:
@@ -102,6 +116,10 @@ def test_every_name_that_can_be_varied_is_an_option_of_a_run() -> None:
         ("--block 0", "--block must be at least 1"),
         ("--against torch", "unknown peer 'torch'"),
         ("--against sklearn --halving 2", "leave out --halving"),
+        ("--against sklearn --grid activation=relu,gelu", "no network with activation 'gelu'"),
+        ("--against sklearn --grid optimizer=sgd,lion", "optimiser 'lion': it has relu"),
+        ("--resume run --check -1", "--check must be at least 0, given -1"),
+        ("--resume run --block 0", "--block must be at least 1, given 0"),
         ("--target-accuracy 0.9", "does not apply to a sweep"),
         ("--resume run --epochs 3", "--resume takes --epochs from the run"),
     ],
@@ -219,6 +237,17 @@ def test_all_diverged_is_said_and_status_is_1(tmp_path: Path) -> None:
     assert "every network diverged" in outcome.error_line
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_check_that_meets_nan_fails(place: int, capsys: pytest.CaptureFixture[str]) -> None:
+    right = [np.ones(2), np.ones(3), np.ones(4)]
+    wrong = [tensor.copy() for tensor in right]
+    wrong[place][1] = np.nan
+    found = sweep_measurements.worst_of([0.0, sweep_measurements.difference(wrong, right), 0.0])
+    assert not sweep_measurements.say(1, 1, found, 1e-5)
+    assert sweep_measurements.say(1, 1, sweep_measurements.difference(right, right), 1e-5)
+    assert "nan, bound 1e-05: FAILED" in capsys.readouterr().out
+
+
 # --- resuming ---
 
 
@@ -229,6 +258,55 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     assert report.diverged
     assert np.isnan(report.score)
     assert (tmp_path / "trials.jsonl").read_text() == whole
+
+
+HERE = [{"learning_rate": 0.1, "seed": 0, "fold": None}, {"learning_rate": 0.2, "seed": 0, "fold": None}]
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "words"),
+    [
+        (1, {"learning_rate": 0.3}, '"learning_rate": 0.2'),
+        (1, {"seed": 1}, "network 1 of the sweep"),
+        (0, {"fold": 0}, "begin a new sweep"),
+        (2, {}, "network 2 of the sweep, which is not in it"),
+        (-1, {}, "which is not in it"),
+    ],
+)
+def test_networks_that_are_not_the_sweeps_are_refused(
+    number: int, changes: dict[str, float], words: str, tmp_path: Path
+) -> None:
+    first, other = TrialReport(0, 2, 0.5, 0.9, False), TrialReport(number, 2, 0.5, 0.9, False)
+    append_reports(tmp_path, [first], HERE)
+    assert read_reports(tmp_path, HERE) == [first]
+    elsewhere = {**HERE[number % 2], **changes}
+    append_reports(tmp_path, [other._replace(number=0)], [elsewhere])
+    log = tmp_path / "trials.jsonl"
+    first_line, other_line = log.read_text().splitlines()
+    other_line = other_line.replace('"number": 0', f'"number": {number}')
+    log.write_text(f"{first_line}\n{other_line}\n")
+    assert len(read_reports(tmp_path)) == 2
+    with pytest.raises(ArgumentError) as caught:
+        read_reports(tmp_path, HERE)
+    assert words in str(caught.value)
+    assert "line 2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(swept[0], folder)
+    outcome = run_experiment("sweep", "--resume", folder)
+    assert outcome.status == 0, outcome.err
+    assert "0 networks trained in" in outcome.out
+    assert "what a network takes was not measured" in outcome.out
+    assert "what the sweep takes was not measured" in outcome.out
+    assert "ms a network, compilation included" not in outcome.out
+    assert "times as long" not in outcome.out
+    assert "48/48" in outcome.err  # the bar begins at what is finished
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    (folder / "trials.jsonl").write_text("\n".join(lines).replace('"seed": 1', '"seed": 2') + "\n")
+    assert "begin a new sweep" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
 
 
 def test_resuming_what_is_no_sweep_is_refused(tmp_path: Path) -> None:
