@@ -5,9 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmlp.checks import check_size
 from jaxmlp.devices import Devices, memory_of
+from jaxmlp.errors import ArgumentError
 from jaxmlp.members import CHUNK, Recipe
 from jaxmlp.network import layer_shapes
 from jaxmlp.training import init_state
@@ -54,6 +56,12 @@ def _bytes_of(tree: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def _bytes_on_device(array: Any) -> int:
+    # By shape and type alone, without bringing a copy there; float64 becomes float32 unless JAX computes in it.
+    given = array if hasattr(array, "dtype") else np.asarray(array)
+    return math.prod(given.shape) * int(jax.dtypes.canonicalize_dtype(given.dtype).itemsize)
+
+
 def block_size(
     recipe: Recipe,
     members: int,
@@ -79,7 +87,7 @@ def block_size(
         A multiple of the number of devices, so that blocks of it hold all members with the least padding.
 
     Raises:
-        ArgumentError: a number that is not above 0.
+        ArgumentError: a number that is not above 0, or data that leave no memory for a member.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -99,7 +107,14 @@ def block_size(
     if memory is not None:
         check_size("memory in bytes", memory)
     allowed = memory_of(local) // 2 if memory is None else memory
-    left = allowed - len(local) * _bytes_of(jax.tree.map(jnp.asarray, data))
+    taken = len(local) * sum(map(_bytes_on_device, jax.tree.leaves(data)))
+    left = allowed - taken
+    if left <= 0:
+        raise ArgumentError(
+            f"the data take {taken:,} bytes on {len(local)} device(s) and may take less than {allowed:,}: give fewer "
+            f"examples, fewer devices, or more memory with memory="
+        )
+    # The estimate of a member is generous, so that one is tried where the data leave less than it.
     most = max(1, min(most, left // bytes_per_member(recipe, len(data.inputs))))
     blocks = -(-members // most)
     even = -(-members // blocks)

@@ -30,7 +30,26 @@ def test_memory_limits_a_block() -> None:
     each = bytes_per_member(RECIPE, 50)
     data = DATA.inputs.nbytes + DATA.targets.nbytes
     assert block_size(RECIPE, 6, DATA, devices=ONE, memory=data + 3 * each) == 3
-    assert block_size(RECIPE, 6, DATA, devices=ONE, memory=1) == 1
+    assert block_size(RECIPE, 6, DATA, devices=ONE, memory=data + 1) == 1
+    for memory in (1, data):
+        with pytest.raises(ArgumentError) as caught:
+            block_size(RECIPE, 6, DATA, devices=ONE, memory=memory)
+        assert f"the data take 1,400 bytes on 1 device(s) and may take less than {memory:,}" in str(
+            caught.value
+        )
+        assert "\n" not in str(caught.value)
+
+
+def test_data_are_counted_as_the_device_holds_them_and_not_copied() -> None:
+    wide = Batch(DATA.inputs.astype(np.float64), DATA.targets.astype(np.int64), np.ones(50))
+    held = 50 * (6 + 1 + 1) * 4
+    each = bytes_per_member(RECIPE, 50)
+    assert block_size(RECIPE, 6, wide, devices=ONE, memory=held + 3 * each) == 3
+    assert block_size(RECIPE, 6, wide, devices=ONE, memory=held + 3 * each - 1) == 2
+    # A view of 4 TiB, of which there is no room for a copy.
+    huge = Batch(np.broadcast_to(np.float32(0), (2**30, 1024)), np.broadcast_to(np.int32(0), 2**30))
+    taken = 2**30 * 1025 * 4 + 2 * bytes_per_member(RECIPE, 2**30)
+    assert block_size(RECIPE, 6, huge, devices=ONE, memory=taken) == 2
 
 
 @pytest.mark.parametrize("options", [{"block": 0}, {"memory": 0}, {"block": 1.5}])
