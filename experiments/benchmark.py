@@ -29,7 +29,7 @@ from contestants import AUTODIFF, CONTESTANTS, OURS, missing_packages, peers_on
 from race import measure_race
 from run_folder import describe_machine
 from sweep_rate import COUNTS, measure_rates
-from worker_process import WorkerFailed, available_cores
+from worker_process import available_cores
 
 from jaxmlp import ArgumentError
 from jaxmlp.registry import unknown_name
@@ -78,18 +78,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     plan = make_plan(options)
     load = tell_load()
-    try:
-        cases = measure(plan, tell)
-        race = (
-            measure_race(plan.place, seeds=range(1 if options.quick else 5), tell=tell)
-            if options.race
-            else None
-        )
+    cases, failures = measure(plan, tell)
+    race = rates = None
+    if options.race:
+        seeds = range(1 if options.quick else 5)
+        race = measure_race(plan.place, plan.device, plan.precision, seeds, tell)
+    if options.sweep:
         counts = COUNTS[:-1] if options.quick else COUNTS
-        rates = measure_rates(plan.device, counts, tell) if options.sweep else None
-    except WorkerFailed as failed:
-        print(f"benchmark.py: {failed}", file=sys.stderr)
-        return 1
+        rates = measure_rates(plan.device, plan.precision, counts, tell)
+    failures += [runner["failure"] for runner in (race or {}).get("runners", ()) if "failure" in runner]
+    failures += [rates["failure"]] if rates and "failure" in rates else []
     result = {
         "command": [
             "python",
@@ -101,13 +99,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "precision": plan.precision,
         "repeats": plan.repeats,
         "cases": cases,
+        "failures": failures,
     }
     result |= {} if race is None else {"race": race}
     result |= {} if rates is None else {"sweep": rates}
     print(text(result))
     if options.out is not None:
         Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+    for failure in failures:
+        print(f"benchmark.py: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def make_plan(options: BenchmarkOptions) -> Plan:

@@ -15,6 +15,7 @@ from worker_process import WorkerFailed, WorkerProcess, available_cores
 
 Tell = Callable[[str], None]
 ROUNDING = float(np.finfo(np.float32).eps)
+NUDGES = 3  # ways to round the initial weights: by how much one grows is a matter of chance
 
 
 class Plan(NamedTuple):
@@ -51,7 +52,7 @@ class Field(NamedTuple):
     ceilings: dict[int, WorkerProcess]
 
 
-def measure(plan: Plan, tell: Tell) -> list[dict[str, Any]]:
+def measure(plan: Plan, tell: Tell) -> tuple[list[dict[str, Any]], list[str]]:
     """Measure every case.
 
     Args:
@@ -59,20 +60,23 @@ def measure(plan: Plan, tell: Tell) -> list[dict[str, Any]]:
         tell: is given a line about what is being done.
 
     Returns:
-        Plain data, a dictionary a case and optimiser.
+        Plain data, a dictionary a case and optimiser that could be measured; and a line for each that could not.
     """
     field = _start(plan)
+    results: list[dict[str, Any]] = []
+    failures: list[str] = []
     try:
-        results = []
         for name in plan.cases:
             case = CASES[name]
             data = case.data(plan.place)
             for optimizer in plan.optimizers:
                 with tempfile.TemporaryDirectory(prefix="jaxmlp-benchmark-") as folder:
-                    results.append(
-                        {"case": name} | measure_case(plan, case, data, optimizer, field, Path(folder), tell)
-                    )
-        return results
+                    try:
+                        measured = measure_case(plan, case, data, optimizer, field, Path(folder), tell)
+                        results.append({"case": name} | measured)
+                    except WorkerFailed as failed:
+                        failures.append(f"{name}, {optimizer} was not measured: {failed}")
+        return results, failures
     finally:
         for worker in (*field.workers.values(), *field.ceilings.values()):
             worker.close()
@@ -94,7 +98,7 @@ def measure_case(
     settings = make_settings(case, optimizer, plan.device, plan.precision)
     write_job(folder, make_job(case, data, settings, epochs))
     runs = {name: Run(name, worker) for name, worker in field.workers.items()}
-    nudged = first_loss(field.workers[OURS], folder, nudge=ROUNDING)
+    nudged = [first_loss(field.workers[OURS], folder, seed) for seed in range(NUDGES)]
     for run in runs.values():
         tell(f"{case.title}, {optimizer}: {CONTESTANTS[run.name].title}, first epoch")
         run.attempt(run.begin, folder)
@@ -103,7 +107,7 @@ def measure_case(
     rates: dict[int, list[Any]] = {count: [] for count in field.ceilings}
     for turn, chosen in enumerate(_turns(plan.repeats, case.epochs_a_turn)):
         tell(f"{case.title}, {optimizer}: turn {turn + 1} of {plan.repeats}")
-        for run in _rotated(list(runs.values()), turn):
+        for run in _shuffled(list(runs.values()), turn):
             run.attempt(run.train, chosen)
         for count, ceiling in field.ceilings.items():
             rates[count].append(ceiling.ask("rates")["products"])
@@ -122,7 +126,9 @@ def measure_case(
         "data": data.name,
         "examples": len(data.train_inputs),
         "epochs": epochs,
-        "rounding_grows_to": relative_difference(nudged, ours.first["first_epoch_loss"]),
+        "rounding_grows_to": max(
+            relative_difference(loss, ours.first["first_epoch_loss"]) for loss in nudged
+        ),
         "contestants": [run.summary(ours, folder) for run in runs.values()],
         "ceilings": {
             str(count): ceiling_summary(found, len(data.train_inputs) / case.batch_size)
@@ -131,9 +137,9 @@ def measure_case(
     }
 
 
-def first_loss(worker: WorkerProcess, folder: Path, nudge: float) -> float:
-    """Train the first epoch from nudged weights; tells how much a rounding at the start comes to by its end."""
-    worker.ask("set_up", job=str(folder), nudge=nudge)
+def first_loss(worker: WorkerProcess, folder: Path, seed: int) -> float:
+    """Train the first epoch from weights each moved by a rounding; returns the loss."""
+    worker.ask("set_up", job=str(folder), nudge=ROUNDING, seed=seed)
     return worker.ask("train", epochs=[0])["losses"][0]
 
 
@@ -142,10 +148,9 @@ def _turns(repeats: int, epochs_a_turn: int) -> Iterator[list[int]]:
         yield list(range(1 + turn * epochs_a_turn, 1 + (turn + 1) * epochs_a_turn))
 
 
-def _rotated(runs: list["Run"], turn: int) -> list["Run"]:
-    """Begin each turn with another contestant, so that none always follows the same one."""
-    start = turn % len(runs)
-    return runs[start:] + runs[:start]
+def _shuffled(runs: list["Run"], turn: int) -> list["Run"]:
+    """Put the contestants of a turn in an order drawn for it (seeded), so that none always follows the same one."""
+    return [runs[place] for place in np.random.default_rng(turn).permutation(len(runs))]
 
 
 class Run:
@@ -222,11 +227,15 @@ def relative_difference(value: float, reference: float) -> float:
 
 
 def largest_difference(layers: Layers, reference: Layers) -> float:
-    """Find the largest |difference| of two sets of weights and biases."""
-    return max(
-        float(np.max(np.abs(mine - theirs)))
-        for layer, other in zip(layers, reference, strict=True)
-        for mine, theirs in zip(layer, other, strict=True)
+    """Find the largest |difference| of two sets of weights and biases; not a number where one of them holds one."""
+    return float(
+        np.max(
+            [
+                np.max(np.abs(mine - theirs))
+                for layer, other in zip(layers, reference, strict=True)
+                for mine, theirs in zip(layer, other, strict=True)
+            ]
+        )
     )
 
 

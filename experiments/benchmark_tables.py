@@ -1,9 +1,10 @@
 """The benchmark's figures as tables, for a terminal and for the README alike."""
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark_targets import Result, Target
+from benchmark_targets import RACE_ACCURACY, Result, Target, floor_seconds, is_accurate
 from contestants import OURS
 
 OPTIMIZER_NAMES = {"sgd": "SGD", "momentum": "momentum 0.9", "adam": "Adam"}
@@ -65,7 +66,7 @@ def _row(one: Result, task: str) -> list[str]:
     return [
         one["title"],
         seconds(one["median_seconds"]),
-        f"{seconds(one['least_seconds'])} to {seconds(one['largest_seconds'])}",
+        spread(one),
         "1" if ours else f"{one['time_relative_to_ours']:.2f} × as long",
         score_text(one["score"], task),
         "" if ours else f"{one['loss_difference']:.1e}",
@@ -83,13 +84,17 @@ def case_notes(case: Result) -> list[str]:
     ours = next(one for one in case["contestants"] if one["name"] == OURS)
     notes = []
     for cores, ceiling in sorted(case["ceilings"].items(), key=lambda pair: int(pair[0])):
-        share = ceiling["epoch_seconds"] / ours["median_seconds"]
         counted = "1 core" if cores == "1" else f"{cores} cores"
         notes.append(
-            f"matmul floor on {counted}: {seconds(ceiling['epoch_seconds'])} "
-            f"({rate(ceiling['operations_a_second'])}; a large product {rate(ceiling['large_operations_a_second'])}); "
-            f"jaxmlp takes {1 / share:.2f} × as long, {100 * share:.0f} % of that rate"
+            f"matrix products alone on {counted}: {seconds(ceiling['epoch_seconds'])} "
+            f"({rate(ceiling['operations_a_second'])}; a large product {rate(ceiling['large_operations_a_second'])})"
         )
+    floor = floor_seconds(case)
+    share = floor / ours["median_seconds"]
+    notes.append(
+        f"matmul floor, each product where it is fastest: {seconds(floor)}; "
+        f"jaxmlp takes {1 / share:.2f} × as long, {100 * share:.0f} % of that rate"
+    )
     notes.append(
         f"one rounding of the initial weights changes jaxmlp's loss of epoch 1 by {case['rounding_grows_to']:.1e}: "
         "differences of that order are no other updates"
@@ -117,13 +122,18 @@ def race_rows(race: Result) -> list[list[str]]:
     """Lay out the race: whole processes from prepared data to a trained network."""
     rows = [["whole process", f"median of {len(race['seeds'])} seeds", "least to largest", "test accuracy"]]
     for runner in race["runners"]:
+        if "failure" in runner:
+            rows.append([runner["title"], "failed", "", ""])
+            continue
         accuracies = sorted(runner["accuracies"])
+        median = f"{100 * statistics.median(accuracies):.2f} %"
+        short = "" if is_accurate(runner) else f", short of {100 * RACE_ACCURACY:.1f} %"
         rows.append(
             [
                 runner["title"],
                 seconds(runner["median_seconds"]),
-                f"{seconds(runner['least_seconds'])} to {seconds(runner['largest_seconds'])}",
-                f"{100 * accuracies[0]:.2f} to {100 * accuracies[-1]:.2f} %",
+                spread(runner),
+                f"{median} ({100 * accuracies[0]:.2f} to {100 * accuracies[-1]:.2f} %){short}",
             ]
         )
     return rows
@@ -131,11 +141,45 @@ def race_rows(race: Result) -> list[list[str]]:
 
 def sweep_rows(rates: Result) -> list[list[str]]:
     """Lay out how fast sweeps are by how many networks they train at a time."""
-    rows = [[f"a sweep of {rates['case']}, {rates['epochs']} epochs", "time", "networks a second"]]
+    runs = max((len(point["seconds"]) for point in rates["points"]), default=0)
+    rows = [
+        [
+            f"a sweep of {rates['case']}, {rates['epochs']} epochs",
+            f"median of {runs}",
+            "least to largest",
+            "with compilation",
+            "networks a second",
+        ]
+    ]
     for point in rates["points"]:
         count = "1 network" if point["count"] == 1 else f"{point['count']:,} networks"
-        rows += [[count, seconds(point["seconds"]), f"{point['networks_a_second']:,.1f}"]]
+        rows += [
+            [
+                count,
+                seconds(point["median_seconds"]),
+                spread(point),
+                seconds(point["first_seconds"]),
+                f"{point['networks_a_second']:,.1f}",
+            ]
+        ]
+    if "sklearn" in rates:
+        alone = rates["sklearn"]
+        median = alone["median_seconds"]
+        rows += [
+            [
+                f"scikit-learn, one of {alone['networks']} networks",
+                seconds(median),
+                spread(alone),
+                "",
+                f"{1 / median:,.1f}",
+            ]
+        ]
     return rows
+
+
+def spread(summary: Result) -> str:
+    """Write the least and the largest of some times."""
+    return f"{seconds(summary['least_seconds'])} to {seconds(summary['largest_seconds'])}"
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

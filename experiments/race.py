@@ -13,18 +13,14 @@ import numpy as np
 from benchmark_cases import Place
 from benchmark_run import time_summary
 from contestants import missing_packages
-from worker_process import WorkerFailed
+from recipe import RECIPE
+from worker_process import WorkerFailed, process_environment
 
 from jaxmlp import ArgumentError
 from jaxmlp.datasets import load
 
 FOLDER = Path(__file__).parent
-# Found by search: one hidden layer, few epochs, and a learning rate that comes down to 0.
-FLAGS = (
-    *("--dataset", "mnist", "--hidden", "256", "--batch-size", "128", "--epochs", "3"),
-    *("--optimizer", "adam", "--learning-rate", "0.01", "--schedule", "warmup_cosine:0.1"),
-    *("--quiet", "--no-pictures"),
-)
+FLAGS = (*RECIPE, "--quiet")
 
 
 class Runner(NamedTuple):
@@ -43,9 +39,9 @@ class Runner(NamedTuple):
     accuracy: Callable[[str], float]
 
 
-def runners(place: Place) -> list[Runner]:
+def runners(place: Place, device: str, precision: str) -> list[Runner]:
     """List the programs that can run here: ours, and those whose packages are installed."""
-    where = []
+    where = ["--device", device, "--precision", precision]
     for flag, folder in (("--data-dir", place.data_dir), ("--manual-dir", place.manual_dir)):
         where += [] if folder is None else [flag, folder]
 
@@ -58,12 +54,14 @@ def runners(place: Place) -> list[Runner]:
     for name, title in (("torch", "PyTorch, eager"), ("sklearn", "scikit-learn")):
         if not missing_packages(name):
             script = str(FOLDER / "contestants" / f"race_{name}.py")
-            found.append(Runner(name, title, _plain_command(script), lambda text: float(text.split()[-1])))
+            more = (device, precision) if name == "torch" else ()
+            command = _plain_command(script, *more)
+            found.append(Runner(name, title, command, lambda text: float(text.split()[-1])))
     return found
 
 
-def _plain_command(script: str) -> Callable[[Path, int], list[str]]:
-    return lambda folder, seed: [script, str(folder / "mnist.npz"), str(seed)]
+def _plain_command(script: str, *more: str) -> Callable[[Path, int], list[str]]:
+    return lambda folder, seed: [script, str(folder / "mnist.npz"), str(seed), *more]
 
 
 def _printed_share(text: str) -> float:
@@ -74,7 +72,9 @@ def _printed_share(text: str) -> float:
     return float(found[1]) / 100
 
 
-def measure_race(place: Place, seeds: Iterable[int], tell: Callable[[str], None]) -> dict[str, Any] | None:
+def measure_race(
+    place: Place, device: str, precision: str, seeds: Iterable[int], tell: Callable[[str], None]
+) -> dict[str, Any] | None:
     """Let the programs run in turn, each as a fresh process, seed by seed.
 
     An uncounted run of each goes before, which fills the disk's cache and the cache of compiled programs: the
@@ -82,18 +82,22 @@ def measure_race(place: Place, seeds: Iterable[int], tell: Callable[[str], None]
 
     Args:
         place: of the data set.
+        device: as the command line names it; scikit-learn computes on the CPU, whatever it is.
+        precision: of matrix products.
         seeds: one run of each program a seed.
         tell: is given a line about what is being done.
 
     Returns:
-        Plain data; None where MNIST is not at hand.
+        Plain data; None where MNIST is not at hand. A program that fails has "failure" in place of its times, and
+        is not run again.
     """
     seeds = list(seeds)
     try:
         dataset = load("mnist", data_dir=place.data_dir, manual_dir=place.manual_dir, quiet=True)
     except ArgumentError:
         return None
-    chosen = runners(place)
+    chosen = runners(place, device, precision)
+    failures: dict[str, str] = {}
     seconds: dict[str, list[float]] = {runner.name: [] for runner in chosen}
     accuracies: dict[str, list[float]] = {runner.name: [] for runner in chosen}
     with tempfile.TemporaryDirectory(prefix="jaxmlp-race-") as name:
@@ -107,8 +111,14 @@ def measure_race(place: Place, seeds: Iterable[int], tell: Callable[[str], None]
         )
         for turn, seed in enumerate([seeds[0], *seeds]):
             for runner in chosen:
+                if runner.name in failures:
+                    continue
                 tell(f"whole process: {runner.title}, seed {seed}")
-                taken, accuracy = run_once(runner, folder, seed)
+                try:
+                    taken, accuracy = run_once(runner, folder, seed, device)
+                except WorkerFailed as failed:
+                    failures[runner.name] = str(failed)
+                    continue
                 if turn > 0:
                     seconds[runner.name].append(taken)
                     accuracies[runner.name].append(accuracy)
@@ -118,14 +128,18 @@ def measure_race(place: Place, seeds: Iterable[int], tell: Callable[[str], None]
         "seeds": seeds,
         "flags": FLAGS,
         "runners": [
-            {"name": runner.name, "title": runner.title, "accuracies": accuracies[runner.name]}
-            | time_summary(seconds[runner.name])
+            {"name": runner.name, "title": runner.title}
+            | (
+                {"failure": failures[runner.name]}
+                if runner.name in failures
+                else {"accuracies": accuracies[runner.name]} | time_summary(seconds[runner.name])
+            )
             for runner in chosen
         ],
     }
 
 
-def run_once(runner: Runner, folder: Path, seed: int) -> tuple[float, float]:
+def run_once(runner: Runner, folder: Path, seed: int, device: str = "cpu") -> tuple[float, float]:
     """Run a program; returns the seconds of its process and the accuracy it printed.
 
     Raises:
@@ -133,7 +147,9 @@ def run_once(runner: Runner, folder: Path, seed: int) -> tuple[float, float]:
     """
     command = [sys.executable, *runner.command(folder, seed)]
     started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=process_environment(device)
+    )
     seconds = time.perf_counter() - started
     if done.returncode != 0:
         words = done.stderr.strip().splitlines() or ["it said nothing"]

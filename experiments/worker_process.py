@@ -28,10 +28,6 @@ class WorkerProcess:
     def __init__(self, name: str, platform: str = "", cores: int | None = None) -> None:
         self.name, self.failure = name, ""
         self.log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        # Several share one device; none may take its memory beforehand.
-        environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        if platform:
-            environment["JAX_PLATFORMS"] = platform
         self.process = subprocess.Popen(
             [sys.executable, str(WORKER), name, *([] if cores is None else [str(cores)])],
             stdin=subprocess.PIPE,
@@ -39,7 +35,7 @@ class WorkerProcess:
             stderr=self.log,
             text=True,
             encoding="utf-8",
-            env=environment,
+            env=process_environment(platform),
         )
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
@@ -87,6 +83,22 @@ class WorkerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def process_environment(device: str) -> dict[str, str]:
+    """Make the environment of a process that computes on a device, and finds no GPU where that is a CPU.
+
+    Args:
+        device: as the command line names it; "" leaves the choice to the libraries.
+
+    Returns:
+        This process's environment with what that takes.
+    """
+    # Several share one device; none may take its memory beforehand.
+    environment = dict(os.environ) | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if device.startswith("cpu"):
+        environment |= {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    return environment
 
 
 def available_cores() -> int:

@@ -15,7 +15,7 @@ from benchmark_tables import machine_line
 from contestants import CONTESTANTS, OURS
 from contestants.job import write_layers
 from experiment_runs import run_experiment
-from worker_process import WorkerFailed, WorkerProcess
+from worker_process import WorkerFailed, WorkerProcess, process_environment
 
 from jaxmlp import ArgumentError
 
@@ -139,10 +139,73 @@ def test_a_process_that_ends_leaves_its_last_words() -> None:
             worker.ask("set_up", job="nowhere")
 
 
-def test_each_turn_begins_with_another_and_all_epochs_are_trained() -> None:
-    runs = cast(list[Run], ["a", "b", "c"])
-    assert [benchmark_run._rotated(runs, turn) for turn in range(2)] == [["a", "b", "c"], ["b", "c", "a"]]
+def test_each_turn_has_an_order_of_its_own_and_all_epochs_are_trained() -> None:
+    runs = cast(list[Run], list("abcdef"))
+    orders = ["".join(map(str, benchmark_run._shuffled(runs, turn))) for turn in range(6)]
+    assert all(sorted(order) == list("abcdef") for order in orders)
+    assert orders[0] == "".join(map(str, benchmark_run._shuffled(runs, 0)))  # seeded
+    before_a = {order[order.index("a") - 1] for order in orders if order[0] != "a"}
+    assert len(before_a) > 1  # a rotation would keep the same one before each
     assert list(benchmark_run._turns(2, 3)) == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_a_difference_that_is_not_a_number_shows() -> None:
+    sound, broken = (np.zeros((2, 2)), np.zeros(2)), (np.full((2, 2), np.nan), np.zeros(2))
+    # Python's own max would keep the number that came first.
+    assert np.isnan(benchmark_run.largest_difference([sound, broken], [sound, sound]))
+
+
+@pytest.fixture
+def fake_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A benchmark whose parts fail in part, without measuring."""
+    race = {
+        "what": "whole processes",
+        "seeds": [0],
+        "runners": [{"name": OURS, "title": "jaxmlp", "failure": "jaxmlp ended with status 1: it broke"}],
+    }
+    rates = {"case": "digits", "epochs": 50, "points": [], "failure": "the sweep of 1 networks failed"}
+    monkeypatch.setattr(benchmark, "measure_race", lambda *arguments: race)
+    monkeypatch.setattr(benchmark, "measure_rates", lambda *arguments: rates)
+
+
+def test_what_finished_is_kept_where_something_fails(
+    small_cases: None, fake_parts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure_case(plan: Any, case: Any, data: Any, optimizer: str, *more: Any) -> dict[str, Any]:
+        if optimizer == "adam":
+            raise WorkerFailed("the ceiling's process ended")
+        return {"optimizer": optimizer}
+
+    class NoWorker:
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(benchmark_run, "measure_case", measure_case)
+    monkeypatch.setattr(benchmark_run, "_start", lambda plan: benchmark_run.Field({OURS: NoWorker()}, {}))  # type: ignore[dict-item]
+    monkeypatch.setattr(benchmark, "text", lambda result: f"{len(result['cases'])} cases")
+    out = tmp_path / "result.json"
+    outcome = run_experiment(
+        "benchmark", "--cases", "images", "--optimizers", "sgd", "adam", "--peers", "numpy", "--out", out
+    )
+    assert outcome.status == 1
+    assert outcome.out == "1 cases\n"
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert result["cases"] == [{"case": "images", "optimizer": "sgd"}]
+    assert outcome.err.splitlines()[-3:] == [
+        "benchmark.py: images, adam was not measured: the ceiling's process ended",
+        "benchmark.py: jaxmlp ended with status 1: it broke",
+        "benchmark.py: the sweep of 1 networks failed",
+    ]
+    assert len(result["failures"]) == 3
+
+
+@pytest.mark.parametrize(("device", "hidden"), [("cpu:0", True), ("gpu:0", False), ("", False)])
+def test_on_a_cpu_a_process_finds_no_gpu(device: str, hidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    environment = process_environment(device)
+    assert environment["CUDA_VISIBLE_DEVICES"] == ("" if hidden else "0")
+    assert environment.get("JAX_PLATFORMS") == ("cpu" if hidden else None)
 
 
 def test_the_floor_is_the_steps_times_the_faster_products() -> None:

@@ -171,6 +171,28 @@ def test_what_is_timed_is_that_product(product: ceiling.Product) -> None:
     np.testing.assert_allclose(once, left @ right, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("sizes", [(5, 4, 3), (3, 9, 4)])
+def test_a_turned_product_is_the_same_one_transposed(sizes: tuple[int, ...]) -> None:
+    for product in ceiling.products_of_step(sizes, 7):
+        turned = product.turned
+        assert turned.operations == product.operations
+        left, right = ceiling.operands(turned)
+        left = left.T if turned.left_transposed else left
+        right = right.T if turned.right_transposed else right
+        assert (left @ right).shape == (product.columns, product.rows)
+        assert turned.turned._replace(is_turned=False) == product
+        for times in (1, 3):  # going on changes nothing
+            once = ceiling.xla_runner(turned, "float32")(times)
+            np.testing.assert_allclose(once, left @ right, rtol=1e-5, atol=1e-5)
+
+
+def test_narrow_weight_gradients_are_timed_both_ways() -> None:
+    program = ceiling.Program(small_job("classification", "sgd"))
+    for product, runners in zip(program.products, program.runners, strict=True):
+        turned = {"XLA, turned", "BLAS, turned"} if product.what == "weight gradient" else set()
+        assert set(runners) == {"XLA", "BLAS"} | turned
+
+
 def test_times_add_up() -> None:
     done = []
     ceiling.seconds_each(done.append, block_seconds=1e-5)

@@ -31,6 +31,7 @@ class Product(NamedTuple):
         columns: of the right matrix and of the result.
         left_transposed: the left matrix lies transposed in memory, as xᵀ does in xᵀ·∂E/∂z.
         right_transposed: the right one does, as wᵀ in ∂E/∂z·wᵀ.
+        is_turned: the product of a step is this one transposed.
     """
 
     what: str
@@ -39,6 +40,20 @@ class Product(NamedTuple):
     columns: int
     left_transposed: bool = False
     right_transposed: bool = False
+    is_turned: bool = False
+
+    @property
+    def turned(self) -> "Product":
+        """The same numbers, transposed, by the product the other way round: δᵀ·x for xᵀ·δ."""
+        return Product(
+            self.what,
+            self.columns,
+            self.inner,
+            self.rows,
+            left_transposed=not self.right_transposed,
+            right_transposed=not self.left_transposed,
+            is_turned=True,
+        )
 
     @property
     def operations(self) -> int:
@@ -100,16 +115,26 @@ def blas_runner(product: Product) -> Callable[[int], object]:
 def _repeated(
     left: jax.Array, right: jax.Array, nothing: jax.Array, times: int, *, product: Product, precision: str
 ) -> jax.Array:
-    def body(_: int, carried: jax.Array) -> jax.Array:
-        # Adding 0 times the last result, which XLA cannot know, keeps it from doing the product only once.
-        changed = right + nothing * carried[0, 0]
-        return jnp.matmul(
-            left.T if product.left_transposed else left,
-            changed.T if product.right_transposed else changed,
-            precision=precision,
-        )
+    left_is_smaller = left.size < right.size
 
-    return jax.lax.fori_loop(0, times, body, jnp.zeros((product.rows, product.columns), left.dtype))
+    def body(_: int, carried: Any) -> Any:
+        small, last = carried
+        # Adding 0 times the last result to one element, which XLA cannot know to be nothing, keeps it from doing
+        # the product only once; the rest of the matrix stays where it is.
+        small = small.at[0, 0].add(nothing * last[0, 0])
+        first, second = (small, right) if left_is_smaller else (left, small)
+        return small, _product(first, second, product, precision)
+
+    start = jnp.zeros((product.rows, product.columns), left.dtype)
+    return jax.lax.fori_loop(0, times, body, (left if left_is_smaller else right, start))[1]
+
+
+def _product(left: jax.Array, right: jax.Array, product: Product, precision: str) -> jax.Array:
+    left = left.T if product.left_transposed else left
+    right = right.T if product.right_transposed else right
+    if product.is_turned:
+        left = jax.lax.optimization_barrier(left)  # transposed in memory first, as `jaxmlp.products` does
+    return jnp.matmul(left, right, precision=precision)
 
 
 def xla_runner(product: Product, precision: str) -> Callable[[int], object]:
@@ -160,13 +185,17 @@ class Program:
             runners = {"XLA": xla_runner(product, precision)}
             if device.platform == "cpu":
                 runners["BLAS"] = blas_runner(product)
+            if product.what == "weight gradient":
+                runners["XLA, turned"] = xla_runner(product.turned, precision)
+                if device.platform == "cpu":
+                    runners["BLAS, turned"] = blas_runner(product.turned)
             self.runners.append(runners)
 
     def rates(self) -> list[dict[str, Any]]:
         """Time every product once more.
 
         Returns:
-            For each its shape and seconds by library; the large one stands last.
+            For each its shape and seconds by library, "turned" the other way round; the large one stands last.
         """
         return [
             product._asdict()

@@ -40,19 +40,21 @@ class Program:
         self.optimizer = nnx.Optimizer(self.model, optax_optimizer(job.settings), wrt=nnx.Param)
 
         @nnx.jit
-        def train_step(model: Any, optimizer: Any, inputs: Any, targets: Any) -> Any:
+        def train_step(model: Any, optimizer: Any, data: Any, rows: Any) -> Any:
+            # Gathering here was measured faster than handing over rows gathered by NumPy.
+            inputs, targets = data[0][rows], data[1][rows]
             loss, grads = nnx.value_and_grad(lambda model: optax_loss(job, model(inputs), targets))(model)
             optimizer.update(model, grads)
             return loss
 
         self.step = train_step
+        self.data = jnp.array(job.train_inputs), jnp.array(job.train_targets)
 
     def epoch(self, order: np.ndarray) -> float:
-        size, inputs, targets = self.job.settings.batch_size, self.job.train_inputs, self.job.train_targets
-        losses = []
+        size, losses = self.job.settings.batch_size, []
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            losses.append(self.step(self.model, self.optimizer, inputs[rows], targets[rows]))
+            losses.append(self.step(self.model, self.optimizer, self.data, rows))
         jax.block_until_ready(nnx.state(self.model))
         return mean_of_steps(read_losses(losses), len(order), size)
 

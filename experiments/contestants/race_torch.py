@@ -1,6 +1,6 @@
 """MNIST to 98 % in PyTorch, as a whole program: the recipe of jaxmlp's own run, written as practitioners do.
 
-Usage: race_torch.py MNIST.npz SEED; prints the test accuracy.
+Usage: race_torch.py MNIST.npz SEED DEVICE PRECISION, as train.py names the last two; prints the test accuracy.
 """
 
 import math
@@ -14,10 +14,11 @@ import torch.nn.functional as F
 HIDDEN, BATCH_SIZE, EPOCHS, LEARNING_RATE, WARM_UP = 256, 128, 3, 0.01, 0.1
 
 
-def main(path: str, seed: int) -> None:
+def main(path: str, seed: int, device_name: str, precision: str) -> None:
     """Train and print the test accuracy."""
     torch.manual_seed(seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device_name.replace("gpu", "cuda"))
+    torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
     torch.set_num_threads(
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     )
@@ -56,4 +57,4 @@ def factor_of(steps: int):  # type: ignore[no-untyped-def]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

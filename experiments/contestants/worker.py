@@ -35,11 +35,15 @@ class Worker:
         self.job: Job
         self.contestant: Any  # a Contestant, or the ceiling
 
-    def set_up(self, job: str, nudge: float = 0.0) -> Answer:
-        """Read a job and build the contestant's program for it, its weights perhaps nudged by a factor 1 + nudge."""
+    def set_up(self, job: str, nudge: float = 0.0, seed: int = 0) -> Answer:
+        """Read a job and build the contestant's program for it; nudged, each weight times 1 ± nudge by chance."""
         self.job = read_job(Path(job))
         if nudge:
-            layers = [(w * np.float32(1 + nudge), b) for w, b in self.job.layers]
+            random = np.random.default_rng(seed)
+            layers = [
+                (w * (1 + nudge * random.choice([-1, 1], w.shape)).astype(w.dtype), b)
+                for w, b in self.job.layers
+            ]
             self.job = self.job._replace(layers=layers)
         started = time.perf_counter()
         self.contestant = self.module.Program(self.job)
