@@ -139,6 +139,13 @@ def make_plan(options: BenchmarkOptions) -> Plan:
 
 
 def _check(options: BenchmarkOptions) -> None:
+    plain = BenchmarkOptions()
+    chosen = [
+        name for name in ("cases", "optimizers", "repeats") if getattr(options, name) != getattr(plain, name)
+    ]
+    if options.quick and chosen:
+        flags = " and ".join(f"--{name}" for name in chosen)
+        raise ArgumentError(f"--quick sets {flags} itself: leave out the one or the other")
     if options.repeats < 1:
         raise ArgumentError(f"--repeats must be at least 1, given {options.repeats}")
     for name in options.cases:

@@ -107,7 +107,7 @@ def generated_images(
 
 def digits(place: Place) -> Data:
     """Load scikit-learn's digits."""
-    return _data("digits", make_problem(load("digits")))
+    return _data("digits", make_problem(load("digits", data_dir=place.data_dir)))
 
 
 def tabular(place: Place, examples: int = 100_000, tests: int = 10_000, features: int = 50) -> Data:

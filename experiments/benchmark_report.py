@@ -1,6 +1,7 @@
 """Turn the committed result files into README's section on speed and into figures, so that neither is typed by hand."""
 
 import json
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from benchmark_tables import (
 from benchmark_targets import Result, floor_seconds, targets
 from command_line import option, parse_options, run
 from contestants import CONTESTANTS, OURS
-from growth import QUANTITIES, slope_rows
+from growth import QUANTITIES, left_out_notes, slope_rows
 
 from jaxmlp import ArgumentError
 from jaxmlp.plots import growth_sheet, save, time_bars
@@ -31,7 +32,7 @@ figures of experiments/figures/ from the same files."""
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 BENCHMARKS = {"benchmark.json": "On a CPU", "benchmark_gpu.json": "On a GPU"}
-GROWTH = "growth.json"
+GROWTH, STARTUP = "growth.json", "startup.json"
 SHORT = {
     "jax_grad": "`jax.grad`",
     "jax": "JAX step",
@@ -76,10 +77,10 @@ def read_results(folder: Path) -> dict[str, Result]:
     Raises:
         ArgumentError: there is none.
     """
-    there = [name for name in (*BENCHMARKS, GROWTH) if (folder / name).is_file()]
+    there = [name for name in (*BENCHMARKS, STARTUP, GROWTH) if (folder / name).is_file()]
     if not there:
         raise ArgumentError(
-            f"{folder} holds none of {', '.join((*BENCHMARKS, GROWTH))}: "
+            f"{folder} holds none of {', '.join((*BENCHMARKS, STARTUP, GROWTH))}: "
             "make one with benchmark.py --out or growth.py --out"
         )
     return {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in there}
@@ -113,6 +114,8 @@ def block(results: dict[str, Result]) -> str:
         if name in results
         for part in _benchmark(results[name], heading)
     ]
+    if STARTUP in results:
+        parts += _startup(results[STARTUP])
     if GROWTH in results:
         parts += _growth(results[GROWTH])
     return "\n\n".join(parts)
@@ -125,7 +128,7 @@ def _benchmark(result: Result, heading: str) -> list[str]:
         "Seconds of jaxmlp's epoch, the median of the turns with least and largest; then how many times as long "
         "the others take. All train on the same batches from the same parameters: the last column but one is "
         "jaxmlp's score on the test part with the farthest of any other behind it; the last is the epoch's time "
-        "over that of its matrix products alone on all cores.",
+        "over that of its matrix products alone, each where it is fastest.",
         markdown(ratio_rows(result)),
     ]
     failures = sorted(
@@ -138,6 +141,7 @@ def _benchmark(result: Result, heading: str) -> list[str]:
         }
     )
     parts += failures
+    parts += [f"Not finished: {failure}." for failure in result.get("failures", ())]
     if "race" in result:
         parts.append(markdown(race_rows(result["race"])))
     if "sweep" in result:
@@ -172,6 +176,30 @@ def _find(case: Result, name: str) -> dict[str, Any] | None:
     return next((one for one in case["contestants"] if one["name"] == name and "failure" not in one), None)
 
 
+def _startup(result: Result) -> list[str]:
+    """Lay out whole runs of train.py: the first finds no compiled programs, the second ones do."""
+    longest, least = result["targets"]["second run (s)"], result["targets"]["MNIST accuracy"]
+    rows = [
+        ["whole run of train.py", "first", "second, median (least to largest)", "test accuracy", "target"]
+    ]
+    for name, case in result["cases"].items():
+        times = [one["wall"] for one in case["second"]]
+        accuracy = statistics.median(one["accuracy"] for one in case["second"])
+        reached, wanted = statistics.median(times) <= longest, f"second ≤ {longest:g} s"
+        if name == "mnist":
+            reached, wanted = reached and accuracy >= least, f"{wanted} at ≥ {100 * least:g} %"
+        rows.append(
+            [
+                f"`{' '.join(['train.py', *case['flags']])}`",
+                seconds(case["first"]["wall"]),
+                f"{seconds(statistics.median(times))} ({seconds(min(times))} to {seconds(max(times))})",
+                f"{100 * accuracy:.2f} %",
+                f"{wanted}: {'reached' if reached else 'not reached'}",
+            ]
+        )
+    return ["**Start** (`python experiments/startup.py`): imports and compilation included.", markdown(rows)]
+
+
 def _growth(result: Result) -> list[str]:
     base = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in result["base"].items())
     rows = [["varied", "slope of", "all points", "upper half", "expected above", "because of"]]
@@ -181,6 +209,11 @@ def _growth(result: Result) -> list[str]:
         f"**Growth** (`{' '.join(result['command'])}`): slopes of log-log curves around a base of {base}, SGD; "
         f"{machine_line(result['machine'])}.",
         markdown(rows),
+        *(
+            f"{name.replace('_', ' ')}: {note}."
+            for name, series in result["series"].items()
+            for note in left_out_notes(series)
+        ),
         "![time and memory against examples, batch, width, depth and epochs](experiments/figures/growth.png)",
     ]
 

@@ -8,6 +8,9 @@ from benchmark_targets import RACE_ACCURACY, Result, Target, floor_seconds, is_a
 from contestants import OURS
 
 OPTIMIZER_NAMES = {"sgd": "SGD", "momentum": "momentum 0.9", "adam": "Adam"}
+# A difference of losses is far when it is so many times what roundings grew to, and above what sums in another
+# order come to.
+FAR, LEAST_DIFFERENCE = 10, 1e-6
 SCORE_NAMES = {"classification": "test accuracy", "regression": "test R²"}
 
 
@@ -99,6 +102,13 @@ def case_notes(case: Result) -> list[str]:
         f"one rounding of the initial weights changes jaxmlp's loss of epoch 1 by {case['rounding_grows_to']:.1e}: "
         "differences of that order are no other updates"
     )
+    far = FAR * max(case["rounding_grows_to"], LEAST_DIFFERENCE)
+    notes += [
+        f"{one['title']}'s loss of epoch 1 differs by {one['loss_difference']:.1e}, "
+        "far above what that rounding grew to: its arithmetic is another, or its updates are"
+        for one in case["contestants"]
+        if "failure" not in one and not one["loss_difference"] <= far
+    ]
     operations = next(iter(case["ceilings"].values()))["epoch_operations"]
     notes.append(
         f"jaxmlp: {operations / 1e9:.3g} Gflop an epoch, {rate(operations / ours['median_seconds'])}"

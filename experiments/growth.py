@@ -16,7 +16,7 @@ from benchmark_tables import aligned, machine_line, seconds
 from command_line import DeviceOptions, computing, option, parse_options, run
 from growth_point import Point
 from run_folder import describe_machine
-from worker_process import available_cores
+from worker_process import WorkerFailed, available_cores
 
 from jaxmlp import ArgumentError
 from jaxmlp.registry import Registry
@@ -54,7 +54,7 @@ LAWS: Registry[Law] = Registry(
             {
                 "seconds": (1, "as many steps more"),
                 "memory_bytes": (1, "the data"),
-                "temporaries_bytes": (1, "the epoch's permutation"),
+                "temporaries_bytes": (1, "the epoch's outputs [N, K], kept to be measured when it is over"),
             },
         ),
         "batch_size": Law(
@@ -114,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with computing(options.device, options.precision):
         machine = describe_machine() | {"cores": available_cores()}
     series = {name: measure_series(name, options) for name in options.vary}
+    failures = [point["failure"] for one in series.values() for point in one["failed"]]
     result = {
         "command": ["python", "experiments/growth.py", *(sys.argv[1:] if arguments is None else arguments)],
         "machine": machine,
@@ -123,7 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(text(result))
     if options.out is not None:
         Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return 0
+    for failure in failures:
+        print(f"growth.py: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def check(options: GrowthOptions) -> None:
@@ -146,22 +149,26 @@ def measure_series(name: str, options: GrowthOptions) -> dict[str, Any]:
         options: the options.
 
     Returns:
-        Plain data: the points, the values that were left out, and the slopes.
+        Plain data: the points, the values that were left out, those that failed and why, and the slopes.
     """
     law = LAWS[name]
     base = getattr(BASE, name)
     values = [value for value in law.values if not options.quick or value <= base]
     points: list[dict[str, Any]] = []
     left_out: list[int] = []
+    failed: list[dict[str, Any]] = []
     for value in values:
         if points and expected_seconds(points[-1], value, law.expected["seconds"][0]) > options.longest:
             left_out.append(value)
             continue
-        measured = measure_point(BASE._replace(**{name: value}), options)
-        points.append({"value": value} | measured)
+        try:
+            points.append({"value": value} | measure_point(BASE._replace(**{name: value}), options))
+        except WorkerFailed as failure:
+            failed.append({"value": value, "failure": str(failure)})
     return {
         "points": points,
         "left_out": left_out,
+        "failed": failed,
         "slopes": {quantity: slopes(points, quantity) for quantity in QUANTITIES},
     }
 
@@ -175,7 +182,7 @@ def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
     """Measure a point in a fresh process, so that its peak memory is its own.
 
     Raises:
-        ArgumentError: the process failed, as it does where the memory does not suffice.
+        WorkerFailed: the process failed, as it does where the memory does not suffice.
     """
     given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
     done = subprocess.run(
@@ -188,7 +195,7 @@ def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
     )
     if done.returncode != 0:
         words = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise ArgumentError(f"the point {given} failed (status {done.returncode}): {words[-1][:200]}")
+        raise WorkerFailed(f"the point {given} failed (status {done.returncode}): {words[-1][:200]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -232,13 +239,18 @@ def text(result: dict[str, Any]) -> str:
             ]
             for point in series["points"]
         ]
-        parts.append("\n".join([aligned(rows), "", aligned(slope_rows(name, series)), *_left_out(series)]))
+        parts.append(
+            "\n".join([aligned(rows), "", aligned(slope_rows(name, series)), *left_out_notes(series)])
+        )
     return "\n\n".join(parts)
 
 
-def _left_out(series: dict[str, Any]) -> list[str]:
+def left_out_notes(series: dict[str, Any]) -> list[str]:
+    """Say which values have no point, and why."""
     values = ", ".join(f"{value:,}" for value in series["left_out"])
-    return [f"left out, as they would take longer than --longest: {values}"] if values else []
+    notes = [f"left out, as they would take longer than --longest: {values}"] if values else []
+    failed = ", ".join(f"{point['value']:,}" for point in series.get("failed", ()))
+    return notes + ([f"failed: {failed}"] if failed else [])
 
 
 def _mebibytes(value: int | None) -> str:

@@ -212,6 +212,11 @@ BAD_INPUTS: dict[str, BadInput] = {
     ),
     "a negative strength": BadInput("gradcheck", ("--l2", "-1"), ("--l2 must be a finite number", "-1")),
     "no repeats": BadInput("benchmark", ("--repeats", "0"), ("--repeats must be at least 1, given 0",)),
+    "a quick benchmark of chosen cases": BadInput(
+        "benchmark",
+        ("--quick", "--cases", "tabular", "--repeats", "3"),
+        ("--quick sets --cases and --repeats",),
+    ),
     "an unknown case": BadInput("benchmark", ("--cases", "mnist_30"), ("did you mean 'mnist_300'?",)),
     "an unknown peer": BadInput("benchmark", ("--peers", "nump"), ("did you mean 'numpy'?",)),
     "a benchmark of another optimiser": BadInput(

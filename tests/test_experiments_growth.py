@@ -9,6 +9,7 @@ import pytest
 from experiment_runs import run_experiment
 from growth import GrowthOptions
 from growth_point import Point
+from worker_process import WorkerFailed
 
 
 def points(slope: float) -> list[dict[str, Any]]:
@@ -91,5 +92,23 @@ def test_it_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_point_that_fails_is_one_line() -> None:
     options = dataclasses.replace(GrowthOptions(), device="no such device")
-    with pytest.raises(growth.ArgumentError, match=r"the point .* failed"):
+    with pytest.raises(WorkerFailed, match=r"the point .* failed"):
         growth.measure_point(Point(1, 1, 1, 1, 1, 1), options)
+
+
+def test_points_before_and_after_one_that_fails_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
+        if point.epochs == 4:
+            raise WorkerFailed("no memory")
+        return {"seconds": 0.001 * point.epochs, "memory_bytes": 1, "temporaries_bytes": 1}
+
+    monkeypatch.setattr(growth, "measure_point", measure_point)
+    outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
+    assert outcome.status == 1
+    assert outcome.err == "growth.py: no memory\n"
+    series = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))["series"]["epochs"]
+    assert [point["value"] for point in series["points"]] == [1, 2, 8, 16, 32]
+    assert series["failed"] == [{"value": 4, "failure": "no memory"}]
+    assert "failed: 4" in outcome.out

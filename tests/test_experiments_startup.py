@@ -82,3 +82,11 @@ def test_mnist_is_measured_from_several_seeds_by_the_recipe(
     assert loaded == ["mnist"]
     recipe = (*startup.RECIPE, "--data-dir", "folder", "--seed")
     assert given[3:] == [(*recipe, "0"), (*recipe, "0"), (*recipe, "1")]
+
+
+def test_nothing_is_written_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_runs(monkeypatch, FIRST)
+    committed = startup.HERE / "results" / "startup.json"
+    before = committed.read_bytes()
+    assert run_experiment("startup", "--no-mnist", "--repeats", 1).status == 0
+    assert committed.read_bytes() == before

@@ -64,3 +64,14 @@ def test_growth_of_other_lengths_is_refused() -> None:
         growth_sheet({}, {}, {})
     with pytest.raises(ArgumentError, match="'s' against 'x'"):
         growth_sheet({"x": [1, 2]}, {"s": {"x": [1]}}, {"s": {"x": None}})
+
+
+@pytest.mark.parametrize("lacks", ["values", "slopes"])
+def test_a_missing_column_is_refused(lacks: str) -> None:
+    values, slopes = {"width": [1.0, 2.0]}, {"width": 1.0}
+    with pytest.raises(ArgumentError, match=rf"'time' has no {lacks} for width"):
+        growth_sheet(
+            {"width": [1, 2]},
+            {"time": {} if lacks == "values" else values},
+            {"time": {} if lacks == "slopes" else slopes},
+        )

@@ -98,7 +98,7 @@ def growth_sheet(
         The figure.
 
     Raises:
-        ArgumentError: there is nothing to draw, or lengths differ.
+        ArgumentError: there is nothing to draw, a column is missing in a row, or lengths differ.
 
     Example:
         >>> across, down = {"width": [1, 10, 100]}, {"time (s)": {"width": [2.0, 3.0, 30.0]}}
@@ -108,6 +108,13 @@ def growth_sheet(
     """
     if not across or not down:
         raise ArgumentError("there is nothing to draw: give at least one column and one row")
+    for what, columns in down.items():
+        for kind, given in (("values", columns), ("slopes", slopes.get(what, {}))):
+            lacking = [name for name in across if name not in given]
+            if lacking:
+                raise ArgumentError(
+                    f"'{what}' has no {kind} for {', '.join(lacking)}: give one for each column"
+                )
     figure = style.new_figure(1.0 + 2.3 * len(across), 0.8 + 1.9 * len(down))
     grid = figure.subplots(len(down), len(across), squeeze=False, sharex="col", sharey="row")
     for row, (what, columns) in zip(grid, down.items(), strict=True):
