@@ -79,11 +79,18 @@ def run_sweep(options: SweepOptions, precision: str | None, config: Mapping[str,
         check_same_data(config, dataset, folder)
     print_start(study, dataset, len(finished))
     started = time.perf_counter()
-    result, trained = sweep_with_progress(study, folder, finished)
+    try:
+        result, trained = sweep_with_progress(study, folder, finished)
+    except KeyboardInterrupt:
+        print(
+            f"sweep.py: interrupted; go on with: python experiments/sweep.py --resume {folder}",
+            file=sys.stderr,
+        )
+        return 1
     seconds = time.perf_counter() - started
     # Of a sweep that went on, the time of what was there is not known.
     each = None if finished else seconds / len(study.trials)
-    told = f"{trained} networks trained in {seconds:.1f} s"
+    told = f"{trained} network{'' if trained == 1 else 's'} trained in {seconds:.1f} s"
     if each is None:
         told += "; what a network takes was not measured, as others were there already"
     else:

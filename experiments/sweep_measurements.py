@@ -151,7 +151,10 @@ def print_sklearn(study: Study, result: SweepResult, seconds: float | None) -> N
     """
     measure = SCORE_NAMES[result.metric.partition(":")[0]]
     chosen = spread_out(study.options.against_count, list(range(len(study.trials))))
-    print(f"\nscikit-learn: {len(chosen)} of the {len(study.trials)} networks, one after another")
+    print(
+        f"\nscikit-learn: {len(chosen)} of the {len(study.trials)} networks, one after another, "
+        f"from initial weights and in orders of its own"
+    )
     taken = []
     for number in chosen:
         trial = study.trials[number]
@@ -165,16 +168,21 @@ def print_sklearn(study: Study, result: SweepResult, seconds: float | None) -> N
         score = model.score(np.asarray(held_out.inputs), _targets(held_out))
         ours = result.reports[number].score
         print(
-            f"  network {number} (learning rate {spell(trial.learning_rate)}): {taken[-1]:.3f} s, validation "
+            f"  network {number} ({_name(trial)}): {taken[-1]:.3f} s, validation "
             f"{measure} {show_score(result.metric, float(score))}, in the sweep {show_score(result.metric, ours)}"
         )
     median = float(np.median(taken))
     told = (
         "; what the sweep takes was not measured"
         if seconds is None
-        else f", the sweep {1000 * seconds:.1f} ms: {median / seconds:.1f} times as long"
+        else f", the sweep {1000 * seconds:.1f} ms: {median / seconds:.3g} times as long"
     )
     print(f"scikit-learn takes {1000 * median:.1f} ms a network (median of {len(taken)} measured){told}")
+
+
+def _name(trial: Trial) -> str:
+    fold = "" if trial.fold is None else f", fold {trial.fold}"
+    return f"learning rate {spell(trial.learning_rate)}, seed {trial.seed}{fold}"
 
 
 def _targets(part: Batch) -> np.ndarray:

@@ -29,6 +29,7 @@ Where a value has a comma of its own, ";" stands between values, in quotes: "sch
 The setting with the best mean validation score over its seeds and folds is trained once more, on the whole
 training part, and that network alone is tested and saved. Without --grid and --random: 16 learning rates."""
 
+MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would fill the memory
 DEFAULT_GRID = ("learning_rate=0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,0.7,1,2,3,5,10",)
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
@@ -67,7 +68,11 @@ class SweepOptions(TrainOptions):
         None, "the most networks trained at a time (default: measured, and what fits)", metavar="N"
     )
     top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv", metavar="N")
-    resume: str | None = _sweep(None, "go on with an interrupted sweep, with its options", metavar="RUN")
+    resume: str | None = _sweep(
+        None,
+        "go on with an interrupted sweep, with its options but for --check, --top, --cores and --block",
+        metavar="RUN",
+    )
     check: int = _measure(0, "train N of the networks alone too, and print how far they differ", metavar="N")
     against: str | None = _measure(
         None, "sklearn: train some of the networks by scikit-learn, one after another", metavar="NAME"
@@ -175,6 +180,7 @@ def settings_of(options: SweepOptions) -> list[TrainOptions]:
     plain = TrainOptions(**(shared | {"validation": 0.0, "out": None}))
     drawn = _draw(options.random, options.seed)
     grid = _combine(options.grid if options.grid or options.random else DEFAULT_GRID)
+    _check_count(len(drawn) * len(grid))
     found: dict[TrainOptions, None] = {}  # a set that keeps its order
     for values in (first | second for first, second in itertools.product(drawn, grid)):
         setting = dataclasses.replace(plain, **_with_parameter(plain, values))
@@ -272,7 +278,16 @@ def _combine(grid: Sequence[str]) -> list[dict[str, Any]]:
         if name in columns:
             raise ArgumentError(f"{name} stands twice in --grid: give all its values at once, with commas")
         columns[name] = _listed(name, values)
+    _check_count(math.prod(map(len, columns.values())))
     return [dict(zip(columns, row, strict=True)) for row in itertools.product(*columns.values())]
+
+
+def _check_count(networks: int) -> None:
+    if networks > MOST_NETWORKS:
+        raise ArgumentError(
+            f"a sweep has at most {MOST_NETWORKS:,} networks, these would be {networks:,}: give fewer values, or "
+            f"draw some with --random"
+        )
 
 
 def _listed(name: str, values: str) -> list[Any]:
@@ -286,6 +301,7 @@ def _listed(name: str, values: str) -> list[Any]:
         low, high = _bounds(name, part, matched)
         if matched.group(1) or not (isinstance(low, int) and isinstance(high, int)):
             raise ArgumentError(f"{name}={part}: a grid takes ranges of whole numbers alone, as seed=0..7")
+        _check_count(high - low + 1)
         found.extend(range(low, high + 1))
     return found
 
@@ -296,9 +312,10 @@ def _draw(random: Sequence[str], seed: int) -> list[dict[str, Any]]:
     count, *spaces = random
     if not count.isdecimal() or int(count) < 1 or not spaces:
         raise ArgumentError(
-            f"--random begins with a number and goes on with what to draw, given '{' '.join(random)}': "
-            f"write 64 learning_rate=log:1e-3..1"
+            f"--random begins with a number of at least 1 and goes on with what to draw, given "
+            f"'{' '.join(random)}': write 64 learning_rate=log:1e-3..1"
         )
+    _check_count(int(count))
     generator = np.random.default_rng(seed)
     samplers = {name: _sampler(name, values) for name, values in map(_split, spaces)}
     return [{name: draw(generator) for name, draw in samplers.items()} for _ in range(int(count))]
@@ -334,7 +351,7 @@ def _with_parameter(plain: TrainOptions, values: dict[str, Any]) -> dict[str, An
             if optimizer.partition(":")[0] not in owners:
                 raise ArgumentError(
                     f"{name} belongs to the optimisers {', '.join(owners)}, not to '{optimizer}': "
-                    f"give --optimizer {owners[0]}"
+                    f"try it with those alone"
                 )
             values["optimizer"] = f"{optimizer.partition(':')[0]}:{values.pop(name)!r}"
     return values

@@ -203,8 +203,8 @@ def make_optimizer(
     """
     rule = OPTIMIZERS[name]
     rate = rule.learning_rate if learning_rate is None else learning_rate
-    if not (math.isfinite(rate) and rate > 0):
-        raise ArgumentError(f"the learning rate must be a finite number above 0, given {rate:g}")
+    if isinstance(rate, str) or not (math.isfinite(rate) and rate > 0):
+        raise ArgumentError(f"the learning rate must be a finite number above 0, given {rate!r}")
     if clip_norm is not None and not clip_norm > 0:
         raise ArgumentError(f"the norm to clip gradients to must be above 0, given {clip_norm:g}")
     if SCHEDULES[schedule] is not None and horizon is None:

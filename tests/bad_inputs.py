@@ -194,6 +194,12 @@ BAD_INPUTS: dict[str, BadInput] = {
     "an unknown hyper-parameter": BadInput(
         "sweep", ("--grid", "lerning_rate=1"), ("'lerning_rate': did you mean 'learning_rate'?",)
     ),
+    "a grid beyond all measure": BadInput(
+        "sweep", ("--grid", "seed=0..999999999"), ("at most 100,000 networks", "1,000,000,000")
+    ),
+    "a product of grids beyond all measure": BadInput(
+        "sweep", ("--grid", "seed=0..999", "batch_size=1..1000"), ("at most 100,000 networks", "1,000,000")
+    ),
     "nothing to draw from": BadInput("sweep", ("--random", "8"), ("--random begins with a number", "'8'")),
     "a momentum of sgd": BadInput(
         "sweep", ("--grid", "momentum=0.9"), ("not to 'sgd'", "--optimizer momentum")

@@ -32,6 +32,16 @@ def settings(text: str) -> list[TrainOptions]:
     return settings_of(read_sweep(shlex.split(text)))
 
 
+def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.sweep", interrupt)
+    outcome = run_experiment("sweep", *MOONS, *GRID, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
+    assert outcome.status == 1
+    assert f"go on with: python experiments/sweep.py --resume {tmp_path / 'run'}" in outcome.err
+
+
 # --- what is tried ---
 
 

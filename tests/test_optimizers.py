@@ -252,6 +252,7 @@ def test_clipping_holds_the_norm_of_the_whole_gradient() -> None:
         ("adamw:-1", {}, "weight decay must be at least 0, given -1"),
         ("lion:-1", {}, "weight decay must be at least 0, given -1"),
         ("lamb:-1", {}, "weight decay must be at least 0, given -1"),
+        ("sgd", {"learning_rate": "0.1"}, "a finite number above 0, given '0.1'"),
         ("sgd", {"clip_norm": 0.0}, "must be above 0, given 0"),
         ("sgd", {"clip_norm": -1.0}, "must be above 0, given -1"),
         ("sgd", {"clip_norm": math.nan}, "must be above 0, given nan"),

@@ -19,10 +19,11 @@ def test_every_network_is_drawn_against_each_hyper_parameter() -> None:
     dots, crosses, ring = rate.collections
     np.testing.assert_allclose(dots.get_offsets(), [[0.001, 0.5], [0.01, 0.7], [0.1, 0.9]])
     np.testing.assert_allclose(crosses.get_offsets()[:, 0], [10.0])
+    assert rate.get_xlim()[1] > 10  # wide enough to show it
     np.testing.assert_allclose(ring.get_offsets(), [[0.1, 0.9]])
     assert [line.get_ydata()[0] for line in hidden.lines] == [0.7, 0.7]  # medians of the columns
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["a network", "chosen", "diverged: 1"]
+    assert labels == ["a network", "median", "chosen", "diverged: 1"]
 
 
 @pytest.mark.parametrize(

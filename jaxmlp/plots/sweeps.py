@@ -60,7 +60,8 @@ def sweep_scores(
         if index % columns == 0:
             axes.set_ylabel(score_label)
         style.quiet_grid(axes)
-    _legend(figure, heights, best)
+    has_names = any(not _are_numbers(values) for values in varied.values())
+    _legend(figure, heights, best, has_names)
     return figure
 
 
@@ -70,6 +71,9 @@ def _draw_panel(axes: Axes, values: list[Any], heights: np.ndarray, best: int | 
     axes.scatter(across[sound], heights[sound], s=18, color=style.OKABE_ITO[0], alpha=0.6, linewidths=0)
     if not sound.all():
         floor = axes.get_xaxis_transform()  # x in data, y as a share of the axes
+        # Points of such a mixed kind do not widen an axis by themselves.
+        axes.update_datalim(np.column_stack([across[~sound], np.zeros((~sound).sum())]), updatey=False)
+        axes.autoscale_view(scaley=False)
         axes.scatter(
             across[~sound],
             np.full((~sound).sum(), 0.02),
@@ -85,12 +89,19 @@ def _draw_panel(axes: Axes, values: list[Any], heights: np.ndarray, best: int | 
         )
 
 
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
 def _place(axes: Axes, values: list[Any], heights: np.ndarray) -> np.ndarray:
     """Set up the x axis for a hyper-parameter and say where each of its values stands."""
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+    from matplotlib.ticker import NullFormatter
+
+    if _are_numbers(values):
         across = np.array(values, float)
         if across.min() > 0 and across.max() / across.min() >= _WIDE:
             axes.set_xscale("log")
+            axes.xaxis.set_minor_formatter(NullFormatter())  # of a short range they would overlap
         return across
     # In the order in which they were given.
     names = list(dict.fromkeys(map(str, values)))
@@ -111,13 +122,15 @@ def _place(axes: Axes, values: list[Any], heights: np.ndarray) -> np.ndarray:
     return columns + np.random.default_rng(0).uniform(-_JITTER, _JITTER, len(columns))
 
 
-def _legend(figure: Figure, heights: np.ndarray, best: int | None) -> None:
+def _legend(figure: Figure, heights: np.ndarray, best: int | None, has_names: bool) -> None:
     from matplotlib.lines import Line2D
 
     def entry(marker: str, label: str, **look: Any) -> Line2D:
         return Line2D([], [], linestyle="none", marker=marker, label=label, **look)
 
     entries = [entry("o", "a network", color=style.OKABE_ITO[0], markersize=5, alpha=0.6)]
+    if has_names:
+        entries.append(Line2D([], [], color="black", linewidth=1.5, label="median"))
     if best is not None:
         entries.append(entry("o", "chosen", markerfacecolor="none", markeredgecolor="black", markersize=10))
     diverged = int(np.sum(~np.isfinite(heights)))
