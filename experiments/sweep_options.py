@@ -351,7 +351,7 @@ def _with_parameter(plain: TrainOptions, values: dict[str, Any]) -> dict[str, An
             if optimizer.partition(":")[0] not in owners:
                 raise ArgumentError(
                     f"{name} belongs to the optimisers {', '.join(owners)}, not to '{optimizer}': "
-                    f"try it with those alone"
+                    f"give --optimizer {owners[0]}, or try it with those alone"
                 )
             values["optimizer"] = f"{optimizer.partition(':')[0]}:{values.pop(name)!r}"
     return values

@@ -121,7 +121,7 @@ def test_batch_mode_is_one_update_an_epoch_of_the_mean_error(tmp_path: Path) -> 
 
 
 def test_each_network_stops_at_the_target_by_itself(tmp_path: Path) -> None:
-    flags = ["16", "0.2", "--seeds", "2", "--no-pictures", "--target-accuracy", "0.9"]
+    flags = ["16", "0.2", "--seeds", "4", "--no-pictures", "--target-accuracy", "0.9"]
     outcome, (result,) = run_study(tmp_path / "run", "8", "30", *flags)
     epochs = np.array(result["epochs"])
     assert epochs.max() < 30
