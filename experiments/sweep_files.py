@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from run_folder import CONFIG
-from sweep_options import SweepOptions, spell
+from sweep_options import OF_THIS_CALL, SweepOptions, spell
 from train_options import TrainOptions
 
 from jaxmlp import ArgumentError
@@ -147,8 +147,7 @@ def stored_options(config: Mapping[str, Any], given: SweepOptions) -> SweepOptio
         for name, value in config["options"].items()
         if name in known
     }
-    now = ("resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
-    return SweepOptions(**(stored | {name: getattr(given, name) for name in now}))
+    return SweepOptions(**(stored | {name: getattr(given, name) for name in OF_THIS_CALL}))
 
 
 def train_command(setting: TrainOptions) -> str:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from sweep_options import SKLEARN_ACTIVATIONS, spell
 from sweep_study import Study
-from train import SCORE_NAMES, show_score
+from train import score_name, show_score
 
 from jaxmlp import fit, init_state, make_optimizer
 from jaxmlp.batching import steps_per_epoch
@@ -149,7 +149,7 @@ def print_sklearn(study: Study, result: SweepResult, seconds: float | None) -> N
 
     `seconds` is what the sweep took a network, for the ratio; None where it was not measured.
     """
-    measure = SCORE_NAMES[result.metric.partition(":")[0]]
+    measure = score_name(result.metric)
     chosen = spread_out(study.options.against_count, list(range(len(study.trials))))
     print(
         f"\nscikit-learn: {len(chosen)} of the {len(study.trials)} networks, one after another, "

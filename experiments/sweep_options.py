@@ -31,6 +31,8 @@ training part, and that network alone is tested and saved. Without --grid and --
 
 MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would fill the memory
 DEFAULT_GRID = ("learning_rate=0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,0.7,1,2,3,5,10",)
+# Of a sweep that goes on, these are not its own: where to compute, and what to show.
+OF_THIS_CALL = ("resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
 SKLEARN_ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
@@ -131,9 +133,8 @@ def _check_sklearn(settings: Sequence[TrainOptions]) -> None:
 
 
 def _check_resume(options: SweepOptions) -> None:
-    allowed = {"resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache"}
     for field in dataclasses.fields(options):
-        if field.name not in allowed and getattr(options, field.name) != field.default:
+        if field.name not in OF_THIS_CALL and getattr(options, field.name) != field.default:
             raise ArgumentError(
                 f"--resume takes --{field.name.replace('_', '-')} from the run: leave it out, or begin a new sweep"
             )

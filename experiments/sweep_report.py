@@ -10,7 +10,7 @@ from run_folder import MODEL
 from sweep_files import train_command
 from sweep_options import spell, varied_names
 from sweep_study import Study
-from train import SCORE_NAMES, as_float64, network_of, optimizer_of, saved_preprocessing, show_score, start
+from train import as_float64, network_of, optimizer_of, saved_preprocessing, score_name, show_score, start
 from train_options import TrainOptions
 
 from jaxmlp import evaluate, fit, save_model
@@ -58,7 +58,7 @@ def value_of(study: Study, number: int, name: str) -> Any:
 
 def print_ranking(study: Study, result: SweepResult, rows: Sequence[dict[str, Any]]) -> None:
     """Print the best settings, a row each, aligned."""
-    measure = SCORE_NAMES[result.metric.partition(":")[0]]
+    measure = score_name(result.metric)
     several = max(len(standing.numbers) for standing in result.ranking) > 1
     halved = study.options.halving is not None
     head = ["place", *rows[0], f"validation {measure}", "loss"]
@@ -106,7 +106,7 @@ def draw_scores(study: Study, result: SweepResult, folder: Path) -> None:
         values = [value_of(study, number, name) for number in range(len(study.trials))]
         is_number = all(isinstance(value, int | float) for value in values)
         varied[name] = values if is_number else [spell(value) for value in values]
-    measure = SCORE_NAMES[result.metric.partition(":")[0]]
+    measure = score_name(result.metric)
     figure = sweep_scores(
         varied,
         100 * np.array(scores) if is_share else scores,
@@ -158,7 +158,7 @@ def train_best(study: Study, number: int, dataset: Dataset, folder: Path) -> Non
     told = ", ".join(
         f"{name.replace('_', ' ')} {spell(value_of(study, number, name))}" for name in shown_names(study)
     )
-    measure = SCORE_NAMES[problem.metric.partition(":")[0]]
+    measure = score_name(problem.metric)
     print(
         f"chosen: {told}, seed {setting.seed}; trained again on all {len(problem.train.inputs):,} examples of the "
         f"training part"

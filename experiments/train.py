@@ -193,10 +193,7 @@ def off_the_kinks(params: Any, seed: int) -> Any:
 def fit_with_progress(net: Network, state: TrainState, problem: Problem, options: TrainOptions) -> FitResult:
     """Train with a progress bar by epoch."""
     measured = problem.test if problem.valid is None else problem.valid
-    name, part = (
-        SCORE_NAMES[problem.metric.partition(":")[0]],
-        "test" if problem.valid is None else "validation",
-    )
+    name, part = score_name(problem.metric), "test" if problem.valid is None else "validation"
     with tqdm(total=options.epochs, unit="epoch", disable=options.quiet, file=sys.stderr) as bar:
 
         def after_epoch(report: EpochReport, state: TrainState) -> bool:
@@ -221,6 +218,11 @@ def fit_with_progress(net: Network, state: TrainState, problem: Problem, options
             metric=problem.metric,
             l2=options.l2,
         )
+
+
+def score_name(metric: str) -> str:
+    """Name a score as people read it, whatever the metric's parameter."""
+    return SCORE_NAMES[metric.partition(":")[0]]
 
 
 def show_score(metric: str, score: float | None) -> str:
@@ -249,7 +251,7 @@ def report_and_save(
     )
     if options.pictures:
         draw_pictures(folder, net, result.state.params, problem, dataset, columns)
-    name = SCORE_NAMES[problem.metric.partition(":")[0]]
+    name = score_name(problem.metric)
     print(f"trained {len(result.history)} epochs in {seconds:.1f} s{stop_reason(result, options)}")
     print(
         f"train {name} {show_score(problem.metric, float(train_metrics.score))}, loss {float(train_metrics.loss):.4f}"

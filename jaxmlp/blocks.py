@@ -15,8 +15,8 @@ from jaxmlp.network import layer_shapes
 from jaxmlp.training import init_state
 from jaxmlp.types import Batch
 
-# Members a CPU device trains at a time. Measured on 2 cores, CPU time a member: 64-64-10 takes as long with
-# 4 as with 128; 784-300-10 takes 30 to 36 ms with 4 or 8 and 47 with 16, whose weights leave the cache.
+# Members a CPU device trains at a time. Measured on 2 cores of an AMD EPYC, CPU time a member: 64-64-10 takes as
+# long with 4 as with 128; 784-300-10 takes 30 to 36 ms with 4 or 8 and 47 with 16, whose weights leave the cache.
 MEMBERS_A_CPU = 8
 
 

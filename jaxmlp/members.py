@@ -298,7 +298,10 @@ def evaluate_members(
     _check_count("parameters", params, len(members.seed))
     expected = (len(members.seed), len(data.inputs))
     if weight is not None and np.shape(weight) != expected:
-        raise ArgumentError(f"weights must have shape {list(expected)}, given {list(np.shape(weight))}")
+        raise ArgumentError(
+            f"weight must have shape {list(expected)}, a number for each of {expected[0]} members and {expected[1]} "
+            f"examples, given {list(np.shape(weight))}: give that, or None to count all alike"
+        )
     own = (members.l2, params, None if weight is None else jnp.asarray(weight))
     return _evaluate(recipe, devices_for(len(members.seed), devices), own, data)
 

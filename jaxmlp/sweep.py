@@ -257,11 +257,10 @@ def _train_block(
     )
     if goes_on:
         states.update(zip(numbers, _unstack(state, len(numbers)), strict=True))
+    # There are more scores than numbers where copies fill the block up.
     reports = tuple(
         TrialReport(number, rung, float(loss), float(score), not finite)
-        for number, loss, score, finite in zip(
-            numbers, *scores, strict=False
-        )  # beyond the numbers is filling
+        for number, loss, score, finite in zip(numbers, *scores, strict=False)
     )
     plan.tell(Progress(0, reports))
     return reports
@@ -328,7 +327,7 @@ def _check_trials(
     trials: Sequence[Trial], train: Batch, valid: Batch | None, folds: Folds | None, loss: str | Loss
 ) -> None:
     if not trials:
-        raise ArgumentError("a sweep needs at least one trial")
+        raise ArgumentError("there are no trials: give a list of at least one jaxmlp.trials.Trial")
     if (valid is None) == (folds is None):
         raise ArgumentError(
             "a sweep ranks either on valid=(inputs, targets) or on folds=[(train rows, held-out rows), …]: "
@@ -342,11 +341,20 @@ def _check_trials(
     _check_folds(folds or (), len(train.inputs))
     for trial in trials:
         if folds is None and trial.fold is not None:
-            raise ArgumentError(f"a trial names fold {trial.fold}: there are no folds")
+            raise ArgumentError(
+                f"a trial names fold {trial.fold}, and there are no folds: leave its fold out, or give folds="
+            )
         if folds is not None and not (_is_whole(trial.fold) and 0 <= (trial.fold or 0) < len(folds)):
-            raise ArgumentError(f"a trial names fold {trial.fold}: folds are numbered 0 to {len(folds) - 1}")
+            raise ArgumentError(
+                f"the fold of a trial must be a whole number from 0 to {len(folds) - 1}, one of the {len(folds)} folds "
+                f"given, not {trial.fold!r}: make one trial a fold, as [replace(trial, fold=f) for f in "
+                f"range({len(folds)})]"
+            )
         if not _is_whole(trial.seed) or not 0 <= trial.seed < 2**32:
-            raise ArgumentError(f"seeds are whole numbers from 0 to {2**32 - 1}, given {trial.seed!r}")
+            raise ArgumentError(
+                f"the seed of a trial must be a whole number from 0 to {2**32 - 1}, given {trial.seed!r}: choose one "
+                f"there"
+            )
         check_size("batch size", trial.batch_size)
         # These build it, as its block will: a rate or a name that is not allowed is told before any is trained.
         make_optimizer(trial.optimizer, trial.learning_rate)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp import Batch, fit, init_state, make_optimizer
@@ -42,9 +41,3 @@ def alone(trial: Trial, train: Batch, epochs: int, loss: str = "softmax_cross_en
         state=state,
         l2=trial.l2,
     ).state.params
-
-
-def difference(ours: Any, theirs: Any) -> float:
-    """The worst tensor's max |a − b| / max |b|; NaN where any number is, which `max` could pass over."""
-    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
-    return float(np.max([float(jnp.max(jnp.abs(a - b)) / jnp.max(jnp.abs(b))) for a, b in pairs]))

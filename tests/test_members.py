@@ -153,8 +153,8 @@ def test_training_refuses_differing_lengths(changes: dict[str, Any], words: str)
     ("changes", "words"),
     [
         ({"members": Members(SEEDS[:2])}, "parameters must have a leading axis of 2"),
-        ({"weight": np.ones((3, 8), np.float32)}, "weights must have shape [3, 9], given [3, 8]"),
-        ({"weight": np.ones(9, np.float32)}, "weights must have shape [3, 9], given [9]"),
+        ({"weight": np.ones((3, 8), np.float32)}, "9 examples, given [3, 8]: give that, or None"),
+        ({"weight": np.ones(9, np.float32)}, "weight must have shape [3, 9], a number for each of 3 members"),
         ({"data": examples(9)._replace(targets=np.zeros(8, int))}, "as many targets as inputs"),
     ],
 )

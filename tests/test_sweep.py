@@ -1,6 +1,7 @@
 """A trial of a sweep is the same run as alone, whatever it is grouped, padded, folded and halved with."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from sweep_cases import alone, difference, examples
+from experiment_runs import EXPERIMENTS
+from sweep_cases import alone, examples
+from sweep_measurements import difference
 
 from jaxmlp import Batch, evaluate, mlp
 from jaxmlp.datasets.splitting import fold_indices
@@ -220,17 +223,25 @@ def test_the_ranking_is_on_the_held_out_data() -> None:
 @pytest.mark.parametrize(
     ("trials", "options", "words"),
     [
-        ([], {"valid": VALID}, "at least one trial"),
+        ([], {"valid": VALID}, "there are no trials: give a list of at least one"),
         ([BASE], {}, "valid=(inputs, targets) or on folds"),
         ([BASE], {"valid": VALID, "folds": [(np.arange(5), np.arange(5, 9))]}, "give one of them"),
-        ([BASE], {"folds": [(np.arange(5), np.arange(5, 9))]}, "folds are numbered 0 to 0"),
-        ([vary(fold=0)], {"valid": VALID}, "there are no folds"),
-        ([vary(fold=True)], {"folds": [(np.arange(5), np.arange(5, 9))] * 2}, "names fold True"),
-        ([vary(fold=0.0)], {"folds": [(np.arange(5), np.arange(5, 9))]}, "names fold 0.0"),
-        ([vary(seed=-1)], {"valid": VALID}, "from 0 to 4294967295, given -1"),
-        ([vary(seed=2**32)], {"valid": VALID}, "from 0 to 4294967295, given 4294967296"),
-        ([vary(seed=1.0)], {"valid": VALID}, "seeds are whole numbers"),
-        ([vary(seed=True)], {"valid": VALID}, "seeds are whole numbers"),
+        (
+            [BASE],
+            {"folds": [(np.arange(5), np.arange(5, 9))]},
+            "must be a whole number from 0 to 0, one of the 1 folds given, not None: make one",
+        ),
+        ([vary(fold=0)], {"valid": VALID}, "names fold 0, and there are no folds: leave its fold out, or"),
+        (
+            [vary(fold=True)],
+            {"folds": [(np.arange(5), np.arange(5, 9))] * 2},
+            "from 0 to 1, one of the 2 folds given, not True",
+        ),
+        ([vary(fold=0.0)], {"folds": [(np.arange(5), np.arange(5, 9))]}, "folds given, not 0.0"),
+        ([vary(seed=-1)], {"valid": VALID}, "from 0 to 4294967295, given -1: choose"),
+        ([vary(seed=2**32)], {"valid": VALID}, "from 0 to 4294967295, given 4294967296: choose"),
+        ([vary(seed=1.0)], {"valid": VALID}, "the seed of a trial must be a whole number"),
+        ([vary(seed=True)], {"valid": VALID}, "the seed of a trial must be a whole number"),
         *(
             ([vary(fold=0)], {"folds": [fold]}, words)
             for fold, words in [
@@ -278,7 +289,8 @@ EIGHT = """
 import jax
 jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np
-from sweep_cases import alone, difference, examples
+from sweep_cases import alone, examples
+from sweep_measurements import difference
 from jaxmlp import mlp
 from jaxmlp.sweep import sweep
 from jaxmlp.trials import Trial
@@ -296,6 +308,7 @@ def test_members_are_spread_over_eight_devices() -> None:
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent,
+        env=os.environ | {"PYTHONPATH": str(EXPERIMENTS)},
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -15,9 +15,8 @@ from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.errors import ArgumentError
 
-SPLIT = (
-    "1"  # counts the ways in which this file and `split_indices` have split, so that old arrays are not taken
-)
+# Counts the ways in which this file and `split_indices` have split, so that arrays split otherwise are not taken.
+SPLIT = "1"
 ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 
 

@@ -170,6 +170,24 @@ def log_axis(axes: Axes, values: np.ndarray) -> None:
         axes.set_yscale("log")
 
 
+def log_across(axes: Axes) -> None:
+    """Make the x axis logarithmic, with numbers at powers of ten alone: of a short range the others would overlap.
+
+    Args:
+        axes: the axes to change.
+
+    Example:
+        >>> axes = new_figure(4, 3).subplots()
+        >>> log_across(axes)
+        >>> axes.get_xscale()
+        'log'
+    """
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def grid_of(panels: int, widest: int) -> tuple[int, int]:
     """Arrange panels in rows of equal length.
 

@@ -95,13 +95,10 @@ def _are_numbers(values: Sequence[Any]) -> bool:
 
 def _place(axes: Axes, values: list[Any], heights: np.ndarray) -> np.ndarray:
     """Set up the x axis for a hyper-parameter and say where each of its values stands."""
-    from matplotlib.ticker import NullFormatter
-
     if _are_numbers(values):
         across = np.array(values, float)
         if across.min() > 0 and across.max() / across.min() >= _WIDE:
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_formatter(NullFormatter())  # of a short range they would overlap
+            style.log_across(axes)
         return across
     # In the order in which they were given.
     names = list(dict.fromkeys(map(str, values)))

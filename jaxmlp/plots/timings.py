@@ -57,8 +57,6 @@ def time_bars(
 
 
 def _bars(axes: Axes, title: str, bars: Mapping[str, Any], log: bool) -> None:
-    from matplotlib.ticker import NullFormatter
-
     values = checks.array(
         f"bars of '{title}'", [list(bar) for bar in bars.values()], (len(bars), 3), finite=True
     )
@@ -75,8 +73,7 @@ def _bars(axes: Axes, title: str, bars: Mapping[str, Any], log: bool) -> None:
     axes.invert_yaxis()
     axes.set_title(style.plain(title, 60), fontsize="small")
     if log:
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())  # of a short range they would overlap
+        style.log_across(axes)
         axes.set_xlim(min(0.5, 0.8 * least.min()), 4 * largest.max())
     for place, value, end in zip(places, median, largest, strict=True):
         axes.annotate(
