@@ -200,7 +200,7 @@ def epoch_orders(state: training.TrainState, examples: int, epochs: int) -> np.n
 
     @jax.jit
     def order(epoch: jax.Array) -> jax.Array:
-        key = training._shuffle_key(state._replace(epoch=epoch))
+        key = training.shuffle_key(state._replace(epoch=epoch))
         return minibatch_indices(key, examples, examples)[0][0]
 
     return np.stack([np.asarray(order(jnp.int32(epoch)), np.int32) for epoch in range(epochs)])

@@ -79,6 +79,25 @@ def check_metric(metric: str, targets: Num[Array, "N ..."], outputs: int) -> Non
     jax.eval_shape(METRICS[metric].statistic, shape, targets)
 
 
+def all_finite(params: Params) -> Bool[Array, ""]:
+    """Tell whether no parameter is NaN or infinite: what a run that diverged has not.
+
+    Args:
+        params: a network's parameters.
+
+    Returns:
+        A scalar; True where there are none.
+
+    Example:
+        >>> bool(all_finite((jnp.ones(2),))), bool(all_finite((jnp.array([1.0, jnp.nan]),)))
+        (True, False)
+    """
+    finite = jnp.array(True)
+    for leaf in jax.tree.leaves(params):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
+
+
 def gather(data: Batch, indices: Int[Array, "B"], held: Bool[Array, "B"]) -> Batch:
     """Pick a minibatch out of a data set; places that hold no example get weight 0.
 
@@ -135,7 +154,24 @@ def batch_sums(
 
 
 def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar | None = None) -> Metrics:
-    """Bring sums over a data set to means over its examples."""
+    """Bring sums over a data set to means over its examples.
+
+    Args:
+        sums: of the whole set, however it was cut into batches.
+        data: the set, of N examples; a metric relative to the targets' variance takes it from here.
+        metric: the metric's name.
+        gradient_norm: passed on, a scalar or None.
+
+    Returns:
+        Loss and score as means, 0 where the weights sum to 0; the weights' sum; the gradient's norm.
+
+    Example:
+        >>> data = Batch(jnp.eye(2), jnp.array([0, 0]))
+        >>> sums = batch_sums(jnp.array(0.5), jnp.eye(2), data.targets, None, "accuracy")
+        >>> metrics = summarise(sums, data, "accuracy")
+        >>> float(metrics.loss), float(metrics.score), float(metrics.weight)
+        (0.5, 0.5, 2.0)
+    """
     total = sums.weight
     divisor = jnp.where(total == 0, 1, total)
     rule = METRICS[metric]

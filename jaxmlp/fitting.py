@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from jaxmlp.backprop import L2, decayed
 from jaxmlp.checks import as_batch, check_data, check_size
 from jaxmlp.errors import ArgumentError
-from jaxmlp.evaluation import Data, Transform, Weight, evaluate, resolve_metric
+from jaxmlp.evaluation import Data, Transform, Weight, all_finite, evaluate, resolve_metric
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.optimizers import Optimizer
@@ -45,16 +45,13 @@ Callback: TypeAlias = Callable[[EpochReport, TrainState], bool | None]
 @partial(jax.jit, static_argnums=0)
 def _survey(net: Network, params: Params) -> tuple[Bool[Array, ""], list[Float[Array, ""]]]:
     """Tell whether all parameters are finite, and each layer's largest |w|."""
-    finite = jnp.array(True)
-    for leaf in jax.tree.leaves(params):
-        finite &= jnp.all(jnp.isfinite(leaf))
     largest = []
     for layer_params, marks in zip(params, decayed(net, params), strict=True):
         leaves = zip(jax.tree.leaves(layer_params), jax.tree.leaves(marks), strict=True)
         weights = [jnp.max(jnp.abs(leaf)) for leaf, marked in leaves if marked]
         if weights:
             largest.append(jnp.max(jnp.stack(weights)))
-    return finite, largest
+    return all_finite(params), largest
 
 
 def fit(

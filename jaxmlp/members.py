@@ -21,7 +21,7 @@ from jaxmlp.backprop import decayed
 from jaxmlp.checks import check_lengths, check_size
 from jaxmlp.devices import Devices, devices_for, side_by_side
 from jaxmlp.errors import ArgumentError
-from jaxmlp.evaluation import Transform, evaluate, resolve_metric
+from jaxmlp.evaluation import Transform, all_finite, evaluate, resolve_metric
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network
 from jaxmlp.optimizers import Optimizer, resolve_optimizer
@@ -320,9 +320,7 @@ def _evaluate(recipe: Recipe, devices: tuple[jax.Device, ...], own: Any, data: B
             l2=l2,
             sample_weight=weight,
         )
-        finite = jnp.isfinite(metrics.loss)
-        for leaf in jax.tree.leaves(params):
-            finite &= jnp.all(jnp.isfinite(leaf))
+        finite = jnp.isfinite(metrics.loss) & all_finite(params)
         return MemberScores(metrics.loss, metrics.score, finite)
 
     return side_by_side(measure, devices, own, data)

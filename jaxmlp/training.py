@@ -23,10 +23,11 @@ from jaxmlp.evaluation import (
     summarise,
 )
 from jaxmlp.losses import Loss
+from jaxmlp.metrics import weighted_mean
 from jaxmlp.network import Network, init, layer_shapes
 from jaxmlp.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.reports import Metrics
-from jaxmlp.types import Batch, Key, Params, Scalar
+from jaxmlp.types import Batch, Key, Params
 
 # The gradient's norm is averaged over so many steps or a few more, evenly spread, and not over every one of a
 # longer epoch: to read each gradient once more takes 7 % of the time of 784-300-10 with minibatches of 32 on
@@ -96,7 +97,21 @@ def init_state(net: Network, optimizer: Optimizer, key: Key) -> TrainState:
     return TrainState(params, opt_state, run_key, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
-def _shuffle_key(state: TrainState) -> Key:
+def shuffle_key(state: TrainState) -> Key:
+    """Derive the key that the order of the next epoch's examples is drawn from.
+
+    Args:
+        state: where training stands; its key and its epoch count.
+
+    Returns:
+        The key.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> state = init_state(mlp([2, 3, 2]), "sgd", jax.random.key(0))
+        >>> bool(shuffle_key(state) == shuffle_key(state._replace(epoch=state.epoch + 1)))
+        False
+    """
     return jax.random.fold_in(jax.random.fold_in(state.key, 0), state.epoch)
 
 
@@ -222,10 +237,29 @@ def epoch_of_steps(
     transform: Transform | None,
     gradient: Gradient = objective_and_grads,
 ) -> tuple[TrainState, Metrics]:
-    """Scan one epoch; the plain function beneath `train_epoch`, with its arguments, for `vmap` and `shard_map`.
+    """Scan one epoch; the plain function beneath `train_epoch`, for `vmap` and `shard_map`.
 
-    `gradient` stands for the hand-written one where another is to be compared with it. Where the caller does
-    not use the metrics, the compiler drops what they would cost.
+    Where the caller does not use the metrics, the compiler drops what they would cost.
+
+    Args:
+        net: the network (static).
+        optimizer: an optax transformation, as `resolve_optimizer` gives it (static).
+        state: where training stands.
+        data: inputs [N, I], targets [N] or [N, K], weight [N] or None.
+        loss: a loss's name or pair (static).
+        metric: a metric's name (static).
+        batch_size: B (static).
+        shuffle: a fresh permutation every epoch, or the given order (static).
+        l2: strength of the penalty on weights; None for none.
+        transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
+        gradient: takes what `objective_and_grads` takes and stands in its place, where another way to the
+            gradient is to be compared with the hand-written one (static).
+
+    Returns:
+        The next state, and the epoch's metrics, as `train_epoch` gives them.
+
+    Raises:
+        ArgumentError: targets that the metric cannot be taken of, or a batch size below 1.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -238,7 +272,7 @@ def epoch_of_steps(
         (2,)
     """
     check_metric(metric, data.targets, layer_shapes(net)[-1].out_features)
-    key = _shuffle_key(state) if shuffle else None
+    key = shuffle_key(state) if shuffle else None
     indices, held = minibatch_indices(key, data.inputs.shape[0], batch_size)
     steps = indices.shape[0]
     interval = max(1, steps // NORMS)
@@ -261,16 +295,11 @@ def epoch_of_steps(
     # Measured once over the epoch, not in every step: a small step is mostly the starting of its parts.
     outputs = record.outputs.reshape(-1, record.outputs.shape[-1])
     targets, weight = data.targets[indices.ravel()], record.weight.ravel()
-    sums = batch_sums(_mean_value(record), outputs, targets, weight, metric)
+    # Each step's objective counts by the weight of its examples: the last minibatch may be shorter.
+    value = weighted_mean(record.value, jnp.sum(record.weight, axis=1).astype(record.value.dtype))
+    sums = batch_sums(value, outputs, targets, weight, metric)
     norm = jnp.sum(record.norm) / -(-steps // interval)
     return state._replace(epoch=state.epoch + 1), summarise(sums, data, metric, norm)
-
-
-def _mean_value(record: StepRecord) -> Scalar:
-    # Each step's objective counts by the weight of its examples: the last minibatch may be shorter.
-    weight = jnp.sum(record.weight, axis=1).astype(record.value.dtype)
-    total = jnp.sum(weight)
-    return jnp.sum(weight * record.value) / jnp.where(total == 0, 1, total)
 
 
 _jitted_epoch = partial(

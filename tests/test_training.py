@@ -132,7 +132,7 @@ def loop_of_steps(
     """Train an epoch by a plain Python loop; its last minibatch is short, not filled up."""
     order = np.arange(EXAMPLES)
     if shuffle:
-        order = np.asarray(minibatch_indices(training._shuffle_key(state), EXAMPLES, EXAMPLES)[0][0])
+        order = np.asarray(minibatch_indices(training.shuffle_key(state), EXAMPLES, EXAMPLES)[0][0])
     rows, weights = [], []
     for start in range(0, EXAMPLES, batch_size):
         chosen = order[start : start + batch_size]
@@ -199,7 +199,7 @@ def test_a_norm_taken_of_other_steps_is_caught(monkeypatch: pytest.MonkeyPatch) 
         return scan(body, carried, (indices, held, jnp.roll(measured, 1)))
 
     monkeypatch.setattr(training.jax.lax, "scan", one_late)
-    with corrupted("_mean_value", training._mean_value), pytest.raises(AssertionError):
+    with corrupted("weighted_mean", training.weighted_mean), pytest.raises(AssertionError):
         norms_agree(130)
 
 
@@ -214,7 +214,7 @@ def test_an_epoch_of_whole_batches_equals_the_loop_bit_for_bit_in_its_bookkeepin
 
 
 def test_a_short_batch_that_weighs_like_a_whole_one_is_caught() -> None:
-    with corrupted("_mean_value", lambda record: jnp.mean(record.value)), pytest.raises(AssertionError):
+    with corrupted("weighted_mean", lambda values, weight: jnp.mean(values)), pytest.raises(AssertionError):
         test_an_epoch_equals_a_loop_of_steps({"batch_size": BATCH}, None)
 
 

@@ -140,7 +140,7 @@ def test_a_layer_that_draws_is_quiet_in_evaluation() -> None:
 
 def test_layers_and_transform_draw_from_different_keys() -> None:
     transform_key, layer_key = training._step_keys(init_state(NET, "sgd", KEY))
-    shuffle_key = training._shuffle_key(init_state(NET, "sgd", KEY))
+    shuffle_key = training.shuffle_key(init_state(NET, "sgd", KEY))
     drawn = {plain(key).tobytes() for key in (transform_key, layer_key, shuffle_key, KEY)}
     assert len(drawn) == 4
 
@@ -257,7 +257,7 @@ def draw_alike(state: TrainState) -> tuple[Key, Key]:
 
 
 def test_one_order_for_all_epochs_is_caught() -> None:
-    with corrupted("_shuffle_key", shuffle_alike), pytest.raises(AssertionError):
+    with corrupted("shuffle_key", shuffle_alike), pytest.raises(AssertionError):
         test_every_epoch_has_an_order_of_its_own_that_follows_from_the_key()
 
 

@@ -7,6 +7,8 @@ import numpy as np
 from jaxmlp.datasets.dataset import check_task
 from jaxmlp.errors import ArgumentError
 
+MOST_INFERRED_CLASSES = 100  # whole numbers of more different values than this may well be quantities
+
 
 class Targets(NamedTuple):
     """Encoded targets.
@@ -101,9 +103,6 @@ def encode_targets(
     with np.errstate(over="ignore"):  # refused as infinite by check_dataset
         values = columns.astype(np.float32)
     return Targets("regression", values, (), names or _numbered("y", columns.shape[1]))
-
-
-MOST_INFERRED_CLASSES = 100
 
 
 def _refuse_countless_classes(raw: np.ndarray, task: str, origin: str) -> None:
