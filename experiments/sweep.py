@@ -147,9 +147,10 @@ def sweep_with_progress(
             block=options.block,
             devices=study.devices,
             finished=finished,
-            keep_params=options.check > 0,
+            keep_params=bool(options.check),
             callback=tell,
         )
+        bar.total = bar.n  # less than planned, where settings of which all networks diverged were stopped
     return result, len(trained)
 
 

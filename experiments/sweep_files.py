@@ -59,32 +59,40 @@ def read_reports(folder: Path, described: Sequence[Mapping[str, Any]] | None = N
         Their reports.
 
     Raises:
-        ArgumentError: the file holds something else, or a network that is not the sweep's of that number.
+        ArgumentError: a line is damaged, or its network is not the sweep's of that number.
     """
     path = folder / TRIALS
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole, _, cut_off = text.rpartition("\n")
+    *lines, cut_off = path.read_bytes().split(b"\n")
     if cut_off:
-        path.write_text(whole + "\n" if whole else "", encoding="utf-8")
-    try:
-        rows = [json.loads(line) for line in whole.splitlines()]
-        reports = [
-            TrialReport(
-                row["number"],
-                row["epochs"],
-                math.nan if row["loss"] is None else row["loss"],
-                math.nan if row["score"] is None else row["score"],
-                row["diverged"],
-            )
-            for row in rows
-        ]
-    except (ValueError, KeyError, TypeError):
-        raise ArgumentError(f"{path} is no list of networks: give the folder of another sweep") from None
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+    rows, reports = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            reports.append(_report_of(row))
+        except (ValueError, KeyError, TypeError):
+            raise ArgumentError(
+                f"{path}, line {number} is damaged: delete that line; its network is then trained again"
+            ) from None
+        rows.append(row)
     if described is not None:
         _check_same_networks(path, rows, described)
     return reports
+
+
+def _report_of(row: Mapping[str, Any]) -> TrialReport:
+    report = TrialReport(
+        row["number"],
+        row["epochs"],
+        math.nan if row["loss"] is None else float(row["loss"]),
+        math.nan if row["score"] is None else float(row["score"]),
+        row["diverged"],
+    )
+    if [type(part) for part in report] != [int, int, float, float, bool]:
+        raise TypeError
+    return report
 
 
 def _check_same_networks(
@@ -136,7 +144,8 @@ def stored_options(config: Mapping[str, Any], given: SweepOptions) -> SweepOptio
 
     Args:
         config: what `read_config` returned.
-        given: those of this call, for what may change: where to compute, and what is shown.
+        given: those of this call, for what may change: where to compute, and what is shown; the check where
+            this call names one.
 
     Returns:
         The options.
@@ -147,7 +156,10 @@ def stored_options(config: Mapping[str, Any], given: SweepOptions) -> SweepOptio
         for name, value in config["options"].items()
         if name in known
     }
-    return SweepOptions(**(stored | {name: getattr(given, name) for name in OF_THIS_CALL}))
+    now = {name: getattr(given, name) for name in OF_THIS_CALL}
+    if given.check is None:
+        now["check"] = stored.get("check")
+    return SweepOptions(**(stored | now))
 
 
 def train_command(setting: TrainOptions) -> str:

@@ -2,12 +2,13 @@
 
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from sweep_options import SKLEARN_ACTIVATIONS, spell
+from sweep_options import SKLEARN_ACTIVATIONS
+from sweep_report import name_of
 from sweep_study import Study
 from train import score_name, show_score
 
@@ -36,7 +37,8 @@ def spread_out(count: int, numbers: list[int]) -> list[int]:
 def print_check(study: Study, result: SweepResult) -> bool:
     """Train some networks of the sweep alone and print how far the two differ; tells whether within bounds."""
     options, sound = study.options, [report.number for report in result.reports if not report.diverged]
-    chosen = spread_out(options.check, sound)
+    count = options.check or 0
+    chosen = spread_out(count, sound)
     swept = sweep(
         study.trials,
         study.problem.train,
@@ -50,28 +52,39 @@ def print_check(study: Study, result: SweepResult) -> bool:
         devices=study.devices,
         keep_params=True,
     )
-    first = worst_of(difference(swept.params[number], train_alone(study, number, 1)) for number in chosen)
-    passed = say(len(chosen), 1, first, AFTER_AN_EPOCH.get(options.precision))
-    whole = [number for number in spread_out(options.check, sorted(result.params)) if number in sound]
+    first = {number: difference(swept.params[number], train_alone(study, number, 1)) for number in chosen}
+    passed = say(study, first, 1, AFTER_AN_EPOCH.get(options.precision))
+    if not passed:
+        farthest = worst_of(first)
+        nudged = difference(train_alone(study, farthest, 1, nudged=True), train_alone(study, farthest, 1))
+        print(f"check: one rounding of its start, alone, grows to {nudged:.1e} after 1 epoch")
+    whole = spread_out(count, [number for number in sound if number in result.params])
     if not whole:
+        print("check: none was trained to its end in this call, so that the ends are not compared")
         return passed
-    last = growth = 0.0
+    last, growth = {}, {}
     for number in whole:
         end = train_alone(study, number, options.epochs)
-        last = worst_of([last, difference(result.params[number], end)])
-        nudged = train_alone(study, number, options.epochs, nudged=True)
-        growth = worst_of([growth, difference(nudged, end)])
-    print(f"check: one rounding of their start, alone, grows to {growth:.1e} after {options.epochs} epochs")
-    return say(len(whole), options.epochs, last, AT_THE_END.get(options.precision)) and passed
+        last[number] = difference(result.params[number], end)
+        growth[number] = difference(train_alone(study, number, options.epochs, nudged=True), end)
+    wildest = worst_of(growth)
+    print(
+        f"check: one rounding of their start, alone, grows to {growth[wildest]:.1e} after {options.epochs} epochs, "
+        f"in network {wildest} ({name_of(study, wildest)})"
+    )
+    return say(study, last, options.epochs, AT_THE_END.get(options.precision)) and passed
 
 
-def say(count: int, epochs: int, largest: float, bound: float | None) -> bool:
-    """Print one comparison; without a bound it is for information."""
+def say(study: Study, differences: Mapping[int, float], epochs: int, bound: float | None) -> bool:
+    """Print one comparison and its farthest network; without a bound it is for information."""
+    farthest, count = worst_of(differences), len(differences)
+    largest = differences[farthest]
     passed = bound is None or largest <= bound
     verdict = "" if bound is None else f", bound {bound:.0e}: {'passed' if passed else 'FAILED'}"
     print(
         f"check: {count} network{'s' if count > 1 else ''} alone after {epochs} epoch{'s' if epochs > 1 else ''}: "
-        f"largest relative difference of parameters {largest:.1e}{verdict}"
+        f"largest relative difference of parameters {largest:.1e}{verdict}; that of network {farthest} "
+        f"({name_of(study, farthest)})"
     )
     return passed
 
@@ -79,15 +92,16 @@ def say(count: int, epochs: int, largest: float, bound: float | None) -> bool:
 def difference(ours: Any, theirs: Any) -> float:
     """Measure max |a − b| / max |b| of the worst tensor; NaN where any number is."""
     pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
-    return worst_of(
+    found = [
         float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) / (float(np.max(np.abs(b))) or 1.0)
         for a, b in pairs
-    )
+    ]
+    return float(np.max(found))
 
 
-def worst_of(differences: Iterable[float]) -> float:
-    """Choose the largest, and NaN where there is one, which Python's own `max` can pass over."""
-    return float(np.max(list(differences)))
+def worst_of(differences: Mapping[int, float]) -> int:
+    """Choose the network with the largest, and with NaN where one has it, which Python's own `max` can pass over."""
+    return list(differences)[int(np.argmax(list(differences.values())))]
 
 
 def train_alone(study: Study, number: int, epochs: int, nudged: bool = False) -> Any:
@@ -168,7 +182,7 @@ def print_sklearn(study: Study, result: SweepResult, seconds: float | None) -> N
         score = model.score(np.asarray(held_out.inputs), _targets(held_out))
         ours = result.reports[number].score
         print(
-            f"  network {number} ({_name(trial)}): {taken[-1]:.3f} s, validation "
+            f"  network {number} ({name_of(study, number)}): {taken[-1]:.3f} s, validation "
             f"{measure} {show_score(result.metric, float(score))}, in the sweep {show_score(result.metric, ours)}"
         )
     median = float(np.median(taken))
@@ -178,11 +192,6 @@ def print_sklearn(study: Study, result: SweepResult, seconds: float | None) -> N
         else f", the sweep {1000 * seconds:.1f} ms: {median / seconds:.3g} times as long"
     )
     print(f"scikit-learn takes {1000 * median:.1f} ms a network (median of {len(taken)} measured){told}")
-
-
-def _name(trial: Trial) -> str:
-    fold = "" if trial.fold is None else f", fold {trial.fold}"
-    return f"learning rate {spell(trial.learning_rate)}, seed {trial.seed}{fold}"
 
 
 def _targets(part: Batch) -> np.ndarray:

@@ -31,7 +31,7 @@ training part, and that network alone is tested and saved. Without --grid and --
 
 MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would fill the memory
 DEFAULT_GRID = ("learning_rate=0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,0.7,1,2,3,5,10",)
-# Of a sweep that goes on, these are not its own: where to compute, and what to show.
+# What --resume takes from this call and not from the sweep: where to compute, and what to show.
 OF_THIS_CALL = ("resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
@@ -72,10 +72,16 @@ class SweepOptions(TrainOptions):
     top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv", metavar="N")
     resume: str | None = _sweep(
         None,
-        "go on with an interrupted sweep, with its options but for --check, --top, --cores and --block",
+        "go on with an interrupted sweep, with its options but for --top, --cores and --block; --check N is the "
+        "sweep's unless given",
         metavar="RUN",
     )
-    check: int = _measure(0, "train N of the networks alone too, and print how far they differ", metavar="N")
+    check: int | None = _measure(
+        None,
+        "train N of the networks alone too, and print how far they differ (default: 0, or with --resume that of "
+        "the sweep)",
+        metavar="N",
+    )
     against: str | None = _measure(
         None, "sklearn: train some of the networks by scikit-learn, one after another", metavar="NAME"
     )

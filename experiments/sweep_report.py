@@ -56,6 +56,18 @@ def value_of(study: Study, number: int, name: str) -> Any:
     )
 
 
+def setting_of(study: Study, number: int) -> str:
+    """Write the hyper-parameters of a network that vary, and its seed."""
+    told = [f"{name.replace('_', ' ')} {spell(value_of(study, number, name))}" for name in shown_names(study)]
+    return ", ".join([*told, f"seed {study.trials[number].seed}"])
+
+
+def name_of(study: Study, number: int) -> str:
+    """Write what tells a network of the sweep from the others: its hyper-parameters, its seed and its fold."""
+    fold = study.trials[number].fold
+    return setting_of(study, number) + ("" if fold is None else f", fold {fold}")
+
+
 def print_ranking(study: Study, result: SweepResult, rows: Sequence[dict[str, Any]]) -> None:
     """Print the best settings, a row each, aligned."""
     measure = score_name(result.metric)
@@ -112,6 +124,7 @@ def draw_scores(study: Study, result: SweepResult, folder: Path) -> None:
         100 * np.array(scores) if is_share else scores,
         score_label=f"validation {measure} [%]" if is_share else f"validation {measure}",
         best=best_number(study, result),
+        stopped=[report.epochs < study.options.epochs for report in result.reports],
     )
     save(figure, folder / FIGURE)
 
@@ -155,12 +168,9 @@ def train_best(study: Study, number: int, dataset: Dataset, folder: Path) -> Non
     tested = evaluate(
         net, fitted.state.params, problem.test, loss=problem.loss, metric=problem.metric, l2=setting.l2
     )
-    told = ", ".join(
-        f"{name.replace('_', ' ')} {spell(value_of(study, number, name))}" for name in shown_names(study)
-    )
     measure = score_name(problem.metric)
     print(
-        f"chosen: {told}, seed {setting.seed}; trained again on all {len(problem.train.inputs):,} examples of the "
+        f"chosen: {setting_of(study, number)}; trained again on all {len(problem.train.inputs):,} examples of the "
         f"training part"
     )
     if fitted.stopped == "diverged":

@@ -1,6 +1,7 @@
 """How many members to train at a time: as many as fit in memory, and no more than make it faster."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,6 +19,11 @@ from jaxmlp.types import Batch
 # Members a CPU device trains at a time. Measured on 2 cores of an AMD EPYC, CPU time a member: 64-64-10 takes as
 # long with 4 as with 128; 784-300-10 takes 30 to 36 ms with 4 or 8 and 47 with 16, whose weights leave the cache.
 MEMBERS_A_CPU = 8
+
+# Multiplications that a machine does in the time in which it compiles a program, 2 to 3 s on 2 cores of an AMD EPYC.
+# Of an accelerator a hundred times as many are assumed.
+COMPILING_ON_A_CPU = 5e10
+COMPILING_ELSEWHERE = 5e12
 
 
 def bytes_per_member(recipe: Recipe, examples: int) -> int:
@@ -119,3 +125,41 @@ def block_size(
     blocks = -(-members // most)
     even = -(-members // blocks)
     return -(-even // len(local)) * len(local)
+
+
+def narrowed_size(
+    recipe: Recipe, size: int, members: int, examples: int, epochs: int, devices: Sequence[jax.Device]
+) -> int:
+    """Cut a block to the few members that a rung of successive halving has left, where that is worth a program.
+
+    A block is filled up with copies, which cost as much as members do:
+
+        copies·epochs·3·N·Σ I·O
+
+    multiplications, forward and backward. A block of another size is another program to compile.
+
+    Args:
+        recipe: what the members share.
+        size: that of the blocks before.
+        members: how many are left.
+        examples: N that a member learns from.
+        epochs: how long the block is about to train.
+        devices: to spread it over.
+
+    Returns:
+        The multiple of the number of devices that holds all members, where it is at most half of `size` and the
+        copies would cost more than compiling; `size` otherwise.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> small, large = Recipe(mlp([64, 64, 10])), Recipe(mlp([784, 300, 10]))
+        >>> [narrowed_size(recipe, 16, 2, 1437, 20, jax.devices("cpu")[:1]) for recipe in (small, large)]
+        [16, 2]
+    """
+    needed = -(-members // len(devices)) * len(devices)
+    if needed > size // 2:
+        return size
+    products = sum(shape.parameters for shape in layer_shapes(recipe.net))
+    saved = (size - needed) * epochs * 3 * examples * products
+    compiling = COMPILING_ON_A_CPU if devices[0].platform == "cpu" else COMPILING_ELSEWHERE
+    return needed if saved > compiling else size

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp.batching import steps_per_epoch
-from jaxmlp.blocks import block_size
+from jaxmlp.blocks import block_size, narrowed_size
 from jaxmlp.checks import as_batch, check_data, check_size
 from jaxmlp.devices import place_members, place_shared
 from jaxmlp.errors import ArgumentError
@@ -171,7 +171,8 @@ def sweep(
         latest |= {number: known[number, rung] for number in alive}
         if halving is not None and rung != epochs:
             standings = rank(trials, [latest[number] for number in alive], plan.metric)
-            best = standings[: halving.kept(len(standings))]
+            # What diverged altogether stays so: there is nothing to go on with.
+            best = [standing for standing in standings[: halving.kept(len(standings))] if standing.scores]
             alive = sorted(number for standing in best for number in standing.numbers)
             states = {number: states[number] for number in alive if number in states}
     reports = tuple(latest[number] for number in range(len(trials)))
@@ -200,28 +201,20 @@ def _train_to(
         started = int(states[number].epoch) if number in states else 0
         groups.setdefault((_recipe(plan, trial), _rows(plan, trial), started), []).append(number)
     for (recipe, _, started), members in groups.items():
-        # The size follows from all trials of the recipe, so that a later rung finds its program compiled.
+        # The size follows from all trials of the recipe, so that a later rung finds its program compiled, unless
+        # copies would cost it more than one of its own.
         alike = [trial for trial in plan.trials if _recipe(plan, trial) == recipe]
         size = block_size(
             recipe, len(alike), plan.train, devices=plan.devices, block=plan.block, memory=plan.memory
         )
-        if rung == plan.epochs:
-            size = _narrowed(size, len(members), len(plan.devices))
+        size = narrowed_size(
+            recipe, size, len(members), _rows(plan, plan.trials[members[0]]), rung - started, plan.devices
+        )
         # Without L2 anywhere its program is spared the term.
         program = _Program(recipe, size, any(trial.l2 for trial in alike))
         for first in range(0, len(members), size):
             block = members[first : first + size]
             yield from _train_block(plan, program, block, started, rung, states, goes_on)
-
-
-def _narrowed(size: int, members: int, devices: int) -> int:
-    """Cut a block to the members left for the last rung, where they are at most half of it.
-
-    A block of copies would cost as much as a full one, in the rung that trains longest; compiling once more
-    costs less. Earlier rungs keep their size, so that there are two programs at most.
-    """
-    needed = -(-members // devices) * devices
-    return needed if needed <= size // 2 else size
 
 
 def _train_block(

@@ -1,11 +1,13 @@
 """Blocks fit in memory, divide evenly over devices, and the estimate of a member's memory holds."""
 
+import math
+
 import jax
 import numpy as np
 import pytest
 
 from jaxmlp import Batch, mlp
-from jaxmlp.blocks import MEMBERS_A_CPU, block_size, bytes_per_member
+from jaxmlp.blocks import COMPILING_ON_A_CPU, MEMBERS_A_CPU, block_size, bytes_per_member, narrowed_size
 from jaxmlp.errors import ArgumentError
 from jaxmlp.members import Members, Recipe, _evaluate, _train, start_members
 
@@ -24,6 +26,21 @@ def test_blocks_are_even(members: int, block: int | None, size: int) -> None:
 def test_a_cpu_takes_no_more_than_is_faster() -> None:
     assert block_size(RECIPE, 1000, DATA, devices=ONE) <= MEMBERS_A_CPU
     assert block_size(RECIPE, 64, DATA, devices=ONE * 3) % 3 == 0
+
+
+def test_a_block_is_narrowed_to_whole_devices_where_at_most_half_of_it_is_left() -> None:
+    def narrowed(size: int, members: int, devices: int) -> int:
+        return narrowed_size(RECIPE, size, members, 50, 10**9, ONE * devices)
+
+    assert [narrowed(16, left, 2) for left in (1, 2, 3, 7, 8, 9, 40)] == [2, 2, 4, 8, 8, 16, 16]
+    assert [narrowed(8, left, 8) for left in (1, 8)] == [8, 8]
+
+
+def test_a_block_is_narrowed_where_copies_cost_more_than_compiling() -> None:
+    each = 3 * 50 * (6 * 5 + 5 + 5 * 3 + 3)  # of a member's epoch
+    enough = math.ceil(COMPILING_ON_A_CPU / (13 * each))
+    assert narrowed_size(RECIPE, 16, 3, 50, enough - 1, ONE) == 16
+    assert narrowed_size(RECIPE, 16, 3, 50, enough + 1, ONE) == 3
 
 
 def test_memory_limits_a_block() -> None:

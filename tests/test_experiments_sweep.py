@@ -1,6 +1,7 @@
 """The sweep from the command line: what is tried, the ranking, resuming after a kill, and the network it saves."""
 
 import csv
+import dataclasses
 import json
 import os
 import shlex
@@ -10,13 +11,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import sweep_measurements
 import sweep_options
 from experiment_runs import EXPERIMENTS, run_experiment, write_houses
-from sweep_files import append_reports, read_reports, train_command
+from sweep_files import append_reports, read_reports, stored_options, train_command
 from sweep_options import read_sweep, settings_of, spell, varied_names
 from train_options import TrainOptions
 
@@ -195,7 +197,7 @@ def test_the_ranking_is_printed_and_written(swept: tuple[Path, str]) -> None:
 def test_the_check_and_the_peer_are_printed(swept: tuple[Path, str]) -> None:
     _, out = swept
     assert "check: 1 network alone after 1 epoch: largest relative difference" in out
-    assert "bound 1e-05: passed" in out
+    assert "bound 1e-05: passed; that of network 0 (learning rate 0.02, seed 0)" in out
     assert "check: one rounding of their start, alone, grows to" in out
     assert "alone after 8 epochs: largest relative difference" in out
     assert "scikit-learn: 1 of the 6 networks, one after another" in out
@@ -248,26 +250,56 @@ def test_all_diverged_is_said_and_status_is_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_check_that_meets_nan_fails(place: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_check_that_meets_nan_fails_and_names_the_network(
+    place: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     right = [np.ones(2), np.ones(3), np.ones(4)]
     wrong = [tensor.copy() for tensor in right]
     wrong[place][1] = np.nan
-    found = sweep_measurements.worst_of([0.0, sweep_measurements.difference(wrong, right), 0.0])
-    assert not sweep_measurements.say(1, 1, found, 1e-5)
-    assert sweep_measurements.say(1, 1, sweep_measurements.difference(right, right), 1e-5)
-    assert "nan, bound 1e-05: FAILED" in capsys.readouterr().out
+    monkeypatch.setattr(sweep_measurements, "name_of", lambda study, number: "seed 7")
+    found = {2: 0.0, 5: sweep_measurements.difference(wrong, right), 9: 0.5}
+    study: Any = None
+    assert not sweep_measurements.say(study, found, 1, 1e-5)
+    assert "nan, bound 1e-05: FAILED; that of network 5 (seed 7)" in capsys.readouterr().out
+    assert sweep_measurements.say(study, {2: sweep_measurements.difference(right, right)}, 1, 1e-5)
 
 
 # --- resuming ---
 
 
+WHOLE = '{"number": 0, "epochs": 2, "loss": null, "score": null, "diverged": true}\n'
+
+
 def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
-    whole = '{"number": 0, "epochs": 2, "loss": null, "score": null, "diverged": true}\n'
-    (tmp_path / "trials.jsonl").write_text(whole + whole[:30])
+    (tmp_path / "trials.jsonl").write_text(WHOLE + WHOLE[:30])
     (report,) = read_reports(tmp_path)
     assert report.diverged
     assert np.isnan(report.score)
-    assert (tmp_path / "trials.jsonl").read_text() == whole
+    assert (tmp_path / "trials.jsonl").read_text() == WHOLE
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[]",
+        "",
+        "{",
+        '{"number": 0}',
+        "\ufffd",
+        WHOLE.replace("0", '"zero"', 1).strip(),
+        WHOLE.replace("2", "2.5")[:-1],
+    ],
+)
+def test_a_damaged_line_is_named(damaged: str, tmp_path: Path) -> None:
+    log = tmp_path / "trials.jsonl"
+    log.write_bytes((WHOLE + damaged + "\n" + WHOLE).encode().replace(b"\xef\xbf\xbd", b"\xff"))
+    with pytest.raises(ArgumentError) as caught:
+        read_reports(tmp_path)
+    assert str(caught.value) == (
+        f"{log}, line 2 is damaged: delete that line; its network is then trained again"
+    )
+    log.write_text(WHOLE + WHOLE)
+    assert len(read_reports(tmp_path)) == 2
 
 
 HERE = [{"learning_rate": 0.1, "seed": 0, "fold": None}, {"learning_rate": 0.2, "seed": 0, "fold": None}]
@@ -314,9 +346,18 @@ def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Pa
     assert "ms a network, compilation included" not in outcome.out
     assert "times as long" not in outcome.out
     assert "48/48" in outcome.err  # the bar begins at what is finished
+    assert "check: 1 network alone after 1 epoch: " in outcome.out  # of the --check that the sweep began with
+    assert "check: none was trained to its end in this call" in outcome.out
     lines = (folder / "trials.jsonl").read_text().splitlines()
     (folder / "trials.jsonl").write_text("\n".join(lines).replace('"seed": 1', '"seed": 2') + "\n")
     assert "begin a new sweep" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
+
+
+@pytest.mark.parametrize(("given", "checked"), [([], 3), (["--check", "5"], 5), (["--check", "0"], 0)])
+def test_the_check_is_that_of_the_sweep_unless_given(given: list[str], checked: int) -> None:
+    config = {"options": dataclasses.asdict(read_sweep(["--check", "3", "--grid", "seed=0..1"]))}
+    options = stored_options(config, read_sweep(["--resume", "run", *given]))
+    assert (options.check, options.grid, options.resume) == (checked, ("seed=0..1",), "run")
 
 
 def test_resuming_what_is_no_sweep_is_refused(tmp_path: Path) -> None:

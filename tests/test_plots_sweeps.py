@@ -26,12 +26,35 @@ def test_every_network_is_drawn_against_each_hyper_parameter() -> None:
     assert labels == ["a network", "median", "chosen", "diverged: 1"]
 
 
+def test_networks_stopped_early_are_told_from_those_trained_to_the_end() -> None:
+    figure = sweep_scores(
+        {"rate": [0.1, 0.2, 0.3, 0.4]},
+        SCORES,
+        score_label="accuracy [%]",
+        best=3,
+        stopped=[True, False, True, False],
+    )
+    stopped, finished, crosses, _ = figure.axes[0].collections
+    np.testing.assert_allclose(stopped.get_offsets(), [[0.1, 0.5]])
+    np.testing.assert_allclose(finished.get_offsets(), [[0.2, 0.7], [0.4, 0.9]])
+    np.testing.assert_allclose(crosses.get_offsets()[:, 0], [0.3])  # it diverged before it was stopped
+    assert len(stopped.get_paths()[0].vertices) < len(finished.get_paths()[0].vertices)  # no circle
+    assert (stopped.get_facecolor()[0, :3] != finished.get_facecolor()[0, :3]).any()
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["trained to the end", "stopped early: 1", "chosen", "diverged: 1"]
+    figure.draw_without_rendering()
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1  # of a single panel too
+
+
 @pytest.mark.parametrize(
     ("varied", "options", "words"),
     [
         ({}, {}, "varied has no entry"),
         ({"rate": [1]}, {}, "'rate' has 1 values for 4 scores"),
         ({"rate": [1, 2, 3, 4]}, {"best": 4}, "best must be one of the 4 networks"),
+        ({"rate": [1, 2, 3, 4]}, {"stopped": [True]}, "stopped"),
     ],
 )
 def test_refuses_in_one_line(varied: dict, options: dict, words: str) -> None:

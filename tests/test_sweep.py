@@ -18,7 +18,7 @@ from jaxmlp import Batch, evaluate, mlp
 from jaxmlp.datasets.splitting import fold_indices
 from jaxmlp.errors import ArgumentError
 from jaxmlp.members import Members, Recipe, _train, train_members
-from jaxmlp.sweep import Progress, _narrowed, sweep
+from jaxmlp.sweep import Progress, sweep
 from jaxmlp.trials import Halving, Trial, TrialReport
 
 NET = mlp([6, 5, 3], activation="tanh")
@@ -133,8 +133,15 @@ def test_a_wrong_trial_is_refused_before_any_is_trained(wrong: Trial, words: str
     assert told == []
 
 
-def test_survivors_of_halving_go_on_where_they_stood_and_compile_once_more_for_the_last_rung(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("compiling", "block", "narrowed"), [(0, 4, [4, 2]), (0, 8, [8, 4, 2]), (1e30, 8, [8])]
+)
+def test_survivors_of_halving_go_on_where_they_stood_in_blocks_as_narrow_as_is_worth_compiling(
+    compiling: float,
+    block: int,
+    narrowed: list[int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: list[int] = []
 
@@ -143,6 +150,7 @@ def test_survivors_of_halving_go_on_where_they_stood_and_compile_once_more_for_t
         return train_members(recipe, members, **options)
 
     monkeypatch.setattr("jaxmlp.sweep.train_members", count)
+    monkeypatch.setattr("jaxmlp.blocks.COMPILING_ON_A_CPU", compiling)
     trials = [vary(learning_rate=rate, seed=seed) for rate in (1e-5, 1e-4, 0.05, 0.1) for seed in (0, 1)]
     told: list[Progress] = []
     _train.clear_cache()
@@ -153,16 +161,15 @@ def test_survivors_of_halving_go_on_where_they_stood_and_compile_once_more_for_t
             VALID,
             epochs=8,
             halving=Halving(2, 2),
-            block=4,
+            block=block,
             devices=jax.devices()[:1],
             keep_params=True,
             callback=told.append,
         )
     compiled = [text for text in caplog.messages if "Finished XLA compilation of jit(_train)" in text]
-    # One program for all rungs and blocks but the last rung: there a block of 4 would train its 2 members twice.
-    assert len(compiled) == 2
-    assert set(sizes) == {4, 2}
-    assert sizes == sorted(sizes, reverse=True)
+    # A program a width, whatever the rungs and blocks: of a block of 4, 2 members would leave half to copies.
+    assert len(compiled) == len(narrowed)
+    assert list(dict.fromkeys(sizes)) == narrowed
     assert sorted(report.epochs for report in result.reports) == [2, 2, 2, 2, 4, 4, 8, 8]
     assert [standing.epochs for standing in result.ranking] == [8, 4, 2, 2]
     assert sum(progress.epochs for progress in told) == 8 * 2 + 4 * 2 + 2 * 4  # none is trained twice
@@ -170,11 +177,6 @@ def test_survivors_of_halving_go_on_where_they_stood_and_compile_once_more_for_t
     assert sorted(result.params) == sorted(survivors)
     assert difference(result.params[survivors[0]], alone(trials[survivors[0]], TRAIN, 8)) <= 1e-5
     assert {trials[number].seed for number in survivors} == {0, 1}
-
-
-def test_a_block_is_cut_to_what_is_left_in_the_last_rung_alone() -> None:
-    assert [_narrowed(16, left, 2) for left in (1, 2, 3, 7, 8, 9, 40)] == [2, 2, 4, 8, 8, 16, 16]
-    assert [_narrowed(8, left, 8) for left in (1, 8)] == [8, 8]
 
 
 def test_a_trial_that_diverges_is_last_and_disturbs_no_other() -> None:
@@ -186,6 +188,16 @@ def test_a_trial_that_diverges_is_last_and_disturbs_no_other() -> None:
     calm = sweep([trials[0], vary(), trials[2]], TRAIN, VALID, epochs=3, keep_params=True)
     for number in (0, 2):
         assert difference(result.params[number], calm.params[number]) == 0
+
+
+@pytest.mark.parametrize(("sound", "epochs"), [([0.1], [4, 1, 1, 1]), ([], [1, 1, 1, 1])])
+def test_what_diverged_goes_on_to_no_rung(sound: list[float], epochs: list[int]) -> None:
+    trials = [vary(learning_rate=rate) for rate in [*sound, 3e38, 2.9e38, 2.8e38, 2.7e38][:4]]
+    told: list[Progress] = []
+    result = sweep(trials, TRAIN, VALID, epochs=4, halving=Halving(1, 2), callback=told.append)
+    assert [report.epochs for report in result.reports] == epochs
+    assert [report.diverged for report in result.reports] == [n >= len(sound) for n in range(4)]
+    assert sum(progress.epochs for progress in told) == sum(epochs)
 
 
 @pytest.mark.parametrize("halving", [None, Halving(2, 2)])

@@ -16,21 +16,30 @@ if TYPE_CHECKING:
 
 _WIDE = 30.0  # a range this many times its least value is drawn on a logarithmic axis
 _JITTER = 0.18  # of the distance between two categories
+_FINISHED: Mapping[str, Any] = {"marker": "o", "color": style.OKABE_ITO[0], "alpha": 0.6}
+_STOPPED: Mapping[str, Any] = {"marker": "v", "color": style.OKABE_ITO[4], "alpha": 0.8}
 
 
 def sweep_scores(
-    varied: Mapping[str, Sequence[Any]], scores: Any, *, score_label: str, best: int | None = None
+    varied: Mapping[str, Sequence[Any]],
+    scores: Any,
+    *,
+    score_label: str,
+    best: int | None = None,
+    stopped: Any = None,
 ) -> Figure:
     """Draw a panel for each hyper-parameter: every network's score against its value.
 
     Numbers have an axis of numbers, logarithmic where they span much; names have one column each, with its median.
-    Networks without a score, which diverged, are drawn as crosses at the lower edge.
+    Networks without a score, which diverged, are drawn as crosses at the lower edge; those stopped early, whose
+    scores are of fewer epochs, as triangles.
 
     Args:
         varied: [M] values a hyper-parameter's name.
         scores: [M], NaN for networks that diverged.
         score_label: what the scores are, with their unit.
         best: which network to ring; None for none.
+        stopped: [M] whether each was stopped early; None for none.
 
     Returns:
         The figure.
@@ -51,24 +60,31 @@ def sweep_scores(
             raise ArgumentError(f"'{name}' has {len(values)} values for {len(heights)} scores: give one each")
     if best is not None and not 0 <= best < len(heights):
         raise ArgumentError(f"best must be one of the {len(heights)} networks from 0, given {best}")
+    early = np.zeros(len(heights), bool)
+    if stopped is not None:
+        early = checks.array("stopped", stopped, (len(heights),)).astype(bool)
     rows, columns = style.grid_of(len(varied), 3)
     figure = style.new_figure(0.6 + 3.6 * columns, 3.4 * rows)
     panels = style.axes_grid(figure, len(varied), 3)
     for index, (axes, (name, values)) in enumerate(zip(panels, varied.items(), strict=True)):
-        _draw_panel(axes, list(values), heights, best)
+        _draw_panel(axes, list(values), heights, early, best)
         axes.set_xlabel(style.plain(name.replace("_", " ")))
         if index % columns == 0:
             axes.set_ylabel(score_label)
         style.quiet_grid(axes)
     has_names = any(not _are_numbers(values) for values in varied.values())
-    _legend(figure, heights, best, has_names)
+    _legend(figure, heights, early, best, has_names)
     return figure
 
 
-def _draw_panel(axes: Axes, values: list[Any], heights: np.ndarray, best: int | None) -> None:
+def _draw_panel(
+    axes: Axes, values: list[Any], heights: np.ndarray, early: np.ndarray, best: int | None
+) -> None:
     across = _place(axes, values, heights)
     sound = np.isfinite(heights)
-    axes.scatter(across[sound], heights[sound], s=18, color=style.OKABE_ITO[0], alpha=0.6, linewidths=0)
+    for chosen, look in ((sound & early, _STOPPED), (sound & ~early, _FINISHED)):
+        if chosen.any():
+            axes.scatter(across[chosen], heights[chosen], s=18, linewidths=0, **look)
     if not sound.all():
         floor = axes.get_xaxis_transform()  # x in data, y as a share of the axes
         # Points of such a mixed kind do not widen an axis by themselves.
@@ -119,18 +135,33 @@ def _place(axes: Axes, values: list[Any], heights: np.ndarray) -> np.ndarray:
     return columns + np.random.default_rng(0).uniform(-_JITTER, _JITTER, len(columns))
 
 
-def _legend(figure: Figure, heights: np.ndarray, best: int | None, has_names: bool) -> None:
+def _legend(
+    figure: Figure, heights: np.ndarray, early: np.ndarray, best: int | None, has_names: bool
+) -> None:
     from matplotlib.lines import Line2D
 
-    def entry(marker: str, label: str, **look: Any) -> Line2D:
-        return Line2D([], [], linestyle="none", marker=marker, label=label, **look)
+    def entry(label: str, **look: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", label=label, **look)
 
-    entries = [entry("o", "a network", color=style.OKABE_ITO[0], markersize=5, alpha=0.6)]
+    sound = np.isfinite(heights)
+    stopped = int(np.sum(sound & early))
+    entries = [entry("trained to the end" if stopped else "a network", markersize=5, **_FINISHED)]
+    if stopped:
+        entries.append(entry(f"stopped early: {stopped}", markersize=5, **_STOPPED))
     if has_names:
         entries.append(Line2D([], [], color="black", linewidth=1.5, label="median"))
     if best is not None:
-        entries.append(entry("o", "chosen", markerfacecolor="none", markeredgecolor="black", markersize=10))
-    diverged = int(np.sum(~np.isfinite(heights)))
+        entries.append(
+            entry("chosen", marker="o", markerfacecolor="none", markeredgecolor="black", markersize=10)
+        )
+    diverged = int(np.sum(~sound))
     if diverged:
-        entries.append(entry("x", f"diverged: {diverged}", color=style.OKABE_ITO[1], markersize=6))
-    figure.legend(handles=entries, loc="outside upper right", ncols=len(entries), frameon=False)
+        entries.append(entry(f"diverged: {diverged}", marker="x", color=style.OKABE_ITO[1], markersize=6))
+    figure.legend(
+        handles=entries, loc="outside upper right", ncols=_legend_columns(figure, len(entries)), frameon=False
+    )
+
+
+def _legend_columns(figure: Figure, entries: int) -> int:
+    # Two entries are as wide as a single panel; beside each other, two panels have room for all.
+    return min(entries, 2) if figure.get_figwidth() < 6 else entries
