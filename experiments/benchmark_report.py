@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from benchmark_tables import (
 from benchmark_targets import Result, floor_seconds, targets
 from command_line import option, parse_options, run
 from contestants import CONTESTANTS, OURS
-from growth import QUANTITIES, left_out_notes, slope_rows
+from growth import QUANTITIES, counts, least_note, left_out_notes, slope_rows
 
 from jaxmlp import ArgumentError
 from jaxmlp.plots import growth_sheet, save, time_bars
@@ -209,6 +209,7 @@ def _growth(result: Result) -> list[str]:
         f"**Growth** (`{' '.join(result['command'])}`): slopes of log-log curves around a base of {base}, SGD; "
         f"{machine_line(result['machine'])}.",
         markdown(rows),
+        *(f"{note}." for note in least_note(result.get("least", {}))),
         *(
             f"{name.replace('_', ' ')}: {note}."
             for name, series in result["series"].items()
@@ -227,11 +228,12 @@ def draw(results: dict[str, Result], folder: Path) -> list[str]:
             drawn.append(Path(name).with_suffix(".png").name)
             save(figure, folder / drawn[-1])
     if GROWTH in results:
-        series = results[GROWTH]["series"]
+        series, least = results[GROWTH]["series"], results[GROWTH].get("least", {})
         across = {name.replace("_", " "): _column(one, "value") for name, one in series.items()}
         down = {
-            f"{what} ({'s' if quantity == 'seconds' else 'MiB'})": {
-                name.replace("_", " "): _column(one, quantity) for name, one in series.items()
+            f"{what} ({_unit(quantity, least)})": {
+                name.replace("_", " "): _column(one, quantity, least.get(quantity, 0))
+                for name, one in series.items()
             }
             for quantity, what in QUANTITIES.items()
         }
@@ -244,9 +246,16 @@ def draw(results: dict[str, Result], folder: Path) -> list[str]:
     return drawn
 
 
-def _column(series: dict[str, Any], key: str) -> list[float]:
+def _unit(quantity: str, least: Mapping[str, int]) -> str:
+    if quantity == "seconds":
+        return "s"
+    return f"≥ {least[quantity] // 2**20} MiB" if quantity in least else "MiB"
+
+
+def _column(series: dict[str, Any], key: str, least: int = 0) -> list[float]:
+    """Take the values of a row of curves; what has no part in the slopes is left out."""
     unit = 2**20 if key.endswith("bytes") else 1
-    return [float("nan") if point[key] is None else point[key] / unit for point in series["points"]]
+    return [point[key] / unit if counts(point[key], least) else float("nan") for point in series["points"]]
 
 
 def bar_panels(result: Result) -> dict[str, dict[str, list[float]]]:

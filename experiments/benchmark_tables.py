@@ -28,7 +28,7 @@ def seconds(value: float) -> str:
 
 def amount(value: int | None) -> str:
     """Write a number of bytes."""
-    return "" if value is None else f"{value / 2**20:.2f} MiB"
+    return "" if value is None else f"{value / 2**20:,.2f} MiB"
 
 
 def rate(value: float) -> str:

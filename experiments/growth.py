@@ -5,14 +5,14 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from benchmark_tables import aligned, machine_line, seconds
+from benchmark_tables import aligned, amount, machine_line, seconds
 from command_line import DeviceOptions, computing, option, parse_options, run
 from growth_point import Point
 from run_folder import describe_machine
@@ -22,10 +22,12 @@ from jaxmlp import ArgumentError
 from jaxmlp.registry import Registry
 
 DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each
-point in a process of its own, and fit the slopes of the log-log curves. Takes at most some 15 minutes."""
+point in a process of its own, and fit the slopes of the log-log curves. Takes some 6 minutes on 2 cores."""
 
 POINT = Path(__file__).parent / "growth_point.py"
 BASE = Point(examples=16_384, features=64, width=256, depth=2, batch_size=128, epochs=1)
+# A training's memory is a difference that comes out anew by some 1 MiB each time: below this no slope is fitted.
+LEAST = {"memory_bytes": 4 * 2**20}
 
 
 class Law(NamedTuple):
@@ -42,7 +44,7 @@ class Law(NamedTuple):
 
 QUANTITIES = {
     "seconds": "time of the training",
-    "memory_bytes": "peak memory above the start",
+    "memory_bytes": "memory above the process's own",
     "temporaries_bytes": "compiled temporaries",
 }
 
@@ -74,7 +76,7 @@ LAWS: Registry[Law] = Registry(
             },
         ),
         "depth": Law(
-            (1, 2, 4, 8, 16),
+            (1, 2, 4, 8, 16, 32, 64),
             {
                 "seconds": (1, "a product each way a layer"),
                 "memory_bytes": (1, "weights, values and gradients a layer"),
@@ -101,7 +103,7 @@ class GrowthOptions(DeviceOptions):
 
     vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}", metavar="NAME")
     longest: float = _option(
-        30.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
+        60.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
     )
     quick: bool = _option(False, "leave out every value above the base's own")
     out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
@@ -119,6 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "command": ["python", "experiments/growth.py", *(sys.argv[1:] if arguments is None else arguments)],
         "machine": machine,
         "base": BASE._asdict(),
+        "least": LEAST,
         "series": series,
     }
     print(text(result))
@@ -207,11 +210,24 @@ def slopes(points: Sequence[dict[str, Any]], quantity: str) -> dict[str, float |
         quantity: its name.
 
     Returns:
-        "all" and "upper"; None where there are fewer than two points with a value above 0.
+        "all" and "upper"; None where there are fewer than two points with a value above 0, and not below `LEAST`.
     """
-    there = [(p["value"], p[quantity]) for p in points if p[quantity] is not None and p[quantity] > 0]
+    there = [(p["value"], p[quantity]) for p in points if counts(p[quantity], LEAST.get(quantity, 0))]
     upper = there[len(there) // 2 :] if len(there) > 2 else there
     return {"all": _slope(there), "upper": _slope(upper)}
+
+
+def counts(value: float | None, least: float) -> bool:
+    """Tell whether a value was measured and stands well above the noise."""
+    return value is not None and value > 0 and value >= least
+
+
+def least_note(least: Mapping[str, int]) -> list[str]:
+    """Say which points have no part in the slopes."""
+    return [
+        f"{QUANTITIES[quantity]}: the slopes are fitted to the points of {amount(value)} and more, as less is noise"
+        for quantity, value in least.items()
+    ]
 
 
 def _slope(pairs: Sequence[tuple[float, float]]) -> float | None:
@@ -229,20 +245,21 @@ def text(result: dict[str, Any]) -> str:
         "base: " + ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in base.items()),
     ]
     for name, series in result["series"].items():
-        rows = [[name.replace("_", " "), "time", "memory", "temporaries"]]
+        rows = [[name.replace("_", " "), "time", "peak memory", "above its own", "temporaries"]]
         rows += [
             [
                 f"{point['value']:,}",
                 seconds(point["seconds"]),
-                _mebibytes(point["memory_bytes"]),
-                _mebibytes(point["temporaries_bytes"]),
+                amount(point["peak_bytes"]),
+                amount(point["memory_bytes"]),
+                amount(point["temporaries_bytes"]),
             ]
             for point in series["points"]
         ]
         parts.append(
             "\n".join([aligned(rows), "", aligned(slope_rows(name, series)), *left_out_notes(series)])
         )
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *least_note(result["least"])])
 
 
 def left_out_notes(series: dict[str, Any]) -> list[str]:
@@ -251,10 +268,6 @@ def left_out_notes(series: dict[str, Any]) -> list[str]:
     notes = [f"left out, as they would take longer than --longest: {values}"] if values else []
     failed = ", ".join(f"{point['value']:,}" for point in series.get("failed", ()))
     return notes + ([f"failed: {failed}"] if failed else [])
-
-
-def _mebibytes(value: int | None) -> str:
-    return "" if value is None else f"{value / 2**20:,.2f} MiB"
 
 
 def slope_rows(name: str, series: dict[str, Any]) -> list[list[str]]:

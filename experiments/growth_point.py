@@ -1,10 +1,10 @@
 """One point of a growth curve, as a process of its own: train a network and tell time and peak memory."""
 
 import json
-import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,8 +13,9 @@ import numpy as np
 from command_line import computing
 from contestants.jaxmlp_scan import compile_epoch
 from contestants.job import Settings
+from peak_memory import begin_peak, peak_bytes, return_freed
 
-from jaxmlp import Batch, init_state, make_optimizer, mlp
+from jaxmlp import Batch, TrainState, init_state, make_optimizer, mlp
 
 CLASSES = 10
 ENOUGH_SECONDS, MOST_RUNS = 2.0, 5
@@ -40,62 +41,90 @@ class Point(NamedTuple):
     epochs: int
 
 
-SMALLEST = Point(examples=64, features=8, width=8, depth=1, batch_size=8, epochs=1)
+class Training(NamedTuple):
+    """A point's training, ready to run.
+
+    Attributes:
+        epoch: the compiled epoch: (state, data) -> (state, metrics).
+        make: draws a fresh state and the data.
+    """
+
+    epoch: Any
+    make: Callable[[], tuple[TrainState, Batch]]
 
 
 def measure(point: Point, precision: str | None) -> dict[str, Any]:
-    """Train with SGD from fresh parameters, some times over.
+    """Train with SGD from fresh parameters, some times over, and once more for the memory.
 
     Args:
         point: what to train.
         precision: of matrix products.
 
     Returns:
-        "seconds" of the whole training (the median of several, compilation left out), "memory_bytes" of peak
-        memory above that of a very small training, which the compiler's own needs rule, and "temporaries_bytes"
-        of the compiled epoch.
+        "seconds" of the whole training (the median of several, compilation left out), "peak_bytes" of memory,
+        "memory_bytes" of it above what the process has by itself, and "temporaries_bytes" of the compiled epoch.
     """
-    run_point(SMALLEST, precision)
-    before = peak_bytes()
-    times, temporaries = run_point(point, precision)
+    training = prepare(point, precision)
+    times = time_trainings(training, point.epochs)
+    own, peak = measure_memory(training, point.epochs)
+    compiler = training.epoch.memory_analysis()
     return {
         "seconds": statistics.median(times),
         "runs": len(times),
-        "memory_bytes": peak_bytes() - before,
-        "temporaries_bytes": temporaries,
+        "peak_bytes": peak,
+        "memory_bytes": None if own is None or peak is None else peak - own,
+        "temporaries_bytes": None if compiler is None else int(compiler.temp_size_in_bytes),
     }
 
 
-def run_point(point: Point, precision: str | None) -> tuple[list[float], int | None]:
-    """Compile and train; returns the seconds of each training and the temporaries' bytes."""
+def prepare(point: Point, precision: str | None) -> Training:
+    """Compile a point's training."""
     sizes = (point.features, *[point.width] * point.depth, CLASSES)
-    random = np.random.default_rng(0)
-    data = Batch(
-        jnp.asarray(random.random((point.examples, point.features), np.float32)),
-        jnp.asarray(random.integers(0, CLASSES, point.examples, np.int32)),
-    )
     net, optimizer = mlp(sizes, precision=precision), make_optimizer("sgd", 0.01)
-    state = init_state(net, optimizer, jax.random.key(0))
+
+    def make() -> tuple[TrainState, Batch]:
+        random = np.random.default_rng(0)
+        inputs = jnp.asarray(random.random((point.examples, point.features), np.float32))
+        targets = jnp.asarray(random.integers(0, CLASSES, point.examples, np.int32))
+        state = init_state(net, optimizer, jax.random.key(0))
+        return jax.block_until_ready((state, Batch(inputs, targets)))
+
     settings = Settings(sizes, point.batch_size, "sgd", 0.01, "classification")
-    compiled = compile_epoch(net, optimizer, state, data, settings)
+    return Training(compile_epoch(net, optimizer, *make(), settings), make)
+
+
+def time_trainings(training: Training, epochs: int) -> list[float]:
+    """Train from the same start several times; returns the seconds of each."""
+    start, data = training.make()
     times: list[float] = []
     while len(times) < MOST_RUNS and (not times or sum(times) < ENOUGH_SECONDS):
-        begun, trained = time.perf_counter(), state
-        for _ in range(point.epochs):
-            trained, _ = compiled(trained, data)
-        jax.block_until_ready(trained)
+        begun, state = time.perf_counter(), start
+        for _ in range(epochs):
+            state, _ = training.epoch(state, data)
+        jax.block_until_ready(state)
         times.append(time.perf_counter() - begun)
-    memory = compiled.memory_analysis()
-    return times, None if memory is None else int(memory.temp_size_in_bytes)
+    return times
 
 
-def peak_bytes() -> int:
-    """Tell the peak memory so far: of the device where it counts its own, else of this process."""
-    statistics_of_device = next(iter(jnp.zeros(()).devices())).memory_stats() or {}
-    if "peak_bytes_in_use" in statistics_of_device:
-        return int(statistics_of_device["peak_bytes_in_use"])
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kibibytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+def measure_memory(training: Training, epochs: int) -> tuple[int | None, int | None]:
+    """Tell what the process has by itself, and its peak while it holds data and parameters and trains.
+
+    A first training has loaded and made all that stays for good, as code, threads and their stores, which come to
+    some tens of mebibytes however small the network is.
+    """
+    return_freed()
+    _train(training, 1)
+    own = begin_peak()
+    return own, _train(training, epochs)
+
+
+def _train(training: Training, epochs: int) -> int | None:
+    """Train from fresh parameters; returns the peak, without what drawing them took for a moment."""
+    state, data = training.make()
+    begin_peak()
+    for _ in range(epochs):
+        state, _ = jax.block_until_ready(training.epoch(state, data))
+    return peak_bytes()
 
 
 def main() -> None:

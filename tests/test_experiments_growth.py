@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,21 @@ def test_what_was_not_measured_has_no_slope() -> None:
     assert growth.slopes(points(1.0)[:1], "seconds") == {"all": None, "upper": None}
 
 
+def test_memory_that_is_noise_has_no_part_in_its_slope() -> None:
+    least = growth.LEAST["memory_bytes"]
+    curve = [{"value": value, "memory_bytes": max(least - 1, least * value)} for value in (0.1, 1, 2, 4)]
+    assert growth.slopes(curve, "memory_bytes")["all"] == pytest.approx(1)
+    assert growth.slopes(curve[:2], "memory_bytes")["all"] is None
+    assert "4.00 MiB and more" in growth.least_note(growth.LEAST)[0]
+
+
 def test_points_that_would_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
 
     def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
         measured.append(point.width)
         seconds = (point.width / 256) ** 2
-        return {"seconds": seconds, "memory_bytes": 1, "temporaries_bytes": 1}
+        return {"seconds": seconds, "peak_bytes": 2, "memory_bytes": 1, "temporaries_bytes": 1}
 
     monkeypatch.setattr(growth, "measure_point", measure_point)
     series = growth.measure_series("width", GrowthOptions(longest=100.0))
@@ -59,11 +68,19 @@ def test_a_point_trains_and_tells_time_and_memory() -> None:
     point = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=2)
     told = growth_point.measure(point, "float32")
     assert told["seconds"] > 0
-    assert told["memory_bytes"] >= 0
+    assert (told["peak_bytes"] is None) == (told["memory_bytes"] is None)
     assert told["temporaries_bytes"] > 0
     assert 1 <= told["runs"] <= growth_point.MOST_RUNS
     wider = growth_point.measure(point._replace(width=64), "float32")
     assert wider["temporaries_bytes"] > told["temporaries_bytes"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets a peak")
+def test_the_memory_of_a_point_is_its_own_and_not_the_process_s() -> None:
+    point = Point(examples=200_000, features=64, width=8, depth=1, batch_size=10_000, epochs=1)
+    told = growth_point.measure(point, "float32")
+    data = 4 * point.examples * (point.features + 1)
+    assert data <= told["memory_bytes"] < 2 * data < told["peak_bytes"]
 
 
 def test_every_quantity_has_an_expected_slope_for_every_law() -> None:
@@ -102,7 +119,9 @@ def test_points_before_and_after_one_that_fails_are_kept(
     def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
         if point.epochs == 4:
             raise WorkerFailed("no memory")
-        return {"seconds": 0.001 * point.epochs, "memory_bytes": 1, "temporaries_bytes": 1}
+        return {"seconds": 0.001 * point.epochs} | dict.fromkeys(
+            ("peak_bytes", "memory_bytes", "temporaries_bytes"), 1
+        )
 
     monkeypatch.setattr(growth, "measure_point", measure_point)
     outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
