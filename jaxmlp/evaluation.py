@@ -6,11 +6,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from jaxmlp.backprop import L2, l2_term, mean_loss, traced_l2
 from jaxmlp.batching import minibatch_indices
 from jaxmlp.checks import as_batch, check_lengths, check_size
+from jaxmlp.data_parallel import share_rows
 from jaxmlp.errors import ArgumentError
 from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.metrics import METRICS, default_metric, target_variance
@@ -180,7 +182,7 @@ def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar |
     return Metrics(sums.loss / divisor, score, total, gradient_norm)
 
 
-@partial(jax.jit, static_argnums=0, static_argnames=("loss", "metric", "batch_size", "transform"))
+@partial(jax.jit, static_argnums=0, static_argnames=("loss", "metric", "batch_size", "transform", "mesh"))
 def _jitted_evaluate(
     net: Network,
     params: Params,
@@ -192,9 +194,10 @@ def _jitted_evaluate(
     l2: L2,
     transform: Transform | None,
     key: Key | None,
+    mesh: Mesh | None,
 ) -> Metrics:
     pair = resolve_loss(loss)
-    indices, held = minibatch_indices(None, data.inputs.shape[0], batch_size)
+    indices, held = share_rows(mesh, *minibatch_indices(None, data.inputs.shape[0], batch_size))
 
     def sums_of(block: tuple[Any, Any, Any]) -> BatchSums:
         step, chosen, there = block
@@ -222,6 +225,7 @@ def evaluate(
     sample_weight: Weight | None = None,
     transform: Transform | None = None,
     key: Key | None = None,
+    mesh: Mesh | None = None,
 ) -> Metrics:
     """Measure a network on a data set, in chunks, so that a large set fits.
 
@@ -236,6 +240,7 @@ def evaluate(
         sample_weight: [N], or None.
         transform: a pure function (key, inputs) -> inputs, applied to each chunk (static).
         key: random key for the transform, needed where there is one.
+        mesh: devices that share each chunk, see `data_parallel.batch_mesh`; None for one device (static).
 
     Returns:
         The metrics over the whole set; `gradient_norm` is None.
@@ -266,4 +271,5 @@ def evaluate(
         l2=traced_l2(l2),
         transform=transform,
         key=key,
+        mesh=mesh,
     )

@@ -9,37 +9,62 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from jaxmlp.backprop import L2, decayed
 from jaxmlp.checks import as_batch, check_data, check_size
+from jaxmlp.data_parallel import batch_mesh, largest_of_processes, place_whole
+from jaxmlp.devices import Devices
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import Data, Transform, Weight, all_finite, evaluate, resolve_metric
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.optimizers import Optimizer
-from jaxmlp.reports import EpochReport
+from jaxmlp.reports import EpochReport, Metrics
+from jaxmlp.stopping import NEVER, Best, Stopping, better, check_stopping, reason_to_stop
 from jaxmlp.training import TrainState, init_state, train_epoch
 from jaxmlp.types import Batch, Key, Params
+
+
+class FitState(NamedTuple):
+    """All that a fit carries from epoch to epoch, and so all that a checkpoint has to hold.
+
+    Attributes:
+        train: where training stands.
+        best: the best epoch until now; None where no patience watches for it.
+        history: one EpochReport an epoch, those before a resumption included.
+    """
+
+    train: TrainState
+    best: Best | None = None
+    history: tuple[EpochReport, ...] = ()
 
 
 class FitResult(NamedTuple):
     """What a fit leaves.
 
     Attributes:
-        state: the last state whose loss and parameters were finite.
+        state: the last state whose loss and parameters were finite; where patience watched, with the
+            parameters of the best epoch.
         history: one EpochReport an epoch; the last one is not finite where the run diverged.
         metric: the name of the score.
-        stopped: None after all epochs, "callback" or "diverged".
+        stopped: None after all epochs, or "callback", "diverged", "target", "patience" or "time".
+        best: the best epoch, where patience watched.
     """
 
     state: TrainState
     history: tuple[EpochReport, ...]
     metric: str
     stopped: str | None
+    best: Best | None = None
 
+
+# In the order of who wins where processes stop for different reasons in one epoch.
+REASONS = (None, "time", "patience", "target", "callback")
 
 Callback: TypeAlias = Callable[[EpochReport, TrainState], bool | None]
+Save: TypeAlias = Callable[[FitState], None]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -71,6 +96,10 @@ def fit(
     l2: L2 = 0.0,
     sample_weight: Weight | None = None,
     transform: Transform | None = None,
+    stopping: Stopping = NEVER,
+    resume: FitState | None = None,
+    save: Save | None = None,
+    devices: Devices = None,
 ) -> FitResult:
     """Train a network for some epochs and keep a history.
 
@@ -92,13 +121,18 @@ def fit(
         l2: strength of the penalty on weights.
         sample_weight: [N] for the training examples, or None.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each training minibatch.
+        stopping: when to end before the last epoch, and whether to return the best parameters.
+        resume: where an interrupted fit stood, in place of key and state; its history goes on.
+        save: called after every epoch with all that `resume` needs, before the callback; its arrays are
+            never altered, so that another thread may write them.
+        devices: to share each minibatch, of all processes; None computes on one.
 
     Returns:
         The last finite state, the history, the metric's name, and why it stopped early, if so.
 
     Raises:
         ArgumentError: data that do not fit the network or the loss (see `check_data`), sizes below 1,
-            an unknown name, or neither key nor state.
+            an unknown name, none or several of key, state and resume, or patience without validation data.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -112,61 +146,108 @@ def fit(
     """
     check_size("batch size", batch_size)
     check_size("number of epochs", epochs)
-    if state is None:
-        if key is None:
-            raise ArgumentError(
-                "fit needs a random key to start from, or a state to go on from: give key=jax.random.key(0)"
-            )
-        state = init_state(net, optimizer, key)
-    train_data = _on_device(net, as_batch(train, sample_weight), loss, "training data")
-    valid_data = None if valid is None else _on_device(net, as_batch(valid), loss, "validation data")
+    mesh = batch_mesh(devices)
+    train_data = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
+    valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
     metric = resolve_metric(metric, loss)
-    examples = len(train_data.inputs)
-    history: list[EpochReport] = []
+    check_stopping(stopping, metric, validated=valid is not None)
+    carried = _start(net, optimizer, key, state, resume, mesh)
+    began = time.perf_counter()
     for _ in range(epochs):
         started = time.perf_counter()
         # Not donated: the state before the epoch must outlive it in case the epoch diverges.
         next_state, metrics = train_epoch(
             net,
             optimizer,
-            state,
+            carried.train,
             train_data,
             loss=loss,
-            batch_size=min(batch_size, examples),
+            batch_size=min(batch_size, len(train_data.inputs)),
             shuffle=shuffle,
             metric=metric,
             l2=l2,
             transform=transform,
+            mesh=mesh,
         )
         finite, max_weight = _survey(net, next_state.params)
         finite = bool(finite) and math.isfinite(metrics.loss)
         seconds = time.perf_counter() - started
         measured = None
         if valid_data is not None:
-            measured = evaluate(net, next_state.params, valid_data, loss=loss, metric=metric, l2=l2)
-        report = EpochReport(
-            epoch=int(next_state.epoch),
-            train_loss=float(metrics.loss),
-            train_score=float(metrics.score),
-            valid_loss=None if measured is None else float(measured.loss),
-            valid_score=None if measured is None else float(measured.score),
-            gradient_norm=float(np.asarray(metrics.gradient_norm)),
-            max_weight=tuple(float(largest) for largest in max_weight),
-            seconds=seconds,
-            examples_per_second=examples / seconds,
-        )
-        history.append(report)
+            measured = evaluate(
+                net, next_state.params, valid_data, loss=loss, metric=metric, l2=l2, mesh=mesh
+            )
+        report = _report(next_state, metrics, measured, max_weight, seconds, len(train_data.inputs))
+        history = (*carried.history, report)
         if not finite:
-            return FitResult(state, tuple(history), metric, "diverged")
-        state = next_state
-        if callback is not None and callback(report, state):
-            return FitResult(state, tuple(history), metric, "callback")
-    return FitResult(state, tuple(history), metric, None)
+            return _result(carried._replace(history=history), metric, "diverged")
+        best = better(stopping, metric, carried.best, report, next_state.params)
+        carried = FitState(next_state, best, history)
+        if save is not None:
+            save(carried)
+        reason = reason_to_stop(stopping, metric, best, report, time.perf_counter() - began)
+        if callback is not None and callback(report, next_state):
+            reason = "callback"
+        reason = REASONS[largest_of_processes(REASONS.index(reason), mesh)]
+        if reason is not None:
+            return _result(carried, metric, reason)
+    return _result(carried, metric, None)
 
 
-def _on_device(net: Network, data: Batch, loss: str | Loss, name: str) -> Batch:
-    # Checked once here, and brought to the device once, not every epoch.
+def _start(
+    net: Network,
+    optimizer: Optimizer,
+    key: Key | None,
+    state: TrainState | None,
+    resume: FitState | None,
+    mesh: Mesh | None,
+) -> FitState:
+    given = [name for name, value in (("state", state), ("resume", resume)) if value is not None]
+    if len(given) == 2:
+        raise ArgumentError("fit goes on from a state or resumes a fit: give state= or resume=, not both")
+    if key is None and not given:
+        raise ArgumentError(
+            "fit needs a random key to start from, or a state to go on from: give key=jax.random.key(0)"
+        )
+    if resume is None:
+        if state is None:
+            assert key is not None  # refused above
+            state = init_state(net, optimizer, key)
+        resume = FitState(state)
+    return resume if mesh is None else resume._replace(train=place_whole(resume.train, mesh))
+
+
+def _on_devices(net: Network, data: Batch, loss: str | Loss, name: str, mesh: Mesh | None) -> Batch:
+    # Checked once here, and brought to the devices once, not every epoch.
     check_data(
         data, in_features=net.in_features, outputs=layer_shapes(net)[-1].out_features, loss=loss, name=name
     )
-    return jax.device_put(data)
+    return jax.device_put(data) if mesh is None else place_whole(data, mesh)
+
+
+def _report(
+    state: TrainState,
+    metrics: Metrics,
+    measured: Metrics | None,
+    max_weight: list[Float[Array, ""]],
+    seconds: float,
+    examples: int,
+) -> EpochReport:
+    return EpochReport(
+        epoch=int(state.epoch),
+        train_loss=float(metrics.loss),
+        train_score=float(metrics.score),
+        valid_loss=None if measured is None else float(measured.loss),
+        valid_score=None if measured is None else float(measured.score),
+        gradient_norm=float(np.asarray(metrics.gradient_norm)),
+        max_weight=tuple(float(largest) for largest in max_weight),
+        seconds=seconds,
+        examples_per_second=examples / seconds,
+    )
+
+
+def _result(carried: FitState, metric: str, stopped: str | None) -> FitResult:
+    state, best = carried.train, carried.best
+    if best is not None:
+        state = state._replace(params=best.params)
+    return FitResult(state, carried.history, metric, stopped, best)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from jaxmlp.backprop import L2, Objective, objective_and_grads, traced_l2
 from jaxmlp.batching import minibatch_indices
 from jaxmlp.checks import as_batch, check_lengths, check_size
+from jaxmlp.data_parallel import keep_whole, share_rows
 from jaxmlp.evaluation import (
     Data,
     Transform,
@@ -236,6 +238,7 @@ def epoch_of_steps(
     l2: L2,
     transform: Transform | None,
     gradient: Gradient = objective_and_grads,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Scan one epoch; the plain function beneath `train_epoch`, for `vmap` and `shard_map`.
 
@@ -254,6 +257,7 @@ def epoch_of_steps(
         transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
         gradient: takes what `objective_and_grads` takes and stands in its place, where another way to the
             gradient is to be compared with the hand-written one (static).
+        mesh: devices that share each minibatch, see `data_parallel.batch_mesh`; None for one device (static).
 
     Returns:
         The next state, and the epoch's metrics, as `train_epoch` gives them.
@@ -273,7 +277,7 @@ def epoch_of_steps(
     """
     check_metric(metric, data.targets, layer_shapes(net)[-1].out_features)
     key = shuffle_key(state) if shuffle else None
-    indices, held = minibatch_indices(key, data.inputs.shape[0], batch_size)
+    indices, held = share_rows(mesh, *minibatch_indices(key, data.inputs.shape[0], batch_size))
     steps = indices.shape[0]
     interval = max(1, steps // NORMS)
     measured = jnp.arange(steps) % interval == 0
@@ -286,6 +290,7 @@ def epoch_of_steps(
         carried, found = _step(
             net, optimizer, carried, batch, loss=loss, l2=l2, transform=transform, gradient=gradient
         )
+        carried = keep_whole(mesh, carried)
         norm = jax.lax.cond(
             is_measured, optax.tree.norm, lambda grads: jnp.zeros_like(found.value), found.grads
         )
@@ -305,7 +310,7 @@ def epoch_of_steps(
 _jitted_epoch = partial(
     jax.jit,
     static_argnums=(0, 1),
-    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform"),
+    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh"),
 )(epoch_of_steps)
 
 
@@ -322,6 +327,7 @@ def train_epoch(
     l2: L2 = 0.0,
     sample_weight: Weight | None = None,
     transform: Transform | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Train one epoch: one compiled `lax.scan` over minibatches, every example seen exactly once.
 
@@ -337,6 +343,7 @@ def train_epoch(
         l2: strength of the penalty on weights.
         sample_weight: [N], or None.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch (static).
+        mesh: devices that share each minibatch, see `data_parallel.batch_mesh`; None for one device (static).
 
     Returns:
         The next state, and the epoch's metrics as the steps were taken: loss and score over all examples,
@@ -370,4 +377,5 @@ def train_epoch(
         shuffle=shuffle,
         l2=traced_l2(l2),
         transform=transform,
+        mesh=mesh,
     )
