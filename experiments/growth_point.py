@@ -13,7 +13,7 @@ import numpy as np
 from command_line import computing
 from contestants.jaxmlp_scan import compile_epoch
 from contestants.job import Settings
-from peak_memory import begin_peak, peak_bytes, return_freed
+from peak_memory import begin_peak, peak_bytes, returning_freed
 
 from jaxmlp import Batch, TrainState, init_state, make_optimizer, mlp
 
@@ -54,7 +54,7 @@ class Training(NamedTuple):
 
 
 def measure(point: Point, precision: str | None) -> dict[str, Any]:
-    """Train with SGD from fresh parameters, some times over, and once more for the memory.
+    """Train with SGD from fresh parameters, once for the memory and some times over for the time.
 
     Args:
         point: what to train.
@@ -64,9 +64,10 @@ def measure(point: Point, precision: str | None) -> dict[str, Any]:
         "seconds" of the whole training (the median of several, compilation left out), "peak_bytes" of memory,
         "memory_bytes" of it above what the process has by itself, and "temporaries_bytes" of the compiled epoch.
     """
-    training = prepare(point, precision)
+    with returning_freed():
+        training = prepare(point, precision)
+        own, peak = measure_memory(training, point.epochs)
     times = time_trainings(training, point.epochs)
-    own, peak = measure_memory(training, point.epochs)
     compiler = training.epoch.memory_analysis()
     return {
         "seconds": statistics.median(times),
@@ -112,7 +113,6 @@ def measure_memory(training: Training, epochs: int) -> tuple[int | None, int | N
     A first training has loaded and made all that stays for good, as code, threads and their stores, which come to
     some tens of mebibytes however small the network is.
     """
-    return_freed()
     _train(training, 1)
     own = begin_peak()
     return own, _train(training, epochs)

@@ -1,22 +1,38 @@
 """The peak memory of what is done between two moments, apart from all that the process took before."""
 
+import contextlib
 import ctypes
 import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-# Of glibc's mallopt: blocks from this size on go back to the system when they are freed.
-TRIM_THRESHOLD, MMAP_THRESHOLD, RETURNED = -1, -3, 64 * 1024
+# Of glibc's mallopt, and the sizes that it would come to by itself in a program of large arrays.
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+USUAL_TRIM, USUAL_MMAP = 64 * 2**20, 32 * 2**20
+RETURNED = 64 * 2**10
 
 
-def return_freed() -> None:
-    """Let freed memory go back to the system from now on, where the C library can; allocations get slower."""
+@contextlib.contextmanager
+def returning_freed() -> Iterator[None]:
+    """Let freed memory go back to the system inside a `with`, where the C library can: else it counts as in use.
+
+    Allocations are slower inside, so nothing should be timed there.
+    """
+    _set_thresholds(RETURNED, RETURNED)
+    try:
+        yield
+    finally:
+        _set_thresholds(USUAL_TRIM, USUAL_MMAP)
+
+
+def _set_thresholds(trim: int, mmap: int) -> None:
     library = _c_library()
     if library is not None:
-        library.mallopt(TRIM_THRESHOLD, RETURNED)
-        library.mallopt(MMAP_THRESHOLD, RETURNED)
+        library.mallopt(TRIM_THRESHOLD, trim)
+        library.mallopt(MMAP_THRESHOLD, mmap)
 
 
 def begin_peak() -> int | None:

@@ -28,6 +28,15 @@ def test_the_peak_is_of_what_was_held_since_the_beginning() -> None:
     assert 0.9 * LARGE < above < 1.5 * LARGE
 
 
+@needs_linux
+def test_freed_memory_does_not_count_as_in_use() -> None:
+    with peak_memory.returning_freed():
+        own = peak_memory.begin_peak()
+        many = [hold(2**20) for _ in range(64)]
+        del many
+        assert peak_memory.begin_peak() - own < 8 * 2**20  # type: ignore[operator]
+
+
 def test_where_no_peak_can_be_forgotten_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peak_memory, "FORGET", peak_memory.Path("/proc/is not there"))
     monkeypatch.setattr(peak_memory, "STATUS", peak_memory.Path("/proc/is not there"))
