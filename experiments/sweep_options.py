@@ -188,6 +188,9 @@ def settings_of(options: SweepOptions) -> list[TrainOptions]:
     drawn = _draw(options.random, options.seed)
     grid = _combine(options.grid if options.grid or options.random else DEFAULT_GRID)
     _check_count(len(drawn) * len(grid))
+    for name in drawn[0]:
+        if name in grid[0]:
+            raise ArgumentError(f"{name} stands in --grid and in --random: try its values in one of them")
     found: dict[TrainOptions, None] = {}  # a set that keeps its order
     for values in (first | second for first, second in itertools.product(drawn, grid)):
         setting = dataclasses.replace(plain, **_with_parameter(plain, values))
@@ -255,7 +258,8 @@ def _read(name: str, text: str) -> Any:
     try:
         return READERS[name](text)
     except Exception:  # each reader has its own: all mean that the text is no such value
-        example = {"hidden": "64x64 or none", "batch_size": "32 or full"}.get(name, "a number")
+        examples = {"hidden": "64x64 or none", "batch_size": "32 or full", "seed": "a whole number"}
+        example = examples.get(name, "a number")
         raise ArgumentError(f"'{text}' is no value of {name}: write {example}") from None
 
 
@@ -324,7 +328,11 @@ def _draw(random: Sequence[str], seed: int) -> list[dict[str, Any]]:
         )
     _check_count(int(count))
     generator = np.random.default_rng(seed)
-    samplers = {name: _sampler(name, values) for name, values in map(_split, spaces)}
+    samplers: dict[str, Callable[[np.random.Generator], Any]] = {}
+    for name, values in map(_split, spaces):
+        if name in samplers:
+            raise ArgumentError(f"{name} stands twice in --random: give it once, as a range or a list")
+        samplers[name] = _sampler(name, values)
     return [{name: draw(generator) for name, draw in samplers.items()} for _ in range(int(count))]
 
 

@@ -87,7 +87,8 @@ class Halving:
         """
         if self.first >= epochs:
             raise ArgumentError(
-                f"the first rung must be shorter than the run of {epochs} epochs, given {self.first}"
+                f"the first rung must be shorter than the run of {epochs} epoch{'' if epochs == 1 else 's'}, given "
+                f"{self.first}: train for more epochs, or compare sooner"
             )
         rungs, epoch = [], self.first
         while epoch < epochs:

@@ -119,6 +119,13 @@ def test_every_name_that_can_be_varied_is_an_option_of_a_run() -> None:
         ("--random 0 learning_rate=log:1e-3..1", "--random begins with a number"),
         ("--random 3", "--random begins with a number"),
         ("--random 3 learning_rate=log:0..1", "a logarithmic range begins above 0"),
+        ("--random 3 l2=0.1,0.2 l2=0.3", "l2 stands twice in --random"),
+        ("--random 3 l2=0.1,0.2 --grid l2=0.3", "l2 stands in --grid and in --random"),
+        ("--grid seed=0...7", "'.7' is no value of seed: write a whole number"),
+        (
+            "--halving 3 --epochs 1",
+            "than the run of 1 epoch, given 1: train for more epochs, or compare sooner",
+        ),
         ("--validation 0", "--validation must be a share between 0 and 1"),
         ("--folds 1", "--folds must be at least 2"),
         ("--halving 1", "eta must be a whole number of at least 2"),
