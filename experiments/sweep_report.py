@@ -99,6 +99,8 @@ def scores_of(standing: Standing, metric: str, several: bool) -> list[str]:
     if not standing.scores:
         return ["diverged", "", "", "", str(len(standing.numbers))] if several else ["diverged", ""]
     mean, loss = show_score(metric, standing.score), f"{standing.loss:.4f}"
+    if standing.loss >= 1e4:  # of a network that all but diverged
+        loss = f"{standing.loss:.1e}"
     if not several:
         return [mean, loss]
     median, least, largest = (

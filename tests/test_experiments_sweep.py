@@ -20,11 +20,12 @@ import sweep_options
 from experiment_runs import EXPERIMENTS, run_experiment, write_houses
 from sweep_files import append_reports, read_reports, stored_options, train_command
 from sweep_options import read_sweep, settings_of, spell, varied_names
+from sweep_report import scores_of
 from train_options import TrainOptions
 
-from jaxmlp import load_model
+from jaxmlp import load_model, mlp
 from jaxmlp.errors import ArgumentError
-from jaxmlp.trials import TrialReport
+from jaxmlp.trials import Standing, Trial, TrialReport
 
 MOONS = ("--dataset", "moons", "--examples", "120", "--hidden", "4")
 GRID = ("--grid", "learning_rate=0.02,0.2,2", "seed=0..1")
@@ -226,6 +227,12 @@ def test_the_saved_network_is_what_the_printed_command_trains(
     for layer, other in zip(ours, theirs, strict=True):
         if layer:
             np.testing.assert_allclose(layer.w, other.w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "cell"), [(0.15, "0.1500"), (9999.0, "9999.0000"), (1.6e18, "1.6e+18")])
+def test_a_loss_beyond_all_measure_is_written_short(loss: float, cell: str) -> None:
+    standing = Standing(Trial(mlp([2, 2])), (0,), 1, (0.5,), loss, 0)
+    assert scores_of(standing, "accuracy", several=False) == ["50.00 %", cell]
 
 
 def test_only_the_chosen_network_is_tested(swept: tuple[Path, str]) -> None:
