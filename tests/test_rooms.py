@@ -41,6 +41,7 @@ LAYERS: dict[str, int] = {
     "training": 4,
     "model_file": 4,
     "fitting": 5,
+    "checkpoint": 5,
     "problem": 5,
     "devices": 1,
     "data_parallel": 1,
@@ -60,6 +61,7 @@ ALSO_ALLOWED = {
     ("backprop", "network"),
     ("training", "optimizers"),
     ("training", "evaluation"),
+    ("checkpoint", "fitting"),
     ("problem", "datasets"),
     ("data_parallel", "devices"),
     ("blocks", "members"),
@@ -75,6 +77,7 @@ LIBRARIES: dict[str, set[str]] = {
     "PIL": {"plots"},  # comes with matplotlib
     "optax": {"optimizers", "training", "members"},
     "safetensors": {"model_file"},
+    "orbax": {"checkpoint"},
     "tensorflow_datasets": {"datasets"},
     "sklearn": {"datasets"},
     "pandas": {"datasets"},
@@ -238,6 +241,7 @@ def test_a_leaf_that_knows_networks_is_caught(leaf: str, source: str) -> None:
         ("backprop", "import tensorflow_datasets as tfds", "tensorflow_datasets"),
         ("training", "import safetensors.numpy", "safetensors"),
         ("datasets", "import matplotlib", "matplotlib"),
+        ("fitting", "def f():\n    import orbax.checkpoint as ocp", "orbax"),
         ("backprop", "import torch", "torch"),
         (TOP, "import pooch", "pooch"),
     ],
@@ -380,14 +384,14 @@ def test_our_own_names_are_no_false_alarm(source: str) -> None:
 
 # --- the package as it is imported and shipped ---
 
-HEAVY = ("matplotlib", "tensorflow_datasets", "tensorflow", "sklearn", "pandas", "pooch")
+HEAVY = ("matplotlib", "tensorflow_datasets", "tensorflow", "sklearn", "pandas", "pooch", "orbax")
 
 
 @pytest.mark.parametrize(
     ("statement", "loaded"),
     [
         ("import jaxmlp", []),
-        ("import jaxmlp.datasets, jaxmlp.plots, jaxmlp.problem", []),
+        ("import jaxmlp.datasets, jaxmlp.plots, jaxmlp.problem, jaxmlp.checkpoint", []),
         ("import jaxmlp, pooch", ["pooch"]),  # what is loaded would be seen
     ],
 )
