@@ -2,13 +2,11 @@
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from benchmark_cases import CASES, OPTIMIZERS, Place
@@ -24,12 +22,12 @@ from benchmark_tables import (
     target_rows,
 )
 from benchmark_targets import targets
-from command_line import DeviceOptions, find_device, option, parse_options, run
+from command_line import DeviceOptions, available_cores, find_device, option, parse_options, run
 from contestants import AUTODIFF, CONTESTANTS, OURS, missing_packages, peers_on
 from race import measure_race
+from result_file import check_out, write_result
 from run_folder import describe_machine
 from sweep_rate import COUNTS, measure_rates
-from worker_process import available_cores
 
 from jaxmlp import ArgumentError
 from jaxmlp.registry import unknown_name
@@ -104,8 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result |= {} if race is None else {"race": race}
     result |= {} if rates is None else {"sweep": rates}
     print(text(result))
-    if options.out is not None:
-        Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(options.out, result)
     for failure in failures:
         print(f"benchmark.py: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -157,8 +154,7 @@ def _check(options: BenchmarkOptions) -> None:
         raise ArgumentError("--cases and --optimizers need at least one name each: leave them out for all")
     if options.precision not in PRECISIONS:
         raise unknown_name("precision of the benchmark", options.precision, PRECISIONS)
-    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
-        raise ArgumentError(f"the folder of {options.out} is not there: make it, or choose another file")
+    check_out(options.out)
 
 
 def _check_packages(peers: Sequence[str]) -> None:

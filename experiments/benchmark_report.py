@@ -18,7 +18,7 @@ from benchmark_tables import (
     sweep_rows,
     target_rows,
 )
-from benchmark_targets import Result, floor_seconds, targets
+from benchmark_targets import Result, contestant, floor_seconds, targets
 from command_line import option, parse_options, run
 from contestants import CONTESTANTS, OURS
 from growth import QUANTITIES, counts, least_note, left_out_notes, slope_rows
@@ -151,14 +151,14 @@ def _benchmark(result: Result, heading: str) -> list[str]:
 
 def ratio_rows(result: Result) -> list[list[str]]:
     """Lay out all cases in one table: a row a case and optimiser, a column a contestant."""
-    names = [name for name in SHORT if any(_find(case, name) for case in result["cases"])]
+    names = [name for name in SHORT if any(contestant(case, name) for case in result["cases"])]
     rows = [["an epoch of", "jaxmlp", *(SHORT[name] for name in names), "score (farthest)", "floor"]]
     for case in result["cases"]:
-        ours = _find(case, OURS)
+        ours = contestant(case, OURS)
         assert ours is not None
         scores = [one["score"] for one in case["contestants"] if "failure" not in one]
         farthest = max(scores, key=lambda score: abs(score - ours["score"]))
-        others = [_find(case, name) for name in names]
+        others = [contestant(case, name) for name in names]
         rows.append(
             [
                 f"{case['title']}, {OPTIMIZER_NAMES[case['optimizer']]} ({case['data']})",
@@ -170,10 +170,6 @@ def ratio_rows(result: Result) -> list[list[str]]:
             ]
         )
     return rows
-
-
-def _find(case: Result, name: str) -> dict[str, Any] | None:
-    return next((one for one in case["contestants"] if one["name"] == name and "failure" not in one), None)
 
 
 def _startup(result: Result) -> list[str]:
@@ -262,7 +258,7 @@ def bar_panels(result: Result) -> dict[str, dict[str, list[float]]]:
     """Bring a result to what `time_bars` takes: ratios to jaxmlp's median."""
     panels = {}
     for case in result["cases"]:
-        ours = _find(case, OURS)
+        ours = contestant(case, OURS)
         assert ours is not None
         panels[f"{case['title']}, {OPTIMIZER_NAMES[case['optimizer']]}"] = {
             CONTESTANTS[one["name"]].title: [

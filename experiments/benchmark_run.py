@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from benchmark_cases import CASES, Case, Data, Place, make_job, make_settings
+from command_line import available_cores
 from contestants import CEILING, CONTESTANTS, OURS
 from contestants.job import Layers, read_layers, write_job
-from worker_process import WorkerFailed, WorkerProcess, available_cores
+from worker_process import WorkerFailed, WorkerProcess
 
 Tell = Callable[[str], None]
 ROUNDING = float(np.finfo(np.float32).eps)

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+from benchmark_cases import CASES
 from contestants import AUTODIFF, OURS
 
 Result = dict[str, Any]
@@ -96,7 +97,7 @@ def _missing(what: str, wanted: str) -> Target:
 
 def _speed(case: Result | None, name: str, goals: Goals) -> Iterator[Target]:
     if case is None:
-        yield _missing(f"{name}, SGD: speed", f"≥ {goals.best_peer:.2f} ×")
+        yield _missing(f"{CASES[name].title}, SGD: speed", f"≥ {goals.best_peer:.2f} ×")
         return
     what, ours = f"{case['title']}, SGD", contestant(case, OURS)
     assert ours is not None
@@ -122,7 +123,7 @@ def _speed(case: Result | None, name: str, goals: Goals) -> Iterator[Target]:
 
 
 def _gpu_epoch(case: Result | None, name: str, most: float) -> Target:
-    what, wanted = f"{name}, SGD: an epoch", f"≤ {1000 * most:.0f} ms"
+    what, wanted = f"{CASES[name].title}, SGD: an epoch", f"≤ {1000 * most:.0f} ms"
     ours = None if case is None else contestant(case, OURS)
     if ours is None:
         return _missing(what, wanted)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 import jax
 
 from jaxmlp import ArgumentError
+from jaxmlp.devices import memory_of
 from jaxmlp.layers import PRECISIONS
 from jaxmlp.registry import unknown_name
 
@@ -123,6 +124,24 @@ def parse_options(
     return kind(**given), placed
 
 
+def explicit_options(kind: type[Any], arguments: Sequence[str] | None) -> list[str]:
+    """Tell which options a command line names, whatever their values.
+
+    Args:
+        kind: the dataclass.
+        arguments: the arguments, which `parse_options` has read without an error.
+
+    Returns:
+        Names of fields.
+    """
+    parser = argparse.ArgumentParser(allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        argument = _argument(field, types[field.name]) | {"default": argparse.SUPPRESS}
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **argument)
+    return list(vars(parser.parse_args(arguments)))
+
+
 def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any]:
     """Say to argparse what a field declares."""
     shown = field.default
@@ -207,22 +226,17 @@ def check_fits(sizes: Sequence[int]) -> None:
         ArgumentError: parameters, their gradients and the next parameters need more than all the memory.
     """
     parameters = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
-    needed, memory = 3 * 4 * parameters, memory_of(next(iter(jax.device_put(0.0).devices())))
-    if memory is not None and needed > memory:
+    needed, memory = 3 * 4 * parameters, memory_of(list(jax.device_put(0.0).devices()))
+    if needed > memory:
         raise ArgumentError(
             f"a network of sizes {' '.join(map(str, sizes))} has {parameters:,} parameters and needs at least "
             f"{needed / 2**30:,.0f} GiB, this device has {memory / 2**30:,.0f}: choose smaller sizes"
         )
 
 
-def memory_of(device: jax.Device) -> int | None:
-    """Tell how many bytes a device can hold, or None where that is not known."""
-    if device.platform != "cpu":
-        return (device.memory_stats() or {}).get("bytes_limit")
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # there is no such question on Windows
-        return None
+def available_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from benchmark_tables import aligned, amount, machine_line, seconds
-from command_line import DeviceOptions, computing, option, parse_options, run
+from command_line import DeviceOptions, available_cores, computing, option, parse_options, run
 from growth_point import Point
+from result_file import check_out, write_result
 from run_folder import describe_machine
-from worker_process import WorkerFailed, available_cores
+from worker_process import WorkerFailed, process_environment, run_process
 
 from jaxmlp import ArgumentError
 from jaxmlp.registry import Registry
@@ -125,8 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "series": series,
     }
     print(text(result))
-    if options.out is not None:
-        Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(options.out, result)
     for failure in failures:
         print(f"growth.py: {failure}", file=sys.stderr)
     return 1 if failures else 0
@@ -140,8 +138,7 @@ def check(options: GrowthOptions) -> None:
         raise ArgumentError("--vary needs at least one name: leave it out for all")
     if not options.longest > 0:
         raise ArgumentError(f"--longest must be above 0 seconds, given {options.longest:g}")
-    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
-        raise ArgumentError(f"the folder of {options.out} is not there: make it, or choose another file")
+    check_out(options.out)
 
 
 def measure_series(name: str, options: GrowthOptions) -> dict[str, Any]:
@@ -188,18 +185,8 @@ def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
         WorkerFailed: the process failed, as it does where the memory does not suffice.
     """
     given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
-    done = subprocess.run(
-        [sys.executable, str(POINT), given],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=dict(os.environ),
-        check=False,
-    )
-    if done.returncode != 0:
-        words = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise WorkerFailed(f"the point {given} failed (status {done.returncode}): {words[-1][:200]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    told = run_process(f"the point {given}", [str(POINT), given], process_environment(options.device))
+    return json.loads(told.splitlines()[-1])
 
 
 def slopes(points: Sequence[dict[str, Any]], quantity: str) -> dict[str, float | None]:

@@ -1,7 +1,5 @@
 """Predict with a trained network: a run folder and a file of new examples in, a csv out."""
 
-import contextlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import pandas as pd
 from command_line import DeviceOptions, computing, option, parse_options, run
 from compilation_cache import CompilationCacheOptions, compilation_cache
 from pictures import predict_in_chunks
+from result_file import check_out, write_whole
 from run_folder import MODEL
 
 from jaxmlp import ArgumentError, Network, load_model
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, (run_path, file) = parse_options(
         PredictOptions, DESCRIPTION, arguments, positionals=("RUN", "FILE")
     )
-    check_out(options.out)
+    check_out(options.out, "csv")
     with compilation_cache(options.compilation_cache), computing(options.device, options.precision):
         net, params, saved = load_model(find_model(run_path))
         check_saved(saved, run_path)
@@ -59,16 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         write_whole(Path(options.out), text)
     return 0
-
-
-def check_out(out: str | None) -> None:
-    """Refuse a file that cannot be written, before anything is computed."""
-    if out is None:
-        return
-    if not out or Path(out).is_dir():
-        raise ArgumentError(f"--out '{out}' is no file: give the name of a csv to write")
-    if not Path(out).absolute().parent.is_dir():
-        raise ArgumentError(f"the folder of {out} is not there: make it, or choose another file with --out")
 
 
 def find_model(run_path: str) -> Path:
@@ -112,21 +101,6 @@ def predict_table(
             return table  # a loss such as the hinge or a squared error gives no probabilities
         table[[f"probability_{name}" for name in names]] = chances
     return table
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all, so that an older one is not lost to a full disk."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise ArgumentError(
-            f"{path} cannot be written ({error.strerror}): choose another file with --out"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

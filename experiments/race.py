@@ -1,8 +1,6 @@
 """Measure whole processes, imports and compilation included: from prepared data to 98 % on MNIST."""
 
 import re
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +12,7 @@ from benchmark_cases import Place
 from benchmark_run import time_summary
 from contestants import missing_packages
 from recipe import RECIPE
-from worker_process import WorkerFailed, process_environment
+from worker_process import WorkerFailed, process_environment, run_process
 
 from jaxmlp import ArgumentError
 from jaxmlp.datasets import load
@@ -145,13 +143,6 @@ def run_once(runner: Runner, folder: Path, seed: int, device: str = "cpu") -> tu
     Raises:
         WorkerFailed: the program failed.
     """
-    command = [sys.executable, *runner.command(folder, seed)]
     started = time.perf_counter()
-    done = subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", env=process_environment(device)
-    )
-    seconds = time.perf_counter() - started
-    if done.returncode != 0:
-        words = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise WorkerFailed(f"{runner.title} ended with status {done.returncode}: {words[-1]}")
-    return seconds, runner.accuracy(done.stdout)
+    told = run_process(runner.title, runner.command(folder, seed), process_environment(device))
+    return time.perf_counter() - started, runner.accuracy(told)

@@ -1,6 +1,5 @@
 """Measure what a user waits for: whole runs of train.py, imports and compilation included, first and second."""
 
-import json
 import os
 import re
 import statistics
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 from command_line import option, parse_options, run
 from compilation_cache import SETTINGS
 from recipe import RECIPE
+from result_file import check_out, write_result
 from run_folder import describe_machine
 from tqdm import tqdm
 
@@ -87,8 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for name, runs in measured.items()
         },
     }
-    if options.out is not None:
-        Path(options.out).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(options.out, result)
     return 0
 
 
@@ -96,8 +95,7 @@ def check(options: StartupOptions) -> None:
     """Refuse what would be found out only after the runs."""
     if options.repeats < 1:
         raise ArgumentError(f"--repeats must be at least 1, given {options.repeats}")
-    if options.out is not None and not Path(options.out).absolute().parent.is_dir():
-        raise ArgumentError(f"--out '{options.out}' lies in no folder that exists: choose another")
+    check_out(options.out)
 
 
 def measure(case: str, flags: Sequence[str], repeats: int, bar: Any) -> list[Run]:

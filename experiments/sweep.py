@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from command_line import computing, run
+from command_line import available_cores, computing, run
 from compilation_cache import compilation_cache
 from run_folder import describe_machine, make_run_folder, write_config
 from sweep_files import append_reports, read_config, read_reports, stored_options, write_ranking
@@ -53,9 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def use_cores(count: int | None) -> None:
     """Make each CPU core a device of its own, which must be said before JAX first computes."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     with contextlib.suppress(RuntimeError):  # it has computed already: what is there is used
-        jax.config.update("jax_num_cpu_devices", count or there)
+        jax.config.update("jax_num_cpu_devices", count or available_cores())
 
 
 def run_sweep(options: SweepOptions, precision: str | None, config: Mapping[str, Any] | None) -> int:

@@ -1,7 +1,6 @@
 """How many networks a sweep trains in a second, by how many it trains at a time; each number in a fresh process."""
 
 import json
-import subprocess
 import sys
 import time
 import warnings
@@ -16,7 +15,7 @@ from benchmark_run import time_summary
 from command_line import find_device
 from sklearn.neural_network import MLPClassifier
 from sweep import use_cores
-from worker_process import WorkerFailed, process_environment
+from worker_process import WorkerFailed, process_environment, run_process
 
 from jaxmlp import Batch, mlp
 from jaxmlp.sweep import sweep
@@ -58,19 +57,9 @@ def measure_rates(
 
 
 def _in_a_process(what: str, device: str, precision: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, __file__, what, device, precision],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        env=process_environment(device),
-    )
-    if done.returncode != 0:
-        words = done.stderr.strip().splitlines() or ["it said nothing"]
-        named = f"of {what} networks" if what != SKLEARN else "by scikit-learn"
-        raise WorkerFailed(f"the sweep {named} failed: {words[-1][:200]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    named = f"of {what} networks" if what != SKLEARN else "by scikit-learn"
+    told = run_process(f"the sweep {named}", [__file__, what, device, precision], process_environment(device))
+    return json.loads(told.splitlines()[-1])
 
 
 def learning_rates(count: int) -> list[float]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -101,6 +102,29 @@ def process_environment(device: str) -> dict[str, str]:
     return environment
 
 
-def available_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def run_process(what: str, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run a Python program to its end.
+
+    Args:
+        what: names it in the error.
+        arguments: the program's file and its own arguments.
+        environment: see `process_environment`.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        WorkerFailed: it ended with a status other than 0, told with the last line that it wrote.
+    """
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=environment,
+        check=False,
+    )
+    if done.returncode != 0:
+        words = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise WorkerFailed(f"{what} ended with status {done.returncode}: {words[-1][:200]}")
+    return done.stdout

@@ -238,7 +238,10 @@ BAD_INPUTS: dict[str, BadInput] = {
     "no folder for a growth": BadInput("growth", ("--out", "no/x.json"), ("the folder of no/x.json is not",)),
     "no results to report": BadInput("benchmark_report", ("--results", "none"), ("none holds none of",)),
     "no second run": BadInput("startup", ("--repeats", "0"), ("--repeats must be at least 1, given 0",)),
-    "no folder for a measurement": BadInput("startup", ("--out", "no/x.json"), ("'no/x.json'", "choose")),
+    "no folder for a measurement": BadInput(
+        "startup", ("--out", "no/x.json"), ("the folder of no/x.json is not there: make it",)
+    ),
+    "a folder for a result's file": BadInput("growth", ("--out", "."), ("--out '.' is no file", "json")),
     "no folder for a result": BadInput(
         "benchmark", ("--out", "no/x.json"), ("the folder of no/x.json is not",)
     ),

@@ -109,7 +109,7 @@ def test_it_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_point_that_fails_is_one_line() -> None:
     options = dataclasses.replace(GrowthOptions(), device="no such device")
-    with pytest.raises(WorkerFailed, match=r"the point .* failed"):
+    with pytest.raises(WorkerFailed, match=r"the point .* ended with status 1: .*no such device"):
         growth.measure_point(Point(1, 1, 1, 1, 1, 1), options)
 
 

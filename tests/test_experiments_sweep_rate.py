@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import sweep_rate
-from worker_process import WorkerFailed, available_cores
+from command_line import available_cores
+from worker_process import WorkerFailed
 
 
 def test_a_sweep_is_timed() -> None:
@@ -59,7 +60,7 @@ def test_what_is_measured_where(device: str, asked: list[str], monkeypatch: pyte
 def test_a_sweep_that_fails_is_told_and_what_finished_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     result = sweep_rate.measure_rates("gup", "float32", (1,), lambda line: None)
     assert result["points"] == []
-    assert result["failure"].startswith("the sweep of 1 networks failed: ")
+    assert result["failure"].startswith("the sweep of 1 networks ended with status 1: ")
     assert "'gup'" in result["failure"]
 
     def in_a_process(what: str, *given: str) -> dict[str, Any]:
