@@ -6,6 +6,8 @@ and the machine's features, so that a change to any of them compiles anew.
 
 import contextlib
 import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,7 +54,8 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
     """Keep the programs that are compiled inside a `with`, and take those that were kept before.
 
     JAX's own variables win: a folder in JAX_COMPILATION_CACHE_DIR is used and not trimmed, and nothing is kept with
-    JAX_ENABLE_COMPILATION_CACHE=false. A folder that cannot be read or written costs time and nothing else.
+    JAX_ENABLE_COMPILATION_CACHE=false. A folder that cannot be read or written costs time and nothing else;
+    where it was asked for, a line on standard error says so.
 
     Args:
         wanted: whether to keep programs at all.
@@ -60,7 +63,9 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
     settings: dict[str, Any] = {} if wanted else {"jax_enable_compilation_cache": False}
     if wanted and _setting("jax_enable_compilation_cache"):
         settings = {name: value for name, value in SETTINGS.items() if name.upper() not in os.environ}
-        if not _setting("jax_compilation_cache_dir"):
+        if _setting("jax_compilation_cache_dir"):
+            _warn_if_unusable(_setting("jax_compilation_cache_dir"))
+        else:
             with contextlib.suppress(RuntimeError):
                 _trim(folder())
                 settings["jax_compilation_cache_dir"] = str(folder())
@@ -84,6 +89,22 @@ def _apply(settings: dict[str, Any]) -> None:
         jax.config.update(name, value)
     if settings:
         reset_cache()  # JAX looks at its settings once, when it first compiles
+
+
+def _warn_if_unusable(asked: str) -> None:
+    """Say that JAX, which is silent on it, will keep nothing in the folder that was asked for."""
+    if "://" in asked:  # a bucket, which JAX reaches by means of its own
+        return
+    try:
+        Path(asked).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=asked):
+            pass
+    except OSError as error:
+        print(
+            f"{Path(sys.argv[0]).name}: JAX_COMPILATION_CACHE_DIR {asked} cannot be written ({error.strerror}): "
+            "compiled programs are not kept; set it to a folder of yours, or unset it",
+            file=sys.stderr,
+        )
 
 
 def _trim(kept: Path) -> None:

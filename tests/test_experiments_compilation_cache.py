@@ -87,6 +87,52 @@ def test_what_the_user_set_for_jax_wins(home: Path, tmp_path: Path) -> None:
     assert not home.exists()
 
 
+@pytest.fixture
+def asked(home: Path, tmp_path: Path) -> Iterator[Path]:
+    """A folder that the user asks JAX to keep programs in."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "asked"))
+    try:
+        yield tmp_path / "asked"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", None)
+
+
+def test_a_folder_that_was_asked_for_and_is_a_file_is_told_in_a_line(
+    asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked.write_text("no folder")
+    compile_once()
+    line = capsys.readouterr().err
+    assert f"JAX_COMPILATION_CACHE_DIR {asked} cannot be written (File exists)" in line
+    assert line.count("\n") == 1
+    train_ok(tmp_path / "run", *BRIEF)  # goes on
+    assert asked.read_text() == "no folder"
+
+
+def test_a_folder_that_was_asked_for_and_may_not_be_written_is_told(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(dir: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", dir)
+
+    # Permissions alone do not stop the superuser.
+    monkeypatch.setattr(compilation_cache.tempfile, "TemporaryFile", refuse)
+    compile_once()
+    assert "cannot be written (Permission denied)" in capsys.readouterr().err
+
+
+def test_nothing_is_said_of_a_folder_that_serves_or_is_not_wanted(
+    asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compile_once()
+    assert len(list(asked.glob("*-cache"))) == 1
+    compilation_cache._warn_if_unusable("gs://bucket/folder")
+    jax.config.update("jax_compilation_cache_dir", str(asked / "one-cache"))
+    (asked / "one-cache").write_text("no folder")
+    compile_once(wanted=False)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_threshold_that_the_user_set_for_jax_wins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")  # JAX read its variables before
     compile_once()
