@@ -1,4 +1,8 @@
-"""Networks of one shape that differ in their seed alone, trained side by side in one compiled program."""
+"""Networks of one shape that differ in their seed alone, trained side by side in one compiled program.
+
+It is not `jaxmlp.members`, because the lab needs each epoch's metrics as the steps were taken, an epoch compiled
+before the clock starts, and gradients and weights layer by layer.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial

@@ -1,4 +1,7 @@
-"""Many models trained side by side in one compiled program, so that a result comes with its spread."""
+"""Many models trained side by side in one compiled program, so that a result comes with its spread.
+
+It is not `jaxmlp.members`, whose members share their examples: here each model has a data set of its own.
+"""
 
 from functools import partial
 from typing import Any, NamedTuple

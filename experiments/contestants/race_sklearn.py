@@ -1,7 +1,8 @@
 """MNIST to 98 % with scikit-learn's MLPClassifier, as a whole program, in the settings that get there fastest.
 
 Its Adam knows no schedule. Its SGD divides the learning rate by (1 + examples seen) to a power, after every epoch:
-with a small power the rate falls at once to about a fifth and hardly further, which got there first in a search.
+with a small power the rate falls at once to about a fifth and hardly further, which got there
+first in a search on the 2 cores of the machine that results/benchmark.json names.
 Usage: race_sklearn.py MNIST.npz SEED; prints the test accuracy.
 """
 
