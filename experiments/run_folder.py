@@ -1,10 +1,10 @@
 """The run folder: what a training run leaves behind, and where."""
 
 import contextlib
-import csv
 import datetime
 import importlib.metadata
 import json
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmlp import ArgumentError
 
-CONFIG, METRICS, MODEL = "config.json", "metrics.csv", "model.safetensors"
+CONFIG, MODEL = "config.json", "model.safetensors"
 
 
 def make_run_folder(out: str | None, name: str) -> Path:
@@ -57,37 +57,21 @@ def _fresh_folder(name: str) -> Path:
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write config.json.
+    """Write config.json, all at once.
 
     Args:
         folder: the run folder.
         config: plain data.
     """
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, default=_plain) + "\n", encoding="utf-8")
+    unfinished = folder / f"{CONFIG}.unfinished"
+    unfinished.write_text(json.dumps(config, indent=2, default=_plain) + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / CONFIG)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     return str(value)
-
-
-def write_metrics(folder: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write metrics.csv, one row an epoch; a value that is not there is left empty.
-
-    Args:
-        folder: the run folder.
-        columns: arrays [E] by name.
-    """
-    with (folder / METRICS).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        absent = {
-            name for name, column in columns.items() if name.startswith("valid_") and np.isnan(column).all()
-        }
-        for row in zip(*columns.values(), strict=True):
-            cells = zip(columns, row, strict=True)
-            writer.writerow("" if name in absent else repr(value.item()) for name, value in cells)
 
 
 def describe_machine() -> dict[str, Any]:

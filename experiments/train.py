@@ -1,6 +1,7 @@
 """Train a multi-layer perceptron by hand-written backpropagation; with no options, on scanned digits."""
 
 import dataclasses
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -12,15 +13,21 @@ import jax
 import numpy as np
 from command_line import check_fits, computing, run
 from compilation_cache import compilation_cache
+from interruption import Interruption, interruption
+from metrics_file import write_metrics
 from pictures import draw_pictures
-from run_folder import MODEL, describe_machine, make_run_folder, write_config, write_metrics
+from records import Records, describe_run, read_progress, recording
+from run_folder import MODEL, describe_machine, make_run_folder, write_config
+from run_lock import locked
+from run_options import RunOptions, read_options, stopping_of
 from tqdm import tqdm
-from train_options import TrainOptions, read_options
+from train_options import TrainOptions
 
 from jaxmlp import (
     ArgumentError,
     EpochReport,
     FitResult,
+    FitState,
     Network,
     TrainState,
     check_gradients,
@@ -52,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return train(options, precision)
 
 
-def train(options: TrainOptions, precision: str | None) -> int:
-    """Load, train, report and save; returns the exit status."""
+def train(options: RunOptions, precision: str | None) -> int:
+    """Load the data, describe the network, and train in a folder that no other run writes to."""
     dataset = load_dataset(options)
     if options.target_accuracy is not None and dataset.task == "regression":
         raise ArgumentError(
@@ -65,8 +72,18 @@ def train(options: TrainOptions, precision: str | None) -> int:
     problem = jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
     problem = problem._replace(**{part: jax.device_put(getattr(problem, part)) for part in PARTS})
     net = network_of(options, problem, precision)
+    if options.resume is not None:
+        with locked(Path(options.resume)):
+            return run_in(Path(options.resume), net, problem, dataset, options)
     folder = make_run_folder(options.out, dataset.name)
-    config = {
+    with locked(folder):
+        write_config(folder, configuration(problem, dataset, options))
+        return run_in(folder, net, problem, dataset, options)
+
+
+def configuration(problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
+    """Say what a run is made of, for its config.json."""
+    return {
         "options": dataclasses.asdict(options),
         "loss": problem.loss,
         "metric": problem.metric,
@@ -74,19 +91,38 @@ def train(options: TrainOptions, precision: str | None) -> int:
         "command": ["python", *sys.argv],
         "machine": describe_machine(),
     }
-    write_config(folder, config)
+
+
+def run_in(folder: Path, net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> int:
+    """Train, record, report and save in a run folder; returns the exit status."""
     if not options.quiet:
         print(
             f"{dataset.name}: {dataset.task}, {len(problem.train.inputs):,} examples to train on, "
             f"{len(problem.test.inputs):,} to test on\n\n{net}\n"
         )
-    state = start(net, options, problem)
-    if not gradients_agree(net, state, problem, options):
+    before = FitState(start(net, options, problem))
+    description = describe_run(net, problem, dataset, options)
+    if options.resume is not None:
+        before, notes = read_progress(folder, before, description)
+        print(*(f"train.py: {note}" for note in notes), sep="\n", file=sys.stderr)
+    elif not gradients_agree(net, before.train, problem, options):
         return 1
     started = time.perf_counter()
-    result = fit_with_progress(net, state, problem, options)
+    with recording(folder, options, problem.metric, description, before) as records, interruption() as asked:
+        result = fit_with_progress(net, before, problem, options, records, asked)
     seconds = time.perf_counter() - started
-    return report_and_save(net, result, problem, dataset, options, folder, seconds)
+    if asked.signal is not None:
+        print(
+            f"train.py: stopped by {asked.signal.name} after epoch {len(result.history)} of {options.epochs}; "
+            f"go on with: python experiments/train.py --resume {shlex.quote(str(folder))}",
+            file=sys.stderr,
+        )
+        return asked.status
+    if not folder.exists():  # deleted by somebody meanwhile
+        folder.mkdir(parents=True)
+        write_config(folder, configuration(problem, dataset, options))
+    done = len(before.history)
+    return report_and_save(net, result, problem, dataset, options, folder, seconds, done)
 
 
 def load_dataset(options: TrainOptions) -> Dataset:
@@ -190,19 +226,28 @@ def off_the_kinks(params: Any, seed: int) -> Any:
     )
 
 
-def fit_with_progress(net: Network, state: TrainState, problem: Problem, options: TrainOptions) -> FitResult:
-    """Train with a progress bar by epoch."""
+def fit_with_progress(
+    net: Network,
+    before: FitState,
+    problem: Problem,
+    options: RunOptions,
+    records: Records,
+    asked: Interruption,
+) -> FitResult:
+    """Train the epochs that are left, with a progress bar."""
     measured = problem.test if problem.valid is None else problem.valid
     name, part = score_name(problem.metric), "test" if problem.valid is None else "validation"
-    with tqdm(total=options.epochs, unit="epoch", disable=options.quiet, file=sys.stderr) as bar:
+    done = len(before.history)
+    with tqdm(
+        total=options.epochs, initial=done, unit="epoch", disable=options.quiet, file=sys.stderr
+    ) as bar:
 
         def after_epoch(report: EpochReport, state: TrainState) -> bool:
             bar.update()
             bar.set_postfix_str(
                 f"loss {report.train_loss:.4f}, {part} {name} {show_score(problem.metric, report.valid_score)}"
             )
-            reached = report.valid_score or 0.0
-            return options.target_accuracy is not None and reached >= options.target_accuracy
+            return asked.signal is not None
 
         return fit(
             net,
@@ -211,9 +256,11 @@ def fit_with_progress(net: Network, state: TrainState, problem: Problem, options
             loss=problem.loss,
             optimizer=optimizer_of(options, problem),
             batch_size=options.batch_size or len(problem.train.inputs),
-            epochs=options.epochs,
-            state=state,
+            epochs=max(0, options.epochs - done),
+            resume=before,
             callback=after_epoch,
+            save=records.save,
+            stopping=stopping_of(options),
             shuffle=options.shuffle,
             metric=problem.metric,
             l2=options.l2,
@@ -237,14 +284,15 @@ def report_and_save(
     result: FitResult,
     problem: Problem,
     dataset: Dataset,
-    options: TrainOptions,
+    options: RunOptions,
     folder: Path,
     seconds: float,
+    done: int,
 ) -> int:
     """Save the model, the history and the pictures, and print the summary; returns the exit status."""
     columns = history_columns(result.history, result.metric)
+    write_metrics(folder, result.history, result.metric)
     save_model(folder / MODEL, net, result.state.params, saved_preprocessing(problem, dataset))
-    write_metrics(folder, columns)
     train_metrics, test_metrics = (
         evaluate(net, result.state.params, part, loss=problem.loss, metric=problem.metric, l2=options.l2)
         for part in (problem.train, problem.test)
@@ -252,7 +300,10 @@ def report_and_save(
     if options.pictures:
         draw_pictures(folder, net, result.state.params, problem, dataset, columns)
     name = score_name(problem.metric)
-    print(f"trained {len(result.history)} epochs in {seconds:.1f} s{stop_reason(result, options)}")
+    after = f" after the {done} before" if done else ""
+    print(
+        f"trained {len(result.history) - done} epochs{after} in {seconds:.1f} s{stop_reason(result, options)}"
+    )
     print(
         f"train {name} {show_score(problem.metric, float(train_metrics.score))}, loss {float(train_metrics.loss):.4f}"
     )
@@ -283,11 +334,18 @@ def learning_rate_of(options: TrainOptions, problem: Problem) -> float:
     return usual / 10 if is_plain and problem.metric == "r2" else usual
 
 
-def stop_reason(result: FitResult, options: TrainOptions) -> str:
+def stop_reason(result: FitResult, options: RunOptions) -> str:
     """Say why a run ended early."""
-    if result.stopped == "callback":
-        return f", stopped at {100 * (options.target_accuracy or 0):g} % accuracy"
-    return ", stopped because the loss was not finite any more" if result.stopped == "diverged" else ""
+    best = "" if result.best is None else f", the parameters are those of epoch {result.best.epoch}"
+    if result.stopped == "target":
+        return f", stopped at {100 * (options.target_accuracy or 0):g} % accuracy{best}"
+    if result.stopped == "patience":
+        return f", stopped after {options.patience} epochs without an improvement{best}"
+    if result.stopped == "time":
+        return f", stopped at the limit of {options.time_limit:g} s{best}"
+    return (
+        f", stopped because the loss was not finite any more{best}" if result.stopped == "diverged" else best
+    )
 
 
 def saved_preprocessing(problem: Problem, dataset: Dataset) -> dict[str, Any]:

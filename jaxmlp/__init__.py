@@ -8,7 +8,7 @@ from jaxmlp.activations import ACTIVATIONS, Activation
 from jaxmlp.backprop import LayerTrace, Trace, loss, trace, value_and_grad
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import evaluate
-from jaxmlp.fitting import FitResult, fit
+from jaxmlp.fitting import FitResult, FitState, fit
 from jaxmlp.gradcheck import GradientReport, GradientRow, check_gradients
 from jaxmlp.initializers import INITIALIZERS
 from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams, Layer, Softmax
@@ -18,6 +18,7 @@ from jaxmlp.model_file import load_model, save_model
 from jaxmlp.network import Network, forward, init, mlp, predict
 from jaxmlp.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
 from jaxmlp.reports import EpochReport, Metrics, history_columns
+from jaxmlp.stopping import Best, Stopping
 from jaxmlp.training import TrainState, init_state, train_epoch, train_step
 from jaxmlp.types import Batch
 
@@ -35,10 +36,12 @@ __all__ = [
     "Activation",
     "ArgumentError",
     "Batch",
+    "Best",
     "Dense",
     "DenseParams",
     "EpochReport",
     "FitResult",
+    "FitState",
     "GradientReport",
     "GradientRow",
     "Layer",
@@ -48,6 +51,7 @@ __all__ = [
     "Metrics",
     "Network",
     "Softmax",
+    "Stopping",
     "Trace",
     "TrainState",
     "accuracy",

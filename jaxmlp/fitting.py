@@ -112,7 +112,7 @@ def fit(
         loss: a loss's name or pair.
         optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation.
         batch_size: B; N for full-batch training, and anything above N is taken as N.
-        epochs: how many epochs to train now.
+        epochs: how many epochs to train now; with `resume` it may be 0.
         key: random key; not needed where `state` is given.
         state: where to go on from, with the learning rate that it holds; None starts anew. It is not altered.
         callback: called after every epoch with its report and the state; returning True stops.
@@ -132,7 +132,8 @@ def fit(
 
     Raises:
         ArgumentError: data that do not fit the network or the loss (see `check_data`), sizes below 1,
-            an unknown name, none or several of key, state and resume, or patience without validation data.
+            an unknown name, none of key, state and resume, the last two at once, or patience without
+            validation data.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -145,7 +146,8 @@ def fit(
         (2, 'accuracy')
     """
     check_size("batch size", batch_size)
-    check_size("number of epochs", epochs)
+    if resume is None or epochs != 0:
+        check_size("number of epochs", epochs)
     mesh = batch_mesh(devices)
     train_data = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
     valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
@@ -153,6 +155,10 @@ def fit(
     check_stopping(stopping, metric, validated=valid is not None)
     carried = _start(net, optimizer, key, state, resume, mesh)
     began = time.perf_counter()
+    if carried.history:  # a fit that had come to its end before it was interrupted has nothing left to do
+        reason = reason_to_stop(stopping, metric, carried.best, carried.history[-1], 0.0)
+        if reason is not None:
+            return _result(carried, metric, reason)
     for _ in range(epochs):
         started = time.perf_counter()
         # Not donated: the state before the epoch must outlive it in case the epoch diverges.

@@ -1,0 +1,53 @@
+"""metrics.csv: one row an epoch, written when the epoch ends, so that a run that dies leaves what it measured."""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxmlp import EpochReport, history_columns
+
+METRICS = "metrics.csv"
+
+
+def write_metrics(folder: Path, history: Sequence[EpochReport], metric: str) -> None:
+    """Write metrics.csv anew, all at once; rows of epochs that the history does not hold are gone.
+
+    Args:
+        folder: the run folder.
+        history: E reports.
+        metric: the score's name.
+    """
+    unfinished = folder / f"{METRICS}.unfinished"
+    with unfinished.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if history:
+            writer.writerow(history_columns(tuple(history), metric))
+            writer.writerows(_rows(history, metric))
+    os.replace(unfinished, folder / METRICS)
+
+
+def add_row(folder: Path, report: EpochReport, metric: str) -> None:
+    """Add the row of an epoch; before the first one, the columns' names.
+
+    Args:
+        folder: the run folder.
+        report: of the epoch.
+        metric: the score's name.
+    """
+    with (folder / METRICS).open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        if file.tell() == 0:
+            writer.writerow(history_columns((report,), metric))
+        writer.writerows(_rows((report,), metric))
+
+
+def _rows(history: Sequence[EpochReport], metric: str) -> Iterator[list[str]]:
+    # A value that was never measured is left empty; one that is NaN says so.
+    columns = history_columns(tuple(history), metric)
+    for place, report in enumerate(history):
+        absent = report.valid_loss is None
+        yield [
+            "" if absent and name.startswith("valid_") else repr(column[place].item())
+            for name, column in columns.items()
+        ]

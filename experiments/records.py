@@ -1,0 +1,190 @@
+"""The records of a run, written as its epochs end: the table, checkpoints, and events for TensorBoard.
+
+What cannot be written, as on a full disk, is told once and tried again: it does not end the training.
+"""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from command_line import one_line
+from event_file import EventFile, event_file
+from metrics_file import add_row, write_metrics
+from run_options import OF_THIS_CALL, RunOptions
+from tqdm import tqdm
+
+import jaxmlp
+from jaxmlp import ArgumentError, EpochReport, FitState, Network
+from jaxmlp.checkpoint import (
+    CheckpointWriter,
+    check_description,
+    checkpoints_in,
+    fit_arrays,
+    latest_checkpoint,
+    restore_fit,
+)
+from jaxmlp.datasets import Dataset
+from jaxmlp.metrics import METRICS
+from jaxmlp.model_file import describe_network
+from jaxmlp.problem import Problem
+
+CHECKPOINTS = "checkpoints"
+
+
+def describe_run(net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
+    """Say what a checkpoint is of: all that its arrays follow from.
+
+    Args:
+        net: the network.
+        problem: the data made ready.
+        dataset: the data set.
+        options: the options.
+
+    Returns:
+        Plain data.
+    """
+    # Where the data are, and the names of files, do not change what is trained.
+    of_no_matter = {*OF_THIS_CALL, "out", "dataset"}
+    asked = {name: value for name, value in dataclasses.asdict(options).items() if name not in of_no_matter}
+    return {
+        "version": jaxmlp.__version__,
+        "data set": dataset.identity,
+        "network": describe_network(net),
+        "loss": problem.loss,
+        "metric": problem.metric,
+        "options": asked,
+    }
+
+
+def read_progress(folder: Path, like: FitState, description: dict[str, Any]) -> tuple[FitState, list[str]]:
+    """Find where an interrupted run stood.
+
+    Args:
+        folder: the run folder.
+        like: the run's state before its first epoch.
+        description: of the run, as `describe_run` gives it.
+
+    Returns:
+        Its state at the last whole checkpoint, and a line for each thing that the user should know.
+
+    Raises:
+        ArgumentError: the checkpoints are all damaged, or of another network, data set, version or options.
+    """
+    if not checkpoints_in(folder / CHECKPOINTS):
+        return like, [f"{folder} holds no checkpoint yet: the run begins anew"]
+    checkpoint, notes = latest_checkpoint(folder / CHECKPOINTS)
+    check_description(checkpoint.description, description)
+    state = restore_fit(checkpoint.arrays, like)
+    return state, [
+        *notes,
+        f"going on after epoch {checkpoint.epoch}, from the checkpoint in {folder / CHECKPOINTS}",
+    ]
+
+
+class Records:
+    """What a run has written, and how it stands.
+
+    Attributes:
+        latest: the state after the last epoch.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        options: RunOptions,
+        metric: str,
+        description: dict[str, Any],
+        writer: CheckpointWriter | None,
+        events: EventFile | None,
+    ) -> None:
+        self.latest: FitState | None = None
+        self._folder, self._options, self._metric, self._description = folder, options, metric, description
+        self._writer, self._events = writer, events
+        self._saved = 0
+        self._told: set[str] = set()
+
+    def save(self, state: FitState) -> None:
+        """Write what is due after an epoch; `fit` calls it."""
+        self.latest, report = state, state.history[-1]
+        self._try("the row of an epoch", lambda: add_row(self._folder, report, self._metric))
+        if self._events is not None:
+            self._try("events", lambda: self._events.add(report, self._metric))  # type: ignore[union-attr]
+        every = self._options.checkpoint_every
+        if every and report.epoch % every == 0:
+            self._checkpoint(state)
+
+    def close(self) -> bool:
+        """Write the last epoch's checkpoint, and wait until all is written; tells whether it is."""
+        state = self.latest
+        if state is not None and state.history[-1].epoch != self._saved:
+            self._checkpoint(state)
+        return self._try("a checkpoint", self._writer.close) if self._writer is not None else True
+
+    def _checkpoint(self, state: FitState) -> None:
+        if self._writer is None:
+            return
+        writer, report = self._writer, state.history[-1]
+        self._saved = report.epoch
+
+        def begin() -> None:
+            writer.save(report.epoch, fit_arrays(state), self._description, self._value(report))
+
+        # The first call may tell of a checkpoint before this one; this one is then begun by the second.
+        if not self._try("a checkpoint", begin):
+            self._try("a checkpoint", begin)
+
+    def _value(self, report: EpochReport) -> float | None:
+        # Without a validation part `fit` measures the test part, which must not choose anything.
+        has_valid = self._options.validation > 0
+        if self._options.monitor == "score":
+            return report.valid_score if has_valid else report.train_score
+        return report.valid_loss if has_valid else report.train_loss
+
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except (OSError, ArgumentError) as error:
+            problem = f"{what} could not be written ({one_line(error)})"
+            if problem not in self._told:
+                self._told.add(problem)
+                tqdm.write(f"train.py: {problem}: training goes on, and the next is tried", file=sys.stderr)
+            return False
+        return True
+
+
+@contextlib.contextmanager
+def recording(
+    folder: Path, options: RunOptions, metric: str, description: dict[str, Any], before: FitState
+) -> Iterator[Records]:
+    """Open the records of a run inside a `with`; rows of epochs that it has not done are cut off.
+
+    Args:
+        folder: the run folder.
+        options: the options.
+        metric: the score's name.
+        description: of the run, as `describe_run` gives it.
+        before: where the run stands.
+
+    Yields:
+        The records; their `save` is for `fit`.
+
+    Raises:
+        ArgumentError: TensorBoard events are asked for, and their package is missing.
+    """
+    write_metrics(folder, before.history, metric)
+    writer = None
+    if options.checkpoint_every:
+        more_is_better = options.monitor == "score" and METRICS[metric].more_is_better
+        better = "larger" if more_is_better else "smaller"
+        writer = CheckpointWriter(folder / CHECKPOINTS, keep=options.keep, better=better)
+    events = event_file(folder, len(before.history)) if options.tensorboard else None
+    records = Records(folder, options, metric, description, writer, events)
+    try:
+        yield records
+    finally:
+        records.close()
+        if events is not None:
+            events.close()

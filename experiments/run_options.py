@@ -1,0 +1,149 @@
+"""The options of one run beyond what is trained: when it stops, what it saves, and how an interrupted one goes on."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from command_line import explicit_options, option, parse_options
+from run_folder import CONFIG
+from train_options import DESCRIPTION, TrainOptions, check_options
+
+from jaxmlp import ArgumentError, Stopping
+
+# What --resume takes from this call where it is given, and not from the run: how long, where, and what to show.
+OF_THIS_CALL = (
+    "resume",
+    "epochs",
+    "time_limit",
+    "target_accuracy",
+    "patience",
+    "checkpoint_every",
+    "keep",
+    "tensorboard",
+    "pictures",
+    "quiet",
+    "device",
+    "compilation_cache",
+    "data_dir",
+    "manual_dir",
+)
+
+_stopping = partial(option, group="stopping")
+_saving = partial(option, group="saving and going on")
+
+
+@dataclass(frozen=True)
+class RunOptions(TrainOptions):
+    """The options of a run, one field a flag."""
+
+    patience: int | None = _stopping(
+        None,
+        "stop after N epochs in a row without an improvement on the part that --validation holds out, and keep "
+        "the best parameters",
+        metavar="N",
+    )
+    monitor: str = _stopping("loss", "what patience watches there: loss or score", metavar="NAME")
+    min_improvement: float = _stopping(0.0, "by how much it must be better", metavar="X")
+    time_limit: float | None = _stopping(
+        None, "begin no epoch after so many seconds of training", metavar="SECONDS"
+    )
+    resume: str | None = _saving(
+        None,
+        "go on with the run in this folder from its last whole checkpoint, with its own options; this call may "
+        "say anew how long to train, where, and what to show",
+        metavar="RUN",
+    )
+    checkpoint_every: int = _saving(
+        10, "save a checkpoint every N epochs, and after the last; 0 for none", metavar="N"
+    )
+    keep: int = _saving(2, "how many checkpoints to keep besides the best", metavar="N")
+    tensorboard: bool = _saving(False, "write events for TensorBoard (needs the extra tensorboard)")
+
+
+def read_options(arguments: Sequence[str] | None) -> RunOptions:
+    """Read and check the command line, and with --resume the options of the run that goes on.
+
+    Args:
+        arguments: the arguments; None takes those of the process.
+
+    Returns:
+        The options.
+
+    Raises:
+        ArgumentError: an option that no data set could make right, or one that --resume takes from the run.
+    """
+    options, _ = parse_options(RunOptions, DESCRIPTION, arguments)
+    if options.resume is not None:
+        options = _resumed(options, explicit_options(RunOptions, arguments))
+    check_options(options)
+    for name, least in (("checkpoint_every", 0), ("keep", 1)):
+        if getattr(options, name) < least:
+            raise ArgumentError(
+                f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"
+            )
+    if options.patience is not None and options.validation == 0:
+        raise ArgumentError(
+            "--patience watches a validation part: hold one out with --validation 0.2, so that the test part "
+            "stays unseen"
+        )
+    stopping_of(options)
+    return options
+
+
+def stopping_of(options: RunOptions) -> Stopping:
+    """Say to the library when the run stops.
+
+    Args:
+        options: the options.
+
+    Returns:
+        The rule.
+
+    Raises:
+        ArgumentError: a number out of its range.
+    """
+    return Stopping(
+        patience=options.patience,
+        monitor=options.monitor,
+        min_improvement=options.min_improvement,
+        target_score=options.target_accuracy,
+        seconds=options.time_limit,
+    )
+
+
+def _resumed(options: RunOptions, explicit: Sequence[str]) -> RunOptions:
+    for name in explicit:
+        if name not in OF_THIS_CALL:
+            raise ArgumentError(
+                f"--resume takes --{name.replace('_', '-')} from the run: leave it out, or begin a new run"
+            )
+    assert options.resume is not None  # asked for by the caller
+    folder = Path(options.resume)
+    stored = _stored(folder)
+    anew = {name: getattr(options, name) for name in explicit}
+    return dataclasses.replace(stored, **(anew | {"out": options.resume}))
+
+
+def _stored(folder: Path) -> RunOptions:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ArgumentError(f"no run at {folder}: give the folder of a run that train.py began")
+    fields = {field.name for field in dataclasses.fields(RunOptions)}
+    try:
+        given = dict(json.loads(path.read_text(encoding="utf-8"))["options"])
+        stored = {name: value for name, value in given.items() if name in fields}
+        unknown = sorted(set(given) - set(stored))
+        options = RunOptions(**{**stored, "hidden": tuple(given["hidden"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArgumentError(
+            f"{path} does not hold the options of a run of train.py ({type(error).__name__}): give the folder of one"
+        ) from None
+    if unknown:
+        raise ArgumentError(
+            f"{path} holds options that train.py does not know ({', '.join(unknown)}): go on with the program and the "
+            f"version that began the run"
+        )
+    return options
