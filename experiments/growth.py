@@ -21,7 +21,7 @@ from jaxmlp import ArgumentError
 from jaxmlp.registry import Registry
 
 DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each
-point in a process of its own, and fit the slopes of the log-log curves. Takes some 6 minutes on 2 cores."""
+point in a process of its own, and fit the slopes of the log-log curves. Takes at most some 15 minutes."""
 
 POINT = Path(__file__).parent / "growth_point.py"
 BASE = Point(examples=16_384, features=64, width=256, depth=2, batch_size=128, epochs=1)
