@@ -43,7 +43,7 @@ class Law(NamedTuple):
 
 QUANTITIES = {
     "seconds": "time of the training",
-    "memory_bytes": "memory above the process's own",
+    "memory_bytes": "training's memory",
     "temporaries_bytes": "compiled temporaries",
 }
 
@@ -212,7 +212,8 @@ def counts(value: float | None, least: float) -> bool:
 def least_note(least: Mapping[str, int]) -> list[str]:
     """Say which points have no part in the slopes."""
     return [
-        f"{QUANTITIES[quantity]}: the slopes are fitted to the points of {amount(value)} and more, as less is noise"
+        f"{QUANTITIES[quantity]}: the peak above what its process has by itself; "
+        f"the slopes are fitted to the points of {amount(value)} and more, as less is noise"
         for quantity, value in least.items()
     ]
 
