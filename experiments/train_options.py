@@ -2,12 +2,11 @@
 
 import argparse
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from command_line import DeviceOptions, option, parse_options
+from command_line import DeviceOptions, option
 from compilation_cache import CompilationCacheOptions
 
 from jaxmlp import ArgumentError, make_optimizer, mlp
@@ -124,23 +123,6 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
     out: str | None = _output(None, "run folder (default: runs/DATASET-TIME)", metavar="FOLDER")
     pictures: bool = _output(True, "draw pictures into the run folder")
     quiet: bool = _output(False, "print the summary alone")
-
-
-def read_options(arguments: Sequence[str] | None) -> TrainOptions:
-    """Read and check the command line.
-
-    Args:
-        arguments: the arguments; None takes those of the process.
-
-    Returns:
-        The options.
-
-    Raises:
-        ArgumentError: an option that no data set could make right.
-    """
-    options, _ = parse_options(TrainOptions, DESCRIPTION, arguments)
-    check_options(options)
-    return options
 
 
 def check_options(options: TrainOptions) -> None:

@@ -7,7 +7,7 @@ import startup
 from benchmark_cases import Place
 from contestants import missing_packages
 from race import Runner
-from train_options import read_options
+from run_options import read_options
 from worker_process import WorkerFailed
 
 

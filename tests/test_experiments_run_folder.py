@@ -1,8 +1,6 @@
-import csv
 import datetime
 import errno
 import json
-import math
 from pathlib import Path
 
 import jax
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 import run_folder
 from experiment_runs import contents
-from run_folder import CONFIG, METRICS, MODEL, describe_machine, make_run_folder, write_config, write_metrics
+from run_folder import CONFIG, MODEL, describe_machine, make_run_folder, write_config
 
 from jaxmlp import ArgumentError
 
@@ -91,21 +89,6 @@ def test_the_configuration_is_read_back_as_it_was(here: Path) -> None:
     write_config(here, config)
     read = json.loads((here / CONFIG).read_text(encoding="utf-8"))
     assert read == {"rate": 0.5, "sizes": [1, 2], "codes": [0, 1], "path": "a", "no": None}
-
-
-def test_metrics_have_a_row_an_epoch_and_every_digit(here: Path) -> None:
-    columns = {
-        "epoch": np.array([1, 2]),
-        "train_loss": np.array([1 / 3, math.nan]),
-        "valid_loss": np.array([math.nan, math.nan]),
-    }
-    write_metrics(here, columns)
-    with (here / METRICS).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert float(rows[0]["train_loss"]) == 1 / 3
-    assert rows[1]["train_loss"] == "nan"  # a diverged epoch is shown as such
-    assert [row["valid_loss"] for row in rows] == ["", ""]  # what was never measured is left empty
 
 
 def test_the_machine_is_described_in_plain_data() -> None:

@@ -25,7 +25,7 @@ from experiment_runs import (
     write_pets,
 )
 from PIL import Image
-from train_options import read_options
+from run_options import read_options
 
 from jaxmlp import Dense, fit, init_state, load_model, make_optimizer, mlp, predict
 from jaxmlp.activations import ACTIVATIONS
@@ -34,7 +34,7 @@ from jaxmlp.problem import make_problem
 
 MOONS = ("--dataset", "moons", "--examples", "60")
 PICTURES = {"curves.png", "gradients.png", "weights.png"}
-FILES = {"config.json", "metrics.csv", "model.safetensors"}
+FILES = {"config.json", "metrics.csv", "model.safetensors", "checkpoints"}
 
 
 class Run(NamedTuple):
