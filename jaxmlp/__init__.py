@@ -19,6 +19,7 @@ from jaxmlp.network import Network, forward, init, mlp, predict
 from jaxmlp.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
 from jaxmlp.reports import EpochReport, Metrics, history_columns
 from jaxmlp.stopping import Best, Stopping
+from jaxmlp.streaming import Stream, stream_from_chunks, stream_from_source
 from jaxmlp.training import TrainState, init_state, train_epoch, train_step
 from jaxmlp.types import Batch
 
@@ -52,6 +53,7 @@ __all__ = [
     "Network",
     "Softmax",
     "Stopping",
+    "Stream",
     "Trace",
     "TrainState",
     "accuracy",
@@ -70,6 +72,8 @@ __all__ = [
     "predict",
     "r_squared",
     "save_model",
+    "stream_from_chunks",
+    "stream_from_source",
     "trace",
     "train_epoch",
     "train_step",

@@ -174,12 +174,33 @@ def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar |
         >>> float(metrics.loss), float(metrics.score), float(metrics.weight)
         (0.5, 0.5, 2.0)
     """
-    total = sums.weight
-    divisor = jnp.where(total == 0, 1, total)
-    rule = METRICS[metric]
-    variance = target_variance(data.targets, data.weight) if rule.needs_variance else None
-    score = rule.summary(sums.statistic / divisor, variance)
-    return Metrics(sums.loss / divisor, score, total, gradient_norm)
+    is_relative = METRICS[metric].needs_variance
+    variance = target_variance(data.targets, data.weight) if is_relative else None
+    return means(sums, variance, metric, gradient_norm)
+
+
+def means(
+    sums: BatchSums, variance: Float[Array, "K"] | None, metric: str, gradient_norm: Scalar | None = None
+) -> Metrics:
+    """Bring sums to means, where the targets' variance is known beforehand.
+
+    Args:
+        sums: over all examples.
+        variance: the targets' weighted variance [K]; None where the metric is not relative to it.
+        metric: the metric's name.
+        gradient_norm: passed on, a scalar or None.
+
+    Returns:
+        Loss and score as means, 0 where the weights sum to 0; the weights' sum; the gradient's norm.
+
+    Example:
+        >>> sums = BatchSums(jnp.array(4.0), jnp.array(2.0), jnp.array(3.0))
+        >>> float(means(sums, None, "accuracy").score)
+        0.75
+    """
+    divisor = jnp.where(sums.weight == 0, 1, sums.weight)
+    score = METRICS[metric].summary(sums.statistic / divisor, variance)
+    return Metrics(sums.loss / divisor, score, sums.weight, gradient_norm)
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("loss", "metric", "batch_size", "transform", "mesh"))

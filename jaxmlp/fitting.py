@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,10 @@ from jaxmlp.network import Network, layer_shapes
 from jaxmlp.optimizers import Optimizer
 from jaxmlp.reports import EpochReport, Metrics
 from jaxmlp.stopping import NEVER, Best, Stopping, better, check_stopping, reason_to_stop
+from jaxmlp.streaming import Stream
 from jaxmlp.training import TrainState, init_state, train_epoch
 from jaxmlp.types import Batch, Key, Params
+from jaxmlp.windows import Position, train_stream
 
 
 class FitState(NamedTuple):
@@ -34,11 +36,13 @@ class FitState(NamedTuple):
         train: where training stands.
         best: the best epoch until now; None where no patience watches for it.
         history: one EpochReport an epoch, those before a resumption included.
+        position: where in the next epoch of a stream; None between two epochs.
     """
 
     train: TrainState
     best: Best | None = None
     history: tuple[EpochReport, ...] = ()
+    position: Position | None = None
 
 
 class FitResult(NamedTuple):
@@ -81,7 +85,7 @@ def _survey(net: Network, params: Params) -> tuple[Bool[Array, ""], list[Float[A
 
 def fit(
     net: Network,
-    train: Data,
+    train: Data | Stream,
     valid: Data | None = None,
     *,
     loss: str | Loss = "softmax_cross_entropy",
@@ -103,12 +107,13 @@ def fit(
 ) -> FitResult:
     """Train a network for some epochs and keep a history.
 
-    A loss or parameter that becomes NaN or infinite ends the run; the state before that epoch is returned.
+    A loss or parameter that becomes NaN or infinite ends the run; the state before that epoch, or before that window
+    of a stream, is returned.
 
     Args:
         net: the network.
-        train: Batch or (inputs [N, I], targets).
-        valid: the same for validation, measured after every epoch; None for none.
+        train: Batch or (inputs [N, I], targets), or a Stream of what need not fit in memory.
+        valid: Batch or (inputs [N, I], targets) for validation, measured after every epoch; None for none.
         loss: a loss's name or pair.
         optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation.
         batch_size: B; N for full-batch training, and anything above N is taken as N.
@@ -116,15 +121,15 @@ def fit(
         key: random key; not needed where `state` is given.
         state: where to go on from, with the learning rate that it holds; None starts anew. It is not altered.
         callback: called after every epoch with its report and the state; returning True stops.
-        shuffle: a fresh permutation every epoch, or the given order.
+        shuffle: a fresh permutation every epoch, of a stream within each window, or the given order.
         metric: a metric's name; None takes the one that fits the loss.
         l2: strength of the penalty on weights.
-        sample_weight: [N] for the training examples, or None.
+        sample_weight: [N] for the training examples, or None; a stream brings its own.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each training minibatch.
         stopping: when to end before the last epoch, and whether to return the best parameters.
         resume: where an interrupted fit stood, in place of key and state; its history goes on.
-        save: called after every epoch with all that `resume` needs, before the callback; its arrays are
-            never altered, so that another thread may write them.
+        save: called after every epoch with all that `resume` needs, before the callback, and after every window
+            of a stream; its arrays are never altered, so that another thread may write them.
         devices: to share each minibatch, of all processes; None computes on one.
 
     Returns:
@@ -149,41 +154,63 @@ def fit(
     if resume is None or epochs != 0:
         check_size("number of epochs", epochs)
     mesh = batch_mesh(devices)
-    train_data = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
+    examples: Stream | Batch
+    if isinstance(train, Stream):
+        examples = train
+        _check_stream(train, epochs, sample_weight)
+    else:
+        examples = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
+        batch_size = min(batch_size, len(examples.inputs))
     valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
     metric = resolve_metric(metric, loss)
     check_stopping(stopping, metric, validated=valid is not None)
     carried = _start(net, optimizer, key, state, resume, mesh)
+    if carried.position is not None and not isinstance(examples, Stream):
+        raise ArgumentError(
+            "the fit was interrupted within an epoch of a stream: give the stream, not arrays"
+        )
+    options: dict[str, Any] = {
+        "loss": loss,
+        "batch_size": batch_size,
+        "shuffle": shuffle,
+        "metric": metric,
+        "l2": l2,
+        "transform": transform,
+        "mesh": mesh,
+    }
+
+    def keep(state: TrainState, position: Position) -> None:
+        nonlocal carried
+        carried = carried._replace(train=state, position=position)
+        if save is not None:
+            save(carried)
+
     began = time.perf_counter()
     if carried.history:  # a fit that had come to its end before it was interrupted has nothing left to do
         reason = reason_to_stop(stopping, metric, carried.best, carried.history[-1], 0.0)
         if reason is not None:
             return _result(carried, metric, reason)
     for _ in range(epochs):
-        started = time.perf_counter()
-        # Not donated: the state before the epoch must outlive it in case the epoch diverges.
-        next_state, metrics = train_epoch(
-            net,
-            optimizer,
-            carried.train,
-            train_data,
-            loss=loss,
-            batch_size=min(batch_size, len(train_data.inputs)),
-            shuffle=shuffle,
-            metric=metric,
-            l2=l2,
-            transform=transform,
-            mesh=mesh,
-        )
-        finite, max_weight = _survey(net, next_state.params)
-        finite = bool(finite) and math.isfinite(metrics.loss)
-        seconds = time.perf_counter() - started
+        # The state is not donated: that before an epoch or a window must outlive it in case it diverges.
+        if isinstance(examples, Stream):
+            epoch = train_stream(
+                net, optimizer, carried.train, examples, carried.position, at_window=keep, **options
+            )
+            next_state, metrics, finite = epoch.state, epoch.metrics, epoch.is_finite
+            rows, seconds = epoch.position.rows, epoch.position.seconds
+            _, max_weight = _survey(net, next_state.params)
+        else:
+            started = time.perf_counter()
+            next_state, metrics = train_epoch(net, optimizer, carried.train, examples, **options)
+            all_are, max_weight = _survey(net, next_state.params)
+            finite = bool(all_are) and math.isfinite(metrics.loss)
+            rows, seconds = len(examples.inputs), time.perf_counter() - started
         measured = None
         if valid_data is not None:
             measured = evaluate(
                 net, next_state.params, valid_data, loss=loss, metric=metric, l2=l2, mesh=mesh
             )
-        report = _report(next_state, metrics, measured, max_weight, seconds, len(train_data.inputs))
+        report = _report(next_state, metrics, measured, max_weight, seconds, rows)
         history = (*carried.history, report)
         if not finite:
             return _result(carried._replace(history=history), metric, "diverged")
@@ -198,6 +225,16 @@ def fit(
         if reason is not None:
             return _result(carried, metric, reason)
     return _result(carried, metric, None)
+
+
+def _check_stream(stream: Stream, epochs: int, sample_weight: Weight | None) -> None:
+    if sample_weight is not None:
+        raise ArgumentError("a stream brings its own weights: give (inputs, targets, weight) in its chunks")
+    if stream.once and epochs > 1:
+        raise ArgumentError(
+            f"an iterator of chunks can be gone through once, and {epochs} epochs are asked for: "
+            "give a function of the epoch that returns a new one"
+        )
 
 
 def _start(

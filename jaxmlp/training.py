@@ -15,6 +15,7 @@ from jaxmlp.batching import minibatch_indices
 from jaxmlp.checks import as_batch, check_lengths, check_size
 from jaxmlp.data_parallel import keep_whole, share_rows
 from jaxmlp.evaluation import (
+    BatchSums,
     Data,
     Transform,
     Weight,
@@ -29,7 +30,7 @@ from jaxmlp.metrics import weighted_mean
 from jaxmlp.network import Network, init, layer_shapes
 from jaxmlp.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.reports import Metrics
-from jaxmlp.types import Batch, Key, Params
+from jaxmlp.types import Batch, Key, Params, Scalar
 
 # The gradient's norm is averaged over so many steps or a few more, evenly spread, and not over every one of a
 # longer epoch: to read each gradient once more takes 7 % of the time of 784-300-10 with minibatches of 32 on
@@ -225,6 +226,85 @@ def train_step(
     )
 
 
+def scan_steps(
+    net: Network,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    data: Batch,
+    key: Key | None,
+    *,
+    loss: str | Loss,
+    metric: str,
+    batch_size: int,
+    l2: L2,
+    transform: Transform | None,
+    gradient: Gradient = objective_and_grads,
+    mesh: Mesh | None = None,
+) -> tuple[TrainState, BatchSums, Scalar]:
+    """Scan over the minibatches of some examples: an epoch's or a window's; plain, as `epoch_of_steps` is.
+
+    Args:
+        net: the network (static).
+        optimizer: an optax transformation, as `resolve_optimizer` gives it (static).
+        state: where training stands; its epoch is not counted up.
+        data: inputs [N, I], targets [N] or [N, K], weight [N] or None.
+        key: what the examples' order is drawn from; None keeps the given one.
+        loss: a loss's name or pair (static).
+        metric: a metric's name (static).
+        batch_size: B (static).
+        l2: strength of the penalty on weights; None for none.
+        transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
+        gradient: see `epoch_of_steps` (static).
+        mesh: devices that share each minibatch; None for one device (static).
+
+    Returns:
+        The next state, and as the steps were taken: the sums over the examples, and the gradient's norm over steps
+        spread evenly.
+
+    Raises:
+        ArgumentError: targets that the metric cannot be taken of.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> net, optimizer = mlp([2, 3, 2]), resolve_optimizer("sgd")
+        >>> data = Batch(jnp.ones((5, 2)), jnp.array([0, 1, 1, 0, 1]))
+        >>> state = init_state(net, optimizer, jax.random.key(0))
+        >>> state, sums, _ = scan_steps(net, optimizer, state, data, None, loss="softmax_cross_entropy",
+        ...                             metric="accuracy", batch_size=2, l2=None, transform=None)
+        >>> int(state.step), int(state.epoch), float(sums.weight)
+        (3, 0, 5.0)
+    """
+    check_metric(metric, data.targets, layer_shapes(net)[-1].out_features)
+    indices, held = share_rows(mesh, *minibatch_indices(key, data.inputs.shape[0], batch_size))
+    steps = indices.shape[0]
+    interval = max(1, steps // NORMS)
+    measured = jnp.arange(steps) % interval == 0
+
+    def body(carried: TrainState, block: tuple[Any, Any, Any]) -> tuple[TrainState, StepRecord]:
+        chosen, there, is_measured = block
+        # Gathering here, and not the whole epoch before, is faster on a CPU and is not copied by vmap.
+        batch = gather(data, chosen, there)
+        assert batch.weight is not None  # gather gives one
+        carried, found = _step(
+            net, optimizer, carried, batch, loss=loss, l2=l2, transform=transform, gradient=gradient
+        )
+        carried = keep_whole(mesh, carried)
+        norm = jax.lax.cond(
+            is_measured, optax.tree.norm, lambda grads: jnp.zeros_like(found.value), found.grads
+        )
+        return carried, StepRecord(found.value, found.outputs, batch.weight, norm)
+
+    state, record = jax.lax.scan(body, state, (indices, held, measured))
+    # Measured once over the epoch, not in every step: a small step is mostly the starting of its parts.
+    outputs = record.outputs.reshape(-1, record.outputs.shape[-1])
+    targets, weight = data.targets[indices.ravel()], record.weight.ravel()
+    # Each step's objective counts by the weight of its examples: the last minibatch may be shorter.
+    value = weighted_mean(record.value, jnp.sum(record.weight, axis=1).astype(record.value.dtype))
+    sums = batch_sums(value, outputs, targets, weight, metric)
+    norm = jnp.sum(record.norm) / -(-steps // interval)
+    return state, sums, norm
+
+
 def epoch_of_steps(
     net: Network,
     optimizer: optax.GradientTransformation,
@@ -275,35 +355,21 @@ def epoch_of_steps(
         >>> jax.vmap(train)(states)[1].loss.shape
         (2,)
     """
-    check_metric(metric, data.targets, layer_shapes(net)[-1].out_features)
     key = shuffle_key(state) if shuffle else None
-    indices, held = share_rows(mesh, *minibatch_indices(key, data.inputs.shape[0], batch_size))
-    steps = indices.shape[0]
-    interval = max(1, steps // NORMS)
-    measured = jnp.arange(steps) % interval == 0
-
-    def body(carried: TrainState, block: tuple[Any, Any, Any]) -> tuple[TrainState, StepRecord]:
-        chosen, there, is_measured = block
-        # Gathering here, and not the whole epoch before, is faster on a CPU and is not copied by vmap.
-        batch = gather(data, chosen, there)
-        assert batch.weight is not None  # gather gives one
-        carried, found = _step(
-            net, optimizer, carried, batch, loss=loss, l2=l2, transform=transform, gradient=gradient
-        )
-        carried = keep_whole(mesh, carried)
-        norm = jax.lax.cond(
-            is_measured, optax.tree.norm, lambda grads: jnp.zeros_like(found.value), found.grads
-        )
-        return carried, StepRecord(found.value, found.outputs, batch.weight, norm)
-
-    state, record = jax.lax.scan(body, state, (indices, held, measured))
-    # Measured once over the epoch, not in every step: a small step is mostly the starting of its parts.
-    outputs = record.outputs.reshape(-1, record.outputs.shape[-1])
-    targets, weight = data.targets[indices.ravel()], record.weight.ravel()
-    # Each step's objective counts by the weight of its examples: the last minibatch may be shorter.
-    value = weighted_mean(record.value, jnp.sum(record.weight, axis=1).astype(record.value.dtype))
-    sums = batch_sums(value, outputs, targets, weight, metric)
-    norm = jnp.sum(record.norm) / -(-steps // interval)
+    state, sums, norm = scan_steps(
+        net,
+        optimizer,
+        state,
+        data,
+        key,
+        loss=loss,
+        metric=metric,
+        batch_size=batch_size,
+        l2=l2,
+        transform=transform,
+        gradient=gradient,
+        mesh=mesh,
+    )
     return state._replace(epoch=state.epoch + 1), summarise(sums, data, metric, norm)
 
 

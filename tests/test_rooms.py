@@ -40,6 +40,8 @@ LAYERS: dict[str, int] = {
     "evaluation": 4,
     "training": 4,
     "model_file": 4,
+    "streaming": 5,
+    "windows": 5,
     "fitting": 5,
     "checkpoint": 5,
     "problem": 5,
@@ -62,6 +64,9 @@ ALSO_ALLOWED = {
     ("training", "optimizers"),
     ("training", "evaluation"),
     ("checkpoint", "fitting"),
+    ("windows", "streaming"),
+    ("fitting", "streaming"),
+    ("fitting", "windows"),
     ("problem", "datasets"),
     ("data_parallel", "devices"),
     ("blocks", "members"),
@@ -76,6 +81,7 @@ LIBRARIES: dict[str, set[str]] = {
     "matplotlib": {"plots"},
     "PIL": {"plots"},  # comes with matplotlib
     "optax": {"optimizers", "training", "members"},
+    "grain": {"streaming"},
     "safetensors": {"model_file"},
     "orbax": {"checkpoint"},
     "tensorflow_datasets": {"datasets"},
@@ -242,6 +248,7 @@ def test_a_leaf_that_knows_networks_is_caught(leaf: str, source: str) -> None:
         ("training", "import safetensors.numpy", "safetensors"),
         ("datasets", "import matplotlib", "matplotlib"),
         ("fitting", "def f():\n    import orbax.checkpoint as ocp", "orbax"),
+        ("fitting", "def f():\n    import grain", "grain"),
         ("backprop", "import torch", "torch"),
         (TOP, "import pooch", "pooch"),
     ],
@@ -384,7 +391,7 @@ def test_our_own_names_are_no_false_alarm(source: str) -> None:
 
 # --- the package as it is imported and shipped ---
 
-HEAVY = ("matplotlib", "tensorflow_datasets", "tensorflow", "sklearn", "pandas", "pooch", "orbax")
+HEAVY = ("matplotlib", "tensorflow_datasets", "tensorflow", "sklearn", "pandas", "pooch", "orbax", "grain")
 
 
 @pytest.mark.parametrize(
