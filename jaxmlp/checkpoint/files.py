@@ -59,7 +59,7 @@ def write_checkpoint(
     """Write a checkpoint; one that is interrupted leaves none, and one of the same epoch is replaced.
 
     Args:
-        folder: where the checkpoints of one run are; it must be there. One process alone writes there.
+        folder: where the checkpoints of one run are; it must be there. Process 0 alone writes there.
         epoch: epochs done, at least 0.
         arrays: arrays of JAX or NumPy by name, as of `named_arrays`.
         description: plain JSON data, which say what the arrays are of.
@@ -69,7 +69,7 @@ def write_checkpoint(
         The checkpoint's folder.
 
     Raises:
-        ArgumentError: the description is not plain data.
+        ArgumentError: the description is not plain data, an epoch is below 0, or this is not process 0.
         OSError: the folder is gone, full or cannot be written; nothing unfinished is left.
 
     Example:
@@ -79,7 +79,13 @@ def write_checkpoint(
         ...     path.name, read_checkpoint(path).arrays["w"].tolist()
         ('epoch-00000012', [1.0, 1.0])
     """
+    if jax.process_index():
+        raise ArgumentError(
+            f"process 0 writes the checkpoints of a run of several processes, not process {jax.process_index()}"
+        )
     folder = Path(folder).absolute()
+    if epoch < 0:
+        raise ArgumentError(f"a checkpoint's epoch must be at least 0, given {epoch}")
     target = folder / _name_of(epoch)
     on_host = {name: np.asarray(array) for name, array in arrays.items()}
     text = _header_text(epoch, on_host, description, value)
@@ -318,11 +324,17 @@ def _staying(folder: Path) -> Iterator[None]:
     # A folder that is deleted meanwhile is made again by orbax, with a part of its files. It is held open, so that
     # the new one cannot have its number.
     descriptor = os.open(folder, os.O_RDONLY)
+
+    def check(cause: OSError | None) -> None:
+        if not folder.is_dir() or not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+            gone = "deleted while a checkpoint was written"
+            raise FileNotFoundError(errno.ENOENT, gone, str(folder.parent)) from cause
+
     try:
         yield
-        if not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
-            raise FileNotFoundError(
-                errno.ENOENT, "deleted while a checkpoint was written", str(folder.parent)
-            )
+        check(None)
+    except OSError as error:
+        check(error)
+        raise
     finally:
         os.close(descriptor)

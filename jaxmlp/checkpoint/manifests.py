@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from jaxmlp.errors import ArgumentError
 
@@ -32,7 +33,8 @@ def write_manifest(folder: Path) -> None:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=1), encoding="utf-8")
+    manifest = {"files": files, "sha256": _sum_of_list(files)}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 
 
 def verify(folder: Path, only: str | None = None) -> None:
@@ -57,24 +59,27 @@ def verify(folder: Path, only: str | None = None) -> None:
     def damaged(what: str) -> ArgumentError:
         return ArgumentError(f"checkpoint {folder.name} is damaged ({what})")
 
+    if not (folder / MANIFEST).is_file():
+        raise damaged(f"{MANIFEST} is missing")
     try:
-        files = json.loads((folder / MANIFEST).read_bytes())["files"]
-        listed = {name: (each["bytes"], each["sha256"]) for name, each in files.items()}
-    except FileNotFoundError:
-        raise damaged(f"{MANIFEST} is missing") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise damaged(f"{MANIFEST} is not what was written") from None
-    if only is not None and only not in listed:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        files, whole = manifest["files"], manifest["sha256"] == _sum_of_list(manifest["files"])
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise damaged(f"{MANIFEST} is not what was written")
+    if only is not None and only not in files:
         raise damaged(f"{MANIFEST} does not list {only}")
-    for name, (size, digest) in listed.items():
+    for name, written in files.items():
         path = folder / name
         if only not in (None, name):
             continue
         if not path.is_file():
             raise damaged(f"{name} is missing")
-        if path.stat().st_size != size:
-            raise damaged(f"{name} has {path.stat().st_size:,} bytes where {size} were written")
-        if _sum_of(path) != digest:
+        size = path.stat().st_size
+        if size != written["bytes"]:
+            raise damaged(f"{name} has {size:,} bytes where {written['bytes']:,} were written")
+        if _sum_of(path) != written["sha256"]:
             raise damaged(f"{name} does not have the SHA-256 sum that was written")
 
 
@@ -103,3 +108,7 @@ def sync(folder: Path, *, inside: bool = True) -> None:
 def _sum_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sum_of_list(files: Any) -> str:
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()

@@ -113,7 +113,7 @@ def _like(name: str, array: np.ndarray, like: Any) -> Any:
         data = jax.eval_shape(jax.random.key_data, like)
         _check(name, array, data.shape, np.dtype(data.dtype))
         return jax.random.wrap_key_data(jnp.array(array), impl=_key_kind(like))
-    if isinstance(like, bool | int | float | complex):
+    if type(like) in (bool, int, float, complex):  # and no subclass, as np.float64 is
         _check(name, array, (), np.asarray(like).dtype)
         return array.item()
     _check(name, array, tuple(like.shape), np.dtype(like.dtype))
