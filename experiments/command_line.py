@@ -202,15 +202,15 @@ def find_device(name: str) -> jax.Device:
         ArgumentError: there is no such device here.
     """
     if name == "auto":
-        return jax.devices()[0]
+        return jax.local_devices()[0]
     platform, _, number = name.partition(":")
     try:
         if not platform:  # JAX takes an empty name for its own choice
             raise ValueError
-        devices = jax.devices(platform)
+        devices = jax.local_devices(backend=platform)
         return devices[int(number or 0)]
     except (RuntimeError, ValueError, IndexError):
-        there = ", ".join(sorted({f"{device.platform}:{device.id}" for device in jax.devices()}))
+        there = ", ".join(sorted({f"{device.platform}:{device.id}" for device in jax.local_devices()}))
         raise ArgumentError(
             f"device '{name}' is not there: this machine has {there}; choose one or auto"
         ) from None

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from command_line import explicit_options, option, parse_options
+from processes import ProcessOptions, check_processes
 from run_folder import CONFIG
 from train_options import DESCRIPTION, TrainOptions, check_options
 
@@ -26,6 +27,10 @@ OF_THIS_CALL = (
     "pictures",
     "quiet",
     "device",
+    "devices",
+    "coordinator",
+    "num_processes",
+    "process_id",
     "compilation_cache",
     "data_dir",
     "manual_dir",
@@ -36,7 +41,7 @@ _saving = partial(option, group="saving and going on")
 
 
 @dataclass(frozen=True)
-class RunOptions(TrainOptions):
+class RunOptions(ProcessOptions, TrainOptions):
     """The options of a run, one field a flag."""
 
     patience: int | None = _stopping(
@@ -79,6 +84,7 @@ def read_options(arguments: Sequence[str] | None) -> RunOptions:
     if options.resume is not None:
         options = _resumed(options, explicit_options(RunOptions, arguments))
     check_options(options)
+    check_processes(options)
     for name, least in (("checkpoint_every", 0), ("keep", 1)):
         if getattr(options, name) < least:
             raise ArgumentError(

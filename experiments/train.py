@@ -11,11 +11,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from command_line import check_fits, computing, run
+from command_line import check_fits, computing, find_device, run
 from compilation_cache import compilation_cache
 from interruption import Interruption, interruption
 from metrics_file import write_metrics
 from pictures import draw_pictures
+from processes import OWN, Group, together
 from records import Records, describe_run, read_progress, recording
 from run_folder import MODEL, describe_machine, make_run_folder, write_config
 from run_lock import locked
@@ -54,12 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_options(arguments)
     with (
         compilation_cache(options.compilation_cache),
+        together(options, "train.py") as group,
         computing(options.device, options.precision) as precision,
     ):
-        return train(options, precision)
+        return train(options, precision, group)
 
 
-def train(options: RunOptions, precision: str | None) -> int:
+def train(options: RunOptions, precision: str | None, group: Group) -> int:
     """Load the data, describe the network, and train in a folder that no other run writes to."""
     dataset = load_dataset(options)
     if options.target_accuracy is not None and dataset.task == "regression":
@@ -72,13 +74,40 @@ def train(options: RunOptions, precision: str | None) -> int:
     problem = jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
     problem = problem._replace(**{part: jax.device_put(getattr(problem, part)) for part in PARTS})
     net = network_of(options, problem, precision)
+    group.agree(shared_by_all(net, problem, dataset, options))
+    if not group.is_first:
+        return follow(net, problem, dataset, options, group)
     if options.resume is not None:
         with locked(Path(options.resume)):
-            return run_in(Path(options.resume), net, problem, dataset, options)
+            return run_in(Path(options.resume), net, problem, dataset, options, group)
     folder = make_run_folder(options.out, dataset.name)
     with locked(folder):
         write_config(folder, configuration(problem, dataset, options))
-        return run_in(folder, net, problem, dataset, options)
+        return run_in(folder, net, problem, dataset, options, group)
+
+
+def shared_by_all(net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
+    """Collect what the processes of a run must have alike, by the name that people know it by."""
+    description = describe_run(net, problem, dataset, options)
+    del description["options"]
+    given = dataclasses.asdict(options).items()
+    return {f"--{name.replace('_', '-')}": value for name, value in given if name not in OWN} | description
+
+
+def follow(net: Network, problem: Problem, dataset: Dataset, options: RunOptions, group: Group) -> int:
+    """Train with process 0, which prints, and writes all files; returns the exit status."""
+    options = dataclasses.replace(options, quiet=True)
+    before = FitState(start(net, options, problem))
+    if options.resume is not None:
+        description = describe_run(net, problem, dataset, options)
+        before, _ = read_progress(Path(options.resume), before, description)
+    elif not gradients_agree(net, before.train, problem, options):
+        return 1
+    group.agree({"checkpoint": len(before.history)})
+    with interruption() as asked:
+        fit_with_progress(net, before, problem, options, group, None, asked)
+    group.part()
+    return asked.status
 
 
 def configuration(problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
@@ -93,7 +122,9 @@ def configuration(problem: Problem, dataset: Dataset, options: RunOptions) -> di
     }
 
 
-def run_in(folder: Path, net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> int:
+def run_in(
+    folder: Path, net: Network, problem: Problem, dataset: Dataset, options: RunOptions, group: Group
+) -> int:
     """Train, record, report and save in a run folder; returns the exit status."""
     if not options.quiet:
         print(
@@ -107,17 +138,21 @@ def run_in(folder: Path, net: Network, problem: Problem, dataset: Dataset, optio
         print(*(f"train.py: {note}" for note in notes), sep="\n", file=sys.stderr)
     elif not gradients_agree(net, before.train, problem, options):
         return 1
+    group.agree({"checkpoint": len(before.history)})
+    resume = f"go on with: python experiments/train.py --resume {shlex.quote(str(folder))}"
+    group.advise(resume)
     started = time.perf_counter()
     with recording(folder, options, problem.metric, description, before) as records, interruption() as asked:
-        result = fit_with_progress(net, before, problem, options, records, asked)
+        result = fit_with_progress(net, before, problem, options, group, records, asked)
     seconds = time.perf_counter() - started
-    if asked.signal is not None:
+    group.part()
+    if asked.signal is not None or result.stopped == "callback":
+        asked_by = "another process" if asked.signal is None else asked.signal.name
         print(
-            f"train.py: stopped by {asked.signal.name} after epoch {len(result.history)} of {options.epochs}; "
-            f"go on with: python experiments/train.py --resume {shlex.quote(str(folder))}",
+            f"train.py: stopped by {asked_by} after epoch {len(result.history)} of {options.epochs}; {resume}",
             file=sys.stderr,
         )
-        return asked.status
+        return asked.status or 1
     if not folder.exists():  # deleted by somebody meanwhile
         folder.mkdir(parents=True)
         write_config(folder, configuration(problem, dataset, options))
@@ -231,10 +266,11 @@ def fit_with_progress(
     before: FitState,
     problem: Problem,
     options: RunOptions,
-    records: Records,
+    group: Group,
+    records: Records | None,
     asked: Interruption,
 ) -> FitResult:
-    """Train the epochs that are left, with a progress bar."""
+    """Train the epochs that are left, with a progress bar; the result is on this process's first device."""
     measured = problem.test if problem.valid is None else problem.valid
     name, part = score_name(problem.metric), "test" if problem.valid is None else "validation"
     done = len(before.history)
@@ -249,7 +285,7 @@ def fit_with_progress(
             )
             return asked.signal is not None
 
-        return fit(
+        result = fit(
             net,
             problem.train,
             measured,
@@ -259,12 +295,15 @@ def fit_with_progress(
             epochs=max(0, options.epochs - done),
             resume=before,
             callback=after_epoch,
-            save=records.save,
+            save=None if records is None else records.save,
             stopping=stopping_of(options),
             shuffle=options.shuffle,
             metric=problem.metric,
             l2=options.l2,
+            devices=group.devices(find_device(options.device).platform),
         )
+    params = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)), result.state.params)
+    return result._replace(state=result.state._replace(params=params))
 
 
 def score_name(metric: str) -> str:
