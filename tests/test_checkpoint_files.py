@@ -353,7 +353,7 @@ def test_a_folder_deleted_meanwhile_does_not_come_back_in_part(
         real(path, arrays[1:])
 
     monkeypatch.setattr(files_module, "save_arrays", deleting)
-    with pytest.raises(FileNotFoundError, match="deleted while a checkpoint was written"):
+    with pytest.raises(FileNotFoundError, match="deleted while a run writes its checkpoints"):
         write_checkpoint(tmp_path, 1, {"a": np.ones(2), "b": np.ones(2)}, None)
     assert os.listdir(tmp_path) == []
 

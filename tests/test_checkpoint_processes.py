@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from jaxmlp.checkpoint import latest_checkpoint
+from jaxmlp.checkpoint import latest_checkpoint, read_checkpoint
 from jaxmlp.checkpoint.files import checkpoints_in
 
 pytestmark = pytest.mark.slow
@@ -68,21 +68,26 @@ def test_a_kill_at_any_moment_leaves_the_newest_whole_one(tmp_path: Path) -> Non
     assert 7 in checkpoints_in(tmp_path), "the best is kept over all of it"
 
 
-def test_a_folder_deleted_while_saving_ends_it_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_deleted_while_saving_ends_it_and_leaves_no_part(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "checkpoints"
     process = start(SAVES, folder)
     try:
         assert process.stdout is not None
         for _ in range(5):
             process.stdout.readline()
-        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        deadline = time.monotonic() + 60
+        # Again and again, because a folder cannot be deleted in the moment in which something is put in it.
+        while process.poll() is None and time.monotonic() < deadline:
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
         _, errors = process.communicate(timeout=60)
     finally:
         end(process)
     assert process.returncode == 1
-    assert errors.rstrip().rpartition("\n")[2].startswith("FileNotFoundError: [Errno 2] ")
-    assert "orbax" not in errors.partition("FileNotFoundError")[0] or "direct cause" in errors
-    assert checkpoints_in(folder) == {}, "no part of it came back as a checkpoint"
+    assert "\nFileNotFoundError: [Errno 2] " in errors
+    assert "unraisable" not in errors
+    assert "Event loop" not in errors
+    for path in checkpoints_in(folder).values():
+        read_checkpoint(path)
 
 
 PROCESSES = """

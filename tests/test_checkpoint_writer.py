@@ -220,9 +220,20 @@ def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
     writer = CheckpointWriter(folder)
     shutil.rmtree(tmp_path / "run")
     writer.save(2, ARRAYS, None)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="deleted while a run writes its checkpoints"):
         writer.close()
     assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_made_anew_is_not_written_to(tmp_path: Path) -> None:
+    # orbax makes folders that it misses, so that a save that waits could go on in one.
+    writer = CheckpointWriter(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    writer.save(1, ARRAYS, None)
+    with pytest.raises(FileNotFoundError, match="deleted while a run writes its checkpoints"):
+        writer.close()
+    assert os.listdir(tmp_path / "run") == []
 
 
 def test_wrong_arguments_are_refused_at_once(tmp_path: Path) -> None:

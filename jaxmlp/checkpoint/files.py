@@ -277,6 +277,25 @@ def clean(folder: Path) -> None:
                 os.rename(path, target)
 
 
+def check_same_folder(folder: Path, descriptor: int, cause: OSError | None = None) -> None:
+    """Raise a FileNotFoundError if a folder was deleted, even if there is another one in its place.
+
+    Args:
+        folder: its path.
+        descriptor: the folder, opened when it was there, so that no other one can have its number.
+        cause: the error that led to the question, if one did.
+
+    Example:
+        >>> descriptor = os.open(".", os.O_RDONLY)
+        >>> check_same_folder(Path.cwd(), descriptor)
+        >>> os.close(descriptor)
+    """
+    if not folder.is_dir() or not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+        raise FileNotFoundError(
+            errno.ENOENT, "deleted while a run writes its checkpoints", str(folder)
+        ) from cause
+
+
 def _name_of(epoch: int) -> str:
     return f"epoch-{epoch:08d}"
 
@@ -321,20 +340,13 @@ def _put_in_place(unfinished: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _staying(folder: Path) -> Iterator[None]:
-    # A folder that is deleted meanwhile is made again by orbax, with a part of its files. It is held open, so that
-    # the new one cannot have its number.
+    # A folder that is deleted meanwhile is made again by orbax, with a part of its files.
     descriptor = os.open(folder, os.O_RDONLY)
-
-    def check(cause: OSError | None) -> None:
-        if not folder.is_dir() or not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
-            gone = "deleted while a checkpoint was written"
-            raise FileNotFoundError(errno.ENOENT, gone, str(folder.parent)) from cause
-
     try:
         yield
-        check(None)
+        check_same_folder(folder, descriptor)
     except OSError as error:
-        check(error)
+        check_same_folder(folder, descriptor, error)
         raise
     finally:
         os.close(descriptor)

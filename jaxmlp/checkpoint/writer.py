@@ -14,6 +14,7 @@ import numpy as np
 from jaxmlp.checkpoint.descriptions import plain_data
 from jaxmlp.checkpoint.files import (
     AnyPath,
+    check_same_folder,
     checkpoints_in,
     clean,
     discard,
@@ -64,6 +65,7 @@ class CheckpointWriter:
         if not os.access(self._folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self._folder))
         clean(self._folder)
+        self._descriptor = os.open(self._folder, os.O_RDONLY)
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: deque[Future[None]] = deque()
         self._closed = False
@@ -101,8 +103,10 @@ class CheckpointWriter:
         Raises:
             OSError: a checkpoint could not be written.
         """
-        self._closed = True
         self._pool.shutdown()
+        if not self._closed:
+            os.close(self._descriptor)
+        self._closed = True
         self._raise_failures(leave=0)
 
     def __enter__(self) -> "CheckpointWriter":
@@ -134,6 +138,7 @@ class CheckpointWriter:
             raise told[0]
 
     def _write(self, epoch: int, arrays: Mapping[str, Any], description: Any, value: float | None) -> None:
+        check_same_folder(self._folder, self._descriptor)
         write_checkpoint(self._folder, epoch, arrays, description, value)
         found = checkpoints_in(self._folder)
         for other, path in found.items():
