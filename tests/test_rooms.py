@@ -64,6 +64,7 @@ ALSO_ALLOWED = {
     ("training", "optimizers"),
     ("training", "evaluation"),
     ("checkpoint", "fitting"),
+    ("checkpoint", "windows"),
     ("windows", "streaming"),
     ("fitting", "streaming"),
     ("fitting", "windows"),

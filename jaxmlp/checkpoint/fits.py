@@ -10,6 +10,7 @@ from jaxmlp.errors import ArgumentError
 from jaxmlp.fitting import FitState
 from jaxmlp.reports import EpochReport
 from jaxmlp.stopping import Best
+from jaxmlp.windows import Position
 
 # NaN is a measurement that failed, so that what was not measured needs a column of its own.
 OPTIONAL = ("valid_loss", "valid_score")
@@ -45,7 +46,7 @@ def restore_fit(arrays: Mapping[str, np.ndarray], like: FitState) -> FitState:
     Args:
         arrays: arrays by name, as `fit_arrays` named them.
         like: a state of the same network and optimiser, as that of a fit which starts; its arrays may be
-            `jax.ShapeDtypeStruct`s. Best epoch and history are those of the checkpoint.
+            `jax.ShapeDtypeStruct`s. Best epoch, history and position in a stream are those of the checkpoint.
 
     Returns:
         The state, for `fit(..., resume=...)`.
@@ -76,8 +77,35 @@ def restore_fit(arrays: Mapping[str, np.ndarray], like: FitState) -> FitState:
         raise ArgumentError(
             "the history of the checkpoint has columns of several lengths or shapes: it is no fit's"
         )
-    restored = restore_tree(arrays, like._replace(best=best, history=columns))  # type: ignore[arg-type]
+    wanted = like._replace(best=best, history=columns, position=_position_like(arrays))  # type: ignore[arg-type]
+    restored = restore_tree(arrays, wanted)
     return restored._replace(history=_rows(restored.history))
+
+
+def _position_like(arrays: Mapping[str, np.ndarray]) -> Position | None:
+    """Make a position of the lengths that are there, with the types that it must have."""
+    if not any(name.startswith("position.") for name in arrays):
+        return None
+    numbers = np.zeros(0)
+    empty = Position(
+        windows=0,
+        rows=0,
+        steps=0,
+        seconds=0.0,
+        weight=0.0,
+        loss=0.0,
+        statistic=numbers,
+        gradient_norm=0.0,
+        target_mean=numbers,
+        target_variance=numbers,
+        place=np.zeros(0, np.uint8),
+    )
+    of_lengths: dict[str, Any] = {
+        field: np.zeros(np.shape(arrays.get(f"position.{field}", value)), value.dtype)
+        for field, value in empty._asdict().items()
+        if isinstance(value, np.ndarray)
+    }
+    return empty._replace(**of_lengths)
 
 
 def _columns(history: tuple[EpochReport, ...]) -> dict[str, np.ndarray]:

@@ -1,0 +1,552 @@
+"""A fit on a stream is the fit on its arrays, goes on at any window, holds few windows and leaves no thread."""
+
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grain
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from training_cases import (
+    BATCH,
+    DATA,
+    EXAMPLES,
+    INPUTS,
+    KEY,
+    LABELS,
+    NET,
+    VALUES,
+    WEIGHT,
+    add_noise,
+    assert_close,
+    same_bits,
+)
+
+from jaxmlp import streaming, windows
+from jaxmlp.checkpoint import fit_arrays, read_checkpoint, restore_fit, write_checkpoint
+from jaxmlp.errors import ArgumentError
+from jaxmlp.fitting import FitResult, FitState, fit
+from jaxmlp.network import mlp
+from jaxmlp.optimizers import make_optimizer
+from jaxmlp.streaming import Stream, Window, cut, read_ahead, stream_from_chunks, stream_from_source
+from jaxmlp.training import init_state
+from jaxmlp.types import Batch
+
+STILL = optax.sgd(0.0)
+TWO_EPOCHS: dict[str, Any] = {"optimizer": "adam", "batch_size": BATCH, "epochs": 2}
+UNTIMED = slice(0, 7)  # of an EpochReport
+
+
+def chunked(data: Any, *rows: int) -> list[tuple[Any, ...]]:
+    """Cut arrays into chunks of so many rows, the last of what is left."""
+    ends = [0, *itertools.accumulate(rows), len(data[0])]
+    return [
+        tuple(part[start:end] for part in data if part is not None) for start, end in itertools.pairwise(ends)
+    ]
+
+
+def source_stream(**options: Any) -> Stream:
+    records = [{"x": x, "y": y} for x, y in zip(INPUTS, LABELS, strict=True)]
+    return stream_from_source(records, lambda record: (record["x"], record["y"]), window=BATCH, **options)
+
+
+STREAMS: dict[str, Callable[[], Stream]] = {
+    "chunks": lambda: stream_from_chunks(chunked(DATA, 3, 5), window=BATCH),
+    "a function of the epoch": lambda: stream_from_chunks(
+        lambda epoch: iter(chunked((np.roll(INPUTS, epoch, 0), np.roll(LABELS, epoch)), 7)), window=BATCH
+    ),
+    "source": lambda: source_stream(threads=2),
+    "source, shuffled": lambda: source_stream(threads=0, shuffle_seed=3),
+}
+
+
+def rows_of(result: FitResult | FitState) -> list[tuple[Any, ...]]:
+    """The history without what a clock measured."""
+    return [row[UNTIMED] for row in result.history]
+
+
+def assert_history_close(found: FitResult, expected: FitResult) -> None:
+    for left, right in zip(found.history, expected.history, strict=True):
+        assert left[1:3] == pytest.approx(right[1:3], rel=1e-5)
+        assert left.gradient_norm == pytest.approx(right.gradient_norm, rel=1e-5)
+
+
+def reader_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "jaxmlp-reader"]
+
+
+# --- a stream and its arrays ---
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+def test_one_window_is_the_fit_in_memory(optimizer: str, shuffle: bool) -> None:
+    given: dict[str, Any] = TWO_EPOCHS | {"optimizer": optimizer, "shuffle": shuffle, "transform": add_noise}
+    expected = fit(NET, DATA, DATA, sample_weight=WEIGHT, key=KEY, **given)
+    stream = stream_from_chunks(chunked((*DATA, WEIGHT), 3, 0, 6), window=EXAMPLES)
+    found = fit(NET, stream, DATA, key=KEY, **given)
+    assert same_bits(found.state, expected.state)
+    assert rows_of(found) == rows_of(expected)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
+def test_windows_in_the_given_order_are_the_fit_in_memory(optimizer: str) -> None:
+    given: dict[str, Any] = {
+        "optimizer": optimizer,
+        "batch_size": 2,
+        "epochs": 2,
+        "shuffle": False,
+        "l2": 0.01,
+    }
+    expected = fit(NET, DATA, key=KEY, **given)
+    for window in (6, 5):  # made up to 6
+        found = fit(NET, stream_from_chunks(chunked(DATA, 1, 2, 3), window=window), key=KEY, **given)
+        assert same_bits(found.state, expected.state)
+        assert_history_close(found, expected)
+
+
+def test_windows_of_one_step_differ_by_rounding_alone() -> None:
+    # XLA fuses the operations of a loop of one turn otherwise.
+    given: dict[str, Any] = TWO_EPOCHS | {"shuffle": False, "l2": 0.01}
+    expected = fit(NET, DATA, key=KEY, **given)
+    found = fit(NET, stream_from_chunks([DATA], window=BATCH), key=KEY, **given)
+    assert_close(found.state, expected.state)
+    assert_history_close(found, expected)
+
+
+def test_one_batch_of_all_rows_is_the_fit_in_memory() -> None:
+    expected = fit(NET, DATA, key=KEY, optimizer="sgd", batch_size=100, epochs=1)
+    found = fit(NET, stream_from_chunks([DATA]), key=KEY, optimizer="sgd", batch_size=100, epochs=1)
+    assert same_bits(found.state, expected.state)
+
+
+def test_grain_reads_what_the_arrays_hold() -> None:
+    given: dict[str, Any] = TWO_EPOCHS | {"shuffle": False}
+    found = fit(NET, source_stream(), key=KEY, **given)
+    assert same_bits(found.state, fit(NET, DATA, key=KEY, **given).state)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_share_explained_adds_up_over_windows_far_from_zero(weighted: bool) -> None:
+    # The mean is far larger than the spread, and wanders, so that squares would cancel.
+    values = (VALUES + 3000 + np.arange(EXAMPLES)[:, None]).astype(np.float32)
+    weight = WEIGHT if weighted else None
+    given: dict[str, Any] = {"loss": "squared_error", "optimizer": STILL, "epochs": 1}
+    state = init_state(NET, given["optimizer"], KEY)
+    # Outputs near the targets, so that the score is no large negative number.
+    last: Any = state.params[-1]
+    state = state._replace(params=(*state.params[:-1], last._replace(b=last.b + 3004)))
+    found = fit(
+        NET,
+        stream_from_chunks([(INPUTS, values) if weight is None else (INPUTS, values, weight)], window=3),
+        state=state,
+        batch_size=3,
+        **given,
+    )
+    expected = fit(NET, (INPUTS, values), state=state, batch_size=EXAMPLES, sample_weight=weight, **given)
+    assert found.metric == "r2"
+    assert found.history[0].train_score == pytest.approx(expected.history[0].train_score, rel=1e-3)
+    spread = np.average(
+        (values - np.average(values, axis=0, weights=weight)) ** 2, axis=0, weights=weight
+    )  # in float32 as well: of the targets about their mean
+    position: list[windows.Position] = []
+    fit(
+        NET,
+        stream_from_chunks([(INPUTS, values) if weight is None else (INPUTS, values, weight)] * 2, window=10),
+        state=state,
+        batch_size=10,
+        save=lambda each: position.append(each.position) if each.position else None,
+        **given,
+    )
+    np.testing.assert_allclose(position[0].target_variance, spread, rtol=1e-3)
+
+
+# --- order ---
+
+
+def test_every_example_is_seen_once_and_every_window_is_shuffled_its_own_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # The order of a window is drawn from its key alone.
+    state = init_state(NET, "sgd", KEY)
+    keys = {
+        jax.random.key_data(windows._window_key(each, jnp.asarray(number))).tobytes()
+        for each in (state, state._replace(epoch=state.epoch + 1))
+        for number in range(4)
+    }
+    assert len(keys) == 8
+    still: dict[str, Any] = {"optimizer": STILL, "batch_size": 2, "epochs": 1}
+    found = fit(NET, stream_from_chunks([DATA], window=6), key=KEY, **still)
+    whole = fit(NET, DATA, key=KEY, **still)
+    assert found.history[0].train_loss == pytest.approx(whole.history[0].train_loss, rel=1e-6)
+    assert found.history[0].train_score == pytest.approx(whole.history[0].train_score, rel=1e-6)
+    moving = TWO_EPOCHS | {"epochs": 1}
+    ordered = fit(NET, stream_from_chunks([DATA], window=8), key=KEY, shuffle=False, **moving)
+    assert not same_bits(
+        fit(NET, stream_from_chunks([DATA], window=8), key=KEY, **moving).state, ordered.state
+    )
+
+
+def test_grain_draws_another_order_every_epoch_from_the_seed() -> None:
+    def order(stream: Stream, epoch: int) -> list[float]:
+        return [x for each in stream.read(epoch, BATCH, None) for x in each.data.inputs[:, 0].tolist()]
+
+    first, same = source_stream(shuffle_seed=1), source_stream(shuffle_seed=1)
+    assert order(first, 0) == order(same, 0) != order(first, 1)
+    assert order(first, 0) != order(source_stream(shuffle_seed=2), 0)
+    assert sorted(order(first, 1)) == sorted(INPUTS[:, 0].tolist())
+
+
+# --- going on ---
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_fit_goes_on_at_every_window_to_the_last_bit(name: str) -> None:
+    saved: list[FitState] = []
+    whole = fit(NET, STREAMS[name](), DATA, key=KEY, save=saved.append, **TWO_EPOCHS)
+    assert [None if each.position is None else each.position.windows for each in saved] == [1, 2, None] * 2
+    for number, each in enumerate(saved[:-1]):
+        left = TWO_EPOCHS | {"epochs": 2 - len(each.history)}
+        again: list[FitState] = []
+        found = fit(NET, STREAMS[name](), DATA, resume=each, save=again.append, **left)
+        assert same_bits(found.state, whole.state)
+        assert rows_of(found) == rows_of(whole)
+        assert len(again) == len(saved) - number - 1
+        if each.position is not None:
+            assert found.history[len(each.history)].seconds > each.position.seconds
+
+
+class Counted:
+    """Records that tell which of them were read."""
+
+    def __init__(self) -> None:
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return EXAMPLES
+
+    def __getitem__(self, number: int) -> Any:
+        self.read.append(int(number))
+        return INPUTS[number], LABELS[number]
+
+
+def test_grain_goes_on_without_reading_again() -> None:
+    def stream(records: Counted) -> Stream:
+        return stream_from_source(records, lambda record: record, window=BATCH, threads=0)
+
+    saved: list[FitState] = []
+    first, second = Counted(), Counted()
+    fit(NET, stream(first), key=KEY, save=saved.append, **TWO_EPOCHS | {"epochs": 1})
+    assert first.read == list(range(EXAMPLES))
+    fit(NET, stream(second), resume=saved[1], **TWO_EPOCHS | {"epochs": 1})
+    assert second.read == [8, 9]
+
+
+@pytest.mark.parametrize("name", ["chunks", "source"])
+def test_a_checkpoint_holds_the_position(name: str, tmp_path: Path) -> None:
+    regression: dict[str, Any] = TWO_EPOCHS | {"loss": "squared_error"} if name == "chunks" else TWO_EPOCHS
+    stream = stream_from_chunks([(INPUTS, VALUES)], window=BATCH) if name == "chunks" else source_stream()
+    saved: list[FitState] = []
+    whole = fit(NET, stream, key=KEY, save=saved.append, **regression)
+    path = write_checkpoint(tmp_path, len(saved[3].history), fit_arrays(saved[3]), None)
+    arrays = read_checkpoint(path).arrays
+    like = FitState(init_state(NET, "adam", KEY))
+    restored = restore_fit(arrays, like)
+    assert same_bits(restored.train, saved[3].train)
+    assert repr(restored.position) == repr(saved[3].position)
+    found = fit(NET, stream, resume=restored, **regression | {"epochs": 1})
+    assert same_bits(found.state, whole.state)
+    assert rows_of(found) == rows_of(whole)
+    del arrays["position.statistic"]
+    with pytest.raises(ArgumentError, match=r"lacks position\.statistic"):
+        restore_fit(arrays, like)
+
+
+def test_a_position_that_does_not_fit_is_refused() -> None:
+    saved: list[FitState] = []
+    one = TWO_EPOCHS | {"epochs": 1}
+    fit(NET, STREAMS["chunks"](), key=KEY, save=saved.append, **one)
+    with pytest.raises(ArgumentError, match=r"after 1 windows of 4 rows, and the stream's have 8 here"):
+        fit(NET, stream_from_chunks([DATA], window=8), resume=saved[0], **one)
+    with pytest.raises(ArgumentError, match="the stream ends before row 4"):
+        fit(NET, stream_from_chunks(chunked(DATA, 4)[:1], window=BATCH), resume=saved[0], **one)
+    with pytest.raises(ArgumentError, match="give the stream, not arrays"):
+        fit(NET, DATA, resume=saved[0], **one)
+
+
+# --- ends ---
+
+
+def test_a_window_that_diverges_ends_the_fit_with_the_state_before_it() -> None:
+    huge = INPUTS.copy()
+    huge[8:] = 3e38
+    saved: list[FitState] = []
+    result = fit(
+        NET,
+        stream_from_chunks([(huge, LABELS)], window=BATCH),
+        DATA,
+        key=KEY,
+        shuffle=False,
+        save=saved.append,
+        **TWO_EPOCHS | {"transform": lambda key, inputs: inputs * 10},
+    )
+    assert (result.stopped, len(result.history)) == ("diverged", 1)
+    assert same_bits(result.state, saved[-1].train)
+    assert int(result.state.step) == 2
+
+
+def test_epochs_may_differ_in_length() -> None:
+    stream = stream_from_chunks(lambda epoch: chunked(DATA, 4 + 2 * epoch)[:1], window=BATCH)
+    result = fit(NET, stream, key=KEY, **TWO_EPOCHS)
+    assert int(result.state.step) == 1 + 2
+    assert all(np.isfinite(row.train_loss) for row in result.history)
+
+
+@pytest.mark.parametrize("end", ["callback", "save", "reader", "data"])
+def test_no_thread_outlives_a_fit(end: str) -> None:
+    closed: list[bool] = []
+
+    def chunks(epoch: int) -> Iterator[Any]:
+        try:
+            for number in range(50):
+                if (end, number) == ("reader", 3):
+                    raise OSError("the disk is gone")
+                yield INPUTS, LABELS + (5 if (end, number) == ("data", 2) else 0)
+        finally:
+            closed.append(True)
+
+    def stop(*given: Any) -> bool:
+        if end == "save":
+            raise KeyboardInterrupt
+        return True
+
+    given: dict[str, Any] = {"save": stop} if end == "save" else {"callback": stop}
+    errors: dict[str, tuple[type[BaseException], str | None]] = {
+        "save": (KeyboardInterrupt, None),
+        "reader": (OSError, "^the disk is gone$"),
+        "data": (ArgumentError, "^training data, epoch 1, rows 20 to 23: labels must lie in 0 to 1"),
+    }
+    stream = stream_from_chunks(chunks, window=BATCH)
+    if end == "callback":
+        assert fit(NET, stream, key=KEY, **given, **TWO_EPOCHS).stopped == "callback"
+    else:
+        kind, words = errors[end]
+        with pytest.raises(kind, match=words):
+            fit(NET, stream, key=KEY, **given, **TWO_EPOCHS)
+    assert reader_threads() == []
+    assert closed == [True]
+
+
+def test_grains_own_threads_end_too() -> None:
+    fit(NET, source_stream(threads=2), key=KEY, **TWO_EPOCHS)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("grain")]
+
+
+def test_a_read_that_hangs_does_not_keep_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "PATIENCE", 0.05)
+    hanging = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 1
+        hanging.wait()
+
+    with read_ahead(items()) as found:
+        assert next(found) == 1
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "jaxmlp-reader")
+    hanging.set()
+
+
+# --- what is held ---
+
+
+def most_held(windows_in_all: int, held: Callable[[Iterator[Window]], Iterator[Window]]) -> int:
+    """Count the most windows that were alive when another was made."""
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def read(epoch: int, rows: int, place: bytes | None) -> Iterator[Window]:
+        nonlocal most
+        for _ in range(windows_in_all):
+            inputs = np.zeros((rows, 3), np.float32)
+            alive.append(weakref.ref(inputs))
+            most = max(most, sum(each() is not None for each in alive))
+            yield Window(Batch(inputs, np.zeros(rows, np.int32)), b"")  # type: ignore[arg-type]
+            del inputs
+
+    stream = Stream(lambda *given: held(read(*given)), BATCH)
+    fit(NET, stream, key=KEY, **TWO_EPOCHS | {"epochs": 1})
+    return most
+
+
+def test_three_windows_are_held_however_many_there_are() -> None:
+    assert most_held(3, iter) <= 3
+    assert most_held(40, iter) <= 3
+
+    def hoard(found: Iterator[Window]) -> Iterator[Window]:
+        yield from list(found)
+
+    assert most_held(40, hoard) == 40, "what holds all of them is caught"
+
+
+def test_cutting_holds_one_window_and_one_chunk() -> None:
+    alive: list[weakref.ref[Any]] = []
+    most = 0
+
+    def chunks() -> Iterator[Any]:
+        nonlocal most
+        for _ in range(20):
+            inputs = np.zeros((3, 2))
+            alive.append(weakref.ref(inputs))
+            most = max(most, sum(each() is not None for each in alive))
+            yield inputs, np.zeros(3, int)
+            del inputs
+
+    made: list[weakref.ref[Any]] = []
+    for window in cut(chunks(), 4):
+        made.append(weakref.ref(window.inputs))
+        del window
+        assert sum(each() is not None for each in made) <= 1
+    assert most == 1
+
+
+def test_the_next_window_is_read_while_one_is_trained_on() -> None:
+    order: list[str] = []
+
+    def read(epoch: int, rows: int, place: bytes | None) -> Iterator[Window]:
+        for number in range(4):
+            order.append(f"read {number}")
+            yield Window(Batch(INPUTS[:rows], LABELS[:rows]), b"")
+
+    def save(state: FitState) -> None:
+        order.append(f"saved {3 if state.position is None else state.position.windows - 1}")
+
+    fit(NET, Stream(read, BATCH), key=KEY, save=save, **TWO_EPOCHS | {"epochs": 1})
+    for number in range(3):
+        assert order.index(f"read {number + 1}") < order.index(f"saved {number}")
+
+
+def test_a_chunk_may_be_altered_once_the_next_is_asked_for() -> None:
+    def reused(epoch: int) -> Iterator[Any]:
+        inputs, labels = np.empty((1, 3), np.float32), np.empty(1, int)
+        for x, y in zip(INPUTS, LABELS, strict=True):
+            inputs[0], labels[0] = x, y
+            yield inputs, labels
+
+    found = fit(NET, stream_from_chunks(reused, window=BATCH), key=KEY, **TWO_EPOCHS)
+    expected = fit(NET, stream_from_chunks([DATA], window=BATCH), key=KEY, **TWO_EPOCHS)
+    assert same_bits(found.state, expected.state)
+
+
+# --- refusals ---
+
+
+def test_weights_may_be_zero_throughout_a_window_but_not_throughout_an_epoch() -> None:
+    weight = np.where(np.arange(EXAMPLES) < BATCH, 0, WEIGHT).astype(np.float32)
+    given: dict[str, Any] = TWO_EPOCHS | {"shuffle": False}
+    found = fit(NET, stream_from_chunks([(*DATA, weight)], window=BATCH), key=KEY, **given)
+    assert same_bits(found.state, fit(NET, DATA, sample_weight=weight, key=KEY, **given).state)
+    with pytest.raises(ArgumentError, match="all sample weights are 0"):
+        fit(NET, stream_from_chunks([(*DATA, 0 * WEIGHT)], window=BATCH), key=KEY, **given)
+
+
+def test_an_iterator_serves_for_one_epoch() -> None:
+    one = TWO_EPOCHS | {"epochs": 1}
+    once = stream_from_chunks(iter([DATA]), window=BATCH)
+    with pytest.raises(ArgumentError, match="can be gone through once, and 2 epochs are asked for"):
+        fit(NET, once, key=KEY, **TWO_EPOCHS)
+    found = fit(NET, once, key=KEY, **one)
+    assert same_bits(found.state, fit(NET, stream_from_chunks([DATA], window=BATCH), key=KEY, **one).state)
+    with pytest.raises(ArgumentError, match="the stream has no rows; an iterator can be gone through once"):
+        fit(NET, once, key=KEY, **one)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "words"),
+    [
+        ([], "the stream has no rows"),
+        ([(INPUTS[:0], LABELS[:0])], "the stream has no rows"),
+        ([INPUTS], "chunk 0: data must be a pair (inputs, targets) or a Batch, given ndarray"),
+        ([DATA, (INPUTS, LABELS[:7])], "chunk 1: inputs, targets and weights must have as many rows"),
+        ([(INPUTS, 1)], "must have as many rows, given shapes [10, 3], []"),
+        ([(3.0, LABELS)], "must have as many rows, given shapes [], [10]"),
+        ([DATA, (INPUTS[:, :2], LABELS)], "chunk 1: its inputs are float32 [N, 2], those of chunk 0 float32"),
+        ([DATA, (INPUTS.astype(float), LABELS)], "chunk 1: its inputs are float64 [N, 3]"),
+        ([DATA, (*DATA, WEIGHT)], "chunk 1: its weights are float32 [N], those of chunk 0 not there"),
+        ([(INPUTS[:, :2], LABELS)], "epoch 1, rows 0 to 3: inputs must have shape [N, 3]"),
+        ([DATA, (INPUTS * np.nan, LABELS)], "epoch 1, rows 8 to 11: 6 feature(s) are NaN or infinite"),
+        ([(*DATA, -WEIGHT)], "rows 0 to 3: sample weights must be finite and at least 0"),
+    ],
+)
+def test_a_stream_is_refused_in_one_line(chunks: list[Any], words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        fit(NET, stream_from_chunks(chunks, window=BATCH), key=KEY, **TWO_EPOCHS)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda: stream_from_chunks([DATA], window=0),
+            "window must be a whole number of at least 1, given 0",
+        ),
+        (lambda: stream_from_chunks(DATA), "chunks must be an iterable of (inputs, targets)"),
+        (lambda: stream_from_chunks(3), "given int"),  # type: ignore[arg-type]
+        (lambda: stream_from_source(iter([1]), lambda record: record), "must have a length"),
+        (lambda: stream_from_source([1], lambda record: record, window=-1), "window must be"),
+    ],
+)
+def test_what_is_no_stream_is_refused(make: Callable[[], Stream], words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        make()
+    assert words in str(caught.value)
+
+
+def test_fit_refuses_weights_beside_a_stream() -> None:
+    with pytest.raises(ArgumentError, match="a stream brings its own weights"):
+        fit(NET, stream_from_chunks([DATA]), sample_weight=WEIGHT, key=KEY, **TWO_EPOCHS)
+
+
+def test_a_record_that_is_no_example_is_refused() -> None:
+    stream = stream_from_source([{"x": 1}], lambda record: record, threads=0)  # type: ignore[arg-type]
+    with pytest.raises(
+        ArgumentError, match=r"must be \(inputs, target\) or \(inputs, target, weight\), given dict"
+    ):
+        fit(NET, stream, key=KEY, **TWO_EPOCHS)
+
+
+def test_grains_own_data_sets_are_sources_too() -> None:
+    records = grain.MapDataset.source(list(zip(INPUTS, LABELS, strict=True)))[2:]
+    stream = stream_from_source(records, lambda record: record, window=100, threads=0)
+    (window,) = stream.read(0, 100, None)
+    np.testing.assert_array_equal(window.data.inputs, INPUTS[2:])
+
+
+def test_other_networks_learn_from_streams_too() -> None:
+    inputs = np.linspace(-3, 3, 200, dtype=np.float32)[:, None]
+    values = np.sin(inputs)
+    random = np.random.default_rng(0)
+
+    def chunks(epoch: int) -> Iterator[Any]:
+        order = random.permutation(200)
+        yield from chunked((inputs[order], values[order]), 70, 70)
+
+    result = fit(
+        mlp([1, 32, 1], activation="tanh"),
+        stream_from_chunks(chunks, window=100),
+        (inputs, values),
+        loss="squared_error",
+        optimizer=make_optimizer("adam", 0.02),
+        batch_size=20,
+        epochs=40,
+        key=KEY,
+    )
+    assert result.history[-1].valid_score is not None
+    assert result.history[0].valid_score < 0.9 < result.history[-1].valid_score  # type: ignore[operator]
