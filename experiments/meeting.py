@@ -48,6 +48,8 @@ class Connection:
         """Close it."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError, ValueError):
+            self._lines.close()
         self.socket.close()
 
 
@@ -289,20 +291,33 @@ def relay(service: tuple[str, int]) -> Iterator[str]:
         HOST:PORT of this machine, in the service's place.
     """
     listener = socket.create_server(("127.0.0.1", 0))
+    ends = contextlib.ExitStack()
 
     def accept() -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the listener is closed at the end
             while True:
-                near = listener.accept()[0]
-                far = socket.create_connection(service)
-                threading.Thread(target=_pump, args=(near, far, True), daemon=True).start()
-                threading.Thread(target=_pump, args=(far, near, False), daemon=True).start()
+                _link(ends.enter_context(listener.accept()[0]), service, ends)
 
     threading.Thread(target=accept, daemon=True).start()
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept
         listener.close()
+        ends.close()
+
+
+def _link(near: socket.socket, service: tuple[str, int], ends: contextlib.ExitStack) -> None:
+    try:
+        far = ends.enter_context(socket.create_connection(service))
+    except OSError:  # it may not have begun yet; JAX tries again
+        near.close()
+        return
+    for end in (near, far):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    threading.Thread(target=_pump, args=(near, far, True), daemon=True).start()
+    threading.Thread(target=_pump, args=(far, near, False), daemon=True).start()
 
 
 def _pump(source: socket.socket, sink: socket.socket, passes_end: bool) -> None:

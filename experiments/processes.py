@@ -26,6 +26,7 @@ GRACE = 10.0  # seconds that a process has to end in order after another one is 
 # A process that was killed is noticed at once, a machine that vanished after SILENCE: the others end within
 # SILENCE + GRACE seconds.
 JAX_SILENCE, JAX_END = 300, 600  # seconds; longer, so that it is not JAX that ends the others, by an abort
+MOST_DEVICES = 1024  # of a process; from 2048 on JAX takes them for another's
 LOST = 3  # the exit status where another process is gone
 
 # What each process may have of its own; all else that train.py is told must be the same.
@@ -79,8 +80,14 @@ def check_processes(options: ProcessOptions) -> None:
     Raises:
         ArgumentError: in one line, what is wrong and what is allowed.
     """
-    if options.devices is not None and options.devices < 1:
-        raise ArgumentError(f"--devices must be at least 1, given {options.devices}")
+    if options.devices is not None and not 1 <= options.devices <= MOST_DEVICES:
+        raise ArgumentError(f"--devices must lie in 1 to {MOST_DEVICES}, given {options.devices}")
+    device = getattr(options, "device", "auto")
+    if ":" in device and (options.devices or options.coordinator):
+        raise ArgumentError(
+            f"--device {device} names one device, while --devices and --coordinator choose by themselves: "
+            f"write --device {device.partition(':')[0]}"
+        )
     given = {
         "--coordinator": options.coordinator,
         "--num-processes": options.num_processes,

@@ -129,7 +129,9 @@ def _resumed(options: RunOptions, explicit: Sequence[str]) -> RunOptions:
     assert options.resume is not None  # asked for by the caller
     folder = Path(options.resume)
     stored = _stored(folder)
-    anew = {name: getattr(options, name) for name in explicit}
+    # How many devices and processes there are is a matter of each call.
+    counts = [field.name for field in dataclasses.fields(ProcessOptions)]
+    anew = {name: getattr(options, name) for name in (*explicit, *counts)}
     return dataclasses.replace(stored, **(anew | {"out": options.resume}))
 
 

@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def train(options: RunOptions, precision: str | None, group: Group) -> int:
     """Load the data, describe the network, and train in a folder that no other run writes to."""
+    group.devices(find_device(options.device).platform)  # too few are refused before any data are loaded
     dataset = load_dataset(options)
     if options.target_accuracy is not None and dataset.task == "regression":
         raise ArgumentError(

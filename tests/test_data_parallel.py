@@ -1,0 +1,137 @@
+"""A fit whose minibatches several devices share is the fit on one, and the work is really divided."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from data_parallel_cases import CASES, FAULTS
+
+from jaxmlp.data_parallel import batch_mesh, keep_whole, largest_of_processes, place_whole, share_rows
+from jaxmlp.errors import ArgumentError
+from jaxmlp.fitting import fit
+from jaxmlp.layers import LAYERS
+
+BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
+COUNTS = [2, 3, 8]
+
+
+def ask(*questions: dict[str, Any]) -> list[Any]:
+    """Let a process with eight CPU devices answer."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "data_parallel_cases.py", "8"],
+        input=json.dumps(questions),
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def comparison(name: str, dtype: str, **changes: Any) -> dict[str, Any]:
+    """A question: a case in float32 after an epoch, or in float64 after several."""
+    epochs = 1 if dtype == "float32" else 6
+    return {"kind": "compare", "name": name, "counts": COUNTS, "epochs": epochs, "dtype": dtype} | changes
+
+
+def assert_equal(found: dict[str, list[float]], dtype: str, counts: list[int]) -> None:
+    """Assert that parameters, optimiser's state and history are those of one device, on any number of them."""
+    assert list(found) == [str(count) for count in counts]
+    for differences in found.values():
+        assert len(differences) == 3
+        assert all(each <= BOUNDS[dtype] for each in differences), found  # not so for NaN
+
+
+# --- equal on any number of devices ---
+
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "float32": comparison("momentum", "float32", counts=[8]),
+    "float64": comparison("adam", "float64", counts=[3]),
+    "whole": {"kind": "divided", "batch_size": 32, "count": 1},
+    "even": {"kind": "divided", "batch_size": 32, "count": 8},
+    "uneven": {"kind": "divided", "batch_size": 33, "count": 8},
+    "forgotten": {"kind": "divided", "batch_size": 32, "count": 8, "fault": "forget_constraint"},
+    **{fault: comparison("sgd", "float64", counts=[3], epochs=1, fault=fault) for fault in FAULTS},
+}
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    """What one process with eight devices answers to all that is asked by default."""
+    return dict(zip(QUESTIONS, ask(*QUESTIONS.values()), strict=True))
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_a_fit_on_several_devices_is_the_fit_on_one(answers: dict[str, Any], dtype: str) -> None:
+    assert_equal(answers[dtype], dtype, QUESTIONS[dtype]["counts"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_every_case_and_every_layer_is_equal_on_2_3_and_8_devices(dtype: str) -> None:
+    names = [*CASES, *(f"layer:{layer}" for layer in LAYERS)]
+    for found in ask(*(comparison(name, dtype) for name in names)):
+        assert_equal(found, dtype, COUNTS)
+
+
+# --- really divided ---
+
+
+def test_each_device_has_its_rows_and_the_sums_go_over_all(answers: dict[str, Any]) -> None:
+    assert answers["whole"] == {"rows": [32], "sums": 0}
+    assert (answers["even"]["rows"], answers["uneven"]["rows"]) == ([4], [5])
+    assert min(answers["even"]["sums"], answers["uneven"]["sums"]) > 0
+    assert answers["forgotten"] == {"rows": [32], "sums": 0}, "it would be seen that nothing is divided"
+
+
+# --- a wrong sum over devices is caught ---
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_corrupted_sum_is_caught(answers: dict[str, Any], fault: str) -> None:
+    params, _, history = answers[fault]["3"]
+    assert params > 1e-4
+    assert history > 1e-4
+
+
+# --- the parts ---
+
+
+def test_one_device_of_this_process_needs_no_mesh() -> None:
+    assert batch_mesh(None) is None
+    assert batch_mesh(jax.devices()[:1]) is None
+
+
+@pytest.mark.parametrize("devices", [[], jax.devices()[:1] * 2])
+def test_no_device_and_one_twice_are_refused(devices: Any) -> None:
+    with pytest.raises(ArgumentError, match=rf"at least one and each once, given {len(devices)}"):
+        batch_mesh(devices)
+    with pytest.raises(ArgumentError, match="at least one and each once"):
+        fit(None, None, optimizer="sgd", batch_size=1, epochs=1, devices=devices)  # type: ignore[arg-type]
+
+
+def test_without_a_mesh_nothing_changes() -> None:
+    block = jnp.arange(6).reshape(2, 3)
+    (shared,) = share_rows(None, block)
+    assert shared is block
+    assert keep_whole(None, block) is block
+    assert largest_of_processes(3, None) == 3
+
+
+def test_a_mesh_of_one_process_agrees_with_itself_and_places_keys_too() -> None:
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("batch",))
+    assert largest_of_processes(2, mesh) == 2
+    key, numbers = place_whole((jax.random.key(5), np.arange(4)), mesh)
+    assert bool(key == jax.random.key(5))
+    assert numbers.tolist() == [0, 1, 2, 3]
+    assert numbers.sharding.mesh == mesh
