@@ -20,10 +20,10 @@ from jaxmlp.types import Batch
 # long with 4 as with 128; 784-300-10 takes 30 to 36 ms with 4 or 8 and 47 with 16, whose weights leave the cache.
 MEMBERS_A_CPU = 8
 
-# Multiplications that a machine does in the time in which it compiles a program, 2 to 3 s on 2 cores of an AMD EPYC.
-# Of an accelerator a hundred times as many are assumed.
-COMPILING_ON_A_CPU = 5e10
-COMPILING_ELSEWHERE = 5e12
+# Multiplications that a machine does in the time in which it compiles a program: 2 s at 6e10 a second, as measured in
+# sweeps of 64-64-10 on 2 cores of an AMD EPYC. Of an accelerator a hundred times as many are assumed.
+COMPILING_ON_A_CPU = 1e11
+COMPILING_ELSEWHERE = 1e13
 
 
 def bytes_per_member(recipe: Recipe, examples: int) -> int:
@@ -130,7 +130,7 @@ def block_size(
 def narrowed_size(
     recipe: Recipe, size: int, members: int, examples: int, epochs: int, devices: Sequence[jax.Device]
 ) -> int:
-    """Cut a block to the few members that a rung of successive halving has left, where that is worth a program.
+    """Cut a block to the few members that are left to train, as by successive halving, where it is worth a program.
 
     A block is filled up with copies, which cost as much as members do:
 
@@ -140,7 +140,7 @@ def narrowed_size(
 
     Args:
         recipe: what the members share.
-        size: that of the blocks before.
+        size: that of a block as `block_size` chose it for all, whose program is there already.
         members: how many are left.
         examples: N that a member learns from.
         epochs: how long the block is about to train.

@@ -40,7 +40,7 @@ class SweepResult(NamedTuple):
         reports: the last report of each trial, by number.
         ranking: the settings, best first.
         metric: the score's name.
-        params: parameters of the trials trained to the end, by number; empty unless asked for.
+        params: parameters of the trials that this sweep trained to the end, by number; empty unless asked for.
     """
 
     reports: tuple[TrialReport, ...]
@@ -176,7 +176,9 @@ def sweep(
             alive = sorted(number for standing in best for number in standing.numbers)
             states = {number: states[number] for number in alive if number in states}
     reports = tuple(latest[number] for number in range(len(trials)))
-    params = {number: state.params for number, state in states.items()} if keep_params else {}
+    # A state short of the end is of a trial whose rung was missing and whose end was known.
+    ended = {number: state.params for number, state in states.items() if int(state.epoch) == epochs}
+    params = ended if keep_params else {}
     return SweepResult(reports, rank(trials, reports, plan.metric), plan.metric, params)
 
 
@@ -195,23 +197,25 @@ def _train_to(
     plan: _Plan, rung: int, numbers: Sequence[int], states: dict[int, TrainState], goes_on: bool
 ) -> Iterable[TrialReport]:
     """Train trials until they have done `rung` epochs; their states go into `states` where they are needed."""
+    alike: dict[Any, list[Trial]] = {}
     groups: dict[Any, list[int]] = {}
-    for number in numbers:
-        trial = plan.trials[number]
-        started = int(states[number].epoch) if number in states else 0
-        groups.setdefault((_recipe(plan, trial), _rows(plan, trial), started), []).append(number)
-    for (recipe, _, started), members in groups.items():
-        # The size follows from all trials of the recipe, so that a later rung finds its program compiled, unless
-        # copies would cost it more than one of its own.
-        alike = [trial for trial in plan.trials if _recipe(plan, trial) == recipe]
+    wanted = set(numbers)
+    for number, trial in enumerate(plan.trials):
+        kind = _recipe(plan, trial), _rows(plan, trial)
+        alike.setdefault(kind, []).append(trial)
+        if number in wanted:
+            started = int(states[number].epoch) if number in states else 0
+            groups.setdefault((*kind, started), []).append(number)
+    for (recipe, rows, started), members in groups.items():
+        # The size follows from all trials that can share a program, so that a later rung finds it compiled, unless
+        # copies would cost more than a program of the rung's own.
+        sharing = alike[recipe, rows]
         size = block_size(
-            recipe, len(alike), plan.train, devices=plan.devices, block=plan.block, memory=plan.memory
+            recipe, len(sharing), plan.train, devices=plan.devices, block=plan.block, memory=plan.memory
         )
-        size = narrowed_size(
-            recipe, size, len(members), _rows(plan, plan.trials[members[0]]), rung - started, plan.devices
-        )
+        size = narrowed_size(recipe, size, len(members), rows, rung - started, plan.devices)
         # Without L2 anywhere its program is spared the term.
-        program = _Program(recipe, size, any(trial.l2 for trial in alike))
+        program = _Program(recipe, size, any(trial.l2 for trial in sharing))
         for first in range(0, len(members), size):
             block = members[first : first + size]
             yield from _train_block(plan, program, block, started, rung, states, goes_on)
@@ -366,7 +370,7 @@ def _check_folds(folds: Folds, examples: int) -> None:
             if rows.min() < 0 or rows.max() >= examples:
                 raise ArgumentError(
                     f"fold {number}: {name} rows must lie in 0 to {examples - 1}, "
-                    f"given {rows.min()} to {rows.max()}"
+                    f"given {rows.min()} to {rows.max()}: give the numbers of examples, counted from 0"
                 )
         shared = np.intersect1d(kept, held_out)
         if len(shared):

@@ -31,6 +31,18 @@ def vary(**changes: Any) -> Trial:
     return dataclasses.replace(BASE, **changes)
 
 
+def record_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record how many members, copies included, each call from now on trains."""
+    sizes: list[int] = []
+
+    def count(recipe: Recipe, members: Members, **options: Any) -> Any:
+        sizes.append(len(members.seed))
+        return train_members(recipe, members, **options)
+
+    monkeypatch.setattr("jaxmlp.sweep.train_members", count)
+    return sizes
+
+
 SLOW = pytest.mark.slow
 # Each list is one sweep; its trials differ from each other, so that a mix-up of members is seen. The first and
 # the last are trained alone too.
@@ -143,13 +155,7 @@ def test_survivors_of_halving_go_on_where_they_stood_in_blocks_as_narrow_as_is_w
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sizes: list[int] = []
-
-    def count(recipe: Recipe, members: Members, **options: Any) -> Any:
-        sizes.append(len(members.seed))
-        return train_members(recipe, members, **options)
-
-    monkeypatch.setattr("jaxmlp.sweep.train_members", count)
+    sizes = record_sizes(monkeypatch)
     monkeypatch.setattr("jaxmlp.blocks.COMPILING_ON_A_CPU", compiling)
     trials = [vary(learning_rate=rate, seed=seed) for rate in (1e-5, 1e-4, 0.05, 0.1) for seed in (0, 1)]
     told: list[Progress] = []
@@ -218,10 +224,48 @@ def test_what_is_finished_is_not_trained_again(halving: Halving | None) -> None:
         standing.setting for standing in whole.ranking
     ]
     trained = {report.number for progress in partly for report in progress.reports}
-    assert trained < set(range(4)) or halving is not None
+    # Those that go on beyond a rung start anew, as their state was not kept.
+    survivors = {report.number for report in whole.reports if report.epochs == 4} if halving else set()
+    assert trained == {3} | survivors
     for ours, theirs in zip(resumed.reports, whole.reports, strict=True):
         assert ours.epochs == theirs.epochs
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
+
+
+def test_only_parameters_of_the_end_are_kept_where_a_rung_was_missing_and_the_end_was_known() -> None:
+    trials = [vary(learning_rate=rate) for rate in (1e-5, 0.05, 0.1, 0.2)]
+    told: list[Progress] = []
+    whole = sweep(trials, TRAIN, VALID, epochs=4, halving=Halving(2, 2), callback=told.append)
+    first, second = whole.ranking[0].numbers + whole.ranking[1].numbers
+    reports = [report for progress in told for report in progress.reports]
+    known = [report for report in reports if report.number != second and report[:2] != (first, 2)]
+    again: list[Progress] = []
+    resumed = sweep(
+        trials,
+        TRAIN,
+        VALID,
+        epochs=4,
+        halving=Halving(2, 2),
+        finished=known,
+        keep_params=True,
+        callback=again.append,
+    )
+    assert [report[:2] for progress in again for report in progress.reports] == [
+        *sorted([(first, 2), (second, 2)]),
+        (second, 4),
+    ]
+    assert list(resumed.params) == [second]
+    assert difference(resumed.params[second], alone(trials[second], TRAIN, 4)) <= 1e-5
+
+
+def test_folds_of_another_size_are_not_filled_up_to_the_blocks_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = record_sizes(monkeypatch)
+    folds = [(np.arange(count), np.arange(count, 31)) for count in (20, 21, 21)]
+    trials = [vary(fold=fold, seed=seed) for fold in range(3) for seed in range(2)]
+    sweep(trials, TRAIN, epochs=1, folds=folds, block=6, devices=jax.devices()[:1])
+    assert sizes == [2, 4]
 
 
 def test_the_ranking_is_on_the_held_out_data() -> None:
