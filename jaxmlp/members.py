@@ -147,7 +147,7 @@ def start_members(recipe: Recipe, members: Members, *, devices: Devices = None) 
         if name not in known:
             raise ArgumentError(
                 f"this optimiser holds no rate '{name}' that members could differ in: it holds "
-                f"{', '.join(known) or 'none'}"
+                f"{', '.join(known) or 'none'}; leave '{name}' out, or choose an optimiser that has it"
             )
     return _start(recipe, devices_for(len(members.seed), devices), members)
 
@@ -382,7 +382,7 @@ def _check_count(name: str, tree: Any, members: int) -> None:
         if np.shape(leaf)[:1] != (members,):
             raise ArgumentError(
                 f"{name} must have a leading axis of {members}, one for each member's seed, "
-                f"given an array of shape {list(np.shape(leaf))}"
+                f"given an array of shape {list(np.shape(leaf))}: give those of the same members"
             )
 
 
@@ -392,11 +392,12 @@ def _checked_rows(given: Any, members: int, examples: int) -> Any:
     if rows.ndim != 2 or rows.shape[0] != members or rows.shape[1] == 0 or rows.dtype.kind not in "iu":
         raise ArgumentError(
             f"rows must be whole numbers [{members}, R], R at least 1, given type {rows.dtype} and shape "
-            f"{list(rows.shape)}"
+            f"{list(rows.shape)}: give each member the numbers of its examples"
         )
     if rows.min() < 0 or rows.max() >= examples:
         raise ArgumentError(
-            f"rows must lie in 0 to {examples - 1} for {examples} examples, given {rows.min()} to {rows.max()}"
+            f"rows must lie in 0 to {examples - 1} for {examples} examples, given {rows.min()} to {rows.max()}: give "
+            f"the numbers of examples, counted from 0"
         )
     return jnp.asarray(rows, jnp.int32)
 
@@ -406,17 +407,21 @@ def _as_arrays(members: Members) -> Members:
     seeds = np.asarray(members.seed)
     if seeds.ndim != 1 or len(seeds) == 0 or seeds.dtype.kind not in "iu":
         raise ArgumentError(
-            f"seeds must be whole numbers [M], M at least 1, given type {seeds.dtype} and shape {list(seeds.shape)}"
+            f"seeds must be whole numbers [M], M at least 1, given type {seeds.dtype} and shape {list(seeds.shape)}: "
+            f"give one for each member, as np.arange(M)"
         )
     if seeds.min() < 0 or seeds.max() >= 2**32:
-        raise ArgumentError(f"seeds must lie in 0 to {2**32 - 1}, given {seeds.min()} to {seeds.max()}")
+        raise ArgumentError(
+            f"seeds must lie in 0 to {2**32 - 1}, given {seeds.min()} to {seeds.max()}: choose others there"
+        )
 
     def numbers(name: str, values: Any) -> Any:
         if values is None:
             return None
         if np.shape(values) != seeds.shape:
             raise ArgumentError(
-                f"members need one '{name}' each: {len(seeds)} seeds, {np.size(values)} given"
+                f"members need one '{name}' each, shape [{len(seeds)}] as the seeds, given shape "
+                f"{list(np.shape(values))}: repeat what several share"
             )
         return jnp.asarray(values, jnp.result_type(float))
 

@@ -105,13 +105,16 @@ def test_a_nan_is_seen_in_the_scores() -> None:
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        (Members(np.array([], int)), "seeds must be whole numbers [M]"),
-        (Members(np.array([3, -1])), "seeds must lie in 0 to 4294967295, given -1 to 3"),
+        (Members(np.array([], int)), "and shape [0]: give one for each member, as np.arange(M)"),
+        (Members(np.array([3, -1])), "lie in 0 to 4294967295, given -1 to 3: choose others there"),
         (Members(np.array([0, 2**32])), "seeds must lie in 0 to 4294967295, given 0 to 4294967296"),
         (Members(np.arange(1000) / 2), "seeds must be whole numbers [M]"),
         (Members(np.array([0.5])), "seeds must be whole numbers"),
         (Members(SEEDS, {"momentum": np.ones(3)}), "holds no rate 'momentum'"),
-        (Members(SEEDS, {"learning_rate": np.ones(2)}), "one 'learning_rate' each: 3 seeds, 2 given"),
+        (
+            Members(SEEDS, {"learning_rate": np.ones(2)}),
+            "one 'learning_rate' each, shape [3] as the seeds, given shape [2]",
+        ),
         (Members(SEEDS, l2=np.ones(4)), "one 'l2' each"),
     ],
 )
