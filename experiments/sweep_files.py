@@ -64,9 +64,10 @@ def read_reports(folder: Path, described: Sequence[Mapping[str, Any]] | None = N
     path = folder / TRIALS
     if not path.exists():
         return []
-    *lines, cut_off = path.read_bytes().split(b"\n")
+    written = path.read_bytes()
+    *lines, cut_off = written.split(b"\n")
     if cut_off:
-        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        os.truncate(path, len(written) - len(cut_off))  # to write the rest anew could lose it
     rows, reports = [], []
     for number, line in enumerate(lines, start=1):
         try:
@@ -101,7 +102,7 @@ def _check_same_networks(
     # A grid changed in the folder's configuration, or a draw of another version, gives other networks by number.
     for line, row in enumerate(rows, start=1):
         number = row["number"]
-        there = isinstance(number, int) and 0 <= number < len(described)
+        there = 0 <= number < len(described)
         expected = json.loads(json.dumps(described[number])) if there else {}
         found = {name: row.get(name) for name in expected}
         if not there or found != expected:

@@ -72,8 +72,8 @@ class SweepOptions(TrainOptions):
     top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv", metavar="N")
     resume: str | None = _sweep(
         None,
-        "go on with an interrupted sweep, with its options but for --top, --cores and --block; --check N is the "
-        "sweep's unless given",
+        "go on with an interrupted sweep, with its options but for --top, --quiet, --cores, --block, --device and "
+        "--compilation-cache; --check N is the sweep's unless given",
         metavar="RUN",
     )
     check: int | None = _measure(

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import errno
 import json
 import os
 import shlex
@@ -285,7 +286,13 @@ def test_a_check_that_meets_nan_fails_and_names_the_network(
 WHOLE = '{"number": 0, "epochs": 2, "loss": null, "score": null, "diverged": true}\n'
 
 
-def test_a_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
+def test_a_line_that_was_cut_off_is_left_out_where_the_disk_is_full_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
     (tmp_path / "trials.jsonl").write_text(WHOLE + WHOLE[:30])
     (report,) = read_reports(tmp_path)
     assert report.diverged
