@@ -24,6 +24,7 @@ from benchmark_tables import (
 from benchmark_targets import targets
 from command_line import DeviceOptions, available_cores, find_device, option, parse_options, run
 from contestants import AUTODIFF, CONTESTANTS, OURS, missing_packages, peers_on
+from machine_load import tell_load
 from race import measure_race
 from result_file import check_out, write_result
 from run_folder import describe_machine
@@ -166,20 +167,6 @@ def _check_packages(peers: Sequence[str]) -> None:
             f"{', '.join(lacking)} need {' and '.join(packages)}, not installed here: "
             f'pip install -e ".[bench]", or measure those that are there with --peers {rest}'.rstrip()
         )
-
-
-def tell_load() -> float | None:
-    """Warn where other programs are at work; returns the load average of the last minute, if there is one."""
-    if not hasattr(os, "getloadavg"):
-        return None
-    load = os.getloadavg()[0]
-    if load > available_cores() / 4:
-        print(
-            f"benchmark.py: the machine is busy (load average {load:.2f} on {available_cores()} cores): "
-            "times will be too long, and unevenly so",
-            file=sys.stderr,
-        )
-    return load
 
 
 def tell(line: str) -> None:

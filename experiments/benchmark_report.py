@@ -21,7 +21,7 @@ from benchmark_tables import (
 from benchmark_targets import Result, contestant, floor_seconds, targets
 from command_line import option, parse_options, run
 from contestants import CONTESTANTS, OURS
-from growth import QUANTITIES, counts, least_note, left_out_notes, slope_rows
+from growth import QUANTITIES, base_note, counts, least_note, left_out_notes, slope_rows
 
 from jaxmlp import ArgumentError
 from jaxmlp.plots import growth_sheet, save, time_bars
@@ -205,7 +205,7 @@ def _growth(result: Result) -> list[str]:
         f"**Growth** (`{' '.join(result['command'])}`): slopes of log-log curves around a base of {base}, SGD; "
         f"{machine_line(result['machine'])}.",
         markdown(rows),
-        *(f"{note}." for note in least_note(result.get("least", {}))),
+        *(f"{note}." for note in [*least_note(result.get("least", {})), *base_note(result)]),
         *(
             f"{name.replace('_', ' ')}: {note}."
             for name, series in result["series"].items()

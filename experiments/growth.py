@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from benchmark_tables import aligned, amount, machine_line, seconds
 from command_line import DeviceOptions, available_cores, computing, option, parse_options, run
 from growth_point import Point
+from machine_load import tell_load
 from result_file import check_out, write_result
 from run_folder import describe_machine
 from worker_process import WorkerFailed, process_environment, run_process
@@ -25,7 +27,8 @@ point in a process of its own, and fit the slopes of the log-log curves. Takes a
 
 POINT = Path(__file__).parent / "growth_point.py"
 BASE = Point(examples=16_384, features=64, width=256, depth=2, batch_size=128, epochs=1)
-# A training's memory is a difference that comes out anew by some 1 MiB each time: below this no slope is fitted.
+# A training's memory is a difference of which some 1 MiB is chance, as seen on 2 cores of an AMD EPYC: below this no
+# slope is fitted.
 LEAST = {"memory_bytes": 4 * 2**20}
 
 
@@ -112,8 +115,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(GrowthOptions, DESCRIPTION, arguments)
     check(options)
+    load = tell_load()
+    # On a GPU this process would otherwise take most of the memory that the points are to have.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     with computing(options.device, options.precision):
-        machine = describe_machine() | {"cores": available_cores()}
+        machine = describe_machine() | {"cores": available_cores(), "load_average": load}
     series = {name: measure_series(name, options) for name in options.vary}
     failures = [point["failure"] for one in series.values() for point in one["failed"]]
     result = {
@@ -247,7 +253,23 @@ def text(result: dict[str, Any]) -> str:
         parts.append(
             "\n".join([aligned(rows), "", aligned(slope_rows(name, series)), *left_out_notes(series)])
         )
-    return "\n\n".join([*parts, *least_note(result["least"])])
+    return "\n\n".join([*parts, *least_note(result["least"]), *base_note(result)])
+
+
+def base_note(result: Mapping[str, Any]) -> list[str]:
+    """Say how far times of the same point differ: the base's own, which each series measures anew."""
+    times = [
+        point["seconds"]
+        for name, series in result["series"].items()
+        for point in series["points"]
+        if point["value"] == result["base"][name]
+    ]
+    if len(times) < 2:
+        return []
+    return [
+        f"time of the training: the base's own, measured in each of {len(times)} series, is {seconds(min(times))} to "
+        f"{seconds(max(times))}; so far one point's time can be from another's by chance"
+    ]
 
 
 def left_out_notes(series: dict[str, Any]) -> list[str]:

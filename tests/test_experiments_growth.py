@@ -47,6 +47,17 @@ def test_memory_that_is_noise_has_no_part_in_its_slope() -> None:
     assert "4.00 MiB and more" in growth.least_note(growth.LEAST)[0]
 
 
+def test_how_far_times_of_the_same_point_differ_is_told() -> None:
+    def series(*pairs: tuple[int, float]) -> dict[str, Any]:
+        return {"points": [{"value": value, "seconds": seconds} for value, seconds in pairs]}
+
+    base = {"width": 8, "depth": 2}
+    both = {"width": series((4, 1.0), (8, 2.0)), "depth": series((2, 3.0), (8, 9.0))}
+    (note,) = growth.base_note({"base": base, "series": both})
+    assert "measured in each of 2 series, is 2.000 s to 3.000 s" in note
+    assert growth.base_note({"base": base, "series": {"width": both["width"]}}) == []
+
+
 def test_points_that_would_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
 
@@ -124,8 +135,10 @@ def test_points_before_and_after_one_that_fails_are_kept(
         )
 
     monkeypatch.setattr(growth, "measure_point", measure_point)
+    monkeypatch.setattr(growth, "tell_load", lambda: 0.25)
     outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
     assert outcome.status == 1
+    assert "; load average at the start 0.25" in outcome.out
     assert outcome.err == "growth.py: no memory\n"
     series = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))["series"]["epochs"]
     assert [point["value"] for point in series["points"]] == [1, 2, 8, 16, 32]
