@@ -1,0 +1,118 @@
+"""A set of many rows in files, made from a seed, for what is to be trained on without holding it."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxmlp import ArgumentError
+
+FEATURES, HIDDEN, NOISE = 28, 16, 0.05
+SHARD = 250_000  # rows of a file
+SPARE = 2**29  # bytes to be left on the disk
+
+
+class LargeSet(NamedTuple):
+    """Points drawn from a normal distribution; a fixed random network says the class of each, some are then swapped.
+
+    Attributes:
+        folder: of the files.
+        rows: how many.
+        seed: of network, points and swaps; two sets of one seed have their first rows in common.
+    """
+
+    folder: Path
+    rows: int
+    seed: int
+
+    @property
+    def bytes(self) -> int:
+        """What the files take: float32 features and a byte a class."""
+        return self.rows * (4 * FEATURES + 1)
+
+    @property
+    def shards(self) -> list[int]:
+        """The rows of each file."""
+        return [min(SHARD, self.rows - start) for start in range(0, self.rows, SHARD)]
+
+    def path(self, number: int, what: str) -> Path:
+        """Name a shard's file of "inputs" or "labels"."""
+        return self.folder / f"seed-{self.seed}-{number:05d}-{self.shards[number]}-{what}.npy"
+
+
+def make_set(data: LargeSet) -> Iterator[int]:
+    """Write the files that are not there yet.
+
+    Args:
+        data: the set.
+
+    Yields:
+        The rows of each file, when it is there.
+
+    Raises:
+        ArgumentError: the disk has no room for them, or the folder cannot be written.
+    """
+    missing = [number for number in range(len(data.shards)) if not data.path(number, "labels").exists()]
+    needed = sum(data.shards[number] for number in missing) * (4 * FEATURES + 1)
+    try:
+        data.folder.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(data.folder).free
+    except OSError as error:
+        raise ArgumentError(
+            f"{data.folder} cannot be written ({error.strerror}): choose another with --data-dir"
+        ) from None
+    if missing and needed + SPARE > free:
+        raise ArgumentError(
+            f"{data.rows:,} rows need {needed / 2**30:.2f} GiB more and {SPARE / 2**30:.1f} GiB to spare, the disk of "
+            f"{data.folder} has {free / 2**30:.2f}: choose another with --data-dir, or fewer --rows"
+        )
+    for number, rows in enumerate(data.shards):
+        if number in missing:
+            inputs, labels = draw(data.seed, number, rows)
+            # The labels come last: where they are there, the shard is whole.
+            for what, part in (("inputs", inputs), ("labels", labels)):
+                path = data.path(number, what)
+                unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
+                with unfinished.open("wb") as file:
+                    np.save(file, part)
+                os.replace(unfinished, path)
+        yield rows
+
+
+def draw(seed: int, number: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a shard.
+
+    Args:
+        seed: of the set.
+        number: of the shard; those of negative numbers are not in the set, and can be tested with.
+        rows: N.
+
+    Returns:
+        Inputs [N, 28] in float32, labels [N] of 0 and 1 in bytes; `NOISE` of them are swapped, so that no more than
+        1 − `NOISE` can be told right.
+    """
+    teacher = np.random.default_rng((seed, 0))
+    first = teacher.standard_normal((FEATURES, HIDDEN), np.float32) / np.sqrt(np.float32(FEATURES))
+    second = teacher.standard_normal(HIDDEN, np.float32)
+    random = np.random.default_rng((seed, 1, *((0, number) if number >= 0 else (1, -number))))
+    inputs = random.standard_normal((rows, FEATURES), np.float32)
+    labels = np.tanh(inputs @ first) @ second > 0
+    swapped = random.random(rows, np.float32) < NOISE
+    return inputs, (labels ^ swapped).astype(np.uint8)
+
+
+def read_shards(data: LargeSet, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read the files one by one, in an order of the epoch's own.
+
+    Args:
+        data: the set.
+        epoch: from 0.
+
+    Yields:
+        Inputs and labels of a file.
+    """
+    for number in np.random.default_rng((data.seed, 2, epoch)).permutation(len(data.shards)):
+        yield np.load(data.path(number, "inputs")), np.load(data.path(number, "labels"))
