@@ -1,51 +1,104 @@
 """Events of a run for TensorBoard: a scalar a column of its table, one point an epoch."""
 
+import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
 from jaxmlp import ArgumentError, EpochReport, history_columns
 
+EVENTS = "events"
+
 
 class EventFile:
-    """The events of one run.
+    """The events of one run, in files that are numbered in the order in which they were begun.
 
-    Args:
-        writer: a SummaryWriter of tensorboardX.
-    """
-
-    def __init__(self, writer: Any) -> None:
-        self._writer = writer
-
-    def add(self, report: EpochReport, metric: str) -> None:
-        """Add the point of an epoch to every curve, and see it written."""
-        for name, column in history_columns((report,), metric).items():
-            absent = name.startswith("valid_") and report.valid_loss is None
-            if name != "epoch" and not absent:
-                self._writer.add_scalar(name, column[0], report.epoch)
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._writer.close()
-
-
-def event_file(folder: Path, epochs: int) -> EventFile:
-    """Open the events of a run in its folder.
+    They are written at once and by the caller. The package's own `SummaryWriter` writes in a thread, which dies on a
+    full disk; whoever adds a point then waits for it for ever.
 
     Args:
         folder: the run folder.
-        epochs: epochs done; points of later ones, which a run that was killed has left, are hidden.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / EVENTS
+        self._writer: Any = None
+        self._path: Path | None = None  # of a file without a point so far
+
+    def add(self, report: EpochReport, metric: str) -> None:
+        """Add the point of an epoch to every curve, and see it written.
+
+        Args:
+            report: of the epoch.
+            metric: the score's name.
+
+        Raises:
+            OSError: it could not be written; the next epoch begins another file.
+        """
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=name, simple_value=column[0])
+            for name, column in history_columns((report,), metric).items()
+            if name != "epoch" and not (name.startswith("valid_") and report.valid_loss is None)
+        ]
+        try:
+            if self._writer is None:
+                self._begin(report.epoch)
+            self._write(Event(step=report.epoch, summary=Summary(value=values)))
+            self._writer.flush()
+            self._path = None
+        except OSError:
+            # A record may be there in part, and nothing could be read behind it.
+            self.close()
+            with contextlib.suppress(OSError):
+                if self._path is not None:
+                    self._path.unlink()
+            raise
+
+    def close(self) -> None:
+        """Close the file, if one is open."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(OSError):  # what could not be written has been told
+                writer.close()
+
+    def _begin(self, epoch: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter
+
+        self._folder.mkdir(exist_ok=True)
+        # TensorBoard reads files in the order of their names; the clock may jump, a count does not.
+        number = sum(1 for _ in self._folder.iterdir())
+        self._path = self._folder / f"{number:04d}.out.tfevents.{time.time():.0f}"
+        self._writer = RecordWriter(str(self._path))
+        self._write(Event(file_version="brain.Event:2"))
+        if number:
+            # Hides points of this epoch and later ones, which a run that was killed has left.
+            self._write(Event(step=epoch, session_log=SessionLog(status=SessionLog.START)))
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
+
+
+def event_file(folder: Path) -> EventFile:
+    """Keep the events of a run in its folder.
+
+    Args:
+        folder: the run folder.
 
     Returns:
-        The file.
+        The events, of which a file is begun with the first epoch.
 
     Raises:
         ArgumentError: tensorboardX is not installed.
     """
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX  # noqa: F401
     except ModuleNotFoundError:
         raise ArgumentError(
             "--tensorboard needs the package tensorboardX: python -m pip install -e '.[tensorboard]'"
         ) from None
-    return EventFile(SummaryWriter(str(folder / "events"), purge_step=epochs + 1 if epochs else None))
+    return EventFile(folder)

@@ -180,7 +180,7 @@ def recording(
         more_is_better = options.monitor == "score" and METRICS[metric].more_is_better
         better = "larger" if more_is_better else "smaller"
         writer = CheckpointWriter(folder / CHECKPOINTS, keep=options.keep, better=better)
-    events = event_file(folder, len(before.history)) if options.tensorboard else None
+    events = event_file(folder) if options.tensorboard else None
     records = Records(folder, options, metric, description, writer, events)
     try:
         yield records
