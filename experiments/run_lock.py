@@ -35,3 +35,28 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
         with contextlib.suppress(OSError):
             (folder / LOCK).unlink()
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a run holds a folder, without changing anything in it.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        Whether a run that has not ended holds it; where the system has no `fcntl`, whether one has left its lock.
+    """
+    path = folder / LOCK
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return path.exists()
+    try:
+        with path.open("rb") as file:
+            # Shared, so that several may look at a time; the run's own lock excludes it.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -182,6 +182,39 @@ BAD_INPUTS: dict[str, BadInput] = {
         "run", "pets.csv", "'folder.csv' is no file", flags="--out folder.csv"
     ),
     "no file named": BadInput("predict", ("run",), ("arguments are required: FILE", "--help")),
+    # Comparison.
+    "no run to compare": BadInput("compare", ("run", "nowhere"), ("no run at nowhere: give the folder",)),
+    "nothing to compare": BadInput("compare", (), ("arguments are required: RUN", "--help")),
+    "a file for a run": BadInput("compare", ("run", "notes.txt"), ("no run at notes.txt: give the folder",)),
+    "a folder without a run to compare": BadInput(
+        "compare", ("folder.csv",), ("folder.csv holds no run (it has no config.json): give",)
+    ),
+    "a run given twice": BadInput("compare", ("run", "./run"), ("run is given twice: give each run once",)),
+    "a sweep to compare": BadInput(
+        "compare", ("run", "sweep"), ("sweep is a run of sweep.py", "give runs of train.py")
+    ),
+    "a configuration that is none": BadInput(
+        "compare",
+        ("cut run",),
+        ("cut run/config.json does not describe a run of train.py", "give the folder"),
+    ),
+    "a configuration of something else": BadInput(
+        "compare", ("other",), ("other/config.json does not describe a run of train.py (KeyError)",)
+    ),
+    "a table of something else": BadInput(
+        "compare",
+        ("no table",),
+        ("no table/metrics.csv lacks the column train_accuracy", "begin the run again"),
+    ),
+    "a picture of no known kind": BadInput(
+        "compare", ("run", "--out", "a.gif"), ("--out 'a.gif' is no picture's name: end it in .png",)
+    ),
+    "no folder for a picture": BadInput(
+        "compare", ("run", "--out", "no/a.png"), ("the folder of no/a.png is not there: make it",)
+    ),
+    "a picture over a run's own": BadInput(
+        "compare", ("run", "--out", "run/curves.png"), ("run/curves.png lies in the run folder run", "--out")
+    ),
     # The other programs.
     "sizes of another data set": BadInput(
         "gradcheck",
@@ -261,10 +294,25 @@ def write_bad_files(folder: Path, run: Path) -> None:
     (folder / "notes.txt").write_text("not to be lost\n")
     _write_tables(folder)
     _write_arrays(folder)
+    _write_runs(folder, run)
     model = (run / "model.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(model[: len(model) // 2])
     net = mlp([5, 2])
     save_model(folder / "bare.safetensors", net, init(net, jax.random.key(0)))
+
+
+def _write_runs(folder: Path, run: Path) -> None:
+    config = (run / "config.json").read_text(encoding="utf-8")
+    configs = {
+        "cut run": config[: len(config) // 2],
+        "other": "{}",
+        "no table": config,
+        "sweep": config.replace('"options": {', '"options": {"grid": [],'),
+    }
+    for name, text in configs.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(text, encoding="utf-8")
+    (folder / "no table/metrics.csv").write_text("epoch,train_loss\n1,0.5\n", encoding="utf-8")
 
 
 def _write_tables(folder: Path) -> None:

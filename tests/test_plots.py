@@ -69,6 +69,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "time_bars": lambda: plots.time_bars(
         {"a case": {"ours": [1.0, 0.9, 1.1], "theirs": [2.0, 1.5, 4.0]}}, x_label="times as long"
     ),
+    "run_curves": lambda: plots.run_curves(
+        {
+            "digits": {NAMES[2]: COLUMNS, "_two": COLUMNS},
+            "sine": {"one": {**COLUMNS, "train_loss": [1, 2, np.nan]}},
+        }
+    ),
     "growth_sheet": lambda: plots.growth_sheet(
         {"width": [1, 10], "depth": [1, 2]},
         {"time (s)": {"width": [1.0, 9.0], "depth": [1.0, 2.0]}},
@@ -226,6 +232,12 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
         "predicted 'fit' has shape [1]",
     ),
     "mask": (lambda: plots.regression_curve([0], [0], {}, GRID, [1]), "outliers holds int64"),
+    "no runs": (lambda: plots.run_curves({}), "groups has no entry, or one without a run"),
+    "a group of none": (lambda: plots.run_curves({"a": {"b": COLUMNS}, "c": {}}), "one without a run"),
+    "short run": (
+        lambda: plots.run_curves({"a": {"b": {**COLUMNS, "valid_loss": [1.0]}}}),
+        "'valid_loss' has shape [1]",
+    ),
     "no loss panel": (lambda: plots.loss_curves([]), "no panels"),
     "no curve": (lambda: plots.loss_curves([("hinge", GRID, {})]), "panel 'hinge' has no curve"),
     "loss length": (lambda: plots.loss_curves([("hinge", GRID, {"a": [1.0]})]), "curve 'a' of panel 'hinge'"),

@@ -12,6 +12,7 @@ from jaxmlp.plots.boundaries import (
     scatter_classes,
     side_by_side_boundaries,
 )
+from jaxmlp.plots.comparisons import run_curves
 from jaxmlp.plots.files import animate, save
 from jaxmlp.plots.gradients import gradient_curves, gradient_flow
 from jaxmlp.plots.graph import computational_graph
@@ -41,6 +42,7 @@ __all__ = [
     "loss_curves",
     "predicted_against_true",
     "regression_curve",
+    "run_curves",
     "save",
     "scatter_classes",
     "side_by_side_boundaries",

@@ -40,7 +40,7 @@ def learning_curves(columns: Mapping[str, Any], *, valid_label: str = "validatio
     """
     epochs = checks.column(columns, "epoch")
     checks.column(columns, "train_loss", len(epochs))
-    metrics = ["loss", *_score_names(columns)]
+    metrics = ["loss", *score_names(columns)]
     figure = style.new_figure(4.2 * len(metrics) + 0.4, 3.6)
     for axes, metric in zip(style.axes_grid(figure, len(metrics), len(metrics)), metrics, strict=True):
         draw_metric(axes, columns, metric, valid_label)
@@ -63,7 +63,7 @@ def draw_metric(axes: Axes, columns: Mapping[str, Any], metric: str, valid_label
         [2.0]
     """
     epochs = checks.column(columns, "epoch")
-    scale = 100.0 if metric.endswith("accuracy") else 1.0
+    scale = scale_of(metric)
     for part, label, color, line in (
         ("train", "training", style.OKABE_ITO[0], "-"),
         ("valid", valid_label, style.OKABE_ITO[1], "--"),
@@ -80,10 +80,9 @@ def draw_metric(axes: Axes, columns: Mapping[str, Any], metric: str, valid_label
     else:
         axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", va="center")
     epoch_axis(axes, epochs)
-    name = _METRIC_NAMES.get(metric, metric.replace("_", " "))
-    axes.set_ylabel(f"{name} (%)" if scale == 100.0 else name)
+    axes.set_ylabel(metric_label(metric))
     if metric == "loss":
-        _log_when_wide(axes)
+        log_when_wide(axes)
     style.quiet_grid(axes)
 
 
@@ -108,15 +107,72 @@ def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
     axes.set_xlabel("epoch")
 
 
-def _log_when_wide(axes: Axes) -> None:
-    """On a linear axis, whatever follows a steep start is a flat line at the bottom."""
+def scale_of(metric: str) -> float:
+    """Tell by what a metric is multiplied to be drawn: a share in %.
+
+    Args:
+        metric: its name, as "accuracy".
+
+    Returns:
+        100 or 1.
+
+    Example:
+        >>> scale_of("accuracy"), scale_of("loss")
+        (100.0, 1.0)
+    """
+    return 100.0 if metric.endswith("accuracy") else 1.0
+
+
+def metric_label(metric: str) -> str:
+    """Name a metric as an axis does, with its unit.
+
+    Args:
+        metric: its name, as "label_accuracy".
+
+    Returns:
+        The label.
+
+    Example:
+        >>> metric_label("label_accuracy"), metric_label("r2")
+        ('label accuracy (%)', 'R²')
+    """
+    name = _METRIC_NAMES.get(metric, metric.replace("_", " "))
+    return f"{name} (%)" if scale_of(metric) == 100.0 else name
+
+
+def log_when_wide(axes: Axes) -> None:
+    """Make the y axis logarithmic where what is drawn spans more than two powers of ten.
+
+    On a linear axis, whatever follows a steep start is a flat line at the bottom.
+
+    Args:
+        axes: the axes to change, with their lines.
+
+    Example:
+        >>> axes = style.new_figure(4, 3).subplots()
+        >>> _ = axes.plot([1, 2], [1000.0, 1.0])
+        >>> log_when_wide(axes)
+        >>> axes.get_yscale()
+        'log'
+    """
     drawn = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in axes.lines)])
     if drawn.size and drawn.min() > 0 and drawn.max() > 100 * drawn.min():
         axes.set_yscale("log")
 
 
-def _score_names(columns: Mapping[str, Any]) -> list[str]:
-    """The metrics that have columns, without the loss, in the columns' order."""
+def score_names(columns: Mapping[str, Any]) -> list[str]:
+    """Name the metrics that have columns, without the loss.
+
+    Args:
+        columns: the history.
+
+    Returns:
+        Their names without "train_" and "valid_", in the columns' order.
+
+    Example:
+        >>> score_names({"epoch": [1], "train_loss": [1.0], "valid_r2": [0.5]})
+        ['r2']
+    """
     metrics = [
         name.removeprefix(part) for name in columns for part in ("train_", "valid_") if name.startswith(part)
     ]
