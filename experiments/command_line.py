@@ -227,7 +227,7 @@ def check_fits(sizes: Sequence[int]) -> None:
     """
     parameters = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
     needed, memory = 3 * 4 * parameters, memory_of(list(jax.device_put(0.0).devices()))
-    if needed > memory:
+    if memory is not None and needed > memory:
         raise ArgumentError(
             f"a network of sizes {' '.join(map(str, sizes))} has {parameters:,} parameters and needs at least "
             f"{needed / 2**30:,.0f} GiB, this device has {memory / 2**30:,.0f}: choose smaller sizes"

@@ -316,7 +316,9 @@ def show_score(metric: str, score: float | None) -> str:
     """Write a score as people read it: a share in %, R² as a number."""
     if score is None:
         return "-"
-    return f"{score:.4f}" if metric == "r2" else f"{100 * score:.2f} %"
+    if metric != "r2":
+        return f"{100 * score:.2f} %"
+    return f"{score:.4f}" if abs(score) < 1e4 else f"{score:.1e}"  # as of a network that all but diverged
 
 
 def report_and_save(

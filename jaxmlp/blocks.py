@@ -16,6 +16,8 @@ from jaxmlp.network import layer_shapes
 from jaxmlp.training import init_state
 from jaxmlp.types import Batch
 
+UNKNOWN_MEMORY = 2**33  # bytes, where a device does not tell what it has: what small ones have
+
 # Members a CPU device trains at a time. Measured on 2 cores of an AMD EPYC, CPU time a member: 64-64-10 takes as
 # long with 4 as with 128; 784-300-10 takes 30 to 36 ms with 4 or 8 and 47 with 16, whose weights leave the cache.
 MEMBERS_A_CPU = 8
@@ -112,7 +114,7 @@ def block_size(
         most = min(most, MEMBERS_A_CPU * len(local))
     if memory is not None:
         check_size("memory in bytes", memory)
-    allowed = memory_of(local) // 2 if memory is None else memory
+    allowed = (memory_of(local) or UNKNOWN_MEMORY) // 2 if memory is None else memory
     taken = len(local) * sum(map(_bytes_on_device, jax.tree.leaves(data)))
     left = allowed - taken
     if left <= 0:

@@ -19,25 +19,26 @@ Devices: TypeAlias = Sequence[jax.Device] | None
 AXIS = "members"
 
 
-def memory_of(devices: Sequence[jax.Device]) -> int:
+def memory_of(devices: Sequence[jax.Device]) -> int | None:
     """Tell how many bytes devices can hold together; CPU devices share their machine's.
 
     Args:
         devices: at least one, of one platform.
 
     Returns:
-        Bytes; 8 GiB where the machine does not tell.
+        Bytes; None where the machine does not tell.
 
     Example:
         >>> memory_of(jax.devices()) > 2**20
         True
     """
     if devices[0].platform != "cpu":
-        return sum((device.memory_stats() or {}).get("bytes_limit", 2**33) for device in devices)
+        limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+        return None if None in limits else sum(limits)
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # there is no such question on Windows
-        return 2**33
+        return None
 
 
 def place_shared(tree: Any, devices: Sequence[jax.Device]) -> Any:

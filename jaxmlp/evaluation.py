@@ -152,7 +152,9 @@ def batch_sums(
     statistic = METRICS[metric].statistic(outputs, targets)
     weight = jnp.ones(outputs.shape[0], outputs.dtype) if weight is None else weight
     total = jnp.sum(weight).astype(outputs.dtype)
-    return BatchSums(total, total * value, jnp.tensordot(weight.astype(statistic.dtype), statistic, axes=1))
+    # In full precision: a product that a GPU rounds to fewer bits would miscount.
+    statistics = jnp.tensordot(weight.astype(statistic.dtype), statistic, axes=1, precision="highest")
+    return BatchSums(total, total * value, statistics)
 
 
 def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar | None = None) -> Metrics:

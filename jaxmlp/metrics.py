@@ -138,7 +138,8 @@ def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | Non
     if weight is None:
         return jnp.mean(values, axis=0)
     total = jnp.sum(weight)
-    return jnp.tensordot(weight, values, axes=1) / jnp.where(total == 0, 1, total)
+    # In full precision: a product that a GPU rounds to fewer bits would miscount.
+    return jnp.tensordot(weight, values, axes=1, precision="highest") / jnp.where(total == 0, 1, total)
 
 
 def target_variance(targets: Float[Array, "N K"], weight: Float[Array, "N"] | None) -> Float[Array, "K"]:

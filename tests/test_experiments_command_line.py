@@ -181,6 +181,8 @@ def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(command_line, "memory_of", lambda devices: 12 * parameters - 1)
     with pytest.raises(ArgumentError, match="3 5 2 has 32 parameters"):
         check_fits([3, 5, 2])
+    monkeypatch.setattr(command_line, "memory_of", lambda devices: None)  # a device that does not tell
+    check_fits([64, 99999999999999, 10])
 
 
 # The programs themselves, in processes of their own.
