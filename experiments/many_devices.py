@@ -1,0 +1,206 @@
+"""Compare the same training on 1, 2 and 8 devices and in 2 processes: its end, and the time of an epoch."""
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from benchmark_tables import seconds
+from command_line import available_cores, option, parse_options, run
+from meeting import free_port
+from processes import ProcessOptions
+from result_file import check_out, write_result
+from run_folder import describe_machine
+from worker_process import process_environment
+
+from jaxmlp import ArgumentError
+
+POINT = Path(__file__).parent / "many_devices_point.py"
+BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
+LONGEST = 1800.0  # seconds after which a training counts as stuck
+
+DESCRIPTION = """Train the same network on 1, 2 and 8 devices and in 2 processes, and compare.
+On a CPU the devices are parts of it, and show that the results are the same, not that more are faster."""
+
+_option = partial(option, group="options")
+
+
+@dataclass(frozen=True)
+class ManyOptions:
+    """The options of the comparison."""
+
+    sizes: tuple[int, ...] = _option((784, 512, 512, 10), "of the network", metavar="SIZE")
+    examples: int = _option(6_400, "generated, of as many classes as outputs", metavar="N")
+    batch_size: int = _option(128, "the minibatch that all share", metavar="N")
+    epochs: int = _option(6, "in each training; the first, which compiles, is not timed", metavar="N")
+    device: str = _option("auto", "cpu, gpu, or auto for JAX's choice", metavar="NAME")
+    out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
+
+
+class Sharing(NamedTuple):
+    """A way to share a training.
+
+    Attributes:
+        devices: of each process.
+        processes: how many.
+    """
+
+    devices: int
+    processes: int = 1
+
+    @property
+    def title(self) -> str:
+        """As people read it."""
+        if self.processes > 1:
+            return f"{self.processes} processes of {self.devices} device"
+        return f"{self.devices} device{'' if self.devices == 1 else 's'}"
+
+
+SHARINGS = (Sharing(1), Sharing(2), Sharing(8), Sharing(1, processes=2))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiment; returns the exit status."""
+    options, _ = parse_options(ManyOptions, DESCRIPTION, arguments)
+    check(options)
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        alone: dict[str, list[np.ndarray]] = {}
+        for sharing in SHARINGS:
+            params, times = train(sharing, options, Path(folder))
+            alone = alone or params
+            differences = {name: difference(params[name], alone[name]) for name in BOUNDS}
+            row = {"title": sharing.title, "differences": differences, "seconds": times}
+            rows.append({**sharing._asdict(), **row})
+            print(f"many_devices.py: {sharing.title}: done", file=sys.stderr)
+    result = {
+        "what": "the same training on several devices and in several processes",
+        "command": [
+            "python",
+            "experiments/many_devices.py",
+            *(sys.argv[1:] if arguments is None else arguments),
+        ],
+        "machine": describe_machine() | {"cores": available_cores()},
+        "options": {name: value for name, value in dataclasses.asdict(options).items() if name != "out"},
+        "bounds": BOUNDS,
+        "rows": rows,
+    }
+    print(table(result))
+    write_result(options.out, result)
+    return 0 if all(is_equal(row) for row in rows) else 1
+
+
+def check(options: ManyOptions) -> None:
+    """Refuse what would be found out only after some trainings."""
+    check_out(options.out)
+    if len(options.sizes) < 2 or min(options.sizes) < 1:
+        raise ArgumentError("--sizes takes two sizes or more of at least 1, as 784 512 10")
+    for name, least in (("examples", 1), ("batch_size", 1), ("epochs", 2)):
+        if getattr(options, name) < least:
+            raise ArgumentError(
+                f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"
+            )
+
+
+def train(
+    sharing: Sharing, options: ManyOptions, folder: Path
+) -> tuple[dict[str, list[np.ndarray]], list[float]]:
+    """Train in processes of their own.
+
+    Returns:
+        The parameters in float32 after an epoch and in float64 at the end, by precision; the seconds of each
+        epoch in float32.
+
+    Raises:
+        ArgumentError: a process failed or did not end, with the last line that it wrote.
+    """
+    port = free_port("127.0.0.1")
+    out, started = folder / "params.npz", []
+    try:
+        for index in range(sharing.processes):
+            many = ProcessOptions(sharing.devices)
+            if sharing.processes > 1:
+                many = ProcessOptions(sharing.devices, f"127.0.0.1:{port}", sharing.processes, index)
+            told = {
+                "sizes": options.sizes,
+                "examples": options.examples,
+                "batch_size": options.batch_size,
+                "epochs": options.epochs,
+                "platform": options.device,
+                "out": str(out),
+                "processes": dataclasses.asdict(many),
+            }
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, str(POINT), json.dumps(told)],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    env=process_environment(options.device),
+                )
+            )
+        written = [process.communicate(timeout=LONGEST) for process in started]
+    except subprocess.TimeoutExpired:
+        raise ArgumentError(f"a training on {sharing.title} did not end within {LONGEST:g} s") from None
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    for process, (_, errors) in zip(started, written, strict=True):
+        if process.returncode != 0:
+            last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+            raise ArgumentError(f"a training on {sharing.title} ended with {process.returncode}: {last}")
+    with np.load(out) as saved:
+        params = {
+            precision: [saved[name] for name in saved.files if name.startswith(precision)]
+            for precision in BOUNDS
+        }
+    return params, json.loads(written[0][0].splitlines()[-1])
+
+
+def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """Measure max |a − b| / max |b| of the worst tensor; NaN where any number is."""
+    pairs = zip(found, expected, strict=True)
+    return float(np.max([np.max(np.abs(a - b)) / (np.max(np.abs(b)) or 1.0) for a, b in pairs]))
+
+
+def is_equal(row: dict[str, Any]) -> bool:
+    """Tell whether a way to share ends within the bounds; not so for NaN."""
+    return all(row["differences"][precision] <= bound for precision, bound in BOUNDS.items())
+
+
+def table(result: dict[str, Any]) -> str:
+    """Write the comparison as a table in Markdown."""
+    epochs = result["options"]["epochs"]
+    lines = [
+        f"| each minibatch shared among | float32, 1 epoch: parameters differ by | float64, {epochs} epochs: by | "
+        "within | an epoch, median (least to largest) | of one device's |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    alone = statistics.median(result["rows"][0]["seconds"][1:])
+    for row in result["rows"]:
+        times = row["seconds"][1:]
+        middle, off = statistics.median(times), row["differences"]
+        cells = [
+            row["title"],
+            f"{off['float32']:.1e}",
+            f"{off['float64']:.1e}",
+            f"{result['bounds']['float32']:g}, {result['bounds']['float64']:g}: "
+            f"{'yes' if is_equal(row) else 'NO'}",
+            f"{seconds(middle)} ({seconds(min(times))} to {seconds(max(times))})",
+            f"{middle / alone:.2f} ×",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)
