@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,21 @@ def test_saving_does_not_wait_until_two_wait(tmp_path: Path, gate: Gate) -> None
         third.join(30)
         assert not third.is_alive()
     assert epochs(tmp_path) == [1, 2, 3]
+
+
+def test_it_is_busy_until_all_is_written(tmp_path: Path, gate: Gate) -> None:
+    with CheckpointWriter(tmp_path) as writer:
+        assert not writer.is_busy
+        writer.save(1, ARRAYS, None)
+        assert gate.entered.acquire(timeout=30)
+        assert writer.is_busy
+        gate.open.set()
+        for _ in range(300):
+            if not writer.is_busy:
+                break
+            time.sleep(0.1)
+        assert not writer.is_busy
+    assert epochs(tmp_path) == [1]
 
 
 def test_what_is_altered_after_saving_does_not_matter(tmp_path: Path, gate: Gate) -> None:

@@ -97,6 +97,11 @@ class CheckpointWriter:
         }
         self._pending.append(self._pool.submit(self._write, epoch, kept, plain, value))
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a checkpoint is still being written, so that one more would cost the training time."""
+        return any(not future.done() for future in self._pending)
+
     def close(self) -> None:
         """Wait until all is written.
 
