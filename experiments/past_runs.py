@@ -100,12 +100,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = dict(json.loads(path.read_text(encoding="utf-8")))
         is_sweep = "grid" in config["options"]
-        kinds = [type(config[name]) for name in ("options", "dataset", "loss", "metric")]
         if not (folder / METRICS).exists() and is_sweep:
             raise ArgumentError(
                 f"{folder} is a run of sweep.py, which has no {METRICS}: give runs of train.py, as its line 'alone:' "
                 "makes one"
             )
+        kinds = [type(config[name]) for name in ("options", "dataset", "loss", "metric")]
         if kinds != [dict, dict, str, str]:
             raise TypeError
         SCORES[config["metric"]]  # refuses one that is not known
@@ -150,9 +150,12 @@ def _state(folder: Path, columns: dict[str, np.ndarray], options: dict[str, Any]
     last = [column[-1] for name, column in columns.items() if name == "train_loss" or "max_weight" in name]
     if not np.all(np.isfinite(last)):
         return "diverged"
-    # A run writes its model when it ends; one that was resumed and stopped again has the older model still.
-    model, table = folder / MODEL, folder / METRICS
-    if not model.exists() or model.stat().st_mtime_ns < table.stat().st_mtime_ns:
+    model, table, done, asked = folder / MODEL, folder / METRICS, columns["epoch"][-1], options.get("epochs")
+    if not model.exists():
         return "interrupted"
-    asked = options.get("epochs")
-    return "ended early" if isinstance(asked, int) and columns["epoch"][-1] < asked else "ended"
+    if done == asked:
+        return "ended"
+    # A run writes its model when it ends; one that was resumed and stopped again has the older model still.
+    if model.stat().st_mtime_ns < table.stat().st_mtime_ns:
+        return "interrupted"
+    return "ended early" if isinstance(asked, int) and done < asked else "ended"

@@ -307,7 +307,7 @@ def _write_runs(folder: Path, run: Path) -> None:
         "cut run": config[: len(config) // 2],
         "other": "{}",
         "no table": config,
-        "sweep": config.replace('"options": {', '"options": {"grid": [],'),
+        "sweep": '{"options": {"grid": [], "hidden": [4]}, "machine": {}}',
     }
     for name, text in configs.items():
         (folder / name).mkdir()
