@@ -1,7 +1,11 @@
 """A fit on a stream is the fit on its arrays, goes on at any window, holds few windows and leaves no thread."""
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -121,9 +125,10 @@ def test_windows_of_one_step_differ_by_rounding_alone() -> None:
 
 
 def test_one_batch_of_all_rows_is_the_fit_in_memory() -> None:
-    expected = fit(NET, DATA, key=KEY, optimizer="sgd", batch_size=100, epochs=1)
-    found = fit(NET, stream_from_chunks([DATA]), key=KEY, optimizer="sgd", batch_size=100, epochs=1)
-    assert same_bits(found.state, expected.state)
+    # What is drawn depends on the batch's size, so that it has to be that of arrays.
+    given: dict[str, Any] = {"optimizer": "sgd", "batch_size": 100, "epochs": 1, "transform": add_noise}
+    found = fit(NET, stream_from_chunks([DATA]), key=KEY, **given)
+    assert same_bits(found.state, fit(NET, DATA, key=KEY, **given).state)
 
 
 def test_grain_reads_what_the_arrays_hold() -> None:
@@ -319,6 +324,7 @@ def test_no_thread_outlives_a_fit(end: str) -> None:
                     raise OSError("the disk is gone")
                 yield INPUTS, LABELS + (5 if (end, number) == ("data", 2) else 0)
         finally:
+            time.sleep(0.1)  # the fit waits for it
             closed.append(True)
 
     def stop(*given: Any) -> bool:
@@ -394,25 +400,42 @@ def test_three_windows_are_held_however_many_there_are() -> None:
     assert most_held(40, hoard) == 40, "what holds all of them is caught"
 
 
-def test_cutting_holds_one_window_and_one_chunk() -> None:
+def test_nothing_is_held_while_a_slow_reader_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     alive: list[weakref.ref[Any]] = []
-    most = 0
+    held: list[int] = []
+    make = streaming._empty_like
+
+    def make_slowly(chunk: Batch, rows: int) -> Batch:
+        if not rows:
+            return make(chunk, rows)
+        time.sleep(0.1)  # meanwhile the window before is trained on and let go
+        held.append(sum(each() is not None for each in alive))
+        made = make(chunk, rows)
+        alive.append(weakref.ref(np.asarray(made.inputs)))
+        return made
+
+    fit(NET, stream_from_chunks([DATA], window=BATCH), key=KEY, **TWO_EPOCHS)  # compiled beforehand
+    monkeypatch.setattr(streaming, "_empty_like", make_slowly)
+    stream = stream_from_chunks([DATA] * 3, window=BATCH)
+    fit(NET, stream, key=KEY, **TWO_EPOCHS | {"epochs": 1})
+    assert held == [0] * 8
+
+
+def test_cutting_lets_go_of_a_chunk_before_the_next() -> None:
+    alive: list[weakref.ref[Any]] = []
+    held: list[int] = []
 
     def chunks() -> Iterator[Any]:
-        nonlocal most
         for _ in range(20):
+            held.append(sum(each() is not None for each in alive))
             inputs = np.zeros((3, 2))
             alive.append(weakref.ref(inputs))
-            most = max(most, sum(each() is not None for each in alive))
             yield inputs, np.zeros(3, int)
             del inputs
 
-    made: list[weakref.ref[Any]] = []
     for window in cut(chunks(), 4):
-        made.append(weakref.ref(window.inputs))
         del window
-        assert sum(each() is not None for each in made) <= 1
-    assert most == 1
+    assert held == [0] * 20
 
 
 def test_the_next_window_is_read_while_one_is_trained_on() -> None:
@@ -550,3 +573,57 @@ def test_other_networks_learn_from_streams_too() -> None:
     )
     assert result.history[-1].valid_score is not None
     assert result.history[0].valid_score < 0.9 < result.history[-1].valid_score  # type: ignore[operator]
+
+
+# --- records in a file, devices ---
+
+
+def test_records_of_a_file_are_read_by_grain(tmp_path: Path) -> None:
+    module = pytest.importorskip("array_record.python.array_record_module", reason="has no wheel here")
+    path = tmp_path / "set.array_record"
+    writer = module.ArrayRecordWriter(str(path), "group_size:1")
+    for x, y in zip(INPUTS, LABELS, strict=True):
+        writer.write(x.tobytes() + bytes([int(y)]))
+    writer.close()
+
+    def example(record: bytes) -> tuple[np.ndarray, int]:
+        return np.frombuffer(record[:-1], np.float32), record[-1]
+
+    stream = stream_from_source(grain.sources.ArrayRecordDataSource(str(path)), example, window=BATCH)
+    found = fit(NET, stream, key=KEY, shuffle=False, **TWO_EPOCHS)
+    expected = fit(NET, stream_from_chunks([DATA], window=BATCH), key=KEY, shuffle=False, **TWO_EPOCHS)
+    assert same_bits(found.state, expected.state)
+
+
+# One that is divided by 3 devices, and goes on from a position that another number of them has left.
+ON_DEVICES = """
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 3)
+from training_cases import INPUTS, KEY, NET, VALUES, WEIGHT, assert_close
+from jaxmlp import fit, stream_from_chunks
+stream = stream_from_chunks([(INPUTS, VALUES, WEIGHT)], window=4)
+given = {"loss": "squared_error", "optimizer": "adam", "batch_size": 4}
+saved = []
+one = fit(NET, stream, (INPUTS, VALUES), epochs=2, key=KEY, save=saved.append, **given)
+three = fit(NET, stream, (INPUTS, VALUES), epochs=2, key=KEY, devices=jax.devices(), **given)
+again = fit(NET, stream, (INPUTS, VALUES), epochs=2, resume=saved[1], devices=jax.devices(), **given)
+assert len(three.state.params[0].w.sharding.device_set) == 3
+for found in (three, again):
+    assert_close(found.state.params, one.state.params)
+    for left, right in zip(found.history, one.history, strict=True):
+        np.testing.assert_allclose(left[1:6], right[1:6], rtol=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_devices_share_the_minibatches_of_a_stream() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ON_DEVICES],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
