@@ -16,6 +16,7 @@ from compilation_cache import CompilationCacheOptions, compilation_cache
 from records import describe_run, recording
 from result_file import check_out, write_result
 from run_folder import describe_machine
+from run_lock import locked
 from run_options import RunOptions, read_options
 from tqdm import tqdm
 from train import PARTS, load_dataset, network_of, optimizer_of, start
@@ -113,7 +114,10 @@ def measure(flags: Sequence[str], options: CostOptions, precision: str | None) -
 
         saving = RunOptions(**(vars(asked) | {"checkpoint_every": every}))
         with tempfile.TemporaryDirectory() as folder:
-            with recording(Path(folder), saving, problem.metric, description, before) as records:
+            with (
+                locked(Path(folder)) as lock,
+                recording(Path(folder), lock, saving, problem.metric, description, before) as records,
+            ):
                 fit(
                     net,
                     problem.train,

@@ -21,6 +21,7 @@ from jaxmlp.layers import PRECISIONS
 from jaxmlp.registry import unknown_name
 
 USAGE_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
 Options = TypeVar("Options")
 COMPUTED_IN = ("float32", "float64", "tensorfloat32", "bfloat16")
 
@@ -54,7 +55,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         finally:
             sys.stdout.flush()  # so that a closed pipe is met here, and not by Python at its exit
     except KeyboardInterrupt:
-        sys.exit("interrupted")
+        print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output has closed it, as `head` does; Python's own flush at exit would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,9 +1,15 @@
 """Interruption: SIGINT and SIGTERM end a run after the epoch in progress, so that what it reached is saved."""
 
 import contextlib
+import os
 import signal
+import socket
+import sys
+import threading
 from collections.abc import Iterator
-from types import FrameType
+from pathlib import Path
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
@@ -23,26 +29,53 @@ class Interruption:
 
 
 @contextlib.contextmanager
-def interruption() -> Iterator[Interruption]:
-    """Note SIGINT and SIGTERM inside a `with`; a second one acts at once, as it would have outside.
+def interruption(advice: str = "") -> Iterator[Interruption]:
+    """Note SIGINT and SIGTERM inside a `with`; a second one ends the process at once.
+
+    Both are heard by a thread: Python's own handlers wait until the compiled program that computes an epoch returns.
+
+    Args:
+        advice: what to do after a second one, for its line.
 
     Yields:
         What was asked for.
     """
     asked = Interruption()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.signal = signal.Signals(number)
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, note)
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    thread = threading.Thread(target=_listen, args=(heard, asked, advice), daemon=True)
+    thread.start()
+    # Python writes the number of every signal that has a handler here, before it runs the handler.
+    descriptor = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: None)
     try:
         yield asked
     finally:
-        restore()
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        told.close()
+        thread.join()
+        heard.close()
+
+
+def _listen(heard: socket.socket, asked: Interruption, advice: str) -> None:
+    while byte := heard.recv(1):
+        if byte[0] not in SIGNALS:
+            continue
+        number = signal.Signals(byte[0])
+        if asked.signal is None:
+            asked.signal = number
+            _say(f"{number.name}: ending after this epoch; once more ends at once")
+        else:
+            _say(f"{number.name} once more: ended at once{'; ' if advice else ''}{advice}")
+            os._exit(128 + number)  # all files are whole at any moment, or cleared up by the next run
+
+
+def _say(text: str) -> None:
+    line = f"{Path(sys.argv[0]).name}: {text}\n"
+    # Not by `print`, which the other thread may be in; on a terminal a bar or "^C" stands in the line already.
+    with contextlib.suppress(OSError):
+        os.write(2, f"{chr(10) if os.isatty(2) else ''}{line}".encode())

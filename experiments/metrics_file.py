@@ -1,5 +1,6 @@
 """metrics.csv: one row an epoch, written when the epoch ends, so that a run that dies leaves what it measured."""
 
+import contextlib
 import csv
 import os
 from collections.abc import Iterator, Sequence
@@ -17,14 +18,21 @@ def write_metrics(folder: Path, history: Sequence[EpochReport], metric: str) -> 
         folder: the run folder.
         history: E reports.
         metric: the score's name.
+
+    Raises:
+        OSError: the disk refuses; the table stays as it was.
     """
     unfinished = folder / f"{METRICS}.unfinished"
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if history:
-            writer.writerow(history_columns(tuple(history), metric))
-            writer.writerows(_rows(history, metric))
-    os.replace(unfinished, folder / METRICS)
+    try:
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if history:
+                writer.writerow(history_columns(tuple(history), metric))
+                writer.writerows(_rows(history, metric))
+        os.replace(unfinished, folder / METRICS)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 def add_row(folder: Path, report: EpochReport, metric: str) -> None:
@@ -34,12 +42,22 @@ def add_row(folder: Path, report: EpochReport, metric: str) -> None:
         folder: the run folder.
         report: of the epoch.
         metric: the score's name.
+
+    Raises:
+        OSError: the disk refuses; no part of the row is left.
     """
-    with (folder / METRICS).open("a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if file.tell() == 0:
-            writer.writerow(history_columns((report,), metric))
-        writer.writerows(_rows((report,), metric))
+    path = folder / METRICS
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if size == 0:
+                writer.writerow(history_columns((report,), metric))
+            writer.writerows(_rows((report,), metric))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        raise
 
 
 def _rows(history: Sequence[EpochReport], metric: str) -> Iterator[list[str]]:

@@ -13,6 +13,7 @@ from typing import Any
 from command_line import one_line
 from event_file import EventFile, event_file
 from metrics_file import add_row, write_metrics
+from run_lock import Lock
 from run_options import OF_THIS_CALL, RunOptions
 from tqdm import tqdm
 
@@ -84,6 +85,31 @@ def read_progress(folder: Path, like: FitState, description: dict[str, Any]) -> 
     ]
 
 
+def why(error: Exception) -> str:
+    """Say in a few words why something could not be written.
+
+    Args:
+        error: an OSError, or an ArgumentError.
+
+    Returns:
+        One line; a file's name where one is to blame.
+    """
+    nameless = isinstance(error, OSError) and error.strerror and error.filename is None
+    return str(error.strerror) if nameless else one_line(error)  # type: ignore[attr-defined]
+
+
+def last_saved(folder: Path) -> int:
+    """Tell the epoch of a run's newest checkpoint.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        The epoch; 0 where there is none.
+    """
+    return max(checkpoints_in(folder / CHECKPOINTS), default=0)
+
+
 class Records:
     """What a run has written, and how it stands.
 
@@ -94,6 +120,7 @@ class Records:
     def __init__(
         self,
         folder: Path,
+        lock: Lock,
         options: RunOptions,
         metric: str,
         description: dict[str, Any],
@@ -102,26 +129,40 @@ class Records:
     ) -> None:
         self.latest: FitState | None = None
         self._folder, self._options, self._metric, self._description = folder, options, metric, description
-        self._writer, self._events = writer, events
+        self._lock, self._writer, self._events = lock, writer, events
         self._saved = 0
-        self._told: set[str] = set()
+        self._table_is_whole = True
+        self._told: set[object] = set()
 
     def save(self, state: FitState) -> None:
         """Write what is due after an epoch; `fit` calls it."""
         self.latest, report = state, state.history[-1]
-        self._try("the row of an epoch", lambda: add_row(self._folder, report, self._metric))
+        if not self._lock.is_held:  # and what another run has made in its place is none of ours
+            self._tell_gone()
+            return
+        self._table_is_whole = self._try("the table's row", lambda: self._add_row(state))
         if self._events is not None:
-            self._try("events", lambda: self._events.add(report, self._metric))  # type: ignore[union-attr]
+            events = self._events
+            self._try("events", lambda: events.add(report, self._metric))
         every = self._options.checkpoint_every
         if every and report.epoch % every == 0:
             self._checkpoint(state)
 
-    def close(self) -> bool:
-        """Write the last epoch's checkpoint, and wait until all is written; tells whether it is."""
+    def close(self) -> None:
+        """Write the last epoch's checkpoint, and wait until all is written."""
         state = self.latest
-        if state is not None and state.history[-1].epoch != self._saved:
+        if state is not None and state.history[-1].epoch != self._saved and self._lock.is_held:
             self._checkpoint(state)
-        return self._try("a checkpoint", self._writer.close) if self._writer is not None else True
+        if self._writer is not None:
+            self._try("a checkpoint", self._writer.close)
+        if self._events is not None:
+            self._try("events", self._events.close)
+
+    def _add_row(self, state: FitState) -> None:
+        if self._table_is_whole:
+            add_row(self._folder, state.history[-1], self._metric)
+        else:  # rows before this one are missing
+            write_metrics(self._folder, state.history, self._metric)
 
     def _checkpoint(self, state: FitState) -> None:
         if self._writer is None:
@@ -147,22 +188,42 @@ class Records:
         try:
             write()
         except (OSError, ArgumentError) as error:
-            problem = f"{what} could not be written ({one_line(error)})"
-            if problem not in self._told:
-                self._told.add(problem)
-                tqdm.write(f"train.py: {problem}: training goes on, and the next is tried", file=sys.stderr)
+            if not self._lock.is_held:
+                self._tell_gone()
+                return False
+            # By its kind: the names of files change from epoch to epoch.
+            kind = (what, getattr(error, "errno", None) or str(error))
+            self._tell(
+                kind, f"{what} could not be written ({why(error)}): training goes on, and the next is tried"
+            )
             return False
         return True
+
+    def _tell_gone(self) -> None:
+        self._tell(
+            "gone", f"the run folder {self._folder} is gone: nothing is saved until the training has ended"
+        )
+
+    def _tell(self, kind: object, line: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            tqdm.write(f"train.py: {line}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def recording(
-    folder: Path, options: RunOptions, metric: str, description: dict[str, Any], before: FitState
+    folder: Path,
+    lock: Lock,
+    options: RunOptions,
+    metric: str,
+    description: dict[str, Any],
+    before: FitState,
 ) -> Iterator[Records]:
     """Open the records of a run inside a `with`; rows of epochs that it has not done are cut off.
 
     Args:
         folder: the run folder.
+        lock: that holds it.
         options: the options.
         metric: the score's name.
         description: of the run, as `describe_run` gives it.
@@ -181,10 +242,8 @@ def recording(
         better = "larger" if more_is_better else "smaller"
         writer = CheckpointWriter(folder / CHECKPOINTS, keep=options.keep, better=better)
     events = event_file(folder) if options.tensorboard else None
-    records = Records(folder, options, metric, description, writer, events)
+    records = Records(folder, lock, options, metric, description, writer, events)
     try:
         yield records
     finally:
         records.close()
-        if events is not None:
-            events.close()

@@ -50,9 +50,21 @@ def make_run_folder(out: str | None, name: str) -> Path:
 def _fresh_folder(name: str) -> Path:
     plain = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.") or "run"
     stamp = f"{plain}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    candidate, number = Path("runs") / stamp, 2
+    return free_folder(Path("runs") / stamp)
+
+
+def free_folder(wanted: Path) -> Path:
+    """Name a folder that is not there yet.
+
+    Args:
+        wanted: the name that is taken where it is free.
+
+    Returns:
+        That folder, or one whose name ends in a number besides; not made.
+    """
+    candidate, number = wanted, 2
     while candidate.exists():
-        candidate, number = Path("runs") / f"{stamp}-{number}", number + 1
+        candidate, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
     return candidate
 
 

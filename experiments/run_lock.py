@@ -1,6 +1,7 @@
 """The lock of a run folder, so that two runs never write into one."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,15 +12,37 @@ from jaxmlp import ArgumentError
 LOCK = ".lock"
 
 
+class Lock:
+    """A run folder that is held.
+
+    Args:
+        path: of the lock's file, which is there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, os.stat(path)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the folder is still the one that was locked: neither deleted nor made anew by another run."""
+        try:
+            return os.path.samestat(os.stat(self._path), self._file)
+        except OSError:
+            return False
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[Lock]:
     """Hold a run folder inside a `with`; the lock goes with the process, however that ends.
 
     Args:
         folder: the run folder.
 
+    Yields:
+        The lock.
+
     Raises:
-        ArgumentError: another run holds it.
+        ArgumentError: another run holds it, or nothing can be written there.
     """
     lock = filelock.FileLock(folder / LOCK)
     try:
@@ -29,12 +52,22 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder} is in use by a run that has not ended: wait for it or stop it, "
             "or begin another with --out"
         ) from None
+    except OSError as error:
+        raise ArgumentError(
+            f"the run folder {folder} cannot be written ({error.strerror}): make it writable, "
+            "or begin another run with --out"
+        ) from None
     try:
-        yield
+        held = Lock(folder / LOCK)
+        try:
+            yield held
+        finally:
+            # Before it is released: one that has opened the file meanwhile sees that it is gone, and takes no lock.
+            if held.is_held:
+                with contextlib.suppress(OSError):
+                    (folder / LOCK).unlink()
     finally:
         lock.release()
-        with contextlib.suppress(OSError):
-            (folder / LOCK).unlink()
 
 
 def is_locked(folder: Path) -> bool:

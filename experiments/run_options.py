@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
+import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from command_line import explicit_options, option, parse_options
 from processes import ProcessOptions, check_processes
-from run_folder import CONFIG
+from run_folder import CONFIG, write_config
 from train_options import DESCRIPTION, TrainOptions, check_options
 
 from jaxmlp import ArgumentError, Stopping
@@ -35,6 +37,9 @@ OF_THIS_CALL = (
     "data_dir",
     "manual_dir",
 )
+
+# Of these, what the run keeps for the next --resume, which would otherwise go back to what it was begun with.
+KEPT = ("epochs", "time_limit", "target_accuracy", "patience", "checkpoint_every", "keep", "tensorboard")
 
 _stopping = partial(option, group="stopping")
 _saving = partial(option, group="saving and going on")
@@ -120,6 +125,22 @@ def stopping_of(options: RunOptions) -> Stopping:
     )
 
 
+def remember(folder: Path, options: RunOptions) -> None:
+    """Write into config.json what a call with --resume has changed, so that the next one need not say it again.
+
+    Args:
+        folder: the run folder, whose config.json `read_options` has read.
+        options: the options.
+
+    Raises:
+        OSError: it cannot be written; the old one stays.
+    """
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    changed = config["options"] | {name: getattr(options, name) for name in KEPT}
+    if changed != config["options"]:
+        write_config(folder, config | {"options": changed})
+
+
 def _resumed(options: RunOptions, explicit: Sequence[str]) -> RunOptions:
     for name in explicit:
         if name not in OF_THIS_CALL:
@@ -145,6 +166,7 @@ def _stored(folder: Path) -> RunOptions:
         stored = {name: value for name, value in given.items() if name in fields}
         unknown = sorted(set(given) - set(stored))
         options = RunOptions(**{**stored, "hidden": tuple(given["hidden"])})
+        _check_types(options)
     except (ValueError, KeyError, TypeError) as error:
         raise ArgumentError(
             f"{path} does not hold the options of a run of train.py ({type(error).__name__}): give the folder of one"
@@ -155,3 +177,19 @@ def _stored(folder: Path) -> RunOptions:
             f"version that began the run"
         )
     return options
+
+
+def _check_types(options: RunOptions) -> None:
+    for name, annotation in typing.get_type_hints(RunOptions).items():
+        if not _is(getattr(options, name), annotation):
+            raise TypeError(name)
+
+
+def _is(value: Any, annotation: Any) -> bool:
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) is tuple:
+        return isinstance(value, tuple) and all(_is(each, inner[0]) for each in value)
+    # JSON writes 1.0 as 1 where a hand has; True is no number.
+    return any(
+        type(value) is kind or (kind is float and type(value) is int) for kind in inner or (annotation,)
+    )

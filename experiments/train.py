@@ -17,10 +17,10 @@ from interruption import Interruption, interruption
 from metrics_file import write_metrics
 from pictures import draw_pictures
 from processes import OWN, Group, together
-from records import Records, describe_run, read_progress, recording
-from run_folder import MODEL, describe_machine, make_run_folder, write_config
-from run_lock import locked
-from run_options import RunOptions, read_options, stopping_of
+from records import Records, describe_run, last_saved, read_progress, recording, why
+from run_folder import MODEL, describe_machine, free_folder, make_run_folder, write_config
+from run_lock import Lock, locked
+from run_options import RunOptions, read_options, remember, stopping_of
 from tqdm import tqdm
 from train_options import TrainOptions
 
@@ -79,12 +79,14 @@ def train(options: RunOptions, precision: str | None, group: Group) -> int:
     if not group.is_first:
         return follow(net, problem, dataset, options, group)
     if options.resume is not None:
-        with locked(Path(options.resume)):
-            return run_in(Path(options.resume), net, problem, dataset, options, group)
+        folder = Path(options.resume)
+        with locked(folder) as lock:
+            return run_in(folder, lock, net, problem, dataset, options, group)
     folder = make_run_folder(options.out, dataset.name)
-    with locked(folder):
+    with locked(folder) as lock:
+        make_run_folder(str(folder), dataset.name)  # again: another run may have come and gone meanwhile
         write_config(folder, configuration(problem, dataset, options))
-        return run_in(folder, net, problem, dataset, options, group)
+        return run_in(folder, lock, net, problem, dataset, options, group)
 
 
 def shared_by_all(net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
@@ -124,7 +126,13 @@ def configuration(problem: Problem, dataset: Dataset, options: RunOptions) -> di
 
 
 def run_in(
-    folder: Path, net: Network, problem: Problem, dataset: Dataset, options: RunOptions, group: Group
+    folder: Path,
+    lock: Lock,
+    net: Network,
+    problem: Problem,
+    dataset: Dataset,
+    options: RunOptions,
+    group: Group,
 ) -> int:
     """Train, record, report and save in a run folder; returns the exit status."""
     if not options.quiet:
@@ -136,6 +144,12 @@ def run_in(
     description = describe_run(net, problem, dataset, options)
     if options.resume is not None:
         before, notes = read_progress(folder, before, description)
+        if len(before.history) > options.epochs:
+            raise ArgumentError(
+                f"--epochs {options.epochs} lies below the {len(before.history)} that the run in {folder} has done: "
+                "give more, or begin a new run"
+            )
+        remember(folder, options)
         print(*(f"train.py: {note}" for note in notes), sep="\n", file=sys.stderr)
     elif not gradients_agree(net, before.train, problem, options):
         return 1
@@ -143,22 +157,40 @@ def run_in(
     resume = f"go on with: python experiments/train.py --resume {shlex.quote(str(folder))}"
     group.advise(resume)
     started = time.perf_counter()
-    with recording(folder, options, problem.metric, description, before) as records, interruption() as asked:
+    with (
+        interruption(resume) as asked,
+        recording(folder, lock, options, problem.metric, description, before) as records,
+    ):
         result = fit_with_progress(net, before, problem, options, group, records, asked)
     seconds = time.perf_counter() - started
     group.part()
-    if asked.signal is not None or result.stopped == "callback":
+    if result.stopped != "diverged" and (asked.signal is not None or result.stopped == "callback"):
         asked_by = "another process" if asked.signal is None else asked.signal.name
+        reached, saved = len(result.history), last_saved(folder)
+        advice = resume if saved else "nothing of it is saved: begin it anew"
+        note = f", saved up to epoch {saved}" if 0 < saved < reached else ""
         print(
-            f"train.py: stopped by {asked_by} after epoch {len(result.history)} of {options.epochs}; {resume}",
+            f"train.py: stopped by {asked_by} after epoch {reached} of {options.epochs}{note}; {advice}",
             file=sys.stderr,
         )
         return asked.status or 1
-    if not folder.exists():  # deleted by somebody meanwhile
-        folder.mkdir(parents=True)
-        write_config(folder, configuration(problem, dataset, options))
     done = len(before.history)
-    return report_and_save(net, result, problem, dataset, options, folder, seconds, done)
+    try:
+        if not lock.is_held:  # deleted by somebody meanwhile, and perhaps made anew by another run
+            folder = free_folder(folder)
+            make_run_folder(str(folder), dataset.name)
+            write_config(folder, configuration(problem, dataset, options))
+        return report_and_save(net, result, problem, dataset, options, folder, seconds, done)
+    except BrokenPipeError:  # it is what is printed that nobody reads
+        raise
+    except OSError as error:
+        saved = last_saved(folder)
+        advice = (
+            f"make it writable and {resume} (its last checkpoint is of epoch {saved})"
+            if saved
+            else "no checkpoint is there to go on from"
+        )
+        raise ArgumentError(f"the result could not be written ({why(error)}): {advice}") from None
 
 
 def load_dataset(options: TrainOptions) -> Dataset:

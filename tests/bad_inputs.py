@@ -98,7 +98,17 @@ BAD_INPUTS: dict[str, BadInput] = {
     "test fraction of all": _number("test-fraction", "1", "outside (0, 1): give a share such as 0.2"),
     "noise below 0": _train("--dataset moons --noise -1", "noise -1.0", "finite number, 0 or more"),
     "too few examples": _train("--dataset moons --examples 3", "3 example(s) are too few for 'moons'"),
+    "checkpoints every -1 epochs": _number("checkpoint-every", "-1", "must be at least 0, given -1"),
+    "no checkpoint kept": _number("keep", "0", "--keep must be at least 1, given 0"),
+    "patience 0": _train("--validation 0.2 --patience 0", "patience must be at least 1 epoch, given 0"),
+    "min improvement below 0": _number("min-improvement", "-1", "at least 0, given -1"),
+    "time limit 0": _number("time-limit", "0", "the time limit must be above 0 seconds, given 0"),
+    "time limit nan": _number("time-limit", "nan", "above 0 seconds, given nan"),
+    "nothing of that name to watch": _train("--monitor score_", "'score_': did you mean 'score'?", "loss"),
     # Options that do not fit together.
+    "patience without a validation part": _train(
+        "--patience 3", "--patience watches a validation part: hold one out with --validation 0.2"
+    ),
     "loss of another task": _train(
         "--dataset sine --loss softmax_cross_entropy", "does not fit a regression", "mean_squared_error"
     ),

@@ -121,7 +121,7 @@ def test_what_the_user_can_set_right_is_one_line_with_status_2(
 
 
 def test_an_interruption_is_no_success() -> None:
-    assert raising(KeyboardInterrupt()) == 1
+    assert raising(KeyboardInterrupt()) == 130
 
 
 def test_a_defect_of_ours_is_not_disguised_as_the_users() -> None:

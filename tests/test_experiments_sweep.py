@@ -42,7 +42,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("sweep.sweep", interrupt)
     outcome = run_experiment("sweep", *MOONS, *GRID, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
-    assert outcome.status == 1
+    assert outcome.status == 130
     assert f"go on with: python experiments/sweep.py --resume {tmp_path / 'run'}" in outcome.err
 
 
