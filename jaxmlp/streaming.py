@@ -1,7 +1,8 @@
 """Streams: examples that are read while training goes on, so that data need not fit in memory.
 
 Chunks of any sizes are cut anew into windows of a fixed number of rows. While one window is trained on, the next
-waits or is placed on the device and the one after it is read by another thread: there are three at most.
+is placed on the device and the one after it is read by another thread: there are three at most, one of them
+twice for the moment in which it is copied to the device, and one chunk.
 """
 
 import contextlib
