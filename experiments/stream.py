@@ -136,6 +136,10 @@ def measure_cases(
         point["rows_per_second_range"] = [min(after_the_first), max(after_the_first)]
         peaks = [one["peak_bytes"] for one in point["runs"] if one["peak_bytes"] is not None]
         point["peak_bytes"] = int(statistics.median(peaks)) if peaks else None
+        above = [
+            one["peak_bytes"] - one["own_bytes"] for one in point["runs"] if one["own_bytes"] is not None
+        ]
+        point["memory_bytes"] = int(statistics.median(above)) if above else None
         point["accuracy"] = statistics.median(one["accuracy"] for one in point["runs"])
     return points
 
@@ -184,7 +188,15 @@ def table_rows(result: dict[str, Any]) -> list[list[str]]:
     """Lay out the points."""
     repeats = len(result["points"][0]["runs"])
     rows = [
-        ["route", "rows", f"rows/s, median of {repeats}", "least to largest", "peak memory", "test accuracy"]
+        [
+            "route",
+            "rows",
+            f"rows/s, median of {repeats}",
+            "least to largest",
+            "peak memory",
+            "above its own",
+            "test accuracy",
+        ]
     ]
     for point in result["points"]:
         least, largest = (f"{rate:,.0f}" for rate in point["rows_per_second_range"])
@@ -195,6 +207,7 @@ def table_rows(result: dict[str, Any]) -> list[list[str]]:
                 f"{point['rows_per_second']:,.0f}",
                 f"{least} to {largest}",
                 amount(point["peak_bytes"]),
+                amount(point["memory_bytes"]),
                 f"{100 * point['accuracy']:.2f} %",
             ]
         )
@@ -239,7 +252,7 @@ def verdicts(result: dict[str, Any]) -> list[str]:
         f"{found['rate_of_memory_on_part']:.2f} ×"
     ]
     if found["peak_of_part"] is not None:
-        lines.append(f"its peak memory is {found['peak_of_part']:.2f} × that of the part's stream")
+        lines.append(f"the peak memory of the first is {found['peak_of_part']:.2f} × that of the second")
     return lines
 
 

@@ -96,7 +96,7 @@ def test_the_experiment_measures_tells_and_writes(tmp_path: Path, monkeypatch: p
     def measure_point(route: str, rows: int, options: Any) -> dict[str, Any]:
         measured.append((route, rows))
         rate = {"memory": 200.0, "stream": 150.0 if rows == 4000 else 100.0}[route]
-        return {"rates": [1.0, rate], "losses": [], "own_bytes": 1, "peak_bytes": 2**20, "accuracy": 0.75}
+        return {"rates": [1.0, rate], "losses": [], "own_bytes": 2**19, "peak_bytes": 2**20, "accuracy": 0.75}
 
     monkeypatch.setattr(stream, "measure_point", measure_point)
     readme = tmp_path / "README.md"
@@ -115,7 +115,7 @@ def test_the_experiment_measures_tells_and_writes(tmp_path: Path, monkeypatch: p
     }
     assert {"machine", "command", "points"} <= set(result)
     text = readme.read_text(encoding="utf-8")
-    assert "| by stream | 4,000 | 150 | 150 to 150 | 1.00 MiB | 75.00 % |" in text
+    assert "| by stream | 4,000 | 150 | 150 to 150 | 1.00 MiB | 0.50 MiB | 75.00 % |" in text
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "what stood here" not in text
