@@ -130,7 +130,7 @@ class Records:
         self.latest: FitState | None = None
         self._folder, self._options, self._metric, self._description = folder, options, metric, description
         self._lock, self._writer, self._events = lock, writer, events
-        self._saved = 0
+        self._saved, self._is_due = 0, False
         self._table_is_whole = True
         self._told: set[object] = set()
 
@@ -145,7 +145,9 @@ class Records:
             events = self._events
             self._try("events", lambda: events.add(report, self._metric))
         every = self._options.checkpoint_every
-        if every and report.epoch % every == 0:
+        self._is_due |= bool(every) and report.epoch % every == 0
+        # Where epochs are shorter than the writing of a checkpoint, to wait for it would cost more than they do.
+        if self._is_due and self._writer is not None and not self._writer.is_busy:
             self._checkpoint(state)
 
     def close(self) -> None:
@@ -168,7 +170,7 @@ class Records:
         if self._writer is None:
             return
         writer, report = self._writer, state.history[-1]
-        self._saved = report.epoch
+        self._saved, self._is_due = report.epoch, False
 
         def begin() -> None:
             writer.save(report.epoch, fit_arrays(state), self._description, self._value(report))

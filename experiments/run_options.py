@@ -67,7 +67,9 @@ class RunOptions(ProcessOptions, TrainOptions):
         metavar="RUN",
     )
     checkpoint_every: int = _saving(
-        10, "save a checkpoint every N epochs, and after the last; 0 for none", metavar="N"
+        10,
+        "save a checkpoint every N epochs, as soon as the one before it is written, and after the last; 0 for none",
+        metavar="N",
     )
     keep: int = _saving(2, "how many checkpoints to keep besides the best", metavar="N")
     tensorboard: bool = _saving(False, "write events for TensorBoard (needs the extra tensorboard)")

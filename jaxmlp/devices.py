@@ -33,8 +33,9 @@ def memory_of(devices: Sequence[jax.Device]) -> int | None:
         True
     """
     if devices[0].platform != "cpu":
-        limits = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
-        return None if None in limits else sum(limits)
+        limits: list[int | None] = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+        told = [limit for limit in limits if limit is not None]
+        return sum(told) if len(told) == len(limits) else None
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # there is no such question on Windows

@@ -16,7 +16,7 @@ from run_lock import locked
 from run_options import RunOptions
 
 from jaxmlp import ArgumentError, EpochReport, FitState, init_state, mlp
-from jaxmlp.checkpoint import checkpoints_in
+from jaxmlp.checkpoint import CheckpointWriter, checkpoints_in
 
 NET = mlp([2, 3])
 START = FitState(init_state(NET, "sgd", jax.random.key(0)))
@@ -45,6 +45,22 @@ def rows(folder: Path) -> list[str]:
 
 def full(*arguments: Any, **options: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture(autouse=True)
+def long_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behave as if each epoch took longer than the writing of a checkpoint."""
+    monkeypatch.setattr(CheckpointWriter, "is_busy", False)
+
+
+def test_what_is_due_while_one_is_written_waits_for_an_epoch_that_finds_the_writer_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with recorded(tmp_path, checkpoint_every=3, keep=9) as kept:
+        for epoch in range(1, 9):
+            monkeypatch.setattr(CheckpointWriter, "is_busy", epoch == 3)
+            kept.save(state(epoch))
+    assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [4, 6, 8]
 
 
 def test_rows_and_checkpoints_are_written_when_they_are_due(tmp_path: Path) -> None:
