@@ -68,6 +68,18 @@ def free_folder(wanted: Path) -> Path:
     return candidate
 
 
+def holds_files(folder: Path) -> bool:
+    """Tell whether a folder holds any file, or folders of it do.
+
+    Args:
+        folder: the folder, which need not exist.
+
+    Returns:
+        Whether it does; empty folders do not count.
+    """
+    return any(not path.is_dir() for path in folder.rglob("*"))
+
+
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write config.json, all at once.
 

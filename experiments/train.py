@@ -18,7 +18,7 @@ from metrics_file import write_metrics
 from pictures import draw_pictures
 from processes import OWN, Group, together
 from records import Records, describe_run, last_saved, read_progress, recording, why
-from run_folder import MODEL, describe_machine, free_folder, make_run_folder, write_config
+from run_folder import MODEL, describe_machine, free_folder, holds_files, make_run_folder, write_config
 from run_lock import Lock, locked
 from run_options import RunOptions, read_options, remember, stopping_of
 from tqdm import tqdm
@@ -177,7 +177,7 @@ def run_in(
     done = len(before.history)
     try:
         if not lock.is_held:  # deleted by somebody meanwhile, and perhaps made anew by another run
-            folder = free_folder(folder)
+            folder = free_folder(folder) if holds_files(folder) else folder
             make_run_folder(str(folder), dataset.name)
             write_config(folder, configuration(problem, dataset, options))
         return report_and_save(net, result, problem, dataset, options, folder, seconds, done)

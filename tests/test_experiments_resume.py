@@ -132,22 +132,24 @@ def test_a_time_limit_ends_a_run_after_the_epoch_in_progress(tmp_path: Path) -> 
     assert outcome.out.splitlines()[0].endswith("stopped at the limit of 1e-09 s")
 
 
-def test_a_folder_that_another_run_took_is_not_written_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("left", "name"), [("of another", "run-2"), (None, "run")])
+def test_a_folder_that_another_run_took_is_not_written_over_and_an_empty_one_is_taken(
+    left: str | None, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
 
     def replaced(*arguments: Any) -> Any:
         result = fitted(*arguments)
         shutil.rmtree(run)
-        run.mkdir()
-        (run / "of another").touch()
+        (run / CHECKPOINTS).mkdir(parents=True)  # as a checkpoint does that was just being written
+        if left:
+            (run / left).touch()
         return result
 
     fitted = train.fit_with_progress
     monkeypatch.setattr(train, "fit_with_progress", replaced)
     outcome = run_experiment("train", *SMALL, "--epochs", "2", "--out", run)
     assert outcome.status == 0
-    assert [path.name for path in run.iterdir()] == ["of another"]
-    assert {CONFIG, MODEL, "metrics.csv"} <= {path.name for path in (tmp_path / "run-2").iterdir()}
-    assert f"run folder {tmp_path / 'run-2'}" in outcome.out
+    assert not left or {path.name for path in run.iterdir()} == {CHECKPOINTS, left}
+    assert {CONFIG, MODEL, "metrics.csv"} <= {path.name for path in (tmp_path / name).iterdir()}
+    assert f"run folder {tmp_path / name}\n" in outcome.out
