@@ -186,7 +186,7 @@ def run_in(
     except OSError as error:
         saved = last_saved(folder)
         advice = (
-            f"make it writable and {resume} (its last checkpoint is of epoch {saved})"
+            f"when it can be, {resume} (its last checkpoint is of epoch {saved})"
             if saved
             else "no checkpoint is there to go on from"
         )

@@ -353,7 +353,11 @@ def test_a_full_disk_is_one_line_and_loses_no_model(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(train, "save_model", refuse)
     outcome = run_experiment("train", *BRIEF, *MOONS, "--out", tmp_path / "run")
     assert outcome.status == 2
-    assert outcome.error_line == "train.py: model.safetensors: No space left on device"
+    assert outcome.error_line == (
+        "train.py: the result could not be written (model.safetensors: No space left on device): when it can be, "
+        f"go on with: python experiments/train.py --resume {tmp_path / 'run'} (its last checkpoint is of epoch 1)"
+    )
+    assert not (tmp_path / "run" / "model.safetensors").exists()
     assert contents(tmp_path / "old") == before
 
 
