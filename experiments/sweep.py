@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from command_line import available_cores, computing, run
+from command_line import INTERRUPTED, available_cores, computing, run
 from compilation_cache import compilation_cache
 from run_folder import describe_machine, make_run_folder, write_config
 from sweep_files import append_reports, read_config, read_reports, stored_options, write_ranking
@@ -84,7 +84,7 @@ def run_sweep(options: SweepOptions, precision: str | None, config: Mapping[str,
             f"sweep.py: interrupted; go on with: python experiments/sweep.py --resume {folder}",
             file=sys.stderr,
         )
-        return 1
+        return INTERRUPTED
     seconds = time.perf_counter() - started
     # Of a sweep that went on, the time of what was there is not known.
     each = None if finished else seconds / len(study.trials)
