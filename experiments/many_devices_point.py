@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from processes import ProcessOptions, together
 
-from jaxmlp import EpochReport, TrainState, fit, make_optimizer, mlp
+from jaxmlp import EpochReport, TrainState, fit, init_state, make_optimizer, mlp
 
 
 class Training(NamedTuple):
@@ -16,15 +16,21 @@ class Training(NamedTuple):
 
     Attributes:
         sizes: of the network.
+        activation: between its layers.
         examples: N.
         batch_size: B.
         epochs: E.
+        optimizer: its name; the learning rate is its usual one.
+        nudged: whether to start from weights that are one rounding off.
     """
 
     sizes: tuple[int, ...]
+    activation: str
     examples: int
     batch_size: int
     epochs: int
+    optimizer: str
+    nudged: bool
 
 
 class Trained(NamedTuple):
@@ -42,7 +48,7 @@ class Trained(NamedTuple):
 
 
 def train(training: Training, precision: str, devices: list[jax.Device] | None) -> Trained:
-    """Train with Adam on generated classes.
+    """Train on generated classes.
 
     Args:
         training: what.
@@ -62,13 +68,21 @@ def train(training: Training, precision: str, devices: list[jax.Device] | None) 
     inputs = random.normal(size=(training.examples, training.sizes[0])).astype(precision)
     # Classes that follow from the inputs, so that the gradients do not vanish into noise.
     labels = np.argmax(inputs @ random.normal(size=(training.sizes[0], training.sizes[-1])), axis=1)
+    net, optimizer = (
+        mlp(list(training.sizes), activation=training.activation),
+        make_optimizer(training.optimizer),
+    )
+    state = init_state(net, optimizer, jax.random.key(0))
+    if training.nudged:
+        factor = 1 + float(np.finfo(precision).eps)
+        state = state._replace(params=jax.tree.map(lambda leaf: leaf * factor, state.params))
     result = fit(
-        mlp(list(training.sizes)),
+        net,
         (inputs, labels),
-        optimizer=make_optimizer("adam", 1e-3),
+        optimizer=optimizer,
         batch_size=training.batch_size,
         epochs=training.epochs,
-        key=jax.random.key(0),
+        state=state,
         callback=keep_first,
         devices=devices,
     )

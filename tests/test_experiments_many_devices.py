@@ -1,0 +1,85 @@
+"""The comparison of devices and processes tells what differs, and README quotes what was measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import many_devices
+import numpy as np
+import pytest
+from experiment_runs import run_experiment
+from many_devices import SHARINGS, Sharing, difference, is_equal, is_sound, table
+
+ROOT = Path(many_devices.__file__).parents[1]
+RESULT = ROOT / "experiments" / "results" / "many_devices.json"
+TINY = ("--sizes", 4, 3, 2, "--examples", 20, "--batch-size", 8, "--epochs", 3)
+
+
+def fake_trainings(monkeypatch: pytest.MonkeyPatch, off: float) -> None:
+    """Let trainings end at once, the one in two processes off by a share."""
+
+    def train(sharing: Sharing, options: Any, optimizer: str, folder: Path) -> Any:
+        params = np.array([1.0, -2.0]) * (1 + (off if sharing.processes > 1 else 1e-9 * sharing.nudged))
+        return {"float32": [params], "float64": [params]}, [9.0, 2.0 * sharing.devices, 2.0, 2.0]
+
+    monkeypatch.setattr(many_devices, "train", train)
+
+
+@pytest.mark.parametrize(("off", "status"), [(0.0, 0), (1e-13, 0), (5e-9, 0), (1e-7, 1), (float("nan"), 1)])
+def test_a_difference_over_its_bound_is_told(
+    off: float, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fake_trainings(monkeypatch, off)
+    outcome = run_experiment("many_devices", *TINY, "--out", tmp_path / "many.json")
+    assert outcome.status == status
+    *_, last = outcome.out.splitlines()
+    assert ("over" not in last) == (off <= 1e-12)
+    result = json.loads((tmp_path / "many.json").read_text(encoding="utf-8"))
+    assert [row["title"] for row in result["rows"]] == [each.title for each in SHARINGS] * 2
+    assert {"command", "machine", "bounds", "options"} <= set(result)
+
+
+def test_the_first_epoch_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_trainings(monkeypatch, 0.0)
+    lines = run_experiment("many_devices", *TINY).out.splitlines()
+    assert "2.000 s (2.000 s to 2.000 s) | 1.00 ×" in lines[2]
+    assert "2.000 s (2.000 s to 16.0 s) | 1.00 ×" in lines[5]
+
+
+def test_differences_are_relative_to_the_largest() -> None:
+    assert difference([np.array([1.0, 4.0])], [np.array([1.0, 5.0])]) == pytest.approx(0.2)
+    assert difference([np.zeros(2)], [np.zeros(2)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--epochs", 1), "--epochs must be at least 2"),
+        (("--sizes", 3), "--sizes takes two sizes or more"),
+        (("--out", "no/such/folder/a.json"), "is not there"),
+    ],
+)
+def test_wrong_options_are_refused(arguments: Any, words: str) -> None:
+    outcome = run_experiment("many_devices", *arguments)
+    assert outcome.status == 2
+    assert words in outcome.error_line
+
+
+@pytest.mark.slow
+def test_real_trainings_are_equal(tmp_path: Path) -> None:
+    outcome = run_experiment("many_devices", *TINY, "--device", "cpu", "--out", tmp_path / "many.json")
+    assert outcome.status == 0, outcome.err
+    rows = json.loads((tmp_path / "many.json").read_text(encoding="utf-8"))["rows"]
+    assert all(is_sound(row, rows) for row in rows)
+    shared = [row for row in rows if row["title"] != SHARINGS[0].title]
+    assert all(row["differences"]["float64"] <= 1e-12 for row in shared)
+    assert any(row["differences"]["float32"] > 0 for row in shared), "it is not one run compared with itself"
+
+
+def test_the_readme_quotes_the_result() -> None:
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert table(result) in readme
+    assert " ".join(result["command"]) in readme
+    assert all(is_equal(row) for row in result["rows"] if row["optimizer"] == "sgd")
+    assert all(is_sound(row, result["rows"]) for row in result["rows"])
