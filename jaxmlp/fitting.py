@@ -191,40 +191,61 @@ def fit(
         if reason is not None:
             return _result(carried, metric, reason)
     for _ in range(epochs):
-        # The state is not donated: that before an epoch or a window must outlive it in case it diverges.
-        if isinstance(examples, Stream):
-            epoch = train_stream(
-                net, optimizer, carried.train, examples, carried.position, at_window=keep, **options
-            )
-            next_state, metrics, finite = epoch.state, epoch.metrics, epoch.is_finite
-            rows, seconds = epoch.position.rows, epoch.position.seconds
-            _, max_weight = _survey(net, next_state.params)
-        else:
-            started = time.perf_counter()
-            next_state, metrics = train_epoch(net, optimizer, carried.train, examples, **options)
-            all_are, max_weight = _survey(net, next_state.params)
-            finite = bool(all_are) and math.isfinite(metrics.loss)
-            rows, seconds = len(examples.inputs), time.perf_counter() - started
+        epoch = _train_once(net, optimizer, carried, examples, keep, options)
+        params = epoch.state.params
         measured = None
         if valid_data is not None:
-            measured = evaluate(
-                net, next_state.params, valid_data, loss=loss, metric=metric, l2=l2, mesh=mesh
-            )
-        report = _report(next_state, metrics, measured, max_weight, seconds, rows)
+            measured = evaluate(net, params, valid_data, loss=loss, metric=metric, l2=l2, mesh=mesh)
+        report = _report(epoch, measured)
         history = (*carried.history, report)
-        if not finite:
+        if not epoch.is_finite:
             return _result(carried._replace(history=history), metric, "diverged")
-        best = better(stopping, metric, carried.best, report, next_state.params)
-        carried = FitState(next_state, best, history)
+        best = better(stopping, metric, carried.best, report, params)
+        carried = FitState(epoch.state, best, history)
         if save is not None:
             save(carried)
         reason = reason_to_stop(stopping, metric, best, report, time.perf_counter() - began)
-        if callback is not None and callback(report, next_state):
+        if callback is not None and callback(report, epoch.state):
             reason = "callback"
         reason = REASONS[largest_of_processes(REASONS.index(reason), mesh)]
         if reason is not None:
             return _result(carried, metric, reason)
     return _result(carried, metric, None)
+
+
+class _Epoch(NamedTuple):
+    """An epoch just trained, before it is measured on validation data."""
+
+    state: TrainState
+    metrics: Metrics
+    max_weight: list[Float[Array, ""]]
+    is_finite: bool
+    rows: int
+    seconds: float
+
+
+def _train_once(
+    net: Network,
+    optimizer: Optimizer,
+    carried: FitState,
+    examples: Stream | Batch,
+    keep: Callable[[TrainState, Position], None],
+    options: dict[str, Any],
+) -> _Epoch:
+    # The state is not donated: that before an epoch or a window must outlive it in case it diverges.
+    if isinstance(examples, Stream):
+        epoch = train_stream(
+            net, optimizer, carried.train, examples, carried.position, at_window=keep, **options
+        )
+        _, max_weight = _survey(net, epoch.state.params)
+        rows, seconds = epoch.position.rows, epoch.position.seconds
+        return _Epoch(epoch.state, epoch.metrics, max_weight, epoch.is_finite, rows, seconds)
+    started = time.perf_counter()
+    state, metrics = train_epoch(net, optimizer, carried.train, examples, **options)
+    are_finite, max_weight = _survey(net, state.params)
+    is_finite = bool(are_finite) and math.isfinite(metrics.loss)  # waits for the device
+    seconds = time.perf_counter() - started
+    return _Epoch(state, metrics, max_weight, is_finite, len(examples.inputs), seconds)
 
 
 def _check_stream(stream: Stream, epochs: int, sample_weight: Weight | None) -> None:
@@ -268,24 +289,18 @@ def _on_devices(net: Network, data: Batch, loss: str | Loss, name: str, mesh: Me
     return jax.device_put(data) if mesh is None else place_whole(data, mesh)
 
 
-def _report(
-    state: TrainState,
-    metrics: Metrics,
-    measured: Metrics | None,
-    max_weight: list[Float[Array, ""]],
-    seconds: float,
-    examples: int,
-) -> EpochReport:
+def _report(epoch: _Epoch, measured: Metrics | None) -> EpochReport:
+    metrics = epoch.metrics
     return EpochReport(
-        epoch=int(state.epoch),
+        epoch=int(epoch.state.epoch),
         train_loss=float(metrics.loss),
         train_score=float(metrics.score),
         valid_loss=None if measured is None else float(measured.loss),
         valid_score=None if measured is None else float(measured.score),
         gradient_norm=float(np.asarray(metrics.gradient_norm)),
-        max_weight=tuple(float(largest) for largest in max_weight),
-        seconds=seconds,
-        examples_per_second=examples / seconds,
+        max_weight=tuple(float(largest) for largest in epoch.max_weight),
+        seconds=epoch.seconds,
+        examples_per_second=epoch.rows / epoch.seconds,
     )
 
 
