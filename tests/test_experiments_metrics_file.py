@@ -1,5 +1,6 @@
 import csv
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,20 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(
     with pytest.raises(OSError, match="No space left"):
         write_metrics(tmp_path, [report(1), report(2)], "accuracy")
     assert (tmp_path / METRICS).read_bytes() == before
+
+
+def test_a_row_that_cannot_be_written_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_metrics(tmp_path, [report(1)], "accuracy")
+    before = (tmp_path / METRICS).read_bytes()
+
+    def half(*given: object) -> Iterator[list[str]]:
+        yield ["2", "0.1"]
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("metrics_file._rows", half)
+        with pytest.raises(OSError, match="No space left"):
+            add_row(tmp_path, report(2), "accuracy")
+    assert (tmp_path / METRICS).read_bytes() == before
+    add_row(tmp_path, report(2), "accuracy")
+    assert [row["epoch"] for row in read(tmp_path)] == ["1", "2"]
