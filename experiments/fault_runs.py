@@ -18,9 +18,10 @@ from jaxmlp import ArgumentError
 from jaxmlp.checkpoint import checkpoints_in, latest_checkpoint
 
 TRAIN = Path(__file__).parent / "train.py"
-# Steps of a single example, so that an epoch lasts long enough to be met in.
+# Steps of a single example, so that an epoch lasts long enough to be met in; far more epochs than pass before the
+# first checkpoint is whole.
 RUN = {
-    "epochs": 400,
+    "epochs": 800,
     "batch-size": 1,
     "learning-rate": 0.01,
     "hidden": 8,
@@ -152,22 +153,19 @@ def run_to_end(folder: Path, arguments: Sequence[str], **process: Any) -> Ended:
         return run.end()
 
 
-def interrupt(folder: Path, number: signal.Signals, times: int = 1) -> Ended:
+def interrupt(folder: Path, number: signal.Signals) -> Ended:
     """Begin a run and send it a signal after its first checkpoint.
 
     Args:
         folder: the run folder.
         number: the signal.
-        times: how often.
 
     Returns:
         How it ended.
     """
-    # Long, so that a second signal finds it in the same epoch as the first.
     with running(folder, begin_flags(folder)) as run:
         run.wait_for_checkpoint()
-        for _ in range(times):
-            run.process.send_signal(number)
+        run.process.send_signal(number)
         return run.end()
 
 

@@ -6,7 +6,7 @@ import signal
 import jax
 import numpy as np
 from fault_bench import Bench, Finding, find, resume
-from fault_runs import begin_flags, interrupt, kept_in, left_by, rows_in, run_to_end, running
+from fault_runs import RUN, begin_flags, interrupt, kept_in, left_by, rows_in, run_to_end, running
 from metrics_file import METRICS
 from records import CHECKPOINTS
 from run_folder import MODEL
@@ -171,7 +171,7 @@ def sigkill(bench: Bench) -> Finding:
 def killed_early(bench: Bench) -> Finding:
     """SIGKILL before the first checkpoint"""
     run = bench.folder / "run"
-    with running(run, begin_flags(run, {"checkpoint-every": 400})) as begun:
+    with running(run, begin_flags(run, {"checkpoint-every": RUN["epochs"]})) as begun:
         begun.wait_for_rows(1)
         begun.process.kill()
         ended = begun.end()
