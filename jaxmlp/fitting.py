@@ -186,8 +186,12 @@ def fit(
             save(carried)
 
     began = time.perf_counter()
-    if carried.history:  # a fit that had come to its end before it was interrupted has nothing left to do
-        reason = reason_to_stop(stopping, metric, carried.best, carried.history[-1], 0.0)
+    if carried.history and carried.position is None:
+        last = carried.history[-1]
+        if carried.best is None:  # patience that is asked for only now begins to count here
+            carried = carried._replace(best=better(stopping, metric, None, last, carried.train.params))
+        # A fit that had come to its end before it was interrupted has nothing left to do.
+        reason = reason_to_stop(stopping, metric, carried.best, last, 0.0)
         if reason is not None:
             return _result(carried, metric, reason)
     for _ in range(epochs):

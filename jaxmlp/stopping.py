@@ -80,7 +80,7 @@ def check_stopping(stopping: Stopping, metric: str, *, validated: bool) -> None:
         validated: whether there are validation data.
 
     Raises:
-        ArgumentError: patience without validation data, or with a score that is not better when it is more.
+        ArgumentError: patience without validation data, or a score of that name is not known.
 
     Example:
         >>> check_stopping(Stopping(patience=3), "accuracy", validated=True)
@@ -112,7 +112,7 @@ def better(
         >>> better(Stopping(patience=3), "accuracy", None, report, ()).value
         0.8
     """
-    value = report.valid_loss if stopping.monitor == "loss" else report.valid_score
+    value = _monitored(stopping, report)
     if stopping.patience is None or value is None or not math.isfinite(value):
         return best
     if best is not None:
@@ -146,12 +146,16 @@ def reason_to_stop(
     """
     if stopping.target_score is not None and _reached(stopping.target_score, metric, report):
         return "target"
-    if (
-        stopping.patience is not None
-        and report.epoch - (0 if best is None else best.epoch) >= stopping.patience
-    ):
-        return "patience"
+    # An epoch without validation data, as before a resumption that brings some, was not waited for.
+    if stopping.patience is not None and _monitored(stopping, report) is not None:
+        waited = report.epoch - (0 if best is None else best.epoch)
+        if waited >= stopping.patience:
+            return "patience"
     return "time" if stopping.seconds is not None and seconds >= stopping.seconds else None
+
+
+def _monitored(stopping: Stopping, report: EpochReport) -> float | None:
+    return report.valid_loss if stopping.monitor == "loss" else report.valid_score
 
 
 def _reached(target: float, metric: str, report: EpochReport) -> bool:

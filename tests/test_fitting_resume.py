@@ -130,6 +130,20 @@ def test_a_fit_that_ended_by_patience_has_nothing_left_to_do() -> None:
     assert len(longer.history) == len(ended.history) + 2  # more patience goes on
 
 
+@pytest.mark.parametrize("watched", [True, False])
+def test_patience_that_only_a_resumption_asks_for_counts_from_there(watched: bool) -> None:
+    saved: list[FitState] = []
+    valid = VALID if watched else None
+    fit(NET, DATA, valid, optimizer="adam", batch_size=BATCH, epochs=EPOCHS, key=KEY, save=saved.append)
+    again = fitted("adam", 50, resume=saved[-1], stopping=Stopping(patience=3), transform=None)
+    assert again.stopped == "patience"
+    assert again.best is not None
+    assert again.best.epoch >= EPOCHS + (not watched)
+    assert len(again.history) == again.best.epoch + 3
+    if again.best.epoch == EPOCHS:
+        assert same_bits(again.state.params, saved[-1].train.params)
+
+
 def test_an_improvement_too_small_to_count_ends_a_fit_sooner() -> None:
     lengths = [
         len(fitted("sgd", 40, stopping=Stopping(patience=4, min_improvement=least)).history)

@@ -91,6 +91,10 @@ def test_patience_ends_a_fit_that_never_had_a_finite_value() -> None:
     assert reason_to_stop(stopping, "accuracy", None, report(2, math.nan, 0.0), 0.0) == "patience"
 
 
+def test_patience_does_not_count_an_epoch_without_validation_data() -> None:
+    assert reason_to_stop(Stopping(patience=2), "accuracy", None, report(9), 0.0) is None
+
+
 @pytest.mark.parametrize(
     ("metric", "row", "reason"),
     [
