@@ -35,7 +35,7 @@ class SurvivalOptions:
     kills: int = option(50, "runs to kill", group="runs", metavar="N")
     again: int = option(0, "kill each resumed run too, N times, before it may end", group="runs", metavar="N")
     dataset: str = option("digits", "what to train on, as for train.py", group="runs", metavar="NAME")
-    epochs: int = option(300, "of each run", group="runs", metavar="N")
+    epochs: int = option(1500, "of each run", group="runs", metavar="N")
     checkpoint_every: int = option(5, "epochs between checkpoints", group="runs", metavar="N")
     seed: int = option(0, "of the moments", group="runs", metavar="N")
     out: str | None = option(None, "json file for the result (default: none)", group="output", metavar="FILE")
