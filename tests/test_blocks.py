@@ -75,6 +75,7 @@ def test_refuses_what_is_no_size(options: dict[str, int]) -> None:
         block_size(RECIPE, 6, DATA, devices=ONE, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sizes", "optimizer", "batch_size", "examples"),
     [([64, 64, 10], "adam", 32, 500), ([8, 4, 3], "sgd", 8, 20_000)],

@@ -41,6 +41,7 @@ def small_cases(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(benchmark_cases.CASES._things, name, case)
 
 
+@pytest.mark.slow
 def test_it_measures_prints_and_writes(small_cases: None, tmp_path: Path) -> None:
     outcome = run_experiment(
         "benchmark",

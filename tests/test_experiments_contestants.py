@@ -78,7 +78,12 @@ def need(name: str) -> None:
 
 # Compiling takes its time, so each optimiser is tried once, and each task.
 @pytest.mark.parametrize(
-    ("task", "optimizer"), [("classification", "sgd"), ("classification", "adam"), ("regression", "momentum")]
+    ("task", "optimizer"),
+    [
+        ("classification", "sgd"),
+        pytest.param("classification", "adam", marks=pytest.mark.slow),
+        pytest.param("regression", "momentum", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.parametrize("name", OTHERS)
 def test_it_makes_the_updates_that_jaxmlp_makes(name: str, task: str, optimizer: str) -> None:

@@ -75,6 +75,7 @@ def test_points_that_would_take_too_long_are_left_out(monkeypatch: pytest.Monkey
     assert [point["value"] for point in quick["points"]] == [16, 64, 256]
 
 
+@pytest.mark.slow
 def test_a_point_trains_and_tells_time_and_memory() -> None:
     point = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=2)
     told = growth_point.measure(point, "float32")

@@ -116,6 +116,7 @@ def test_folds_of_unequal_sizes_are_the_runs_alone_on_their_rows(x64: None) -> N
     assert standing.score == pytest.approx(np.mean([report.score for report in result.reports]))
 
 
+@pytest.mark.slow
 def test_blocks_and_padding_do_not_change_a_trial() -> None:
     trials = [vary(learning_rate=rate) for rate in (0.01, 0.02, 0.05, 0.1, 0.2)]
     whole = sweep(trials, TRAIN, VALID, epochs=2, keep_params=True)
@@ -358,6 +359,7 @@ print(max(difference(result.params[n], alone(trials[n], examples(31), 2)) for n 
 """
 
 
+@pytest.mark.slow
 def test_members_are_spread_over_eight_devices() -> None:
     done = subprocess.run(
         [sys.executable, "-c", EIGHT],
