@@ -24,10 +24,10 @@ def batch_mesh(devices: Devices) -> Mesh | None:
     """Lay out devices to share the minibatches of one network, its parameters being on all of them.
 
     Args:
-        devices: those to share among, of all processes; None or a single one of this process for no sharing.
+        devices: those to share among, of all processes; None or JAX's default one alone for no sharing.
 
     Returns:
-        A mesh with the one axis "batch", or None.
+        A mesh with the one axis "batch"; None where all is computed on the default device anyway.
 
     Raises:
         ArgumentError: no device, or one of them twice.
@@ -42,7 +42,7 @@ def batch_mesh(devices: Devices) -> Mesh | None:
         raise ArgumentError(
             f"devices must be at least one and each once, given {len(devices)}: jax.devices() are all of them"
         )
-    if len(devices) == 1 and devices[0] in jax.local_devices():
+    if set(devices) == jax.device_put(0.0).devices():
         return None
     return Mesh(np.array(devices), (AXIS,))
 

@@ -160,6 +160,12 @@ def divided(batch_size: int, count: int) -> dict[str, Any]:
     return {"rows": sorted(rows), "sums": len(re.findall(r"all-reduce(?:-start)?\(", text))}
 
 
+def placed(place: int) -> list[int]:
+    """Train on one device; where the parameters then are."""
+    result = fit_case("sgd", 1, "float32", jax.devices()[place : place + 1])
+    return sorted({device.id for leaf in jax.tree.leaves(result.state.params) for device in leaf.devices()})
+
+
 # --- faults ---
 
 
@@ -220,6 +226,8 @@ def answer(question: dict[str, Any]) -> Any:
     with faulty(fault):
         if kind == "divided":
             return divided(**question)
+        if kind == "placed":
+            return placed(**question)
         with jax.enable_x64(question["dtype"] == "float64"):
             return compare(**question)
 

@@ -60,6 +60,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "whole": {"kind": "divided", "batch_size": 32, "count": 1},
     "even": {"kind": "divided", "batch_size": 32, "count": 8},
     "uneven": {"kind": "divided", "batch_size": 33, "count": 8},
+    "alone": {"kind": "placed", "place": 5},
     "forgotten": {"kind": "divided", "batch_size": 32, "count": 8, "fault": "forget_constraint"},
     **{fault: comparison("sgd", "float64", counts=[3], epochs=1, fault=fault) for fault in FAULTS},
 }
@@ -94,6 +95,10 @@ def test_each_device_has_its_rows_and_the_sums_go_over_all(answers: dict[str, An
     assert answers["forgotten"] == {"rows": [32], "sums": 0}, "it would be seen that nothing is divided"
 
 
+def test_a_single_device_that_is_named_is_the_one_that_computes(answers: dict[str, Any]) -> None:
+    assert answers["alone"] == [5]
+
+
 # --- a wrong sum over devices is caught ---
 
 
@@ -107,7 +112,7 @@ def test_a_corrupted_sum_is_caught(answers: dict[str, Any], fault: str) -> None:
 # --- the parts ---
 
 
-def test_one_device_of_this_process_needs_no_mesh() -> None:
+def test_the_default_device_alone_needs_no_mesh() -> None:
     assert batch_mesh(None) is None
     assert batch_mesh(jax.devices()[:1]) is None
 
