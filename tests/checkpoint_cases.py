@@ -1,11 +1,16 @@
-"""Arrays that a careless copy would change, and the comparison that sees every bit, for tests of checkpoints."""
+"""Arrays that a careless copy would change, a comparison that sees every bit, and refusals, for tests of checkpoints."""
 
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import pytest
+
+from jaxmlp.checkpoint import read_checkpoint
+from jaxmlp.errors import ArgumentError
 
 ODD = np.array([1 / 7, -0.0, np.inf, -np.inf, np.nan, -np.nan, 5e-324, 1e-40, 1 / 3])
 
@@ -40,6 +45,21 @@ def _array(leaf: Any) -> Any:
 def _bytes(leaf: Any) -> bytes:
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All files of a folder, those of its folders too."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def refusal(path: Path) -> str:
+    """The line by which a checkpoint is refused."""
+    with pytest.raises(ArgumentError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert path.name in message
+    return message
 
 
 def odd_like(shapes: Any) -> Any:

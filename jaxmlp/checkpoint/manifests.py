@@ -45,8 +45,8 @@ def verify(folder: Path, only: str | None = None) -> None:
         only: the one file to check, which must be listed; None for all.
 
     Raises:
-        ArgumentError: the manifest or a file is missing or is not what was written; the first is named.
-        OSError: a file cannot be read.
+        ArgumentError: the manifest or a file is missing, cannot be read or is not what was written; the first is
+            named.
 
     Example:
         >>> try:
@@ -64,6 +64,10 @@ def verify(folder: Path, only: str | None = None) -> None:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         files, whole = manifest["files"], manifest["sha256"] == _sum_of_list(manifest["files"])
+    except (
+        OSError
+    ) as error:  # a disk that fails is damage too, and an older checkpoint may lie elsewhere on it
+        raise damaged(f"{MANIFEST} cannot be read: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         whole = False
     if not whole:
@@ -71,16 +75,25 @@ def verify(folder: Path, only: str | None = None) -> None:
     if only is not None and only not in files:
         raise damaged(f"{MANIFEST} does not list {only}")
     for name, written in files.items():
-        path = folder / name
         if only not in (None, name):
             continue
-        if not path.is_file():
-            raise damaged(f"{name} is missing")
-        size = path.stat().st_size
-        if size != written["bytes"]:
-            raise damaged(f"{name} has {size:,} bytes where {written['bytes']:,} were written")
-        if _sum_of(path) != written["sha256"]:
-            raise damaged(f"{name} does not have the SHA-256 sum that was written")
+        try:
+            wrong = _wrong_with(folder / name, written)
+        except OSError as error:
+            raise damaged(f"{name} cannot be read: {error.strerror}") from None
+        if wrong is not None:
+            raise damaged(f"{name} {wrong}")
+
+
+def _wrong_with(path: Path, written: dict[str, Any]) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    size = path.stat().st_size
+    if size != written["bytes"]:
+        return f"has {size:,} bytes where {written['bytes']:,} were written"
+    if _sum_of(path) != written["sha256"]:
+        return "does not have the SHA-256 sum that was written"
+    return None
 
 
 def sync(folder: Path, *, inside: bool = True) -> None:

@@ -35,11 +35,11 @@ def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> None:
         [[0.0, 1.0, 2.0], []]
     """
     # All bytes as one array: with one write in flight, one that fails leaves no other behind, which would write into
-    # the deleted folder; half the CPU time of an array each; and no type or size that orbax does not take.
+    # the deleted folder; less CPU time than with an array each; and no type or size that orbax does not take.
     parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays if array.size]
     if not parts:
         return
-    import orbax.checkpoint as ocp  # here, because it takes a fifth of a second
+    import orbax.checkpoint as ocp  # here, because it takes long
 
     try:
         with _quiet(), contextlib.closing(_checkpointer()) as checkpointer:
