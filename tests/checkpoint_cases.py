@@ -1,4 +1,4 @@
-"""Arrays that a careless copy would change, a comparison that sees every bit, and refusals, for tests of checkpoints."""
+"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of checkpoints."""
 
 from pathlib import Path
 from typing import Any
