@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmark_tables import seconds
+from benchmark_tables import aligned, seconds
 from command_line import Parser, run
 from past_runs import PastRun, read_runs
 from result_file import check_out
@@ -151,35 +151,28 @@ def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
     every = [past for group in groups.values() for past in group]
     differ = differing(every)
     shown = [name for name in differ if name != "epochs"]  # which have a column of their own
-    print_table(
-        ["run", *(name.replace("_", " ") for name in shown), "state", "epochs", "median epoch", "all epochs"],
-        [
-            [past.name, *(_option(past, name) for name in shown), past.state, _epochs(past), *_times(past)]
-            for past in every
-        ],
-    )
+    head = [
+        "run",
+        *(name.replace("_", " ") for name in shown),
+        "state",
+        "epochs",
+        "median epoch",
+        "all epochs",
+    ]
+    rows = [
+        [past.name, *(_option(past, name) for name in shown), past.state, _epochs(past), *_times(past)]
+        for past in every
+    ]
+    print(aligned([head, *rows]))
     part = held_out(every)
     for title, group in groups.items():
         measure = measure_name(group[0].metric)
         print(f"\n{title}: the last epoch's values, with the best and its epoch")
-        print_table(
-            ["run", "train loss", f"{part} loss", f"train {measure}", f"{part} {measure}"],
-            [[past.name, *_measured(past)] for past in group],
-        )
+        head = ["run", "train loss", f"{part} loss", f"train {measure}", f"{part} {measure}"]
+        print(aligned([head, *([past.name, *_measured(past)] for past in group)]))
     print()
     for line in notes(groups, differ):
         print(line)
-
-
-def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table with aligned columns, names on the left and values on the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        first, *others = (
-            cell.rjust(width) if place else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        print("  ".join([first, *others]).rstrip())
 
 
 def differing(runs: Sequence[PastRun]) -> list[str]:

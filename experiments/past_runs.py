@@ -21,7 +21,7 @@ class PastRun(NamedTuple):
 
     Attributes:
         name: what the run is called here: its folder's name, or its path where another has that name.
-        options: the options that it was begun with.
+        options: its options, as it was begun with or a resumption has changed them.
         data: the data set's identity.
         loss: the loss's name.
         metric: the score's name.

@@ -1,9 +1,7 @@
 """Measure training on data larger than memory: rate and peak memory by stream, beside the route in memory."""
 
 import json
-import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from result_file import check_out, write_result, write_whole
 from run_folder import describe_machine
 from stream_point import BATCH, SIZES, StreamPoint
 from tqdm import tqdm
+from worker_process import WorkerFailed, process_environment, run_process
 
 from jaxmlp import ArgumentError
 
@@ -152,18 +151,12 @@ def measure_point(route: str, rows: int, options: StreamOptions) -> dict[str, An
     """
     point = StreamPoint(route, rows, options.window, options.epochs, options.seed, options.data_dir)
     given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
-    done = subprocess.run(
-        [sys.executable, str(POINT), given],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=dict(os.environ),
-        check=False,
-    )
-    if done.returncode != 0:
-        words = done.stderr.strip().splitlines() or ["it said nothing"]
-        raise ArgumentError(f"training on {rows:,} rows by {route} failed: {words[-1][:200]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    what = f"training on {rows:,} rows by {route}"
+    try:
+        printed = run_process(what, [str(POINT), given], process_environment(options.device))
+    except WorkerFailed as failure:
+        raise ArgumentError(str(failure)) from None
+    return json.loads(printed.splitlines()[-1])
 
 
 def ratios(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -121,6 +121,16 @@ def test_the_experiment_measures_tells_and_writes(tmp_path: Path, monkeypatch: p
     assert "what stood here" not in text
 
 
+def test_a_training_that_fails_is_told_by_its_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = tmp_path / "failing.py"
+    failing.write_text("print('{}')\nraise SystemExit('no such file')\n", encoding="utf-8")
+    monkeypatch.setattr(stream, "POINT", failing)
+    with pytest.raises(ArgumentError, match=r"training on 4,000 rows by stream .* status 1: no such file"):
+        stream.measure_point("stream", 4000, stream.StreamOptions())
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
