@@ -1,4 +1,4 @@
-"""Measure what checkpoints cost: the time of an epoch with one after every epoch, and with none, in turns."""
+"""Measure what checkpoints cost: the time of an epoch with one asked for after every epoch, and with none, in turns."""
 
 import itertools
 import statistics
@@ -29,9 +29,10 @@ CASES = {
     "digits, 64-128-10, minibatches of 32": (),
 }
 
-DESCRIPTION = """Measure the time of an epoch with a checkpoint after every epoch, and with none.
+DESCRIPTION = """Measure the time of an epoch with a checkpoint asked for after every epoch, and with none.
 Runs with and without take turns; the first epoch of each, which may compile, is left out, and the time that the
-last checkpoint takes to be whole is shared among the epochs."""
+last checkpoint takes to be whole is shared among the epochs. As in train.py no epoch waits for a checkpoint: where
+epochs are shorter than its writing some have none, and it is told how many there were."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,13 @@ class Cost(NamedTuple):
 
     Attributes:
         without: with no checkpoint.
-        every_epoch: with one after every epoch.
+        every_epoch: with one asked for after every epoch.
+        written: how many there were in each of those runs.
     """
 
     without: list[float]
     every_epoch: list[float]
+    written: list[int]
 
     @property
     def ratios(self) -> list[float]:
@@ -80,12 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         costs = {name: measure(flags, options, precision) for name, flags in cases.items()}
     for name, cost in costs.items():
         print(
-            f"{name}: {1e3 * statistics.median(cost.every_epoch):.1f} ms an epoch with a checkpoint after each, "
+            f"{name}: {1e3 * statistics.median(cost.every_epoch):.1f} ms an epoch with checkpoints, "
             f"{1e3 * statistics.median(cost.without):.1f} without: {statistics.median(cost.ratios):.3f} times as long "
-            f"({min(cost.ratios):.3f} to {max(cost.ratios):.3f}, {len(cost.ratios)} pairs of runs)"
+            f"({min(cost.ratios):.3f} to {max(cost.ratios):.3f}, {len(cost.ratios)} pairs of runs); "
+            f"{min(cost.written)} to {max(cost.written)} checkpoints in {options.epochs} epochs"
         )
     result = {
-        "what": "seconds of an epoch with a checkpoint after every epoch and with none",
+        "what": "seconds of an epoch with a checkpoint asked for after every epoch and with none",
+        "epochs": options.epochs,
         "command": ["python", *sys.argv],
         "machine": describe_machine(),
         "cases": {name: cost._asdict() | {"ratios": cost.ratios} for name, cost in costs.items()},
@@ -106,7 +111,8 @@ def measure(flags: Sequence[str], options: CostOptions, precision: str | None) -
     before = FitState(start(net, asked, problem))
     description = describe_run(net, problem, dataset, asked)
 
-    def epoch_seconds(every: int) -> float:
+    def one_run(every: int) -> tuple[float, int]:
+        """Train once; seconds of an epoch, and how many checkpoints were written."""
         told = [time.perf_counter()]
 
         def note(report: EpochReport, state: TrainState) -> None:
@@ -133,14 +139,17 @@ def measure(flags: Sequence[str], options: CostOptions, precision: str | None) -
                 ended = time.perf_counter()
             last = time.perf_counter() - ended
         after_first = [later - earlier for earlier, later in itertools.pairwise(told[1:])]
-        return (sum(after_first) + last) / len(after_first)
+        return (sum(after_first) + last) / len(after_first), records.begun
 
-    cost = Cost([], [])
-    epoch_seconds(1)  # compiles, and imports what writes checkpoints
+    cost = Cost([], [], [])
+    one_run(1)  # compiles, and imports what writes checkpoints
     for number in tqdm(range(options.repeats), unit="pair", file=sys.stderr):
         # Each goes first in every second pair, so that a slow drift of the machine favours neither.
         for every in (0, 1) if number % 2 else (1, 0):
-            (cost.every_epoch if every else cost.without).append(epoch_seconds(every))
+            seconds, written = one_run(every)
+            (cost.every_epoch if every else cost.without).append(seconds)
+            if every:
+                cost.written.append(written)
     return cost
 
 

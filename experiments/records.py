@@ -115,6 +115,7 @@ class Records:
 
     Attributes:
         latest: the state after the last epoch.
+        begun: how many checkpoints it has begun to write.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Records:
         events: EventFile | None,
     ) -> None:
         self.latest: FitState | None = None
+        self.begun = 0
         self._folder, self._options, self._metric, self._description = folder, options, metric, description
         self._lock, self._writer, self._events = lock, writer, events
         self._saved, self._is_due = 0, False
@@ -174,6 +176,7 @@ class Records:
 
         def begin() -> None:
             writer.save(report.epoch, fit_arrays(state), self._description, self._value(report))
+            self.begun += 1
 
         # The first call may tell of a checkpoint before this one; this one is then begun by the second.
         if not self._try("a checkpoint", begin):

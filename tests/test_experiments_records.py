@@ -61,6 +61,7 @@ def test_what_is_due_while_one_is_written_waits_for_an_epoch_that_finds_the_writ
             monkeypatch.setattr(CheckpointWriter, "is_busy", epoch == 3)
             kept.save(state(epoch))
     assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [4, 6, 8]
+    assert kept.begun == 3
 
 
 def test_rows_and_checkpoints_are_written_when_they_are_due(tmp_path: Path) -> None:
