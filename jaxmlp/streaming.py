@@ -24,6 +24,10 @@ from jaxmlp.types import Batch
 ROWS = 65_536
 # A reader that hangs must not keep a program from ending: its thread is left behind after so many seconds.
 PATIENCE = 5.0
+OTHER_STREAM = (
+    "training data: the fit was interrupted at a place that this stream does not have: "
+    "give the stream that it began with"
+)
 
 Chunks: TypeAlias = Callable[[int], Iterable[Any]] | Iterable[Any]
 Item = TypeVar("Item")
@@ -97,7 +101,7 @@ def stream_from_chunks(chunks: Chunks, *, window: int = ROWS) -> Stream:
     once = not callable(chunks) and iter(chunks) is chunks
 
     def read(epoch: int, rows: int, place: bytes | None) -> Iterator[Window]:
-        done = 0 if place is None else int(place)
+        done = 0 if place is None else _rows_before(place)
         found = chunks(epoch) if callable(chunks) else chunks
         with _closing(iter(found)) as each:
             for data in cut(each, rows, skip=done):
@@ -173,12 +177,26 @@ def stream_from_source(
         batches = ordered.map(arrays).to_iter_dataset(options).batch(rows, drop_remainder=False)
         with _closing(iter(batches)) as each:
             if place is not None:
-                each.set_state(json.loads(place))
+                _go_to(each, place)
             for arrays_of_rows in each:
                 yield Window(as_batch(arrays_of_rows), json.dumps(each.get_state()).encode())
                 del arrays_of_rows
 
     return Stream(read, window)
+
+
+def _rows_before(place: bytes) -> int:
+    try:
+        return int(place)
+    except ValueError:
+        raise ArgumentError(OTHER_STREAM) from None
+
+
+def _go_to(records: Any, place: bytes) -> None:
+    try:
+        records.set_state(json.loads(place))
+    except (ValueError, TypeError, KeyError, IndexError):  # of chunks, or of a source of more records
+        raise ArgumentError(OTHER_STREAM) from None
 
 
 def cut(chunks: Iterable[Any], rows: int, *, skip: int = 0) -> Iterator[Batch]:

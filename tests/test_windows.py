@@ -30,7 +30,7 @@ from jaxmlp import windows
 from jaxmlp.checkpoint import fit_arrays, read_checkpoint, restore_fit, write_checkpoint
 from jaxmlp.errors import ArgumentError
 from jaxmlp.fitting import FitState, fit
-from jaxmlp.streaming import stream_from_chunks
+from jaxmlp.streaming import stream_from_chunks, stream_from_source
 from jaxmlp.training import init_state
 
 # --- a stream and its arrays ---
@@ -204,6 +204,25 @@ def test_a_position_that_does_not_fit_is_refused() -> None:
         fit(NET, stream_from_chunks(chunked(DATA, 4)[:1], window=BATCH), resume=saved[0], **one)
     with pytest.raises(ArgumentError, match="give the stream, not arrays"):
         fit(NET, DATA, resume=saved[0], **one)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_place_in_another_kind_of_stream_or_beyond_a_source_is_refused(threads: int) -> None:
+    one = TWO_EPOCHS | {"epochs": 1}
+    of_chunks: list[FitState] = []
+    of_source: list[FitState] = []
+    fit(NET, STREAMS["chunks"](), key=KEY, save=of_chunks.append, **one)
+    fit(NET, source_stream(threads=threads), key=KEY, save=of_source.append, **one)
+    short = stream_from_source(
+        list(zip(INPUTS[:3], LABELS[:3], strict=True)), lambda record: record, window=BATCH, threads=threads
+    )
+    for stream, saved in [
+        (source_stream(threads=threads), of_chunks[0]),
+        (STREAMS["chunks"](), of_source[0]),
+        (short, of_source[0]),
+    ]:
+        with pytest.raises(ArgumentError, match=r"a place that this stream does not have: give the stream"):
+            fit(NET, stream, resume=saved, **one)
 
 
 # --- ends ---
