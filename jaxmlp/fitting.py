@@ -127,7 +127,8 @@ def fit(
         sample_weight: [N] for the training examples, or None; a stream brings its own.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each training minibatch.
         stopping: when to end before the last epoch, and whether to return the best parameters.
-        resume: where an interrupted fit stood, in place of key and state; its history goes on.
+        resume: where an interrupted fit stood, in place of key and state; its history goes on. Patience that it
+            did not have counts from there.
         save: called after every epoch with all that `resume` needs, before the callback, and after every window
             of a stream; its arrays are never altered, so that another thread may write them.
         devices: to share each minibatch, of all processes; None computes on one.
