@@ -172,10 +172,11 @@ class Records:
         if self._writer is None:
             return
         writer, report = self._writer, state.history[-1]
-        self._saved, self._is_due = report.epoch, False
+        self._is_due = False
 
         def begin() -> None:
             writer.save(report.epoch, fit_arrays(state), self._description, self._value(report))
+            self._saved = report.epoch
             self.begun += 1
 
         # The first call may tell of a checkpoint before this one; this one is then begun by the second.

@@ -171,6 +171,17 @@ def test_a_checkpoint_that_cannot_be_written_is_told_once_and_those_before_stay(
     )
 
 
+def test_the_last_checkpoint_is_tried_again_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with recorded(tmp_path, checkpoint_every=1) as kept:
+        with monkeypatch.context() as patched:
+            patched.setattr(CheckpointWriter, "save", full)
+            kept.save(state(1))
+        assert kept.begun == 0
+    assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [1]
+
+
 @pytest.mark.parametrize("anew", [False, True])
 def test_a_folder_that_is_gone_is_told_once_and_one_in_its_place_left_alone(
     anew: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
