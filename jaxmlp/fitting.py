@@ -131,7 +131,7 @@ def fit(
             did not have counts from there.
         save: called after every epoch with all that `resume` needs, before the callback, and after every window
             of a stream; its arrays are never altered, so that another thread may write them.
-        devices: to share each minibatch, of all processes; None computes on one.
+        devices: to share each minibatch, of all processes; None computes on the default one.
 
     Returns:
         The last finite state, the history, the metric's name, and why it stopped early, if so.
