@@ -53,7 +53,9 @@ def test_more_devices_than_there_are_are_refused(tmp_path: Path) -> None:
     there = len(jax.devices())  # JAX has begun, and does not begin again with more
     outcome = run_experiment("train", "--devices", 999, "--out", tmp_path / "run", *SMALL)
     assert outcome.status == 2
-    assert f"--devices 999: this process has {there} of platform cpu: give at most {there}" in outcome.error_line
+    assert (
+        f"--devices 999: this process has {there} of platform cpu: give at most {there}" in outcome.error_line
+    )
     assert contents(tmp_path) == {}
 
 
