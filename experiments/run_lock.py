@@ -10,6 +10,7 @@ import filelock
 from jaxmlp import ArgumentError
 
 LOCK = ".lock"
+LOOK = 0.2  # seconds: one that only looks, as compare.py does, holds the lock for a moment
 
 
 class Lock:
@@ -46,7 +47,7 @@ def locked(folder: Path) -> Iterator[Lock]:
     """
     lock = filelock.FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOOK)
     except filelock.Timeout:
         raise ArgumentError(
             f"{folder} is in use by a run that has not ended: wait for it or stop it, "
