@@ -72,6 +72,7 @@ def answers() -> dict[str, Any]:
     return dict(zip(QUESTIONS, ask(*QUESTIONS.values()), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", BOUNDS)
 def test_a_fit_on_several_devices_is_the_fit_on_one(answers: dict[str, Any], dtype: str) -> None:
     assert_equal(answers[dtype], dtype, QUESTIONS[dtype]["counts"])
@@ -88,6 +89,7 @@ def test_every_case_and_every_layer_is_equal_on_2_3_and_8_devices(dtype: str) ->
 # --- really divided ---
 
 
+@pytest.mark.slow
 def test_each_device_has_its_rows_and_the_sums_go_over_all(answers: dict[str, Any]) -> None:
     assert answers["whole"] == {"rows": [32], "sums": 0}
     assert (answers["even"]["rows"], answers["uneven"]["rows"]) == ([4], [5])
@@ -95,6 +97,7 @@ def test_each_device_has_its_rows_and_the_sums_go_over_all(answers: dict[str, An
     assert answers["forgotten"] == {"rows": [32], "sums": 0}, "it would be seen that nothing is divided"
 
 
+@pytest.mark.slow
 def test_a_single_device_that_is_named_is_the_one_that_computes(answers: dict[str, Any]) -> None:
     assert answers["alone"] == [5]
 
@@ -102,6 +105,7 @@ def test_a_single_device_that_is_named_is_the_one_that_computes(answers: dict[st
 # --- a wrong sum over devices is caught ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_corrupted_sum_is_caught(answers: dict[str, Any], fault: str) -> None:
     params, _, history = answers[fault]["3"]

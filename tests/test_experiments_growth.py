@@ -102,6 +102,7 @@ def test_every_quantity_has_an_expected_slope_for_every_law() -> None:
     assert set(growth.LAWS) <= set(Point._fields)
 
 
+@pytest.mark.slow
 def test_it_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = growth.Law((1, 2, 4), growth.LAWS["epochs"].expected)
     monkeypatch.setitem(growth.LAWS._things, "epochs", small)

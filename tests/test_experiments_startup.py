@@ -26,6 +26,7 @@ def fake_runs(monkeypatch: pytest.MonkeyPatch, *seconds: Run) -> list[tuple[str,
     return given
 
 
+@pytest.mark.slow
 def test_a_process_is_timed_and_the_next_one_compiles_nothing(tmp_path: Path) -> None:
     first = time_process(TINY, tmp_path, "first")
     assert first.compiled > 0

@@ -60,6 +60,7 @@ def test_rates_are_read_out_of_the_state(name: str, rates: dict[str, float]) -> 
     assert rates_of(clipped) == rates
 
 
+@pytest.mark.slow
 def test_the_data_are_not_copied_for_each_member() -> None:
     rows = np.stack([np.arange(2000)] * 16)
     members = Members(np.arange(16))

@@ -69,7 +69,7 @@ CASES: dict[str, list[Trial]] = {
     "adam": [vary(optimizer="adam", learning_rate=rate) for rate in (0.001, 0.03)],
     "lion": [vary(optimizer=f"lion:{value}", learning_rate=0.01) for value in (0.001, 0.5)],
 }
-BRIEF = ("sgd", "momentum", "adamw", "groups")
+BRIEF = ("sgd", "groups")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in BRIEF else SLOW) for name in CASES])

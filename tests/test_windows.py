@@ -63,6 +63,7 @@ def test_windows_in_the_given_order_are_the_fit_in_memory(optimizer: str) -> Non
         assert_history_close(found, expected)
 
 
+@pytest.mark.slow
 def test_windows_of_one_step_differ_by_rounding_alone() -> None:
     # XLA fuses the operations of a loop of one turn otherwise.
     given: dict[str, Any] = TWO_EPOCHS | {"shuffle": False, "l2": 0.01}
@@ -72,6 +73,7 @@ def test_windows_of_one_step_differ_by_rounding_alone() -> None:
     assert_history_close(found, expected)
 
 
+@pytest.mark.slow
 def test_one_batch_of_all_rows_is_the_fit_in_memory() -> None:
     # What is drawn depends on the batch's size, so that it has to be that of arrays.
     given: dict[str, Any] = {"optimizer": "sgd", "batch_size": 100, "epochs": 1, "transform": add_noise}
@@ -85,6 +87,7 @@ def test_grain_reads_what_the_arrays_hold() -> None:
     assert same_bits(found.state, fit(NET, DATA, key=KEY, **given).state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_share_explained_adds_up_over_windows_far_from_zero(weighted: bool) -> None:
     # The mean is far larger than the spread, and wanders, so that squares would cancel.
