@@ -13,6 +13,7 @@ from typing import Any
 from command_line import one_line
 from event_file import EventFile, event_file
 from metrics_file import add_row, write_metrics
+from run_folder import CHECKPOINTS, MODEL
 from run_lock import Lock
 from run_options import OF_THIS_CALL, RunOptions
 from tqdm import tqdm
@@ -31,8 +32,6 @@ from jaxmlp.datasets import Dataset
 from jaxmlp.metrics import METRICS
 from jaxmlp.model_file import describe_network
 from jaxmlp.problem import Problem
-
-CHECKPOINTS = "checkpoints"
 
 
 def describe_run(net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
@@ -72,17 +71,33 @@ def read_progress(folder: Path, like: FitState, description: dict[str, Any]) -> 
         Its state at the last whole checkpoint, and a line for each thing that the user should know.
 
     Raises:
-        ArgumentError: the checkpoints are all damaged, or of another network, data set, version or options.
+        ArgumentError: the checkpoints are all damaged, or of another network, data set, version or options; or
+            there is none, and the run has ended, so that to begin anew would lose its model.
     """
     if not checkpoints_in(folder / CHECKPOINTS):
+        if (folder / MODEL).exists():
+            raise ArgumentError(f"{folder} has ended and holds no checkpoint to go on from: begin a new run")
         return like, [f"{folder} holds no checkpoint yet: the run begins anew"]
     checkpoint, notes = latest_checkpoint(folder / CHECKPOINTS)
+    _check_contents(checkpoint.description, description)
     check_description(checkpoint.description, description)
     state = restore_fit(checkpoint.arrays, like)
     return state, [
         *notes,
         f"going on after epoch {checkpoint.epoch}, from the checkpoint in {folder / CHECKPOINTS}",
     ]
+
+
+def _check_contents(found: Any, wanted: dict[str, Any]) -> None:
+    """Say of a file of the same name that it is not what it was, rather than only which sums differ."""
+    before, now = (each.get("data set") if isinstance(each, dict) else None for each in (found, wanted))
+    if not isinstance(before, dict) or not isinstance(now, dict) or before.get("name") != now.get("name"):
+        return
+    if before.get("sha256") != now.get("sha256"):
+        raise ArgumentError(
+            f"the contents of {now['name']} have changed since the run began (SHA-256 {before.get('sha256')} then, "
+            f"{now.get('sha256')} now): give the file as it was with --dataset, or begin a new run"
+        )
 
 
 def why(error: Exception) -> str:
@@ -133,7 +148,7 @@ class Records:
         self._folder, self._options, self._metric, self._description = folder, options, metric, description
         self._lock, self._writer, self._events = lock, writer, events
         self._saved, self._is_due = 0, False
-        self._table_is_whole = True
+        self._table_is_whole, self._is_closing = True, False
         self._told: set[object] = set()
 
     def save(self, state: FitState) -> None:
@@ -154,7 +169,7 @@ class Records:
 
     def close(self) -> None:
         """Write the last epoch's checkpoint, and wait until all is written."""
-        state = self.latest
+        state, self._is_closing = self.latest, True
         if state is not None and state.history[-1].epoch != self._saved and self._lock.is_held:
             self._checkpoint(state)
         if self._writer is not None:
@@ -199,9 +214,10 @@ class Records:
                 return False
             # By its kind: the names of files change from epoch to epoch.
             kind = (what, getattr(error, "errno", None) or str(error))
-            self._tell(
-                kind, f"{what} could not be written ({why(error)}): training goes on, and the next is tried"
+            then = (
+                "those before it are kept" if self._is_closing else "training goes on, and the next is tried"
             )
+            self._tell(kind, f"{what} could not be written ({why(error)}): {then}")
             return False
         return True
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmlp import ArgumentError
 
-CONFIG, MODEL = "config.json", "model.safetensors"
+CONFIG, MODEL, CHECKPOINTS = "config.json", "model.safetensors", "checkpoints"
 
 
 def make_run_folder(out: str | None, name: str) -> Path:
@@ -34,7 +34,9 @@ def make_run_folder(out: str | None, name: str) -> Path:
     """
     folder = _fresh_folder(name) if out is None else Path(out)
     if (folder / CONFIG).exists() or (folder / MODEL).exists():
-        raise ArgumentError(f"{folder} holds a run already: choose another folder with --out")
+        has_checkpoints = (folder / CONFIG).exists() and any((folder / CHECKPOINTS).glob("epoch-*"))
+        go_on = f", or go on with it by --resume {folder}" if has_checkpoints else ""
+        raise ArgumentError(f"{folder} holds a run already: choose another folder with --out{go_on}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

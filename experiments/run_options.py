@@ -11,7 +11,7 @@ from typing import Any
 
 from command_line import explicit_options, option, parse_options
 from processes import ProcessOptions, check_processes
-from run_folder import CONFIG, write_config
+from run_folder import CHECKPOINTS, CONFIG, write_config
 from train_options import DESCRIPTION, TrainOptions, check_options
 
 from jaxmlp import ArgumentError, Stopping
@@ -34,9 +34,13 @@ OF_THIS_CALL = (
     "num_processes",
     "process_id",
     "compilation_cache",
+    "dataset",
     "data_dir",
     "manual_dir",
 )
+
+# Of these, what names a place: seen from where the run was begun, unless this call says it anew.
+PLACES = ("dataset", "data_dir", "manual_dir")
 
 # Of these, what the run keeps for the next --resume, which would otherwise go back to what it was begun with.
 KEPT = ("epochs", "time_limit", "target_accuracy", "patience", "checkpoint_every", "keep", "tensorboard")
@@ -97,13 +101,34 @@ def read_options(arguments: Sequence[str] | None) -> RunOptions:
             raise ArgumentError(
                 f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"
             )
-    if options.patience is not None and options.validation == 0:
+    _check_patience(options)
+    stopping_of(options)
+    return options
+
+
+def _check_patience(options: RunOptions) -> None:
+    if options.patience is None:
+        usual = RunOptions()
+        for name in ("monitor", "min_improvement"):
+            if options.resume is None and getattr(options, name) != getattr(usual, name):
+                raise ArgumentError(
+                    f"--{name.replace('_', '-')} is heeded by --patience only: give --patience N, or leave it out"
+                )
+        return
+    if options.patience < 1:
+        raise ArgumentError(
+            f"--patience must be at least 1 epoch, given {options.patience}: leave it out to train all epochs"
+        )
+    if options.validation == 0 and options.resume is not None:
+        raise ArgumentError(
+            f"--patience watches a validation part, and the run in {options.resume} holds none out: begin a new run "
+            "with --validation 0.2"
+        )
+    if options.validation == 0:
         raise ArgumentError(
             "--patience watches a validation part: hold one out with --validation 0.2, so that the test part "
             "stays unseen"
         )
-    stopping_of(options)
-    return options
 
 
 def stopping_of(options: RunOptions) -> Stopping:
@@ -139,8 +164,21 @@ def remember(folder: Path, options: RunOptions) -> None:
     """
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     changed = config["options"] | {name: getattr(options, name) for name in KEPT}
+    for name in PLACES:
+        value, stored = getattr(options, name), config["options"].get(name)
+        if value != _place(name, stored, config.get("folder", "")):
+            changed[name] = _place(name, value, str(Path.cwd()))
     if changed != config["options"]:
         write_config(folder, config | {"options": changed})
+
+
+def _place(name: str, value: str | None, folder: str) -> str | None:
+    """Find a place that was named in a folder; where it is not there, but is here, it is the one here."""
+    path = Path(value or "").expanduser()
+    if value is None or (name == "dataset" and path.suffix.lower() not in (".csv", ".npz")):
+        return value
+    there = folder / path
+    return value if path.exists() and not there.exists() else str(there)
 
 
 def _resumed(options: RunOptions, explicit: Sequence[str]) -> RunOptions:
@@ -151,40 +189,55 @@ def _resumed(options: RunOptions, explicit: Sequence[str]) -> RunOptions:
             )
     assert options.resume is not None  # asked for by the caller
     folder = Path(options.resume)
-    stored = _stored(folder)
+    stored, began_in = _stored(folder)
+    places = {name: _place(name, getattr(stored, name), began_in) for name in PLACES}
     # How many devices and processes there are is a matter of each call.
     counts = [field.name for field in dataclasses.fields(ProcessOptions)]
     anew = {name: getattr(options, name) for name in (*explicit, *counts)}
-    return dataclasses.replace(stored, **(anew | {"out": options.resume}))
+    return dataclasses.replace(stored, **(places | anew | {"out": options.resume}))
 
 
-def _stored(folder: Path) -> RunOptions:
+def _stored(folder: Path) -> tuple[RunOptions, str]:
+    """Read a run's options, and the folder that it was begun in; "" where that is not told."""
     path = folder / CONFIG
     if not path.is_file():
+        if any((folder / CHECKPOINTS).glob("epoch-*")):
+            raise ArgumentError(
+                f"{path} is missing, which holds the options of the run: put it back, or begin a new run"
+            )
         raise ArgumentError(f"no run at {folder}: give the folder of a run that train.py began")
-    fields = {field.name for field in dataclasses.fields(RunOptions)}
     try:
-        given = dict(json.loads(path.read_text(encoding="utf-8"))["options"])
-        stored = {name: value for name, value in given.items() if name in fields}
-        unknown = sorted(set(given) - set(stored))
-        options = RunOptions(**{**stored, "hidden": tuple(given["hidden"])})
-        _check_types(options)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArgumentError(
-            f"{path} does not hold the options of a run of train.py ({type(error).__name__}): give the folder of one"
-        ) from None
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise _no_options(path, "it is no JSON text") from None
+    given = config.get("options") if isinstance(config, dict) else None
+    if not isinstance(given, dict):
+        raise _no_options(path, "options is missing")
+    fields = {field.name for field in dataclasses.fields(RunOptions)}
+    unknown = sorted(set(given) - fields)
     if unknown:
         raise ArgumentError(
             f"{path} holds options that train.py does not know ({', '.join(unknown)}): go on with the program and the "
             f"version that began the run"
         )
-    return options
-
-
-def _check_types(options: RunOptions) -> None:
+    if "hidden" not in given:
+        raise _no_options(path, "hidden is missing")
+    # JSON has no tuples.
+    stored: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    options = RunOptions(**stored)
     for name, annotation in typing.get_type_hints(RunOptions).items():
         if not _is(getattr(options, name), annotation):
-            raise TypeError(name)
+            raise _no_options(path, f"{name} is of a wrong type")
+    began_in = config.get("folder")
+    return options, began_in if isinstance(began_in, str) else ""
+
+
+def _no_options(path: Path, reason: str) -> ArgumentError:
+    return ArgumentError(
+        f"{path} does not hold the options of a run of train.py ({reason}): give the folder of one"
+    )
 
 
 def _is(value: Any, annotation: Any) -> bool:

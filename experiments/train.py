@@ -121,6 +121,7 @@ def configuration(problem: Problem, dataset: Dataset, options: RunOptions) -> di
         "metric": problem.metric,
         "dataset": dataset.identity,
         "command": ["python", *sys.argv],
+        "folder": str(Path.cwd()),
         "machine": describe_machine(),
     }
 
@@ -375,8 +376,9 @@ def report_and_save(
         draw_pictures(folder, net, result.state.params, problem, dataset, columns)
     name = score_name(problem.metric)
     after = f" after the {done} before" if done else ""
+    trained = len(result.history) - done
     print(
-        f"trained {len(result.history) - done} epochs{after} in {seconds:.1f} s{stop_reason(result, options)}"
+        f"trained {trained} epoch{'' if trained == 1 else 's'}{after} in {seconds:.1f} s{stop_reason(result, options)}"
     )
     print(
         f"train {name} {show_score(problem.metric, float(train_metrics.score))}, loss {float(train_metrics.loss):.4f}"

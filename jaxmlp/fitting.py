@@ -117,7 +117,8 @@ def fit(
         loss: a loss's name or pair.
         optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation.
         batch_size: B; N for full-batch training, and anything above N is taken as N.
-        epochs: how many epochs to train now; with `resume` it may be 0.
+        epochs: how many epochs to train now; with `resume` how many more, of which one that was interrupted
+            within counts as one, and it may be 0.
         key: random key; not needed where `state` is given.
         state: where to go on from, with the learning rate that it holds; None starts anew. It is not altered.
         callback: called after every epoch with its report and the state; returning True stops.
@@ -138,8 +139,8 @@ def fit(
 
     Raises:
         ArgumentError: data that do not fit the network or the loss (see `check_data`), sizes below 1,
-            an unknown name, none of key, state and resume, the last two at once, or patience without
-            validation data.
+            an unknown name, none of key, state and resume, the last two at once, a resume of another network
+            or optimiser, or patience without validation data.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -152,6 +153,8 @@ def fit(
         (2, 'accuracy')
     """
     check_size("batch size", batch_size)
+    if save is not None and not callable(save):
+        raise ArgumentError(f"save takes a function of the FitState, and here it is {save!r}")
     if resume is None or epochs != 0:
         check_size("number of epochs", epochs)
     mesh = batch_mesh(devices)
@@ -272,6 +275,10 @@ def _start(
     mesh: Mesh | None,
 ) -> FitState:
     given = [name for name, value in (("state", state), ("resume", resume)) if value is not None]
+    if resume is not None and not isinstance(resume, FitState):
+        raise ArgumentError(
+            f"resume takes the FitState that save was given, and here it is a {type(resume).__name__}"
+        )
     if len(given) == 2:
         raise ArgumentError("fit goes on from a state or resumes a fit: give state= or resume=, not both")
     if key is None and not given:
@@ -283,7 +290,22 @@ def _start(
             assert key is not None  # refused above
             state = init_state(net, optimizer, key)
         resume = FitState(state)
+    elif resume.history or resume.position is not None:
+        _check_like(resume.train, jax.eval_shape(lambda: init_state(net, optimizer, jax.random.key(0))))
     return resume if mesh is None else resume._replace(train=place_whole(resume.train, mesh))
+
+
+def _check_like(found: TrainState, wanted: TrainState) -> None:
+    """Refuse a state to resume whose arrays are not those of this network and optimiser."""
+    for part, what in (("params", "network"), ("opt_state", "optimiser")):
+        ours, theirs = (
+            [jax.tree.structure(getattr(state, part)), *map(np.shape, jax.tree.leaves(getattr(state, part)))]
+            for state in (found, wanted)
+        )
+        if ours != theirs:
+            raise ArgumentError(
+                f"the fit to resume is of another {what}: give the {what} that it was begun with, or begin anew"
+            )
 
 
 def _on_devices(net: Network, data: Batch, loss: str | Loss, name: str, mesh: Mesh | None) -> Batch:

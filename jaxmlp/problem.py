@@ -5,6 +5,7 @@ outputs' shape") stand the scaling of features, the encoding of targets and the 
 are settled here, once.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,6 +171,11 @@ def _hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Part, Part | N
         return dataset.train, None
     if not 0 < share < 1:
         raise ArgumentError(f"the validation share must be at least 0 and below 1, given {share:g}: try 0.1")
+    if math.ceil(len(inputs) * share) >= len(inputs):
+        raise ArgumentError(
+            f"the validation share {share:g} leaves none of {len(inputs)} example(s) to train on: "
+            "give a smaller one, such as 0.1"
+        )
     labels = targets if dataset.task == "classification" else None
     kept, held_out = split_indices(len(inputs), test_fraction=share, seed=seed, labels=labels)
     return Part(inputs[kept], targets[kept]), Part(inputs[held_out], targets[held_out])

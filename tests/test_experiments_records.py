@@ -12,6 +12,7 @@ import pytest
 import records
 from metrics_file import METRICS
 from records import CHECKPOINTS, Records, last_saved, read_progress, recording, why
+from run_folder import MODEL
 from run_lock import locked
 from run_options import RunOptions
 
@@ -130,6 +131,27 @@ def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_told(tmp_path:
     assert "epoch-00000002 is damaged (description.json is missing): using epoch-00000001" in notes[0]
 
 
+def test_a_run_that_has_ended_without_a_checkpoint_is_not_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / MODEL).touch()
+    with pytest.raises(ArgumentError) as refusal:
+        read_progress(tmp_path, START, ABOUT)
+    assert str(refusal.value) == (
+        f"{tmp_path} has ended and holds no checkpoint to go on from: begin a new run"
+    )
+
+
+def test_contents_of_the_data_that_have_changed_are_said_so(tmp_path: Path) -> None:
+    about = ABOUT | {"data set": {"name": "pets.csv", "sha256": "aa", "seed": 0}}
+    with locked(tmp_path) as lock, recording(tmp_path, lock, RunOptions(), "accuracy", about, START) as kept:
+        kept.save(state(1))
+    changed = about | {"data set": {"name": "pets.csv", "sha256": "bb", "seed": 0}}
+    with pytest.raises(ArgumentError, match=r"the contents of pets\.csv have changed since the run began"):
+        read_progress(tmp_path, START, changed)
+    another = about | {"data set": {"name": "cats.csv", "sha256": "bb", "seed": 0}}
+    with pytest.raises(ArgumentError, match=r'data set\.name is "pets\.csv" there and "cats\.csv" here'):
+        read_progress(tmp_path, START, another)
+
+
 # --- what cannot be written ---
 
 
@@ -168,6 +190,17 @@ def test_a_checkpoint_that_cannot_be_written_is_told_once_and_those_before_stay(
     assert capfd.readouterr().err == (
         "train.py: a checkpoint could not be written (No space left on device): "
         "training goes on, and the next is tried\n"
+    )
+
+
+def test_the_last_checkpoint_that_fails_is_not_said_to_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jaxmlp.checkpoint.files.save_arrays", full)
+    with recorded(tmp_path, checkpoint_every=9) as kept:
+        kept.save(state(1))
+    assert capfd.readouterr().err == (
+        "train.py: a checkpoint could not be written (No space left on device): those before it are kept\n"
     )
 
 

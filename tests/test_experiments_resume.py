@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import train
-from experiment_runs import Outcome, contents, run_experiment, train_ok
+from experiment_runs import BRIEF, Outcome, contents, inside, run_experiment, train_ok, write_pets
 from records import CHECKPOINTS
 from run_folder import CONFIG, MODEL
 from survival import end_of
@@ -55,6 +55,37 @@ def test_fewer_epochs_than_are_done_are_refused(alone: Path) -> None:
         f"train.py: --epochs 5 lies below the 6 that the run in {alone} has done: give more, or begin a new run"
     )
     assert contents(alone) == before
+
+
+def test_a_run_that_has_ended_without_checkpoints_is_left_as_it_is(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train_ok(run, *SMALL, "--epochs", "1", "--checkpoint-every", "0")
+    before = contents(run)
+    outcome = resume(run, "--epochs", 2)
+    assert outcome.status == 2
+    assert outcome.error_line == (
+        f"train.py: {run} has ended and holds no checkpoint to go on from: begin a new run"
+    )
+    assert contents(run) == before
+
+
+def test_a_run_of_a_file_goes_on_from_any_folder_and_after_the_file_has_moved(tmp_path: Path) -> None:
+    run, pets = tmp_path / "run", write_pets(tmp_path / "pets.csv")
+    with inside(tmp_path):
+        train_ok(run, "--dataset", "pets.csv", "--target", "pet", *BRIEF)
+    assert resume(run, "--epochs", 2).status == 0
+    moved = tmp_path / "elsewhere" / "pets.csv"
+    moved.parent.mkdir()
+    pets.rename(moved)
+    assert "pets.csv' does not exist" in resume(run).error_line
+    assert resume(run, "--dataset", moved, "--epochs", 3).status == 0
+    assert resume(run).status == 0, "where it is now was remembered"
+    moved.write_text(moved.read_text().replace("red", "pink"))
+    before = contents(run)
+    changed = resume(run)
+    assert changed.status == 2
+    assert "the contents of pets.csv have changed since the run began" in changed.error_line
+    assert contents(run) == before
 
 
 class AskedAfter:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import run_folder
 from experiment_runs import contents
-from run_folder import CONFIG, MODEL, describe_machine, make_run_folder, write_config
+from run_folder import CHECKPOINTS, CONFIG, MODEL, describe_machine, make_run_folder, write_config
 
 from jaxmlp import ArgumentError
 
@@ -38,9 +38,19 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(kept: str, here: Pa
     (here / "old").mkdir()
     (here / "old" / kept).write_bytes(b"precious")
     before = contents(here)
-    with pytest.raises(ArgumentError, match="old holds a run already: choose another folder with --out"):
+    with pytest.raises(ArgumentError, match=r"old holds a run already: choose another folder with --out$"):
         make_run_folder("old", "digits")
     assert contents(here) == before
+
+
+def test_a_run_that_has_a_checkpoint_can_be_gone_on_with(here: Path) -> None:
+    (here / "old" / CHECKPOINTS / "epoch-00000003").mkdir(parents=True)
+    (here / "old" / CONFIG).touch()
+    with pytest.raises(ArgumentError) as refusal:
+        make_run_folder("old", "digits")
+    assert str(refusal.value) == (
+        "old holds a run already: choose another folder with --out, or go on with it by --resume old"
+    )
 
 
 @pytest.mark.parametrize("out", ["file", "file/below"])

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_folder import CONFIG
+from experiment_runs import inside
+from run_folder import CHECKPOINTS, CONFIG
 from run_options import KEPT, OF_THIS_CALL, RunOptions, read_options, remember, stopping_of
 
 from jaxmlp import ArgumentError, Stopping
@@ -74,6 +75,32 @@ def test_no_run_is_said_so(tmp_path: Path) -> None:
         read_options(["--resume", str(tmp_path)])
 
 
+def test_checkpoints_without_the_options_are_said_so(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINTS / "epoch-00000003").mkdir(parents=True)
+    with pytest.raises(
+        ArgumentError, match=r"config\.json is missing, which holds the options of the run: put"
+    ):
+        read_options(["--resume", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "it is no JSON text"),
+        ("[]", "options is missing"),
+        ('{"options": {}}', "hidden is missing"),
+        ('{"options": {"hidden": [8], "epochs": "40"}}', "epochs is of a wrong type"),
+    ],
+)
+def test_what_is_damaged_is_named(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_text(text, encoding="utf-8")
+    with pytest.raises(ArgumentError) as refusal:
+        read_options(["--resume", str(tmp_path)])
+    assert str(refusal.value) == (
+        f"{tmp_path / CONFIG} does not hold the options of a run of train.py ({reason}): give the folder of one"
+    )
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -122,3 +149,62 @@ def test_the_rules_of_stopping_reach_the_library() -> None:
     options = read_options([*flags.split(), *more.split()])
     assert stopping_of(options) == Stopping(3, "score", 0.01, 0.9, 60.0)
     assert stopping_of(RunOptions()) == Stopping()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--patience 0", "--patience must be at least 1 epoch, given 0: leave it out to train all epochs"),
+        ("--monitor score", "--monitor is heeded by --patience only: give --patience N, or leave it out"),
+        ("--min-improvement 0.1", "--min-improvement is heeded by --patience only: give --patience N"),
+    ],
+)
+def test_what_patience_cannot_be_is_refused_by_the_name_of_the_option(flags: str, words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        read_options(flags.split())
+
+
+def test_patience_for_a_run_that_holds_nothing_out_needs_a_new_run(tmp_path: Path) -> None:
+    begun(tmp_path)
+    with pytest.raises(ArgumentError, match=r"holds none out: begin a new run with --validation 0\.2"):
+        read_options(["--resume", str(tmp_path), "--patience", "3"])
+
+
+# --- where the data are ---
+
+
+def begun_in(began: Path, run: Path, **options: Any) -> None:
+    """Write the config.json of a run that was begun in a folder."""
+    began.mkdir()
+    run.mkdir()
+    begun(run, **options)
+    config = json.loads((run / CONFIG).read_text())
+    (run / CONFIG).write_text(json.dumps(config | {"folder": str(began)}), encoding="utf-8")
+
+
+def test_places_are_seen_from_where_the_run_was_begun(tmp_path: Path) -> None:
+    run, began = tmp_path / "run", tmp_path / "began"
+    begun_in(began, run, dataset="data/pets.csv", data_dir="prepared", manual_dir="/archives")
+    before = (run / CONFIG).read_bytes()
+    options = read_options(["--resume", str(run)])
+    assert options.dataset == str(began / "data/pets.csv")
+    assert (options.data_dir, options.manual_dir) == (str(began / "prepared"), "/archives")
+    remember(run, options)
+    assert (run / CONFIG).read_bytes() == before, "nothing to remember"
+    with inside(tmp_path):  # everything was moved
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data/pets.csv").touch()
+        assert read_options(["--resume", "run"]).dataset == "data/pets.csv"
+
+
+def test_a_file_that_has_moved_is_remembered_and_a_name_is_no_place(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begun_in(tmp_path / "began", run, dataset="pets.csv")
+    with inside(tmp_path):
+        options = read_options(["--resume", "run", "--dataset", "moved/pets.csv"])
+        assert options.dataset == "moved/pets.csv"
+        remember(run, options)
+    with inside(run):
+        assert read_options(["--resume", "."]).dataset == str(tmp_path / "moved/pets.csv")
+    begun_in(tmp_path / "again", tmp_path / "named")
+    assert read_options(["--resume", str(tmp_path / "named")]).dataset == "digits"

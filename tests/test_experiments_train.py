@@ -175,7 +175,7 @@ def test_without_options_digits_are_told_apart(tmp_path: Path) -> None:
 
 def test_quiet_prints_the_summary_alone(tmp_path: Path) -> None:
     outcome = train_ok(tmp_path / "run", *BRIEF, *MOONS)
-    starts = ["trained 1 epochs in ", "train accuracy ", "test accuracy ", "test loss ", "run folder "]
+    starts = ["trained 1 epoch in ", "train accuracy ", "test accuracy ", "test loss ", "run folder "]
     lines = outcome.out.splitlines()
     assert len(lines) == len(starts)
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))

@@ -12,7 +12,7 @@ from jaxmlp import fitting
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import evaluate
 from jaxmlp.fitting import FitResult, FitState, fit
-from jaxmlp.network import mlp
+from jaxmlp.network import Network, mlp
 from jaxmlp.optimizers import make_optimizer
 from jaxmlp.reports import EpochReport
 from jaxmlp.stopping import Stopping
@@ -202,3 +202,30 @@ def test_no_epochs_are_for_a_resumption_alone() -> None:
     assert same_bits(result.state, state.train)
     with pytest.raises(ArgumentError, match="number of epochs"):
         fitted(epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"resume": {}}, "resume takes the FitState that save was given, and here it is a dict"),
+        ({"save": "a/path"}, "save takes a function of the FitState, and here it is 'a/path'"),
+    ],
+)
+def test_what_is_no_state_and_no_function_is_refused_in_one_line(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArgumentError) as refusal:
+        fitted(**options)
+    assert str(refusal.value) == words
+
+
+@pytest.mark.parametrize(
+    ("net", "optimizer", "what"),
+    [(NET, "adam", "optimiser"), (mlp([3, 7, 2]), "sgd", "network"), (mlp([3, 2]), "sgd", "network")],
+)
+def test_a_fit_of_another_network_or_optimiser_is_not_resumed(
+    net: Network, optimizer: str, what: str
+) -> None:
+    saved: list[FitState] = []
+    fitted("sgd", 1, save=saved.append)
+    words = f"the fit to resume is of another {what}: give the {what} that it was begun with"
+    with pytest.raises(ArgumentError, match=words):
+        fit(net, DATA, optimizer=optimizer, batch_size=BATCH, epochs=1, resume=saved[0])

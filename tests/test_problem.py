@@ -219,6 +219,11 @@ def test_without_a_share_nothing_is_held_out() -> None:
     assert len(problem.train.inputs) == 30
 
 
+def test_a_validation_share_that_leaves_nothing_is_named() -> None:
+    with pytest.raises(ArgumentError, match=r"^the validation share 0\.9999 leaves none of 1437 example"):
+        make_problem(load("digits"), validation=0.9999)
+
+
 @pytest.mark.parametrize("share", [1, 1.5, -0.1, float("nan"), float("inf")])
 def test_a_validation_share_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(ArgumentError, match="the validation share must be at least 0 and below 1, given"):
