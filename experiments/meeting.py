@@ -6,6 +6,7 @@ process 0, which the system closes when either end dies, however it dies. Lines 
 
 import contextlib
 import json
+import queue
 import socket
 import threading
 import time
@@ -74,6 +75,11 @@ class Meeting:
         self.lost: str | None = None
         self.advice = ""
         self.verdict = threading.Event()
+        # What each of the others said, for `settle`; None where nothing more will come.
+        self._said: dict[int, queue.SimpleQueue[Message | None]] = {
+            other: queue.SimpleQueue() for other in connections
+        }
+        self._listeners: list[threading.Thread] = []
         self._parted = threading.Event()
         self._lock = threading.Lock()
 
@@ -86,7 +92,9 @@ class Meeting:
         self._on_loss = on_loss
         threading.Thread(target=self._beat, daemon=True).start()
         for other, connection in self.connections.items():
-            threading.Thread(target=self._listen, args=(other, connection), daemon=True).start()
+            listener = threading.Thread(target=self._listen, args=(other, connection), daemon=True)
+            self._listeners.append(listener)
+            listener.start()
 
     def advise(self, advice: str) -> None:
         """Tell all how to go on if one of them should be gone.
@@ -105,6 +113,42 @@ class Meeting:
         """
         self._send_all({"failed": why})
 
+    def settle(self, said: Message, judge: Callable[[dict[int, Message]], str | None]) -> str | None:
+        """Let process 0 compare what each process says, and tell all what is wrong; all of them call it.
+
+        Where something is wrong, the meeting ends, and process 0 waits until all have heard why.
+
+        Args:
+            said: by this process, plain data.
+            judge: called at process 0 with what each said, by index; returns what is wrong in one line, or None.
+
+        Returns:
+            What is wrong, the same at all processes; or None.
+
+        Raises:
+            ConnectionError: a process is gone meanwhile.
+        """
+        if self.index > 0:
+            self._send_all({"said": said})
+            wrong = self._hear(0).get("wrong")
+            if wrong is not None:
+                self.part()
+            return wrong
+        wrong = judge({0: said} | {other: self._hear(other) for other in sorted(self.connections)})
+        if wrong is not None:
+            self._parted.set()
+        self._send_all({"said": {"wrong": wrong}})
+        if wrong is not None:
+            for listener in self._listeners:  # each ends when its process has parted or is gone
+                listener.join(SILENCE)
+        return wrong
+
+    def _hear(self, other: int) -> Message:
+        said = self._said[other].get()
+        if said is None:
+            raise ConnectionError(self.lost or f"process {other} of {self.count} has ended")
+        return said
+
     def part(self) -> None:
         """End the meeting, as all is done that is done together."""
         self._parted.set()
@@ -121,26 +165,35 @@ class Meeting:
     def _listen(self, other: int, connection: Connection) -> None:
         while (message := connection.read(SILENCE)) is not None:
             if message.get("done"):
+                self._said[other].put(None)
                 return
             self.advice = message.get("advice", self.advice)
+            if "said" in message:
+                self._said[other].put(message["said"])
             if "failed" in message:
                 self._lose(f"process {other} of {self.count} ended with an error: {message['failed']}")
                 return
             if "lost" in message:
-                self._lose(message["lost"])
+                itself = message["lost"] == self._gone(self.index)
+                without = f"this process was not heard for {SILENCE:g} s, and the others end without it"
+                self._lose(without if itself else message["lost"])
                 return
-        if not self._parted.is_set():
-            self._lose(f"process {other} of {self.count} is gone")
+        self._lose(self._gone(other))
+
+    def _gone(self, index: int) -> str:
+        return f"process {index} of {self.count} is gone"
 
     def _lose(self, line: str) -> None:
         with self._lock:
-            if self.lost is not None:
+            if self.lost is not None or self._parted.is_set():
                 return
             self.lost = line
         if self.index == 0:
             self._send_all({"lost": line})
         self._on_loss(line)
         self.verdict.set()
+        for said in self._said.values():
+            said.put(None)
 
 
 # --- how they find each other ---

@@ -13,10 +13,8 @@ from functools import partial
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
-from command_line import USAGE_ERROR, one_line, option
-from jax.experimental import multihost_utils
-from meeting import SILENCE, Meeting, meet, relay, split_address
+from command_line import INTERRUPTED, USAGE_ERROR, one_line, option
+from meeting import SILENCE, Meeting, Message, meet, relay, split_address
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
@@ -127,6 +125,7 @@ class Group:
     def __init__(self, meeting: Meeting | None, devices: int | None) -> None:
         self._meeting, self._devices = meeting, devices
         self._parted = False
+        self._taking_part: Message = {}
 
     @property
     def is_first(self) -> bool:
@@ -143,7 +142,7 @@ class Group:
             Those of all processes, for `fit`; None for a single one.
 
         Raises:
-            ArgumentError: a process has fewer than were asked for.
+            ArgumentError: this process has fewer than were asked for.
         """
         if self._meeting is None and self._devices is None:
             return None
@@ -156,31 +155,28 @@ class Group:
         by_process: dict[int, list[jax.Device]] = {}
         for device in jax.devices(platform):
             by_process.setdefault(device.process_index, []).append(device)
+        self._taking_part = {"platform": platform, "devices": len(local[: self._devices])}
         return [device for own in by_process.values() for device in own[: self._devices]]
 
     def agree(self, items: Mapping[str, Any]) -> None:
-        """Compare what all processes must have alike.
+        """Compare what all processes must have alike: these items, and the devices that were chosen last.
 
         Args:
             items: plain data by name; each process gives the same names.
 
         Raises:
             ArgumentError: one differs; all processes raise it.
+            ConnectionError: a process is gone.
         """
         if self._meeting is None:
             return
-        sums = [
-            hashlib.sha256(json.dumps(item, sort_keys=True, default=str).encode()) for item in items.values()
-        ]
-        own = np.array([list(found.digest()) for found in sums], np.uint8)
-        everyone = np.asarray(multihost_utils.process_allgather(own))
-        for index, other in enumerate(everyone):
-            for name, theirs, first in zip(items, other, everyone[0], strict=True):
-                if not np.array_equal(theirs, first):
-                    raise ArgumentError(
-                        f"process {index} of {self._meeting.count} has another {name} than process 0: "
-                        "start all of them alike"
-                    )
+        sums = {
+            name: hashlib.sha256(json.dumps(item, sort_keys=True, default=str).encode()).hexdigest()
+            for name, item in items.items()
+        }
+        difference = self._meeting.settle(self._taking_part | {"sums": sums}, find_difference)
+        if difference is not None:
+            raise ArgumentError(difference)
 
     def advise(self, advice: str) -> None:
         """Say how to go on if a process should be gone; process 0 says it for all."""
@@ -193,6 +189,32 @@ class Group:
             jax.distributed.shutdown()  # waits for all
             self._meeting.part()
             self._parted = True
+
+
+def find_difference(said: Mapping[int, Message]) -> str | None:
+    """Find where a process differs from process 0.
+
+    Args:
+        said: by the index of each process: "sums" by name, and "platform" and number of "devices" if chosen.
+
+    Returns:
+        In one line, the first difference and what to do; None if there is none.
+    """
+    first = said[0]
+    for index, other in said.items():
+        names = [name for name in first["sums"] if other["sums"].get(name) != first["sums"][name]]
+        if other.get("platform") != first.get("platform"):
+            names.insert(0, "--device")
+        if names:
+            return f"process {index} of {len(said)} has another {names[0]} than process 0: start all of them alike"
+    for index, other in said.items():
+        if other.get("devices") != first.get("devices"):
+            least = min(each["devices"] for each in said.values())
+            return (
+                f"process {index} of {len(said)} takes part with {other['devices']} of its devices and process 0 "
+                f"with {first['devices']}, but all must with as many: start each with --devices {least}"
+            )
+    return None
 
 
 @contextlib.contextmanager
@@ -272,12 +294,15 @@ def _end_early(meeting: Meeting, program: str, error: BaseException) -> NoReturn
     if isinstance(error, jax.errors.JaxRuntimeError) and not meeting.verdict.wait(SILENCE + 5):
         traceback.print_exception(error)
     status = LOST
-    if meeting.lost is None:
-        status = USAGE_ERROR if isinstance(error, ArgumentError | OSError) else 1
-        line = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-        if isinstance(error, ArgumentError | OSError):
-            line = one_line(error)
-        elif not isinstance(error, KeyboardInterrupt | jax.errors.JaxRuntimeError):
+    if meeting.lost is not None:
+        meeting.verdict.wait(GRACE)  # until the line that says who is gone is out
+    else:
+        status, line = 1, f"{type(error).__name__}: {error}"
+        if isinstance(error, KeyboardInterrupt):
+            status, line = INTERRUPTED, "interrupted"
+        elif isinstance(error, ArgumentError | OSError):
+            status, line = USAGE_ERROR, one_line(error)
+        elif not isinstance(error, jax.errors.JaxRuntimeError):
             traceback.print_exception(error)
         print(f"{program}: {' '.join(line.split())}", file=sys.stderr)
         meeting.fail(" ".join(line.split())[:500])

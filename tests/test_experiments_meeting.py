@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import meeting
@@ -122,6 +123,89 @@ def test_an_error_is_told_to_the_others(three: list[Meeting]) -> None:
     for index in (0, 2):
         assert three[index].verdict.wait(LONG)
         assert told[index] == ["process 1 of 3 ended with an error: no such file"]
+
+
+def test_one_that_counts_as_gone_does_not_speak_of_itself_as_of_another(
+    three: list[Meeting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meeting, "BEAT", 0.1)
+    monkeypatch.setattr(meeting, "SILENCE", 1.5)
+    told = watch(three[:2])
+    assert three[0].verdict.wait(LONG)
+    told += watch(three[2:])  # it goes on, as after a SIGSTOP and a SIGCONT
+    assert three[2].verdict.wait(LONG)
+    assert told[1:] == [
+        ["process 2 of 3 is gone"],
+        ["this process was not heard for 1.5 s, and the others end without it"],
+    ]
+
+
+def settle(met: list[Meeting], *said: int) -> list[Any]:
+    """Let all find out who says something else than process 0; what each was told, or raised."""
+
+    def judge(everyone: dict[int, dict[str, Any]]) -> str | None:
+        others = [index for index, each in everyone.items() if each != everyone[0]]
+        return f"not alike: {others}" if others else None
+
+    def call(each: Meeting, number: int) -> Any:
+        try:
+            return each.settle({"number": number}, judge)
+        except ConnectionError as error:
+            return error
+
+    return at_once(*[partial(call, each, number) for each, number in zip(met, said, strict=True)])
+
+
+def test_what_all_say_is_compared_as_often_as_they_like(three: list[Meeting]) -> None:
+    told = watch(three)
+    assert settle(three, 1, 1, 1) == [None] * 3
+    assert settle(three, 2, 2, 3) == ["not alike: [2]"] * 3
+    for each in three:  # each ends by itself, in whatever order, and nobody is told that another is gone
+        each.fail("not alike: [2]")
+        die(each)
+    assert not any(each.verdict.wait(0.3) for each in three)
+    assert told == [[], [], []]
+
+
+def test_process_0_does_not_end_before_all_have_heard_what_is_wrong(
+    three: list[Meeting], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(three)
+    ended: list[int] = []
+    part, real_settle = Meeting.part, Meeting.settle
+
+    def part_late(self: Meeting) -> None:
+        time.sleep(0.5)
+        ended.append(self.index)
+        part(self)
+
+    def settle_and_end(self: Meeting, *arguments: Any) -> str | None:
+        wrong = real_settle(self, *arguments)
+        if self.index == 0:
+            ended.append(0)
+        return wrong
+
+    monkeypatch.setattr(Meeting, "part", part_late)
+    monkeypatch.setattr(Meeting, "settle", settle_and_end)
+    assert settle(three, 1, 2, 1) == ["not alike: [1]"] * 3
+    assert sorted(ended[:2]) == [1, 2]
+    assert ended[2:] == [0]
+
+
+@pytest.mark.parametrize("dead", [0, 2])
+def test_none_waits_for_the_word_of_one_that_is_gone(three: list[Meeting], dead: int) -> None:
+    watch(three)
+    there = [three[index] for index in range(3) if index != dead]
+    threading.Timer(0.3, die, (three[dead],)).start()
+    for found in settle(there, 1, 1):
+        assert isinstance(found, ConnectionError)
+        assert str(found) == f"process {dead} of 3 is gone"
+
+
+def test_none_waits_for_the_word_of_one_that_has_parted(three: list[Meeting]) -> None:
+    watch(three)
+    three[0].part()
+    assert [str(found) for found in settle(three[1:], 1, 1)] == ["process 0 of 3 has ended"] * 2
 
 
 def test_who_does_not_come_is_named(address: str) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +17,10 @@ import numpy as np
 import processes
 import pytest
 from experiment_runs import EXPERIMENTS, contents, run_experiment, write_pets
-from meeting import SILENCE, free_port
-from processes import GRACE, LOST, Group
+from meeting import SILENCE, Meeting, free_port
+from processes import GRACE, LOST, Group, find_difference
 
-from jaxmlp import load_model
+from jaxmlp import ArgumentError, load_model
 
 LONG = 300.0  # seconds that a process of a test may take on a busy machine
 BOUND = SILENCE + GRACE + 5
@@ -67,6 +68,84 @@ def test_one_process_alone_has_nobody_to_ask() -> None:
     assert alone.is_first
     assert alone.devices("cpu") is None
     assert len(Group(None, 1).devices("cpu") or ()) == 1
+
+
+# --- what processes have alike ---
+
+SAID = {"platform": "gpu", "devices": 4, "sums": {"data set": "aa", "--seed": "bb"}}
+
+
+@pytest.mark.parametrize(
+    ("other", "line"),
+    [
+        ({}, None),
+        ({"sums": {"data set": "aa", "--seed": "cc"}}, "process 1 of 3 has another --seed than process 0"),
+        ({"sums": {"data set": "aa"}}, "process 1 of 3 has another --seed than process 0"),
+        ({"platform": "cpu", "devices": 1}, "process 1 of 3 has another --device than process 0"),
+        (
+            {"devices": 8},
+            "process 1 of 3 takes part with 8 of its devices and process 0 with 4, but all must with as many: "
+            "start each with --devices 2",
+        ),
+    ],
+)
+def test_the_first_difference_is_named(other: dict[str, Any], line: str | None) -> None:
+    third = SAID | ({"devices": 2} if "devices" in other else {})
+    found = find_difference({0: SAID, 1: SAID | other, 2: third})
+    assert found is None if line is None else line in str(found)
+
+
+def test_the_devices_that_were_chosen_are_compared() -> None:
+    class Heard(Meeting):
+        def settle(self, said: Any, judge: Any) -> str | None:
+            return judge({0: said, 1: said | {"devices": 2}})
+
+    group = Group(Heard(0, 2, {}, ("localhost", 1)), 1)
+    group.devices("cpu")
+    with pytest.raises(ArgumentError, match=r"process 1 of 2 takes part with 2 .* --devices 1$"):
+        group.agree({"data set": "any"})
+
+
+class Exit(Exception):
+    """What a test does instead of ending its process."""
+
+
+def leave(status: int) -> None:
+    raise Exit(status)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyboardInterrupt(), 130), (ArgumentError("no"), 2), (jax.errors.JaxRuntimeError("no"), 1)],
+)
+def test_a_process_ends_with_the_status_of_its_error(
+    error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(processes, "SILENCE", -5.0)
+    with pytest.raises(Exit, match=f"^{status}$"):
+        processes._end_early(Meeting(0, 2, {}, ("localhost", 1)), "train.py", error)
+
+
+def test_a_process_ends_after_the_line_that_says_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = []
+
+    def say(line: str) -> None:
+        time.sleep(0.3)
+        said.append(line)
+
+    meeting = Meeting(0, 2, {}, ("localhost", 1))
+    meeting.watch(say)
+    losing = threading.Thread(target=meeting._lose, args=("process 1 is gone",))
+    losing.start()
+    while meeting.lost is None:
+        time.sleep(0.01)
+    monkeypatch.setattr(os, "_exit", leave)
+    with pytest.raises(Exit, match=f"^{LOST}$"):
+        processes._end_early(meeting, "train.py", ConnectionError("gone"))
+    assert said == ["process 1 is gone"]
+    losing.join(LONG)
+    meeting.part()
 
 
 # --- real processes ---
@@ -218,24 +297,32 @@ def test_a_run_of_one_process_goes_on_in_two(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["data", "option"])
-def test_processes_that_differ_are_refused_by_all(kind: str, tmp_path: Path) -> None:
-    pets = [
-        write_pets(tmp_path / name, rows=40 + (kind == "data") * place) for place, name in enumerate("ab")
-    ]
-    pets = [path.rename(path.with_suffix(".csv")) for path in pets]
+@pytest.mark.parametrize("trial", range(4))  # which process ends first is a matter of chance
+@pytest.mark.parametrize("kind", ["data", "option", "devices"])
+def test_processes_that_differ_are_refused_by_all(kind: str, trial: int, tmp_path: Path) -> None:
+    pets = []
+    for name, rows in (("a", 40), ("b", 41 if kind == "data" else 40)):
+        (tmp_path / name).mkdir()
+        pets.append(write_pets(tmp_path / name / "pets.csv", rows=rows))
     rates = ("0.1", "0.2" if kind == "option" else "0.1")
+    devices = (1, 2 if kind == "devices" else 1)
     own = [
-        ("--dataset", path, "--target", "pet", "--learning-rate", rate)
-        for path, rate in zip(pets, rates, strict=True)
+        ("--dataset", path, "--target", "pet", "--learning-rate", rate, "--devices", number)
+        for path, rate, number in zip(pets, rates, devices, strict=True)
     ]
     with started(tmp_path, 2, *SMALL, "--out", tmp_path / "run", own=own) as running:
         ended = [each.end() for each in running]
     name = "data set" if kind == "data" else "--learning-rate"
+    said = f"train.py: process 1 of 2 has another {name} than process 0: start all of them alike"
+    if kind == "devices":
+        said = (
+            "train.py: process 1 of 2 takes part with 2 of its devices and process 0 with 1, but all must with "
+            "as many: start each with --devices 1"
+        )
     for each in ended:
-        assert each.status in (2, LOST)
-        (line,) = [line for line in each.err.splitlines() if line.startswith("train.py:")]
-        assert f"process 1 of 2 has another {name} than process 0: start all of them alike" in line
+        assert each.status == 2
+        assert [line for line in each.err.splitlines() if line.startswith("train.py:")] == [said]
+        assert "Traceback" not in each.err
     assert not (tmp_path / "run").exists()
 
 
