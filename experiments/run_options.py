@@ -102,11 +102,15 @@ def read_options(arguments: Sequence[str] | None) -> RunOptions:
                 f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"
             )
     _check_patience(options)
-    stopping_of(options)
     return options
 
 
 def _check_patience(options: RunOptions) -> None:
+    if options.patience is not None and options.patience < 1:
+        raise ArgumentError(
+            f"--patience must be at least 1 epoch, given {options.patience}: leave it out to train all epochs"
+        )
+    stopping_of(options)  # numbers and names before what does not go together
     if options.patience is None:
         usual = RunOptions()
         for name in ("monitor", "min_improvement"):
@@ -115,10 +119,6 @@ def _check_patience(options: RunOptions) -> None:
                     f"--{name.replace('_', '-')} is heeded by --patience only: give --patience N, or leave it out"
                 )
         return
-    if options.patience < 1:
-        raise ArgumentError(
-            f"--patience must be at least 1 epoch, given {options.patience}: leave it out to train all epochs"
-        )
     if options.validation == 0 and options.resume is not None:
         raise ArgumentError(
             f"--patience watches a validation part, and the run in {options.resume} holds none out: begin a new run "
