@@ -22,6 +22,7 @@ from benchmark_targets import Result, contestant, floor_seconds, targets
 from command_line import option, parse_options, run
 from contestants import CONTESTANTS, OURS
 from growth import QUANTITIES, base_note, counts, least_note, left_out_notes, slope_rows
+from marked_block import with_block
 
 from jaxmlp import ArgumentError
 from jaxmlp.plots import growth_sheet, save, time_bars
@@ -30,7 +31,7 @@ DESCRIPTION = """Rewrite the block of README.md between the two comments from ex
 figures of experiments/figures/ from the same files."""
 
 ROOT = Path(__file__).resolve().parents[1]
-BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
+BLOCK = "benchmark"  # of README
 BENCHMARKS = {"benchmark.json": "On a CPU", "benchmark_gpu.json": "On a GPU"}
 GROWTH, STARTUP = "growth.json", "startup.json"
 SHORT = {
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder, readme, figures = Path(options.results), Path(options.readme), Path(options.figures)
     results = read_results(folder)
     text = readme.read_text(encoding="utf-8")
-    readme.write_text(with_block(text, block(results), readme.name), encoding="utf-8")
+    readme.write_text(with_block(text, BLOCK, block(results), readme.name), encoding="utf-8")
     for name in draw(results, figures):
         print(f"drawn: {name}")
     print(f"rewritten: {readme}")
@@ -84,26 +85,6 @@ def read_results(folder: Path) -> dict[str, Result]:
             "make one with benchmark.py --out or growth.py --out"
         )
     return {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in there}
-
-
-def with_block(text: str, new: str, name: str) -> str:
-    """Put a block in place of what stands between the two comments.
-
-    Args:
-        text: of the file.
-        new: the block.
-        name: the file's, for the error.
-
-    Returns:
-        The new text.
-
-    Raises:
-        ArgumentError: the comments are not there once each, in their order.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ArgumentError(f"{name} needs the line {BEGIN} and, below it, the line {END}, once each")
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{new}\n{END}{rest.partition(END)[2]}"
 
 
 def block(results: dict[str, Result]) -> str:

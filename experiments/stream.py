@@ -13,6 +13,7 @@ import numpy as np
 from benchmark_tables import aligned, amount, machine_line, markdown
 from command_line import DeviceOptions, available_cores, computing, option, parse_options, run
 from large_set import FEATURES, NOISE, LargeSet, make_set
+from marked_block import with_block
 from result_file import check_out, write_result, write_whole
 from run_folder import describe_machine
 from stream_point import BATCH, SIZES, StreamPoint
@@ -23,7 +24,7 @@ from jaxmlp import ArgumentError
 
 HERE = Path(__file__).parent
 POINT = HERE / "stream_point.py"
-BEGIN, END = "<!-- stream: begin -->", "<!-- stream: end -->"
+BLOCK = "stream"  # of README
 CACHE = Path("~/.cache/jaxmlp/large").expanduser()
 
 DESCRIPTION = """Train a network on a generated set of many rows by stream, on a quarter of them by stream and in
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_result(options.out, result)
     if options.readme is not None:
         file = Path(options.readme)
-        write_whole(file, with_block(file.read_text(encoding="utf-8"), block(result), options.readme))
+        write_whole(file, with_block(file.read_text(encoding="utf-8"), BLOCK, block(result), options.readme))
     return 0
 
 
@@ -102,7 +103,7 @@ def check(options: StreamOptions) -> None:
         raise ArgumentError(f"--seed must be at least 0, given {options.seed}")
     check_out(options.out)
     if options.readme is not None:
-        with_block(Path(options.readme).read_text(encoding="utf-8"), "", options.readme)
+        with_block(Path(options.readme).read_text(encoding="utf-8"), BLOCK, "", options.readme)
 
 
 def measure_cases(
@@ -247,18 +248,6 @@ def verdicts(result: dict[str, Any]) -> list[str]:
     if found["peak_of_part"] is not None:
         lines.append(f"the peak memory of the first is {found['peak_of_part']:.2f} × that of the second")
     return lines
-
-
-def with_block(text: str, new: str, name: str) -> str:
-    """Put a block in place of what stands between the two comments.
-
-    Raises:
-        ArgumentError: the comments are not there once each, in their order.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ArgumentError(f"{name} needs the line {BEGIN} and, below it, the line {END}, once each")
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{new}\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":

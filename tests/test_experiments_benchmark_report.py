@@ -4,12 +4,11 @@ from typing import Any
 
 import benchmark_report
 import pytest
-from benchmark_report import BEGIN, END, ROOT
+from benchmark_report import BLOCK, ROOT
 from benchmark_tables import aligned, case_notes, case_rows, markdown, race_rows, seconds, sweep_rows
 from benchmark_targets import Target, floor_seconds, noise_of_ratio, targets
 from experiment_runs import run_experiment
-
-from jaxmlp import ArgumentError
+from marked_block import comments, with_block
 
 RESULTS = ROOT / "experiments" / "results"
 
@@ -258,13 +257,14 @@ def test_the_report_rewrites_its_block_alone(tmp_path: Path) -> None:
     results, readme = tmp_path / "results", tmp_path / "README.md"
     results.mkdir()
     (results / "benchmark.json").write_text(json.dumps(a_result()), encoding="utf-8")
-    readme.write_text(f"# Above\n\n{BEGIN}\nold\n{END}\n\nbelow\n", encoding="utf-8")
+    begin, end = comments(BLOCK)
+    readme.write_text(f"# Above\n\n{begin}\nold\n{end}\n\nbelow\n", encoding="utf-8")
     arguments = ("--results", results, "--readme", readme, "--figures", tmp_path)
     outcome = run_experiment("benchmark_report", *arguments)
     assert outcome.status == 0, outcome.err
     text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"# Above\n\n{BEGIN}\n**On a CPU**")
-    assert text.endswith(f"{END}\n\nbelow\n")
+    assert text.startswith(f"# Above\n\n{begin}\n**On a CPU**")
+    assert text.endswith(f"{end}\n\nbelow\n")
     assert "old" not in text
     assert (
         "| 784-300-10, batch 32, SGD (MNIST) | 1.000 s (1.000 s to 1.000 s) | 1.10 × | 2.00 × | 2.50 × |"
@@ -277,16 +277,9 @@ def test_the_report_rewrites_its_block_alone(tmp_path: Path) -> None:
     assert readme.read_text(encoding="utf-8") == text
 
 
-@pytest.mark.parametrize("text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}\n{BEGIN}\n{END}"])
-def test_a_file_without_the_two_comments_is_refused(text: str) -> None:
-    with pytest.raises(ArgumentError, match=r"README\.md needs the line"):
-        benchmark_report.with_block(text, "new", "README.md")
-
-
 def readme_says_what_the_results_say(readme: str, folder: Path) -> bool:
-    return readme == benchmark_report.with_block(
-        readme, benchmark_report.block(benchmark_report.read_results(folder)), "README.md"
-    )
+    written = benchmark_report.block(benchmark_report.read_results(folder))
+    return readme == with_block(readme, BLOCK, written, "README.md")
 
 
 def test_the_readme_says_what_the_committed_results_say(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import stream
 import stream_point
 from experiment_runs import run_experiment
 from large_set import LargeSet, draw, make_set, read_shards
+from marked_block import comments
 from stream_point import StreamPoint
 
 from jaxmlp import ArgumentError
@@ -100,7 +101,8 @@ def test_the_experiment_measures_tells_and_writes(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(stream, "measure_point", measure_point)
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{stream.BEGIN}\nwhat stood here\n{stream.END}\nafter\n", encoding="utf-8")
+    begin, end = comments(stream.BLOCK)
+    readme.write_text(f"before\n{begin}\nwhat stood here\n{end}\nafter\n", encoding="utf-8")
     out = tmp_path / "stream.json"
     given = ["--rows", 4000, "--data-dir", tmp_path / "set", "--repeats", 2, "--out", out, "--readme", readme]
     outcome = run_experiment("stream", *given)
