@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 from command_line import computing, option, parse_options, run
 from compilation_cache import CompilationCacheOptions, compilation_cache
+from mnist_options import MnistOptions
 from records import describe_run, recording
 from result_file import check_out, write_result
 from run_folder import describe_machine
@@ -36,19 +37,11 @@ epochs are shorter than its writing some have none, and it is told how many ther
 
 
 @dataclass(frozen=True)
-class CostOptions(CompilationCacheOptions):
+class CostOptions(CompilationCacheOptions, MnistOptions):
     """The options of the measurement."""
 
     epochs: int = option(10, "of each run", group="runs", metavar="N")
     repeats: int = option(5, "runs with and runs without", group="runs", metavar="N")
-    mnist: bool = option(True, "measure MNIST too", group="runs")
-    data_dir: str | None = option(
-        None, "where MNIST is prepared (default: ~/.cache/jaxmlp)", group="data", metavar="FOLDER"
-    )
-    manual_dir: str | None = option(
-        None, "folder of MNIST's archives (default: JAXMLP_MANUAL_DIR)", group="data", metavar="FOLDER"
-    )
-    out: str | None = option(None, "json file for the result (default: none)", group="output", metavar="FILE")
 
 
 class Cost(NamedTuple):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from command_line import option, parse_options, run
 from compilation_cache import SETTINGS
+from mnist_options import MnistOptions
 from recipe import RECIPE
 from result_file import check_out, write_result
 from run_folder import describe_machine
@@ -30,20 +31,12 @@ A first run finds no compiled programs, a second one those that the first has ke
 
 
 @dataclass(frozen=True)
-class StartupOptions:
+class StartupOptions(MnistOptions):
     """The options of the measurement."""
 
     repeats: int = option(
         5, "second runs of each; of MNIST each with a seed of its own", group="runs", metavar="N"
     )
-    mnist: bool = option(True, "measure MNIST too", group="runs")
-    data_dir: str | None = option(
-        None, "where MNIST is prepared (default: ~/.cache/jaxmlp)", group="data", metavar="FOLDER"
-    )
-    manual_dir: str | None = option(
-        None, "folder of MNIST's archives (default: JAXMLP_MANUAL_DIR)", group="data", metavar="FOLDER"
-    )
-    out: str | None = option(None, "json file for the result (default: none)", group="output", metavar="FILE")
 
 
 class Run(NamedTuple):
