@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,8 @@ from jaxmlp import ArgumentError
 
 POINT = Path(__file__).parent / "many_devices_point.py"
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
-# Where roundings grow beyond those, as Adam and relu can let them in float32, a run on several devices is as good as
-# any if it is not farther off than this many times what one rounding of the initial weights grows to on one device.
+# Where XLA takes the sums over devices, roundings can grow beyond those in float32, by Adam and by relu: such a run is
+# as good as any if it is not farther off than this many times what one rounding of the initial weights grows to.
 FAR = 10
 LONGEST = 1800.0  # seconds after which a training counts as stuck
 
@@ -41,13 +42,15 @@ class ManyOptions:
     """The options of the comparison."""
 
     sizes: tuple[int, ...] = _option((784, 512, 512, 10), "of the network", metavar="SIZE")
-    # Not relu: in float32 a unit that a rounding switches on or off makes any difference.
-    activation: str = _option("tanh", "between its layers", metavar="NAME")
+    activation: str = _option("relu", "between its layers", metavar="NAME")
     examples: int = _option(6_400, "generated, of as many classes as outputs", metavar="N")
     batch_size: int = _option(128, "the minibatch that all share", metavar="N")
     epochs: int = _option(6, "in each training; the first, which compiles, is not timed", metavar="N")
     optimizers: tuple[str, ...] = _option(
         ("sgd", "adam"), "to compare with, at their usual rates", metavar="NAME"
+    )
+    microbatches: tuple[int, ...] = _option(
+        (1, 8), "parts of each minibatch; 1 leaves the sums over devices to XLA", metavar="N"
     )
     device: str = _option("auto", "cpu, gpu, or auto for JAX's choice", metavar="NAME")
     out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
@@ -85,15 +88,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check(options)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for optimizer in options.optimizers:
+        for optimizer, microbatches in product(options.optimizers, options.microbatches):
             alone: dict[str, list[np.ndarray]] = {}
             for sharing in SHARINGS:
-                params, times = train(sharing, options, optimizer, Path(folder))
+                params, times = train(sharing, options, optimizer, microbatches, Path(folder))
                 alone = alone or params
                 off = {name: difference(params[name], alone[name]) for name in BOUNDS}
-                row = {"optimizer": optimizer, "title": sharing.title, "differences": off, "seconds": times}
+                row = {
+                    "optimizer": optimizer,
+                    "microbatches": microbatches,
+                    "title": sharing.title,
+                    "differences": off,
+                    "seconds": times,
+                }
                 rows.append({**sharing._asdict(), **row})
-                print(f"many_devices.py: {optimizer}, {sharing.title}: done", file=sys.stderr)
+                print(
+                    f"many_devices.py: {optimizer}, {microbatches} microbatches, {sharing.title}: done",
+                    file=sys.stderr,
+                )
     result = {
         "what": "the same training on several devices and in several processes",
         "command": [
@@ -121,10 +133,16 @@ def check(options: ManyOptions) -> None:
             raise ArgumentError(
                 f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"
             )
+    most = max(sharing.devices for sharing in SHARINGS)
+    for count in options.microbatches:
+        if count != 1 and (count < 1 or count % most or count > options.batch_size):
+            raise ArgumentError(
+                f"--microbatches takes 1 and multiples of the {most} devices up to --batch-size, given {count}"
+            )
 
 
 def train(
-    sharing: Sharing, options: ManyOptions, optimizer: str, folder: Path
+    sharing: Sharing, options: ManyOptions, optimizer: str, microbatches: int, folder: Path
 ) -> tuple[dict[str, list[np.ndarray]], list[float]]:
     """Train in processes of their own.
 
@@ -149,6 +167,7 @@ def train(
                 "batch_size": options.batch_size,
                 "epochs": options.epochs,
                 "optimizer": optimizer,
+                "microbatches": microbatches,
                 "nudged": sharing.nudged,
                 "platform": options.device,
                 "out": str(out),
@@ -188,14 +207,12 @@ def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> f
     return float(np.max([np.max(np.abs(a - b)) / (np.max(np.abs(b)) or 1.0) for a, b in pairs]))
 
 
-def is_equal(row: dict[str, Any]) -> bool:
-    """Tell whether a way to share ends within the bounds; not so for NaN."""
-    return all(row["differences"][precision] <= bound for precision, bound in BOUNDS.items())
-
-
 def is_sound(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
     """Tell whether a way to share is as near as roundings let it be; not so for NaN."""
-    (nudged,) = [each for each in rows if each["nudged"] and each["optimizer"] == row["optimizer"]]
+    kind = (row["optimizer"], row["microbatches"])
+    (nudged,) = [
+        each for each in rows if each["nudged"] and (each["optimizer"], each["microbatches"]) == kind
+    ]
     return all(
         row["differences"][precision] <= max(bound, FAR * nudged["differences"][precision])
         for precision, bound in BOUNDS.items()
@@ -206,16 +223,18 @@ def table(result: dict[str, Any]) -> str:
     """Write the comparison as a table in Markdown."""
     epochs, bounds = result["options"]["epochs"], result["bounds"]
     lines = [
-        f"| optimiser | each minibatch shared among | float32, 1 epoch: parameters off by (≤ {bounds['float32']:g}) | "
+        "| optimiser | each minibatch | shared among "
+        f"| float32, 1 epoch: parameters off by (≤ {bounds['float32']:g}) | "
         f"float64, {epochs} epochs: off by (≤ {bounds['float64']:g}) | an epoch, median (least to largest) | "
-        "of one device's |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "of one device's, whole |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    alone = 0.0
+    alone: dict[str, float] = {}
     for row in result["rows"]:
         times = row["seconds"][1:]
         middle = statistics.median(times)
-        cells = [row["optimizer"], row["title"]]
+        parts = row["microbatches"]
+        cells = [row["optimizer"], "whole" if parts == 1 else f"in {parts} parts", row["title"]]
         cells += [
             f"{off:.1e}{'' if off <= bounds[precision] else ', over'}"
             for precision, off in row["differences"].items()
@@ -223,9 +242,9 @@ def table(result: dict[str, Any]) -> str:
         if row["nudged"]:
             cells += ["", ""]
         else:
-            alone = middle if row["title"] == SHARINGS[0].title else alone
+            alone.setdefault(row["optimizer"], middle)
             spread = f"{seconds(min(times))} to {seconds(max(times))}"
-            cells += [f"{seconds(middle)} ({spread})", f"{middle / alone:.2f} ×"]
+            cells += [f"{seconds(middle)} ({spread})", f"{middle / alone[row['optimizer']]:.2f} ×"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

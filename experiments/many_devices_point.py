@@ -21,6 +21,7 @@ class Training(NamedTuple):
         batch_size: B.
         epochs: E.
         optimizer: its name; the learning rate is its usual one.
+        microbatches: parts of each minibatch.
         nudged: whether to start from weights that are one rounding off.
     """
 
@@ -30,6 +31,7 @@ class Training(NamedTuple):
     batch_size: int
     epochs: int
     optimizer: str
+    microbatches: int
     nudged: bool
 
 
@@ -85,6 +87,7 @@ def train(training: Training, precision: str, devices: list[jax.Device] | None) 
         state=state,
         callback=keep_first,
         devices=devices,
+        microbatches=training.microbatches,
     )
     return Trained([report.seconds for report in result.history], after[0], arrays(result.state))
 

@@ -47,6 +47,7 @@ KEPT = ("epochs", "time_limit", "target_accuracy", "patience", "checkpoint_every
 
 _stopping = partial(option, group="stopping")
 _saving = partial(option, group="saving and going on")
+_sharing = partial(option, group="devices and processes")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,12 @@ class RunOptions(ProcessOptions, TrainOptions):
     min_improvement: float = _stopping(0.0, "by how much it must be better", metavar="X")
     time_limit: float | None = _stopping(
         None, "begin no epoch after so many seconds of training", metavar="SECONDS"
+    )
+    microbatches: int = _sharing(
+        1,
+        "compute each minibatch in N parts and add them in their order: with more than 1 the parameters are the same "
+        "to the last bit on any number of devices that divides N",
+        metavar="N",
     )
     resume: str | None = _saving(
         None,
@@ -96,7 +103,7 @@ def read_options(arguments: Sequence[str] | None) -> RunOptions:
         options = _resumed(options, explicit_options(RunOptions, arguments))
     check_options(options)
     check_processes(options)
-    for name, least in (("checkpoint_every", 0), ("keep", 1)):
+    for name, least in (("checkpoint_every", 0), ("keep", 1), ("microbatches", 1)):
         if getattr(options, name) < least:
             raise ArgumentError(
                 f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"

@@ -41,8 +41,10 @@ from jaxmlp import (
     save_model,
 )
 from jaxmlp.batching import steps_per_epoch
+from jaxmlp.data_parallel import batch_mesh
 from jaxmlp.datasets import Dataset, load
 from jaxmlp.members import scale_weights
+from jaxmlp.microbatches import check_microbatches
 from jaxmlp.optimizers import OPTIMIZERS
 from jaxmlp.problem import Problem, make_problem
 
@@ -75,6 +77,8 @@ def train(options: RunOptions, precision: str | None, group: Group) -> int:
     problem = jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
     problem = problem._replace(**{part: jax.device_put(getattr(problem, part)) for part in PARTS})
     net = network_of(options, problem, precision)
+    devices = group.devices(find_device(options.device).platform)
+    check_microbatches(options.microbatches, batch_size_of(options, problem), batch_mesh(devices))
     group.agree(shared_by_all(net, problem, dataset, options))
     if not group.is_first:
         return follow(net, problem, dataset, options, group)
@@ -245,8 +249,7 @@ def start(net: Network, options: TrainOptions, problem: Problem) -> TrainState:
 
 def optimizer_of(options: TrainOptions, problem: Problem) -> Any:
     """Build the optimiser for a run of this length."""
-    examples = len(problem.train.inputs)
-    steps = steps_per_epoch(examples, min(options.batch_size or examples, examples))
+    steps = steps_per_epoch(len(problem.train.inputs), batch_size_of(options, problem))
     return make_optimizer(
         options.optimizer,
         learning_rate_of(options, problem),
@@ -258,7 +261,7 @@ def optimizer_of(options: TrainOptions, problem: Problem) -> Any:
 
 def gradients_agree(net: Network, state: TrainState, problem: Problem, options: TrainOptions) -> bool:
     """Check the hand-written gradient on the first batch, and say so in one line."""
-    first = options.batch_size or len(problem.train.inputs)
+    first = batch_size_of(options, problem)
     # By NumPy: a part of a JAX array would be a program to compile.
     inputs, targets = (jax.device_put(np.asarray(each)[:first]) for each in problem.train[:2])
     report = check_gradients(
@@ -325,7 +328,7 @@ def fit_with_progress(
             measured,
             loss=problem.loss,
             optimizer=optimizer_of(options, problem),
-            batch_size=options.batch_size or len(problem.train.inputs),
+            batch_size=batch_size_of(options, problem),
             epochs=max(0, options.epochs - done),
             resume=before,
             callback=after_epoch,
@@ -335,9 +338,16 @@ def fit_with_progress(
             metric=problem.metric,
             l2=options.l2,
             devices=group.devices(find_device(options.device).platform),
+            microbatches=options.microbatches,
         )
     params = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)), result.state.params)
     return result._replace(state=result.state._replace(params=params))
+
+
+def batch_size_of(options: TrainOptions, problem: Problem) -> int:
+    """Take the minibatch size that was asked for, and no more than there are examples."""
+    examples = len(problem.train.inputs)
+    return min(options.batch_size or examples, examples)
 
 
 def score_name(metric: str) -> str:

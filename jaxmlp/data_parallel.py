@@ -75,31 +75,32 @@ def place_whole(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(place, tree)
 
 
-def share_rows(mesh: Mesh | None, *blocks: Array) -> tuple[Array, ...]:
+def share_rows(mesh: Mesh | None, *blocks: Array, parts: int = 1) -> tuple[Array, ...]:
     """Divide the columns of index blocks among the devices of a mesh; columns of 0 fill up what is uneven.
 
     What is computed from them is then divided the same way, and XLA adds the sums over devices where a
     result is wanted whole, so that no rule of a layer has to know of devices.
 
     Args:
-        mesh: the devices, D of them; None leaves the blocks alone.
+        mesh: the devices, D of them; None for one, which changes nothing but what `parts` asks for.
         blocks: arrays [S, B].
+        parts: P, of which the columns are to be a multiple too; 1, or a multiple of D.
 
     Returns:
-        Arrays [S, ⌈B/D⌉·D].
+        Arrays [S, ⌈B/D⌉·D], or [S, ⌈B/P⌉·P].
 
     Example:
         >>> import jax.numpy as jnp
         >>> share_rows(None, jnp.zeros((2, 3)))[0].shape
         (2, 3)
     """
-    if mesh is None:
+    if mesh is None and parts == 1:
         return blocks
-    sharding = NamedSharding(mesh, PartitionSpec(None, AXIS))
-    return tuple(
-        jax.lax.with_sharding_constraint(jnp.pad(block, ((0, 0), (0, -block.shape[1] % mesh.size))), sharding)
-        for block in blocks
-    )
+    multiple = parts if mesh is None else max(parts, mesh.size)
+    filled = tuple(jnp.pad(block, ((0, 0), (0, -block.shape[1] % multiple))) for block in blocks)
+    if mesh is None:
+        return filled
+    return jax.lax.with_sharding_constraint(filled, NamedSharding(mesh, PartitionSpec(None, AXIS)))
 
 
 def keep_whole(mesh: Mesh | None, tree: Any) -> Any:

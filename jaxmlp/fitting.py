@@ -19,6 +19,7 @@ from jaxmlp.devices import Devices
 from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import Data, Transform, Weight, all_finite, evaluate, resolve_metric
 from jaxmlp.losses import Loss
+from jaxmlp.microbatches import check_microbatches
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.optimizers import Optimizer
 from jaxmlp.reports import EpochReport, Metrics
@@ -104,6 +105,7 @@ def fit(
     resume: FitState | None = None,
     save: Save | None = None,
     devices: Devices = None,
+    microbatches: int = 1,
 ) -> FitResult:
     """Train a network for some epochs and keep a history.
 
@@ -133,6 +135,9 @@ def fit(
         save: called after every epoch with all that `resume` needs, before the callback, and after every window
             of a stream; its arrays are never altered, so that another thread may write them.
         devices: to share each minibatch, of all processes; None computes on the default one.
+        microbatches: parts in which each minibatch's gradient is computed, one after another on each device, and
+            added in their order; a multiple of the devices. With more than 1 the parameters are the same to the last
+            bit on any number of devices that divides it; 1 leaves the sums to XLA, which is faster.
 
     Returns:
         The last finite state, the history, the metric's name, and why it stopped early, if so.
@@ -165,6 +170,7 @@ def fit(
     else:
         examples = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
         batch_size = min(batch_size, len(examples.inputs))
+    check_microbatches(microbatches, batch_size, mesh)
     valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
     metric = resolve_metric(metric, loss)
     check_stopping(stopping, metric, validated=valid is not None)
@@ -181,6 +187,7 @@ def fit(
         "l2": l2,
         "transform": transform,
         "mesh": mesh,
+        "microbatches": microbatches,
     }
 
     def keep(state: TrainState, position: Position) -> None:

@@ -102,7 +102,7 @@ def _window_key(state: TrainState, window: Int[Array, ""]) -> Key:
 @partial(
     jax.jit,
     static_argnums=(0, 1),
-    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh"),
+    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh", "microbatches"),
 )
 def train_window(
     net: Network,
@@ -118,6 +118,7 @@ def train_window(
     l2: L2,
     transform: Transform | None,
     mesh: Mesh | None,
+    microbatches: int = 1,
 ) -> tuple[TrainState, WindowSums]:
     """Train on one window: the very steps of `train_epoch`, with sums that can be added to other windows'.
 
@@ -134,6 +135,7 @@ def train_window(
         l2: strength of the penalty on weights; None for none.
         transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
         mesh: devices that share each minibatch; None for one device (static).
+        microbatches: parts of each minibatch, as `train_epoch` takes them (static).
 
     Returns:
         The next state, and the sums.
@@ -164,6 +166,7 @@ def train_window(
         l2=l2,
         transform=transform,
         mesh=mesh,
+        microbatches=microbatches,
     )
     mean = variance = jnp.zeros(0)
     if METRICS[metric].needs_variance:
@@ -186,6 +189,7 @@ def train_stream(
     l2: L2 = 0.0,
     transform: Transform | None = None,
     mesh: Mesh | None = None,
+    microbatches: int = 1,
     at_window: AtWindow = lambda state, position: None,
 ) -> StreamEpoch:
     """Train one epoch over a stream, or what is left of one, reading on while the device computes.
@@ -203,6 +207,7 @@ def train_stream(
         l2: strength of the penalty on weights.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch.
         mesh: devices that share each minibatch; None for one device.
+        microbatches: parts of each minibatch, as `train_epoch` takes them.
         at_window: called with state and position after every window that did not diverge, but for the last.
 
     Returns:
@@ -235,6 +240,7 @@ def train_stream(
         l2=traced_l2(l2),
         transform=transform,
         mesh=mesh,
+        microbatches=microbatches,
     )
     running: _Running | None = None
     with read_ahead(_windows(net, loss, stream, rows, int(state.epoch), position)) as windows:

@@ -46,6 +46,13 @@ CASES: dict[str, dict[str, Any]] = {
     "wide": {"optimizer": "sgd", "batch_size": 1000, "shuffle": False},
     "regression": {"optimizer": "adam", "batch_size": 12, "loss": "half_squared_error", "weighted": True},
 }
+# In parts that 2, 3 and 8 devices share alike: of one row, of two with some rows and a whole part left over, and
+# with numbers of its own for every row.
+IN_MICROBATCHES: dict[str, dict[str, Any]] = {
+    "rows": {"optimizer": "sgd", "batch_size": 24, "microbatches": 24, "l2": 0.01},
+    "pairs": {"optimizer": "adam", "batch_size": EXAMPLES, "microbatches": 24, "weighted": True},
+    "noisy": {"optimizer": "momentum", "batch_size": 30, "microbatches": 24, "transform": add_noise},
+}
 
 
 def network_with(layer: str) -> Network:
@@ -67,7 +74,7 @@ def problem(dtype: Any, loss: str) -> tuple[Batch, Batch]:
 def fit_case(name: str, epochs: int, dtype: str, devices: Any) -> FitResult:
     """Train a case of `CASES`, or "layer:NAME" for a network with such a layer."""
     net = network_with(name.partition(":")[2]) if ":" in name else NET
-    case = dict(CASES.get(name, {}))
+    case = dict((CASES | IN_MICROBATCHES).get(name, {}))
     loss = case.pop("loss", "softmax_cross_entropy")
     train, valid = problem(dtype, loss)
     optimizer = make_optimizer(

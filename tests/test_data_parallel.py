@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data_parallel_cases import CASES, FAULTS
+from data_parallel_cases import CASES, FAULTS, IN_MICROBATCHES
 
 from jaxmlp.data_parallel import batch_mesh, keep_whole, largest_of_processes, place_whole, share_rows
 from jaxmlp.errors import ArgumentError
@@ -84,6 +84,14 @@ def test_every_case_and_every_layer_is_equal_on_2_3_and_8_devices(dtype: str) ->
     names = [*CASES, *(f"layer:{layer}" for layer in LAYERS)]
     for found in ask(*(comparison(name, dtype) for name in names)):
         assert_equal(found, dtype, COUNTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_in_microbatches_the_parameters_have_the_same_bits_on_any_number_of_devices(dtype: str) -> None:
+    for found in ask(*(comparison(name, dtype, epochs=4) for name in IN_MICROBATCHES)):
+        assert_equal(found, dtype, COUNTS)
+        assert all(params == state == 0 for params, state, _ in found.values()), found
 
 
 # --- really divided ---

@@ -159,9 +159,11 @@ def test_peak_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     if stream_point.peak_bytes() is None or jax.default_backend() != "cpu":
         pytest.skip("this system tells no peak memory of a process")
     options = stream.StreamOptions(data_dir=str(tmp_path), window=32_768)
-    few, many = 500_000, 3_000_000
+    few, many = 500_000, 4_500_000
+    added = LargeSet(tmp_path, many, 0).bytes - LargeSet(tmp_path, few, 0).bytes
     list(make_set(LargeSet(tmp_path, many, 0)))
     peak = {rows: stream.measure_point("stream", rows, options)["peak_bytes"] for rows in (few, many)}
     held = stream.measure_point("memory", many, options)["peak_bytes"]
-    assert peak[many] - peak[few] < 32 * 2**20
-    assert held - peak[many] > 100 * 2**20, "in memory the same rows take more"
+    # Of one size the peak differs by up to 60 MiB from run to run: a file of 27 MiB more or less is not freed yet.
+    assert peak[many] - peak[few] < added / 4
+    assert held - peak[few] > added / 2, "rows that are held would be seen"
