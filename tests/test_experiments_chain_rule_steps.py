@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from chain_rule_steps import Step, places, values_of
+from slow_cases import others_slow
 from worked_cases import as_python, by_symbol, example_of, stages_of, unfollowed
 from worked_example import first_update, trace_example
 
@@ -31,7 +32,7 @@ def _float64(x64: None) -> None:
     return
 
 
-@pytest.mark.parametrize("arguments", NETWORKS, ids=" ".join)
+@pytest.mark.parametrize("arguments", others_slow(NETWORKS, kept=2), ids=" ".join)
 def test_each_number_follows_from_the_formula_beside_it(arguments: tuple[str, ...]) -> None:
     assert unfollowed(stages_of(example_of(*arguments))) == []
 

@@ -284,6 +284,7 @@ def test_an_unknown_score_is_refused(here: Path) -> None:
     assert "unknown metric 'acuracy': did you mean 'accuracy'?" in outcome.error_line
 
 
+@pytest.mark.slow
 def test_runs_of_train_are_compared_one_of_them_resumed(here: Path) -> None:
     write_pets(here / "pets.csv")
     data = ("--dataset", "pets.csv", "--target", "pet", "--validation", "0.25")

@@ -53,6 +53,7 @@ def test_a_program_is_compiled_once_and_then_taken_from_disk(home: Path) -> None
     assert (second["cache_misses"], second["cache_hits"], len(kept(home))) == (0, 1, 1)
 
 
+@pytest.mark.slow
 def test_a_second_run_of_train_compiles_nothing(home: Path, tmp_path: Path) -> None:
     EVENTS.clear()
     train_ok(tmp_path / "first", *BRIEF)
@@ -97,6 +98,7 @@ def asked(home: Path, tmp_path: Path) -> Iterator[Path]:
         jax.config.update("jax_compilation_cache_dir", None)
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_asked_for_and_is_a_file_is_told_in_a_line(
     asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +151,7 @@ def test_settings_are_as_before_afterwards(home: Path) -> None:
     assert settings() == before
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_costs_nothing_else(home: Path, tmp_path: Path) -> None:
     home.mkdir()
     (home / ".cache").write_text("in the way")

@@ -88,6 +88,7 @@ def test_a_point_trains_and_tells_time_and_memory() -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets a peak")
+@pytest.mark.slow
 def test_the_memory_of_a_point_is_its_own_and_not_the_process_s() -> None:
     point = Point(examples=200_000, features=64, width=8, depth=1, batch_size=10_000, epochs=1)
     told = growth_point.measure(point, "float32")

@@ -13,6 +13,7 @@ from members import (
     start_members,
     survey_members,
 )
+from slow_cases import others_slow
 
 from jaxmlp import Batch, evaluate, init_state, make_optimizer, mlp, trace, train_epoch
 
@@ -38,7 +39,7 @@ def assert_close(ours: object, theirs: object, rtol: float = 1e-5) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6), ours, theirs)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("shuffle", others_slow([True, False]))
 def test_a_member_is_what_its_seed_gives_alone(shuffle: bool) -> None:
     states = start_members(NET, OPTIMIZER, SEEDS, RATE)
     epoch = compile_epoch(NET, OPTIMIZER, states, data(), batch_size=4, shuffle=shuffle)

@@ -17,6 +17,7 @@ import separation
 import side_by_side
 from lesson import RUNS, SIZES, Run, draw_lesson, lesson_network, train_run
 from sklearn.datasets import make_classification
+from slow_cases import others_slow
 
 from jaxmlp import ArgumentError, Batch, evaluate, fit, forward, init_state, make_optimizer, mlp
 
@@ -103,7 +104,7 @@ def test_the_draws_are_the_lessons() -> None:
             np.testing.assert_array_equal(layer.b, b)
 
 
-@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.title)
+@pytest.mark.parametrize("run", others_slow(RUNS, kept=2), ids=lambda run: run.title)
 def test_a_run_is_the_numpy_programs(run: Run) -> None:
     net, start = lesson_network(SIZES[run.number]), LESSON.starts[run.number]
     found = rows_of(train_run(net, start, LESSON, run).columns)

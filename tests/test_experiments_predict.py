@@ -19,6 +19,7 @@ from experiment_runs import (
     write_images,
     write_pets,
 )
+from slow_cases import others_slow
 
 from jaxmlp import evaluate, load_model, predict
 from jaxmlp.datasets import Preprocessing, load
@@ -91,7 +92,7 @@ def own_test_part(folder: Path, name: str) -> tuple[Path, Any]:
     return path, test.targets
 
 
-@pytest.mark.parametrize("name", list(FLAGS))
+@pytest.mark.parametrize("name", others_slow(FLAGS, kept=2))
 def test_predictions_of_the_held_out_examples_have_the_runs_own_score(name: str, trained: Path) -> None:
     path, targets = own_test_part(trained, name)
     table = predicted(trained / Path(name).stem, path)
@@ -161,7 +162,9 @@ def test_probabilities_can_be_left_out(trained: Path) -> None:
     assert list(predicted(trained / "pets", trained / "pets.csv", "--no-probabilities")) == ["class"]
 
 
-@pytest.mark.parametrize("loss", ["sigmoid_cross_entropy", "negative_log_likelihood", "squared_error"])
+@pytest.mark.parametrize(
+    "loss", others_slow(["sigmoid_cross_entropy", "negative_log_likelihood", "squared_error"])
+)
 def test_other_losses_predict_classes_too(loss: str, trained: Path, tmp_path: Path) -> None:
     flags = ("--dataset", trained / "pets.csv", "--target", "pet", "--loss", loss)
     outcome = train_ok(tmp_path / "run", *BRIEF, *flags)

@@ -388,6 +388,7 @@ def test_resuming_what_is_no_sweep_is_refused(tmp_path: Path) -> None:
     assert "holds no sweep" in run_experiment("sweep", "--resume", tmp_path).error_line
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_trains_only_what_is_missing(tmp_path: Path) -> None:
     flags = [
         *MOONS, "--epochs", "400", "--block", "1", "--cores", "1", "--quiet", "--no-pictures",

@@ -26,6 +26,7 @@ from experiment_runs import (
 )
 from PIL import Image
 from run_options import read_options
+from slow_cases import others_slow
 
 from jaxmlp import Dense, fit, init_state, load_model, make_optimizer, mlp, predict
 from jaxmlp.activations import ACTIVATIONS
@@ -229,6 +230,7 @@ def test_a_validation_part_is_what_is_measured_every_epoch(tmp_path: Path) -> No
     assert np.array_equal(saved["feature_shift"], problem.preprocessing.feature_shift)
 
 
+@pytest.mark.slow
 def test_full_is_a_batch_of_all_examples(tmp_path: Path) -> None:
     for size in ("full", "48", "1000", "24"):
         train_ok(tmp_path / size, *BRIEF, *MOONS, "--batch-size", size)
@@ -241,8 +243,8 @@ def test_full_is_a_batch_of_all_examples(tmp_path: Path) -> None:
     ("flags", "library"),
     [
         ((), {}),
-        (("--no-shuffle",), {"shuffle": False}),
-        (("--l2", "0.5"), {"l2": 0.5}),
+        pytest.param(("--no-shuffle",), {"shuffle": False}, marks=pytest.mark.slow),
+        pytest.param(("--l2", "0.5"), {"l2": 0.5}, marks=pytest.mark.slow),
         (("--batch-size", "7"), {"batch_size": 7}),
     ],
 )
@@ -284,7 +286,7 @@ OWN = {
 }
 
 
-@pytest.mark.parametrize("own", OWN.values(), ids=list(OWN))
+@pytest.mark.parametrize("own", others_slow(OWN.values(), kept=2), ids=list(OWN))
 def test_ones_own_file_is_learned(own: Own, tmp_path: Path) -> None:
     # A folder with spaces and letters beyond ASCII, as people have them.
     folder = tmp_path / "my dätä ☃"
@@ -308,7 +310,9 @@ def test_a_csv_keeps_its_names_categories_and_fills(tmp_path: Path) -> None:
     assert (saved["task"], saved["dataset"]) == ("classification", "pets.csv")
 
 
-@pytest.mark.parametrize("name", ["a byte order mark", "Windows line endings", "semicolons", "upper case"])
+@pytest.mark.parametrize(
+    "name", others_slow(["a byte order mark", "Windows line endings", "semicolons", "upper case"])
+)
 def test_files_of_other_programs_are_read_alike(name: str, tmp_path: Path) -> None:
     plain = write_pets(tmp_path / "pets.csv")
     text = plain.read_text(encoding="utf-8")

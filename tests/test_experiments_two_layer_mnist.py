@@ -82,6 +82,7 @@ def test_a_run_leaves_what_it_was_and_what_came_out(single: tuple[Path, Outcome,
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_the_accuracies_are_of_the_networks_that_were_trained(tmp_path: Path) -> None:
     _, (short,) = run_study(tmp_path / "short", "8", "1", "--no-pictures", "--quiet")
     _, (long,) = run_study(tmp_path / "long", "8", "12", "--no-pictures", "--quiet")
@@ -120,6 +121,7 @@ def test_batch_mode_is_one_update_an_epoch_of_the_mean_error(tmp_path: Path) -> 
         assert batch["final"][name] == pytest.approx(full["final"][name], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_each_network_stops_at_the_target_by_itself(tmp_path: Path) -> None:
     flags = ["16", "0.2", "--seeds", "4", "--no-pictures", "--target-accuracy", "0.9"]
     outcome, (result,) = run_study(tmp_path / "run", "8", "30", *flags)

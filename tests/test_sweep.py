@@ -147,7 +147,8 @@ def test_a_wrong_trial_is_refused_before_any_is_trained(wrong: Trial, words: str
 
 
 @pytest.mark.parametrize(
-    ("compiling", "block", "narrowed"), [(0, 4, [4, 2]), (0, 8, [8, 4, 2]), (1e30, 8, [8])]
+    ("compiling", "block", "narrowed"),
+    [(0, 4, [4, 2]), pytest.param(0, 8, [8, 4, 2], marks=SLOW), (1e30, 8, [8])],
 )
 def test_survivors_of_halving_go_on_where_they_stood_in_blocks_as_narrow_as_is_worth_compiling(
     compiling: float,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from slow_cases import others_slow
 from training_cases import (
     BATCH,
     DATA,
@@ -186,7 +187,7 @@ def norms_agree(steps: int) -> None:
 
 
 # Below twice as many steps as are measured every one is, then every second, then every third.
-@pytest.mark.parametrize("steps", [127, 128, 129, 193])
+@pytest.mark.parametrize("steps", others_slow([129, 127, 128, 193], kept=2))
 def test_the_norm_of_a_long_epoch_is_the_mean_over_steps_spread_evenly(steps: int) -> None:
     norms_agree(steps)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from slow_cases import others_slow
 from training_cases import (
     BATCH,
     DATA,
@@ -91,7 +92,7 @@ class Noise(Softmax):
         return (), output_grad
 
 
-@pytest.mark.parametrize("transform", [None, add_noise])
+@pytest.mark.parametrize("transform", others_slow([add_noise, None]))
 def test_one_key_gives_the_same_bits_twice_and_another_key_others(transform: Any) -> None:
     def run(seed: int) -> Any:
         state = init_state(NET, "adam", jax.random.key(seed))

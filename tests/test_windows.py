@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_cases import others_slow
 from stream_cases import STILL, STREAMS, TWO_EPOCHS, assert_history_close, chunked, rows_of, source_stream
 from training_cases import (
     BATCH,
@@ -37,7 +38,7 @@ from jaxmlp.training import init_state
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+@pytest.mark.parametrize("optimizer", others_slow(["adam", "momentum"]))
 def test_one_window_is_the_fit_in_memory(optimizer: str, shuffle: bool) -> None:
     given: dict[str, Any] = TWO_EPOCHS | {"optimizer": optimizer, "shuffle": shuffle, "transform": add_noise}
     expected = fit(NET, DATA, DATA, sample_weight=WEIGHT, key=KEY, **given)
@@ -47,7 +48,7 @@ def test_one_window_is_the_fit_in_memory(optimizer: str, shuffle: bool) -> None:
     assert rows_of(found) == rows_of(expected)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam"])
+@pytest.mark.parametrize("optimizer", others_slow(["sgd", "nesterov", "adam"]))
 def test_windows_in_the_given_order_are_the_fit_in_memory(optimizer: str) -> None:
     given: dict[str, Any] = {
         "optimizer": optimizer,
