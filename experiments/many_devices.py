@@ -26,8 +26,9 @@ from jaxmlp import ArgumentError
 
 POINT = Path(__file__).parent / "many_devices_point.py"
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
-# Where XLA takes the sums over devices, roundings can grow beyond those in float32, by Adam and by relu: such a run is
-# as good as any if it is not farther off than this many times what one rounding of the initial weights grows to.
+# Of whole minibatches XLA takes the sums over devices, and roundings can grow beyond those in float32, by Adam and by
+# relu: such a run is as good as any if it is not farther off than this many times what one rounding of the initial
+# weights grows to. In microbatches there is nothing to be rounded.
 FAR = 10
 LONGEST = 1800.0  # seconds after which a training counts as stuck
 
@@ -134,11 +135,16 @@ def check(options: ManyOptions) -> None:
                 f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"
             )
     most = max(sharing.devices for sharing in SHARINGS)
-    for count in options.microbatches:
-        if count != 1 and (count < 1 or count % most or count > options.batch_size):
-            raise ArgumentError(
-                f"--microbatches takes 1 and multiples of the {most} devices up to --batch-size, given {count}"
-            )
+    first, *others = options.microbatches
+    if first != 1 or any(count <= 0 or count % most or count > options.batch_size for count in others):
+        raise ArgumentError(
+            f"--microbatches takes 1, which the others are compared with, and multiples of the {most} devices up to "
+            f"--batch-size, as 1 {most}, given {' '.join(map(str, options.microbatches))}"
+        )
+    for name in ("optimizers", "microbatches"):
+        given = getattr(options, name)
+        if len(set(given)) < len(given):
+            raise ArgumentError(f"--{name} takes each once, given {' '.join(map(str, given))}")
 
 
 def train(
@@ -208,7 +214,9 @@ def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> f
 
 
 def is_sound(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether a way to share is as near as roundings let it be; not so for NaN."""
+    """Tell whether a way to share is as near as roundings let it be, and in microbatches the same; not so for NaN."""
+    if row["microbatches"] > 1 and not row["nudged"]:
+        return all(off == 0 for off in row["differences"].values())
     kind = (row["optimizer"], row["microbatches"])
     (nudged,) = [
         each for each in rows if each["nudged"] and (each["optimizer"], each["microbatches"]) == kind

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from processes import ProcessOptions, together
+from processes import ProcessOptions, threads_of, together
 
 from jaxmlp import EpochReport, TrainState, fit, init_state, make_optimizer, mlp
 
@@ -102,7 +102,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     platform, out, shared = given.pop("platform"), given.pop("out"), ProcessOptions(**given.pop("processes"))
     training = Training(**given)
-    with together(shared, "many_devices_point.py") as group:
+    with threads_of(training.microbatches), together(shared, "many_devices_point.py") as group:
         devices = group.devices(jax.local_devices()[0].platform if platform == "auto" else platform)
         single = train(training, "float32", devices)
         with jax.enable_x64(True):

@@ -47,26 +47,28 @@ OWN = (
     "compilation_cache",
 )
 
-_many = partial(option, group="devices and processes")
+THREADS = "NPROC"  # what XLA reads the number of a CPU's threads from
+
+sharing = partial(option, group="devices and processes")
 
 
 @dataclass(frozen=True)
 class ProcessOptions:
     """The options that say how many devices and processes share each minibatch."""
 
-    devices: int | None = _many(
+    devices: int | None = sharing(
         None,
         "share each minibatch among N devices of this process: GPUs, or on a CPU as many parts of it "
         "(default: 1; with --coordinator all there are)",
         metavar="N",
     )
-    coordinator: str | None = _many(
+    coordinator: str | None = sharing(
         None,
         "share each minibatch among processes too, which meet at this address of process 0",
         metavar="HOST:PORT",
     )
-    num_processes: int | None = _many(None, "how many processes there are", metavar="P")
-    process_id: int | None = _many(None, "the number of this one, from 0 to P-1", metavar="I")
+    num_processes: int | None = sharing(None, "how many processes there are", metavar="P")
+    process_id: int | None = sharing(None, "the number of this one, from 0 to P-1", metavar="I")
 
 
 def check_processes(options: ProcessOptions) -> None:
@@ -247,6 +249,28 @@ def together(options: ProcessOptions, program: str) -> Iterator[Group]:
             group.part()
         except BaseException as error:
             _end_early(meeting, program, error)
+
+
+@contextlib.contextmanager
+def threads_of(microbatches: int) -> Iterator[None]:
+    """Let XLA compute on a CPU with as many threads as there are microbatches, however many cores and devices it has.
+
+    By their number it divides long sums, which would else be rounded by it; NPROC, if it is set, has its way.
+
+    Args:
+        microbatches: parts of each minibatch; 1 leaves the number to XLA.
+
+    Yields:
+        Nothing; JAX must begin inside.
+    """
+    if microbatches == 1 or THREADS in os.environ:
+        yield
+        return
+    os.environ[THREADS] = str(microbatches)
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
 
 
 def _count_devices(devices: int | None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from command_line import explicit_options, option, parse_options
-from processes import ProcessOptions, check_processes
+from processes import ProcessOptions, check_processes, sharing
 from run_folder import CHECKPOINTS, CONFIG, write_config
 from train_options import DESCRIPTION, TrainOptions, check_options
 
@@ -47,7 +47,6 @@ KEPT = ("epochs", "time_limit", "target_accuracy", "patience", "checkpoint_every
 
 _stopping = partial(option, group="stopping")
 _saving = partial(option, group="saving and going on")
-_sharing = partial(option, group="devices and processes")
 
 
 @dataclass(frozen=True)
@@ -65,10 +64,10 @@ class RunOptions(ProcessOptions, TrainOptions):
     time_limit: float | None = _stopping(
         None, "begin no epoch after so many seconds of training", metavar="SECONDS"
     )
-    microbatches: int = _sharing(
+    microbatches: int = sharing(
         1,
         "compute each minibatch in N parts and add them in their order: with more than 1 the parameters are the same "
-        "to the last bit on any number of devices that divides N",
+        "to the last bit on any number of like devices that divides N",
         metavar="N",
     )
     resume: str | None = _saving(

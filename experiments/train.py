@@ -16,7 +16,7 @@ from compilation_cache import compilation_cache
 from interruption import Interruption, interruption
 from metrics_file import write_metrics
 from pictures import draw_pictures
-from processes import OWN, Group, together
+from processes import OWN, Group, threads_of, together
 from records import Records, describe_run, last_saved, read_progress, recording, why
 from run_folder import MODEL, describe_machine, free_folder, holds_files, make_run_folder, write_config
 from run_lock import Lock, locked
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_options(arguments)
     with (
         compilation_cache(options.compilation_cache),
+        threads_of(options.microbatches),
         together(options, "train.py") as group,
         computing(options.device, options.precision) as precision,
     ):
@@ -77,9 +78,10 @@ def train(options: RunOptions, precision: str | None, group: Group) -> int:
     problem = jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
     problem = problem._replace(**{part: jax.device_put(getattr(problem, part)) for part in PARTS})
     net = network_of(options, problem, precision)
-    devices = group.devices(find_device(options.device).platform)
-    check_microbatches(options.microbatches, batch_size_of(options, problem), batch_mesh(devices))
     group.agree(shared_by_all(net, problem, dataset, options))
+    devices = group.devices(find_device(options.device).platform)
+    batch_size = options.batch_size or len(problem.train.inputs)
+    check_microbatches(options.microbatches, batch_size, batch_mesh(devices))
     if not group.is_first:
         return follow(net, problem, dataset, options, group)
     if options.resume is not None:
@@ -328,7 +330,7 @@ def fit_with_progress(
             measured,
             loss=problem.loss,
             optimizer=optimizer_of(options, problem),
-            batch_size=batch_size_of(options, problem),
+            batch_size=options.batch_size or len(problem.train.inputs),
             epochs=max(0, options.epochs - done),
             resume=before,
             callback=after_epoch,

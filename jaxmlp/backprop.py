@@ -7,6 +7,7 @@
 (Rumelhart, Hinton and Williams 1986.) Nothing here differentiates automatically.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -24,6 +25,10 @@ Outputs: TypeAlias = Float[Array, "B K"]
 Targets: TypeAlias = Num[Array, "B ..."]
 Weight: TypeAlias = Float[Array, "B"]
 L2: TypeAlias = float | Scalar | None
+
+
+# What takes the arguments of `objective_and_grads` and gives an `Objective`.
+Gradient: TypeAlias = Callable[..., "Objective"]
 
 
 class LayerTrace(NamedTuple):

@@ -136,8 +136,8 @@ def fit(
             of a stream; its arrays are never altered, so that another thread may write them.
         devices: to share each minibatch, of all processes; None computes on the default one.
         microbatches: parts in which each minibatch's gradient is computed, one after another on each device, and
-            added in their order; a multiple of the devices. With more than 1 the parameters are the same to the last
-            bit on any number of devices that divides it; 1 leaves the sums to XLA, which is faster.
+            added in their order; 1, which leaves the sums to XLA, or a multiple of the devices, for parameters
+            that are the same to the last bit on any number of them, see `jaxmlp.microbatches`.
 
     Returns:
         The last finite state, the history, the metric's name, and why it stopped early, if so.
@@ -145,7 +145,8 @@ def fit(
     Raises:
         ArgumentError: data that do not fit the network or the loss (see `check_data`), sizes below 1,
             an unknown name, none of key, state and resume, the last two at once, a resume of another network
-            or optimiser, or patience without validation data.
+            or optimiser, patience without validation data, or microbatches that are more than the batch size
+            or that the devices cannot share alike.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -158,11 +159,12 @@ def fit(
         (2, 'accuracy')
     """
     check_size("batch size", batch_size)
+    mesh = batch_mesh(devices)
+    check_microbatches(microbatches, batch_size, mesh)
     if save is not None and not callable(save):
         raise ArgumentError(f"save takes a function of the FitState, and here it is {save!r}")
     if resume is None or epochs != 0:
         check_size("number of epochs", epochs)
-    mesh = batch_mesh(devices)
     examples: Stream | Batch
     if isinstance(train, Stream):
         examples = train
@@ -170,7 +172,6 @@ def fit(
     else:
         examples = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
         batch_size = min(batch_size, len(examples.inputs))
-    check_microbatches(microbatches, batch_size, mesh)
     valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
     metric = resolve_metric(metric, loss)
     check_stopping(stopping, metric, validated=valid is not None)

@@ -4,13 +4,16 @@
 
 (Huang and others 2019, GPipe, section 2.) A sum of floating-point numbers depends on the order in which they are
 added (Goldberg 1991), and with several devices XLA's order depends on how many there are. Here each part is computed
-by one device, and the parts are added in the order of their numbers by all: to the last bit the same on any number
-of devices that divides that of the parts.
+by one device, and all devices add the parts in the order of their numbers: the bits are the same on any number of
+devices that divides that of the parts, if each computes a part alike. CPUs do so with as many threads each; XLA takes
+as many as there are cores or devices, whichever are more, or what the environment variable NPROC says.
+
+A layer that looks at the whole minibatch, as for its statistics, sees the part.
 """
 
 from collections.abc import Callable
-from functools import partial, reduce
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +22,7 @@ from jaxtyping import Array, Float
 
 from jaxmlp.backprop import (
     L2,
+    Gradient,
     Inputs,
     Objective,
     Outputs,
@@ -28,51 +32,42 @@ from jaxmlp.backprop import (
     example_shares,
     l2_term,
 )
+from jaxmlp.checks import check_size
 from jaxmlp.data_parallel import AXIS
 from jaxmlp.errors import ArgumentError
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network
 from jaxmlp.types import Key, Params
 
-Gradient: TypeAlias = Callable[..., Objective]
+# So many parts are added in one pass over the memory.
+ADDED_AT_ONCE = 8
 
 
 def check_microbatches(count: int, batch_size: int, mesh: Mesh | None) -> None:
-    """Raise an ArgumentError unless minibatches can be computed in so many parts.
+    """Check that minibatches can be computed in so many parts.
 
     Args:
         count: the parts of a minibatch, 1 or a multiple of the devices.
         batch_size: B, at least as many as parts.
         mesh: the devices that share each minibatch; None for one.
 
+    Raises:
+        ArgumentError: no whole number from 1 to B, or one that the devices cannot share.
+
     Example:
         >>> check_microbatches(8, 32, None)
     """
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= batch_size:
+    check_size("number of microbatches", count)
+    if count > batch_size:
         raise ArgumentError(
-            f"microbatches must be a whole number from 1 to the batch size, which is {batch_size}, given {count!r}"
+            f"the number of microbatches must be at most the batch size, which is {batch_size}, given {count}: "
+            "give fewer, or a larger batch size"
         )
     if mesh is not None and count > 1 and count % mesh.size:
         raise ArgumentError(
-            f"microbatches must be a multiple of the {mesh.size} devices that share them, given {count}: "
-            f"give {-(-count // mesh.size) * mesh.size}, or other devices"
+            f"{mesh.size} devices cannot share {count} microbatches alike: give a number of devices that divides "
+            f"{count}, or {-(-count // mesh.size) * mesh.size} microbatches"
         )
-
-
-def add_in_order(parts: Float[Array, "M ..."]) -> Float[Array, "..."]:
-    """Add along the first axis, the first two first, then the third.
-
-    Args:
-        parts: what to add, [M, ...].
-
-    Returns:
-        The sum, whose roundings do not depend on how XLA would take it.
-
-    Example:
-        >>> add_in_order(jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist()
-        [9.0, 12.0]
-    """
-    return reduce(jnp.add, list(parts))
 
 
 def in_microbatches(gradient: Gradient, count: int, mesh: Mesh | None = None) -> Gradient:
@@ -86,7 +81,10 @@ def in_microbatches(gradient: Gradient, count: int, mesh: Mesh | None = None) ->
         mesh: devices that share the parts; their number divides that of the parts. None for one device.
 
     Returns:
-        A function like `gradient`; its memory is that of one part, and of `count` gradients.
+        A function like `gradient`. What it keeps for the way back is that of one part, beside `count` gradients.
+
+    Raises:
+        ArgumentError: when it is called, examples that cannot be divided, or weights that are not [B].
 
     Example:
         >>> from jaxmlp.backprop import objective_and_grads
@@ -100,7 +98,7 @@ def in_microbatches(gradient: Gradient, count: int, mesh: Mesh | None = None) ->
         (8.5, [[-9.0], [-13.0]])
     """
 
-    def found(
+    def in_parts(
         net: Network,
         params: Params,
         inputs: Inputs,
@@ -112,7 +110,7 @@ def in_microbatches(gradient: Gradient, count: int, mesh: Mesh | None = None) ->
         train: bool = False,
         key: Key | None = None,
     ) -> Objective:
-        weight = jnp.ones(len(inputs), inputs.dtype) if sample_weight is None else sample_weight
+        weight = _weight_of(sample_weight, len(inputs), count)
         measure = partial(_measure, partial(gradient, net, loss=loss, train=train))
         compute = _shared(partial(_compute, measure, count, mesh), mesh)
         parts, outputs = compute(params, key, inputs, targets, weight)
@@ -121,7 +119,42 @@ def in_microbatches(gradient: Gradient, count: int, mesh: Mesh | None = None) ->
         grads = add_l2_gradient(net, params, grads, l2)
         return Objective(value, grads, outputs.reshape(-1, outputs.shape[-1]))
 
-    return found
+    return in_parts
+
+
+def add_in_order(parts: Float[Array, "P ..."]) -> Float[Array, "..."]:
+    """Add along the first axis: the second to the first, the third to their sum, and so on.
+
+    Args:
+        parts: what to add, [P, ...].
+
+    Returns:
+        The sum; XLA's own would take an order that serves the program at hand.
+
+    Example:
+        >>> add_in_order(jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).tolist()
+        [9.0, 12.0]
+    """
+    total, _ = jax.lax.scan(
+        lambda total, part: (total + part, None), parts[0], parts[1:], unroll=ADDED_AT_ONCE
+    )
+    return total
+
+
+def _weight_of(sample_weight: Weight | None, examples: int, count: int) -> Weight:
+    """Take the examples' weights as floating-point numbers, 1 for each where there are none."""
+    if examples % count:
+        raise ArgumentError(
+            f"{examples} examples cannot be divided into {count} microbatches: fill up with rows of weight 0"
+        )
+    if sample_weight is None:
+        return jnp.ones(examples)
+    if jnp.shape(sample_weight) != (examples,):
+        raise ArgumentError(
+            f"sample_weight must have shape [{examples}], given {list(jnp.shape(sample_weight))}"
+        )
+    is_float = jnp.issubdtype(sample_weight.dtype, jnp.floating)
+    return sample_weight if is_float else sample_weight.astype(jnp.result_type(float))
 
 
 def _shared(compute: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any]:
@@ -131,7 +164,11 @@ def _shared(compute: Callable[..., Any], mesh: Mesh | None) -> Callable[..., Any
     whole, rows = PartitionSpec(), PartitionSpec(AXIS)
     # What each device gathers from all is alike, which shard_map cannot know.
     return jax.shard_map(
-        compute, mesh=mesh, in_specs=(whole, whole, rows, rows, rows), out_specs=whole, check_vma=False
+        compute,
+        mesh=mesh,
+        in_specs=(whole, whole, rows, rows, rows),
+        out_specs=(whole, rows),
+        check_vma=False,
     )
 
 
@@ -142,16 +179,19 @@ def _compute(
     params: Params,
     key: Key | None,
     *examples: Array,
-) -> Any:
-    """Measure the parts that a device has, one after another, and collect those of all, in their order."""
+) -> tuple[Any, Array]:
+    """Measure the parts that a device has, one after another.
+
+    Returns:
+        The shares of value and gradient of all parts, [count, ...], in their order; and the outputs of its own.
+    """
     own = count if mesh is None else count // mesh.size
     numbers = jnp.arange(own, dtype=jnp.int32) + (0 if mesh is None else own * jax.lax.axis_index(AXIS))
     totals = jnp.sum(_whole(mesh, examples[-1]).reshape(count, -1), axis=1)
-    parts = [each.reshape(own, -1, *each.shape[1:]) for each in examples]
-    measured = jax.lax.map(
-        partial(measure, params, key, example_shares(totals, totals[:, None])), (numbers, *parts)
-    )
-    return jax.tree.map(partial(_whole, mesh), measured)
+    shares = example_shares(totals, totals[:, None])
+    divided = [each.reshape(own, -1, *each.shape[1:]) for each in examples]
+    parts, outputs = jax.lax.map(partial(measure, params, key, shares), (numbers, *divided))
+    return jax.tree.map(partial(_whole, mesh), parts), outputs
 
 
 def _whole(mesh: Mesh | None, rows: Array) -> Array:
@@ -163,14 +203,13 @@ def _measure(
     gradient: Callable[..., Objective],
     params: Params,
     key: Key | None,
-    shares: Float[Array, "M"],
+    shares: Float[Array, "P"],
     part: tuple[Array, Inputs, Targets, Weight],
 ) -> tuple[tuple[Float[Array, ""], Params], Outputs]:
     """Compute a part: its share of the objective and of the gradient, and its outputs."""
-    # Nothing outside may be fused with a part, or where it is computed could change its roundings.
-    number, inputs, targets, weight = jax.lax.optimization_barrier(part)
+    number, inputs, targets, weight = part
     own_key = None if key is None else jax.random.fold_in(key, number)
     found = gradient(params, inputs, targets, sample_weight=weight, key=own_key)
     share = shares[number].astype(found.value.dtype)
-    # Taken here and not of the sum, so that nothing but adding is left where the parts meet.
+    # Taken here and not of the sum: of that, XLA divides in one program and multiplies by 1/Σ in another.
     return jax.tree.map(lambda leaf: share * leaf, (found.value, found.grads)), found.outputs

@@ -9,7 +9,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from jaxmlp.backprop import L2, Objective, objective_and_grads, traced_l2
+from jaxmlp.backprop import L2, Gradient, Objective, objective_and_grads, traced_l2
 from jaxmlp.batching import minibatch_indices
 from jaxmlp.checks import as_batch, check_lengths, check_size
 from jaxmlp.data_parallel import keep_whole, share_rows
@@ -26,7 +26,7 @@ from jaxmlp.evaluation import (
 )
 from jaxmlp.losses import Loss
 from jaxmlp.metrics import weighted_mean
-from jaxmlp.microbatches import Gradient, check_microbatches, in_microbatches
+from jaxmlp.microbatches import check_microbatches, in_microbatches
 from jaxmlp.network import Network, init, layer_shapes
 from jaxmlp.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.reports import Metrics
@@ -172,6 +172,12 @@ def _jitted_step(
     return state, summarise(sums, batch, metric, optax.tree.norm(found.grads))
 
 
+def _on_whole_minibatches(transform: Transform, mesh: Mesh | None) -> Transform:
+    """Let every device transform the whole minibatch, in a program that is the same for any number of them."""
+
+    return lambda key, inputs: keep_whole(mesh, transform(key, keep_whole(mesh, inputs)))
+
+
 def train_step(
     net: Network,
     optimizer: Optimizer,
@@ -278,6 +284,7 @@ def scan_steps(
     indices, held = share_rows(mesh, *blocks, parts=microbatches)
     if microbatches > 1:
         gradient = in_microbatches(gradient, microbatches, mesh)
+        transform = None if transform is None else _on_whole_minibatches(transform, mesh)
     steps = indices.shape[0]
     interval = max(1, steps // NORMS)
     measured = jnp.arange(steps) % interval == 0
@@ -417,8 +424,8 @@ def train_epoch(
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch (static).
         mesh: devices that share each minibatch, see `data_parallel.batch_mesh`; None for one device (static).
         microbatches: parts in which each minibatch's gradient is computed, one after another on each device, and
-            added in their order; a multiple of the devices. With more than 1 the parameters are the same to the last
-            bit on any number of devices that divides it; 1 leaves the sums to XLA, which is faster (static).
+            added in their order; 1, which leaves the sums to XLA, or a multiple of the devices, for parameters
+            that are the same to the last bit on any number of them, see `jaxmlp.microbatches` (static).
 
     Returns:
         The next state, and the epoch's metrics as the steps were taken: loss and score over all examples,

@@ -18,6 +18,7 @@ from jaxmlp.errors import ArgumentError
 from jaxmlp.evaluation import BatchSums, Transform, all_finite, means
 from jaxmlp.losses import Loss
 from jaxmlp.metrics import METRICS, target_variance, weighted_mean
+from jaxmlp.microbatches import check_microbatches
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.reports import Metrics
@@ -215,7 +216,7 @@ def train_stream(
 
     Raises:
         ArgumentError: a window that does not fit the network or the loss, a stream without rows, or one that
-            ends before the position; and whatever reading raises.
+            ends before the position, microbatches that `check_microbatches` refuses; and whatever reading raises.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -228,6 +229,7 @@ def train_stream(
         >>> found.position.windows, found.position.rows, int(found.state.epoch)
         (3, 5, 1)
     """
+    check_microbatches(microbatches, batch_size, mesh)
     began = time.perf_counter() - (0.0 if position is None else position.seconds)
     rows = batch_size * steps_per_epoch(stream.window, batch_size)
     train = partial(

@@ -3,6 +3,7 @@
 `python data_parallel_cases.py DEVICES < questions.json` writes an answer a question.
 """
 
+import hashlib
 import json
 import re
 import sys
@@ -29,6 +30,13 @@ EXAMPLES, FEATURES, WIDTH = 41, 6, 13
 NET = mlp([FEATURES, WIDTH, 3], activation="tanh")
 
 
+def mix_with_noise(key: Key, inputs: Any) -> Any:
+    """Add noise, mix the columns, and take away what the rows have in common: a transform of the whole minibatch."""
+    noisy = add_noise(key, inputs)
+    mixed = noisy @ jnp.sin(jnp.arange(FEATURES**2, dtype=inputs.dtype)).reshape(FEATURES, FEATURES)
+    return mixed - jnp.mean(mixed, axis=0, keepdims=True)
+
+
 def add_noise(key: Key, inputs: Any) -> Any:
     """Add noise to the inputs: a transform that draws an own number for every place of a minibatch."""
     return inputs + 0.1 * jax.random.normal(key, inputs.shape, inputs.dtype)
@@ -47,11 +55,11 @@ CASES: dict[str, dict[str, Any]] = {
     "regression": {"optimizer": "adam", "batch_size": 12, "loss": "half_squared_error", "weighted": True},
 }
 # In parts that 2, 3 and 8 devices share alike: of one row, of two with some rows and a whole part left over, and
-# with numbers of its own for every row.
+# with inputs that depend on all of a minibatch.
 IN_MICROBATCHES: dict[str, dict[str, Any]] = {
     "rows": {"optimizer": "sgd", "batch_size": 24, "microbatches": 24, "l2": 0.01},
     "pairs": {"optimizer": "adam", "batch_size": EXAMPLES, "microbatches": 24, "weighted": True},
-    "noisy": {"optimizer": "momentum", "batch_size": 30, "microbatches": 24, "transform": add_noise},
+    "mixed": {"optimizer": "momentum", "batch_size": 30, "microbatches": 24, "transform": mix_with_noise},
 }
 
 
@@ -71,10 +79,12 @@ def problem(dtype: Any, loss: str) -> tuple[Batch, Batch]:
     return Batch(inputs[:EXAMPLES], targets[:EXAMPLES]), Batch(inputs[EXAMPLES:], targets[EXAMPLES:])
 
 
-def fit_case(name: str, epochs: int, dtype: str, devices: Any) -> FitResult:
+def fit_case(name: str, epochs: int, dtype: str, devices: Any, microbatches: int | None = None) -> FitResult:
     """Train a case of `CASES`, or "layer:NAME" for a network with such a layer."""
     net = network_with(name.partition(":")[2]) if ":" in name else NET
     case = dict((CASES | IN_MICROBATCHES).get(name, {}))
+    if microbatches is not None:
+        case["microbatches"] = microbatches
     loss = case.pop("loss", "softmax_cross_entropy")
     train, valid = problem(dtype, loss)
     optimizer = make_optimizer(
@@ -121,12 +131,14 @@ def columns(result: FitResult) -> list[np.ndarray]:
     ]
 
 
-def compare(name: str, counts: list[int], epochs: int, dtype: str) -> dict[str, list[float]]:
+def compare(
+    name: str, counts: list[int], epochs: int, dtype: str, microbatches: int | None = None
+) -> dict[str, list[float]]:
     """Train a case on one device and on several; how far parameters, optimiser's state and history differ."""
-    one = fit_case(name, epochs, dtype, None)
+    one = fit_case(name, epochs, dtype, None, microbatches)
     found = {}
     for count in counts:
-        many = fit_case(name, epochs, dtype, jax.devices()[:count])
+        many = fit_case(name, epochs, dtype, jax.devices()[:count], microbatches)
         floats = [
             [leaf for leaf in jax.tree.leaves(state.opt_state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
             for state in (many.state, one.state)
@@ -173,36 +185,54 @@ def placed(place: int) -> list[int]:
     return sorted({device.id for leaf in jax.tree.leaves(result.state.params) for device in leaf.devices()})
 
 
+def digest(count: int, microbatches: int) -> str:
+    """Train on so many devices with minibatches of many rows, and sum up the bits of the parameters."""
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(8192, 28)).astype(np.float32)
+    result = fit(
+        mlp([28, 64, 2]),
+        (inputs, (inputs[:, 0] > 0).astype(np.int32)),
+        optimizer="adam",
+        batch_size=len(inputs),
+        epochs=3,
+        key=jax.random.key(0),
+        devices=jax.devices()[:count],
+        microbatches=microbatches,
+    )
+    leaves = jax.tree.leaves(result.state.params)
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
+
+
 # --- faults ---
 
 
-def forget_constraint(mesh: Any, *blocks: Any) -> Any:
+def forget_constraint(mesh: Any, *blocks: Any, parts: int = 1) -> Any:
     """Leave the columns whole on every device."""
     return blocks
 
 
-def lose_a_device(mesh: Any, *blocks: Any) -> Any:
+def lose_a_device(mesh: Any, *blocks: Any, parts: int = 1) -> Any:
     """Leave what the last device holds out of every sum."""
     if mesh is None:
         return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks)
+    indices, held = data_parallel.share_rows(mesh, *blocks, parts=parts)
     share = held.shape[1] // mesh.size
     return indices, held.at[:, -share:].set(False)
 
 
-def count_filling(mesh: Any, *blocks: Any) -> Any:
+def count_filling(mesh: Any, *blocks: Any, parts: int = 1) -> Any:
     """Count the places that fill up what is uneven as examples."""
     if mesh is None:
         return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks)
+    indices, held = data_parallel.share_rows(mesh, *blocks, parts=parts)
     return indices, held.at[:, blocks[1].shape[1] :].set(True)
 
 
-def count_twice(mesh: Any, *blocks: Any) -> Any:
+def count_twice(mesh: Any, *blocks: Any, parts: int = 1) -> Any:
     """Give the first device's rows to the second one too."""
     if mesh is None:
         return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks)
+    indices, held = data_parallel.share_rows(mesh, *blocks, parts=parts)
     share = held.shape[1] // mesh.size
     return indices.at[:, share : 2 * share].set(indices[:, :share]), held
 
@@ -235,6 +265,8 @@ def answer(question: dict[str, Any]) -> Any:
             return divided(**question)
         if kind == "placed":
             return placed(**question)
+        if kind == "digest":
+            return digest(**question)
         with jax.enable_x64(question["dtype"] == "float64"):
             return compare(**question)
 

@@ -22,15 +22,15 @@ BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
 COUNTS = [2, 3, 8]
 
 
-def ask(*questions: dict[str, Any]) -> list[Any]:
-    """Let a process with eight CPU devices answer."""
+def ask(*questions: dict[str, Any], devices: int = 8, **variables: str) -> list[Any]:
+    """Let a process with some CPU devices answer."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "data_parallel_cases.py", "8"],
+        [sys.executable, "-W", "error", "data_parallel_cases.py", str(devices)],
         input=json.dumps(questions),
         capture_output=True,
         text=True,
         cwd=Path(__file__).parent,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | variables,
         check=False,
         timeout=600,
     )
@@ -92,6 +92,21 @@ def test_in_microbatches_the_parameters_have_the_same_bits_on_any_number_of_devi
     for found in ask(*(comparison(name, dtype, epochs=4) for name in IN_MICROBATCHES)):
         assert_equal(found, dtype, COUNTS)
         assert all(params == state == 0 for params, state, _ in found.values()), found
+
+
+@pytest.mark.slow
+def test_as_whole_minibatches_the_same_cases_have_other_bits() -> None:
+    with_1 = [comparison(name, "float32", epochs=4, microbatches=1) for name in IN_MICROBATCHES]
+    for found in ask(*with_1):
+        assert all(params > 0 for params, _, _ in found.values()), found
+
+
+@pytest.mark.slow
+def test_in_microbatches_processes_of_as_many_threads_have_the_same_bits_at_large_parts_too() -> None:
+    (one,) = ask({"kind": "digest", "count": 1, "microbatches": 8}, devices=1, NPROC="8")
+    (eight,) = ask({"kind": "digest", "count": 8, "microbatches": 8}, devices=8, NPROC="8")
+    (whole,) = ask({"kind": "digest", "count": 8, "microbatches": 1}, devices=8, NPROC="8")
+    assert one == eight != whole
 
 
 # --- really divided ---

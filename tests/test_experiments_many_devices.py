@@ -16,10 +16,11 @@ TINY = ("--sizes", 4, 3, 2, "--examples", 20, "--batch-size", 8, "--epochs", 3)
 
 
 def fake_trainings(monkeypatch: pytest.MonkeyPatch, off: float) -> None:
-    """Let trainings end at once, the one in two processes off by a share."""
+    """Let trainings end at once, the one in two processes off by a share, but in microbatches."""
 
     def train(sharing: Sharing, options: Any, optimizer: str, microbatches: int, folder: Path) -> Any:
-        params = np.array([1.0, -2.0]) * (1 + (off if sharing.processes > 1 else 1e-9 * sharing.nudged))
+        share = off if sharing.processes > 1 and microbatches == 1 else 1e-9 * sharing.nudged
+        params = np.array([1.0, -2.0]) * (1 + share)
         return {"float32": [params], "float64": [params]}, [9.0, 2.0 * sharing.devices, 2.0, 2.0]
 
     monkeypatch.setattr(many_devices, "train", train)
@@ -32,8 +33,8 @@ def test_a_difference_over_its_bound_is_told(
     fake_trainings(monkeypatch, off)
     outcome = run_experiment("many_devices", *TINY, "--out", tmp_path / "many.json")
     assert outcome.status == status
-    *_, last = outcome.out.splitlines()
-    assert ("over" not in last) == (off <= 1e-12)
+    line = next(line for line in outcome.out.splitlines() if "| whole | 2 processes" in line)
+    assert ("over" not in line) == (off <= 1e-12)
     result = json.loads((tmp_path / "many.json").read_text(encoding="utf-8"))
     assert [row["title"] for row in result["rows"]] == [each.title for each in SHARINGS] * 4
     assert {"command", "machine", "bounds", "options"} <= set(result)
@@ -46,6 +47,18 @@ def test_the_first_epoch_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2.000 s (2.000 s to 16.0 s) | 1.00 ×" in lines[5]
 
 
+def test_in_microbatches_any_difference_is_too_much() -> None:
+    nudged = {
+        "optimizer": "sgd",
+        "microbatches": 8,
+        "nudged": True,
+        "differences": {"float32": 1, "float64": 1},
+    }
+    for off in (0.0, 1e-17, float("nan")):
+        row = nudged | {"nudged": False, "differences": {"float32": 0.0, "float64": off}}
+        assert is_sound(row, [row, nudged]) == (off == 0)
+
+
 def test_differences_are_relative_to_the_largest() -> None:
     assert difference([np.array([1.0, 4.0])], [np.array([1.0, 5.0])]) == pytest.approx(0.2)
     assert difference([np.zeros(2)], [np.zeros(2)]) == 0
@@ -56,8 +69,11 @@ def test_differences_are_relative_to_the_largest() -> None:
     [
         (("--epochs", 1), "--epochs must be at least 2"),
         (("--sizes", 3), "--sizes takes two sizes or more"),
-        (("--microbatches", 1, 4), "takes 1 and multiples of the 8 devices up to --batch-size, given 4"),
-        (("--microbatches", 256), "given 256"),
+        (("--microbatches", 1, 4), "multiples of the 8 devices up to --batch-size, as 1 8, given 1 4"),
+        (("--microbatches", 8), "takes 1, which the others are compared with"),
+        (("--microbatches", 1, 256), "given 1 256"),
+        (("--microbatches", 1, 8, 8), "--microbatches takes each once, given 1 8 8"),
+        (("--optimizers", "sgd", "sgd"), "--optimizers takes each once"),
         (("--out", "no/such/folder/a.json"), "is not there"),
     ],
 )

@@ -34,7 +34,7 @@ SMALL = ("--hidden", "12", "--no-pictures", "--quiet")
     [
         (("--devices", 0), "--devices must lie in 1 to 1024, given 0"),
         (("--microbatches", 0), "--microbatches must be at least 1, given 0"),
-        (("--microbatches", 64), "from 1 to the batch size, which is 32, given 64"),
+        (("--microbatches", 64), "at most the batch size, which is 32, given 64"),
         (("--devices", 1025), "--devices must lie in 1 to 1024, given 1025"),
         (("--devices", 2, "--device", "cpu:0"), "--device cpu:0 names one device"),
         (("--coordinator", "a:1"), "--num-processes and --process-id are missing"),
@@ -285,7 +285,7 @@ def test_in_microbatches_two_processes_end_with_the_very_bits_of_one(tmp_path: P
     assert parameters(run) == parameters(tmp_path / "short")
     refused = Started(tmp_path, "refused", *what, "--devices", 3, "--out", tmp_path / "none").end()
     assert refused.status == 2
-    assert "a multiple of the 3 devices that share them, given 4: give 6, or other devices" in refused.err
+    assert "3 devices cannot share 4 microbatches alike: give a number" in refused.err
     assert not (tmp_path / "none").exists()
 
 

@@ -24,9 +24,11 @@ from jaxmlp.backprop import Objective, objective, objective_and_grads
 from jaxmlp.errors import ArgumentError
 from jaxmlp.fitting import fit
 from jaxmlp.losses import LOSSES
-from jaxmlp.microbatches import check_microbatches, in_microbatches
+from jaxmlp.microbatches import add_in_order, check_microbatches, in_microbatches
 from jaxmlp.network import mlp
+from jaxmlp.reports import history_columns
 from jaxmlp.streaming import stream_from_chunks
+from jaxmlp.training import init_state, train_epoch
 
 EXAMPLES, PARTS = 6, 3
 REAL = LOSSES["half_squared_error"].targets
@@ -99,6 +101,7 @@ def test_a_part_without_weight_counts_nothing_and_a_minibatch_without_gives_0() 
         assert_close(found, expected)
     unseen = take(net, params, inputs, targets, sample_weight=jnp.array([1.0, jnp.nan, 0.0, 0.0]), **options)
     assert jnp.isnan(unseen.value), "a weight that is NaN is seen in the loss"
+    assert all(jnp.any(jnp.isnan(leaf)) for leaf in jax.tree.leaves(unseen.grads))
 
 
 # --- a corrupted sum is caught ---
@@ -111,14 +114,14 @@ def lose_a_part(parts: Any, add: Callable[..., Any]) -> Any:
 
 def count_a_part_twice(parts: Any, add: Callable[..., Any]) -> Any:
     """Add the first part once more."""
-    return add([parts[0], *parts])
+    return add(jnp.concatenate([parts[:1], parts]))
 
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("fault", [lose_a_part, count_a_part_twice])
 def test_a_corrupted_sum_of_parts_is_caught(fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     right = microbatches.add_in_order
-    monkeypatch.setattr(microbatches, "add_in_order", lambda parts: fault(list(parts), right))
+    monkeypatch.setattr(microbatches, "add_in_order", lambda parts: fault(parts, right))
     with pytest.raises(AssertionError):
         compare("tanh", "half_squared_error", REAL, outputs=2, weighted=True, l2=0.1)
 
@@ -154,10 +157,34 @@ def test_a_layer_that_draws_draws_anew_for_every_part() -> None:
     assert not np.array_equal(first, second)
 
 
-@pytest.mark.parametrize("count", [0, -1, 33, 2.0, True, "4"])
-def test_a_wrong_number_of_parts_is_refused(count: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"from 1 to the batch size, which is 32, given"):
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "number of microbatches must be"),
+        (-1, "number of microbatches must be"),
+        (2.0, "number of microbatches must be"),
+        (True, "number of microbatches must be"),
+        ("4", "number of microbatches must be"),
+        (33, "at most the batch size, which is 32, given 33"),
+    ],
+)
+def test_a_wrong_number_of_parts_is_refused(count: Any, words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
         check_microbatches(count, 32, None)
+    data = (np.ones((40, 2), np.float32), np.zeros(40, int))
+    net = mlp([2, 2])
+    options: dict[str, Any] = {"batch_size": 32, "microbatches": count}
+    stream = stream_from_chunks([data], window=32)
+    with pytest.raises(ArgumentError, match=words):
+        fit(net, data, optimizer="sgd", epochs=1, key=jax.random.key(0), **options)
+    with pytest.raises(ArgumentError, match=words):
+        train_epoch(net, "sgd", init_state(net, "sgd", jax.random.key(0)), data, **options)
+    with pytest.raises(ArgumentError, match=words):
+        fit(net, stream, optimizer="sgd", epochs=1, key=jax.random.key(0), **options)
+
+
+def test_a_number_of_numpy_is_a_number() -> None:
+    check_microbatches(np.int64(8), 32, None)
 
 
 def test_parts_that_the_devices_cannot_share_alike_are_refused() -> None:
@@ -167,43 +194,72 @@ def test_parts_that_the_devices_cannot_share_alike_are_refused() -> None:
     mesh: Any = ThreeDevices()
     check_microbatches(1, 32, mesh)
     check_microbatches(6, 32, mesh)
-    with pytest.raises(ArgumentError, match=r"a multiple of the 3 devices .*, given 8: give 9, or other"):
+    with pytest.raises(ArgumentError, match=r"3 devices cannot share 8 .* divides 8, or 9 microbatches"):
         check_microbatches(8, 32, mesh)
 
 
-def test_fit_refuses_more_parts_than_examples() -> None:
-    data = (np.ones((5, 2), np.float32), np.zeros(5, int))
-    with pytest.raises(ArgumentError, match="which is 5, given 8"):
-        fit(
-            mlp([2, 2]), data, optimizer="sgd", batch_size=32, epochs=1, key=jax.random.key(0), microbatches=8
-        )
+def test_examples_that_cannot_be_divided_and_weights_of_another_number_are_refused() -> None:
+    net = mlp([3, 2])
+    params = make_params(net, np.random.default_rng(0))
+    inputs, targets = jnp.ones((4, 3)), jnp.array([0, 1, 1, 0])
+    with pytest.raises(ArgumentError, match="4 examples cannot be divided into 3 microbatches"):
+        in_microbatches(objective_and_grads, 3)(net, params, inputs, targets)
+    with pytest.raises(ArgumentError, match=r"must have shape \[4\], given \[3\]"):
+        in_microbatches(objective_and_grads, 2)(net, params, inputs, targets, sample_weight=jnp.ones(3))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("dtype", [int, bool, np.uint8])
+def test_whole_numbers_count_as_what_they_are(dtype: Any) -> None:
+    random = np.random.default_rng(0)
+    net = stack("tanh", "half_squared_error", outputs=2)
+    params, inputs = make_params(net, random), jnp.asarray(random.normal(size=(4, 3)))
+    given: Any = (net, params, inputs, jnp.ones((4, 2)))
+    weight = jnp.array([1, 2, 0, 1]).astype(dtype)
+    found = in_microbatches(objective_and_grads, 2)(*given, loss="half_squared_error", sample_weight=weight)
+    expected = objective_and_grads(*given, loss="half_squared_error", sample_weight=weight.astype(float))
+    assert_close(found, expected)
+    assert float(found.value) > 0
+
+
+def test_parts_are_added_in_their_order() -> None:
+    parts = np.array([1e8, 1, -1e8, 1, *np.linspace(0.1, 1e7, 20)], np.float32)
+    expected = parts[0]
+    for part in parts[1:]:
+        expected = expected + part
+    assert float(add_in_order(jnp.asarray(parts))) == expected
+    assert float(add_in_order(jnp.asarray(parts[::-1]))) != expected, "another order is seen"
 
 
 # --- in training ---
 
 
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("batch_size", [8, 7])
 def test_a_fit_in_parts_is_the_fit_of_the_whole(streamed: bool, batch_size: int) -> None:
     random = np.random.default_rng(0)
-    inputs = random.normal(size=(20, 3)).astype(np.float32)
-    labels = random.integers(0, 2, 20)
-    data: Any = stream_from_chunks([(inputs, labels)], window=20) if streamed else (inputs, labels)
-    states = []
+    inputs, labels, weight = random.normal(size=(20, 3)), random.integers(0, 2, 20), random.uniform(0, 1, 20)
+    found = []
     for count in (1, 4):
-        if streamed:
-            data = stream_from_chunks(lambda epoch: [(inputs, labels)], window=20)
+        whole = (inputs, labels, weight)
         result = fit(
             mlp([3, 4, 2], activation="tanh"),
-            data,
+            stream_from_chunks(lambda epoch: [(inputs, labels, weight)], window=8) if streamed else whole,
+            (inputs, labels),
             optimizer="momentum",
             batch_size=batch_size,
             epochs=2,
             key=jax.random.key(1),
+            l2=0.1,
+            transform=lambda key, rows: rows + jax.random.normal(key, (1, 3)),
             microbatches=count,
         )
-        states.append((result.state.params, [report.train_loss for report in result.history]))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *states)
+        found.append((result.state.params, history_columns(result.history, result.metric)))
+    (params, history), (expected, other) = found[1], found[0]
+    assert_close(params, expected)
+    for name in set(history) - {"seconds", "examples_per_second"}:
+        np.testing.assert_allclose(history[name], other[name], rtol=1e-10, err_msg=name)
 
 
 def test_on_a_mesh_of_one_device_the_bits_are_those_without_a_mesh() -> None:
