@@ -55,6 +55,7 @@ def test_a_program_is_compiled_once_and_then_taken_from_disk(home: Path) -> None
 
 @pytest.mark.slow
 def test_a_second_run_of_train_compiles_nothing(home: Path, tmp_path: Path) -> None:
+    jax.clear_caches()  # or what other tests have compiled would not be kept
     EVENTS.clear()
     train_ok(tmp_path / "first", *BRIEF)
     compiled, programs = EVENTS["cache_misses"], kept(home)
