@@ -80,8 +80,7 @@ def train(options: RunOptions, precision: str | None, group: Group) -> int:
     net = network_of(options, problem, precision)
     group.agree(shared_by_all(net, problem, dataset, options))
     devices = group.devices(find_device(options.device).platform)
-    batch_size = options.batch_size or len(problem.train.inputs)
-    check_microbatches(options.microbatches, batch_size, batch_mesh(devices))
+    check_microbatches(options.microbatches, batch_size_of(options, problem), batch_mesh(devices))
     if not group.is_first:
         return follow(net, problem, dataset, options, group)
     if options.resume is not None:
@@ -330,7 +329,7 @@ def fit_with_progress(
             measured,
             loss=problem.loss,
             optimizer=optimizer_of(options, problem),
-            batch_size=options.batch_size or len(problem.train.inputs),
+            batch_size=batch_size_of(options, problem),
             epochs=max(0, options.epochs - done),
             resume=before,
             callback=after_epoch,

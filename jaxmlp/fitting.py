@@ -160,7 +160,6 @@ def fit(
     """
     check_size("batch size", batch_size)
     mesh = batch_mesh(devices)
-    check_microbatches(microbatches, batch_size, mesh)
     if save is not None and not callable(save):
         raise ArgumentError(f"save takes a function of the FitState, and here it is {save!r}")
     if resume is None or epochs != 0:
@@ -172,6 +171,7 @@ def fit(
     else:
         examples = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
         batch_size = min(batch_size, len(examples.inputs))
+    check_microbatches(microbatches, batch_size, mesh)
     valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
     metric = resolve_metric(metric, loss)
     check_stopping(stopping, metric, validated=valid is not None)
@@ -188,7 +188,7 @@ def fit(
         "l2": l2,
         "transform": transform,
         "mesh": mesh,
-        "microbatches": microbatches,
+        "microbatches": int(microbatches),
     }
 
     def keep(state: TrainState, position: Position) -> None:

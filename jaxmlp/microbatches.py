@@ -48,7 +48,7 @@ def check_microbatches(count: int, batch_size: int, mesh: Mesh | None) -> None:
 
     Args:
         count: the parts of a minibatch, 1 or a multiple of the devices.
-        batch_size: B, at least as many as parts.
+        batch_size: B, as many as there are examples where that is fewer; at least as many as parts.
         mesh: the devices that share each minibatch; None for one.
 
     Raises:
@@ -60,13 +60,13 @@ def check_microbatches(count: int, batch_size: int, mesh: Mesh | None) -> None:
     check_size("number of microbatches", count)
     if count > batch_size:
         raise ArgumentError(
-            f"the number of microbatches must be at most the batch size, which is {batch_size}, given {count}: "
-            "give fewer, or a larger batch size"
+            f"the number of microbatches must be at most that of a minibatch's examples, which is {batch_size}, "
+            f"given {count}: give fewer"
         )
     if mesh is not None and count > 1 and count % mesh.size:
         raise ArgumentError(
             f"{mesh.size} devices cannot share {count} microbatches alike: give a number of devices that divides "
-            f"{count}, or {-(-count // mesh.size) * mesh.size} microbatches"
+            f"{count}, or begin with a multiple of {mesh.size} microbatches"
         )
 
 
@@ -190,8 +190,30 @@ def _compute(
     totals = jnp.sum(_whole(mesh, examples[-1]).reshape(count, -1), axis=1)
     shares = example_shares(totals, totals[:, None])
     divided = [each.reshape(own, -1, *each.shape[1:]) for each in examples]
-    parts, outputs = jax.lax.map(partial(measure, params, key, shares), (numbers, *divided))
+    parts, outputs = _one_after_another(partial(measure, params, key, shares), (numbers, *divided), totals[0])
     return jax.tree.map(partial(_whole, mesh), parts), outputs
+
+
+def _one_after_another(measure: Callable[..., Any], parts: Any, some_weight: Float[Array, ""]) -> Any:
+    """Measure each part, as `jax.lax.map` does, by the same program however many there are.
+
+    A loop of one part, and the picking of one part out of one, the compiler would undo: it then added 32 rows in
+    another order. So it is not told the loop's length, and there is one part more, of zeros, that is not picked.
+    """
+    own = len(parts[0])
+    parts = jax.tree.map(lambda leaf: jnp.pad(leaf, [(0, 1), *[(0, 0)] * (leaf.ndim - 1)]), parts)
+    one = jax.eval_shape(measure, jax.tree.map(lambda leaf: leaf[0], parts))
+    nothing = jax.tree.map(lambda shape: jnp.zeros((own, *shape.shape), shape.dtype), one)
+
+    def measure_next(place: Array, found: Any) -> Any:
+        part = jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, place, keepdims=False), parts)
+        return jax.tree.map(
+            lambda leaf, new: jax.lax.dynamic_update_index_in_dim(leaf, new, place, 0), found, measure(part)
+        )
+
+    # With a weight that is NaN the part of zeros takes the place of the last one: all shares are NaN then.
+    length = own + jnp.isnan(some_weight).astype(jnp.int32)
+    return jax.lax.fori_loop(0, length, measure_next, nothing)
 
 
 def _whole(mesh: Mesh | None, rows: Array) -> Array:

@@ -461,5 +461,5 @@ def train_epoch(
         l2=traced_l2(l2),
         transform=transform,
         mesh=mesh,
-        microbatches=microbatches,
+        microbatches=int(microbatches),
     )

@@ -242,7 +242,7 @@ def train_stream(
         l2=traced_l2(l2),
         transform=transform,
         mesh=mesh,
-        microbatches=microbatches,
+        microbatches=int(microbatches),
     )
     running: _Running | None = None
     with read_ahead(_windows(net, loss, stream, rows, int(state.epoch), position)) as windows:

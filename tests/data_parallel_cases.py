@@ -185,10 +185,10 @@ def placed(place: int) -> list[int]:
     return sorted({device.id for leaf in jax.tree.leaves(result.state.params) for device in leaf.devices()})
 
 
-def digest(count: int, microbatches: int) -> str:
-    """Train on so many devices with minibatches of many rows, and sum up the bits of the parameters."""
+def digest(count: int, microbatches: int, rows: int) -> str:
+    """Train on so many devices with parts of so many rows, and sum up the bits of the parameters."""
     random = np.random.default_rng(0)
-    inputs = random.normal(size=(8192, 28)).astype(np.float32)
+    inputs = random.normal(size=(8 * rows, 28)).astype(np.float32)
     result = fit(
         mlp([28, 64, 2]),
         (inputs, (inputs[:, 0] > 0).astype(np.int32)),

@@ -102,11 +102,16 @@ def test_as_whole_minibatches_the_same_cases_have_other_bits() -> None:
 
 
 @pytest.mark.slow
-def test_in_microbatches_processes_of_as_many_threads_have_the_same_bits_at_large_parts_too() -> None:
-    (one,) = ask({"kind": "digest", "count": 1, "microbatches": 8}, devices=1, NPROC="8")
-    (eight,) = ask({"kind": "digest", "count": 8, "microbatches": 8}, devices=8, NPROC="8")
-    (whole,) = ask({"kind": "digest", "count": 8, "microbatches": 1}, devices=8, NPROC="8")
-    assert one == eight != whole
+def test_in_microbatches_processes_of_as_many_threads_have_the_same_bits_whatever_a_part_s_rows() -> None:
+    # XLA divides sums over many rows by its threads, and took those over 32 otherwise where a device has one part.
+    sizes = (1, 31, 32, 33, 64, 1024)
+    cases = [{"kind": "digest", "microbatches": 8, "rows": rows} for rows in sizes]
+    one = ask(*(case | {"count": 1} for case in cases), devices=1, NPROC="8")
+    two = ask(*(case | {"count": 2} for case in cases), devices=8, NPROC="8")
+    eight = ask(*(case | {"count": 8} for case in cases), devices=8, NPROC="8")
+    assert one == two == eight
+    (whole,) = ask(cases[-1] | {"count": 8, "microbatches": 1}, devices=8, NPROC="8")
+    assert whole != one[-1]
 
 
 # --- really divided ---

@@ -34,7 +34,8 @@ SMALL = ("--hidden", "12", "--no-pictures", "--quiet")
     [
         (("--devices", 0), "--devices must lie in 1 to 1024, given 0"),
         (("--microbatches", 0), "--microbatches must be at least 1, given 0"),
-        (("--microbatches", 64), "at most the batch size, which is 32, given 64"),
+        (("--microbatches", 64), "examples, which is 32, given 64"),
+        (("--microbatches", 2000, "--batch-size", 5000), "examples, which is 1437, given 2000: give fewer"),
         (("--devices", 1025), "--devices must lie in 1 to 1024, given 1025"),
         (("--devices", 2, "--device", "cpu:0"), "--device cpu:0 names one device"),
         (("--coordinator", "a:1"), "--num-processes and --process-id are missing"),
