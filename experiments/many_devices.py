@@ -28,7 +28,7 @@ POINT = Path(__file__).parent / "many_devices_point.py"
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
 # Of whole minibatches XLA takes the sums over devices, and roundings can grow beyond those in float32, by Adam and by
 # relu: such a run is as good as any if it is not farther off than this many times what one rounding of the initial
-# weights grows to. In microbatches there is nothing to be rounded.
+# weights grows to. In microbatches nothing may differ.
 FAR = 10
 LONGEST = 1800.0  # seconds after which a training counts as stuck
 

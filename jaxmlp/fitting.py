@@ -145,8 +145,8 @@ def fit(
     Raises:
         ArgumentError: data that do not fit the network or the loss (see `check_data`), sizes below 1,
             an unknown name, none of key, state and resume, the last two at once, a resume of another network
-            or optimiser, patience without validation data, or microbatches that are more than the batch size
-            or that the devices cannot share alike.
+            or optimiser, patience without validation data, or microbatches that are more than a
+            minibatch's examples or that the devices cannot share alike.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -159,11 +159,11 @@ def fit(
         (2, 'accuracy')
     """
     check_size("batch size", batch_size)
-    mesh = batch_mesh(devices)
     if save is not None and not callable(save):
         raise ArgumentError(f"save takes a function of the FitState, and here it is {save!r}")
     if resume is None or epochs != 0:
         check_size("number of epochs", epochs)
+    mesh = batch_mesh(devices)
     examples: Stream | Batch
     if isinstance(train, Stream):
         examples = train
