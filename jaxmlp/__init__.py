@@ -6,22 +6,20 @@ The public names are listed in `__all__`. Data sets are in `jaxmlp.datasets` and
 
 from jaxmlp.activations import ACTIVATIONS, Activation
 from jaxmlp.backprop import LayerTrace, Trace, loss, trace, value_and_grad
-from jaxmlp.errors import ArgumentError
-from jaxmlp.evaluation import evaluate
-from jaxmlp.fitting import FitResult, FitState, fit
 from jaxmlp.gradcheck import GradientReport, GradientRow, check_gradients
 from jaxmlp.initializers import INITIALIZERS
 from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams, Layer, Softmax
 from jaxmlp.losses import LOSSES, Loss
-from jaxmlp.metrics import METRICS, Metric, accuracy, confusion_matrix, r_squared, zero_one_loss
-from jaxmlp.model_file import load_model, save_model
 from jaxmlp.network import Network, forward, init, mlp, predict
-from jaxmlp.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
-from jaxmlp.reports import EpochReport, Metrics, history_columns
-from jaxmlp.stopping import Best, Stopping
-from jaxmlp.streaming import Stream, stream_from_chunks, stream_from_source
-from jaxmlp.training import TrainState, init_state, train_epoch, train_step
-from jaxmlp.types import Batch
+from jaxmlp.saving.model_file import load_model, save_model
+from jaxmlp.training.evaluation import evaluate
+from jaxmlp.training.fit import FitResult, FitState, fit
+from jaxmlp.training.metrics import METRICS, Metric, accuracy, confusion_matrix, r_squared, zero_one_loss
+from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
+from jaxmlp.training.steps import TrainState, init_state, train_epoch, train_step
+from jaxmlp.training.stopping import Best, Stopping
+from jaxmlp.training.stream import Stream, stream_from_chunks, stream_from_source
+from jaxmlp.types import ArgumentError, Batch, EpochReport, Metrics, history_columns
 
 __version__ = "0.1.0"
 

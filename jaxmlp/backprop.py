@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.network import Network, layer_title, propagate, propagate_by_layer
-from jaxmlp.types import Key, Params, Residuals, Scalar
+from jaxmlp.types import ArgumentError, Key, Params, Residuals, Scalar
 
 Inputs: TypeAlias = Float[Array, "B I"]
 Outputs: TypeAlias = Float[Array, "B K"]

@@ -4,9 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.losses import Loss, resolve_loss
-from jaxmlp.types import Batch
+from jaxmlp.types import ArgumentError, Batch
 
 COUNTED_LABELS = ("labels", "soft_labels")
 

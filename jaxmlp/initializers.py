@@ -13,9 +13,8 @@ import jax.numpy as jnp
 from jax.nn import initializers
 from jaxtyping import Array, Float
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.registry import Registry
-from jaxmlp.types import Key
+from jaxmlp.types import ArgumentError, Key
 
 Initializer: TypeAlias = Callable[[Key, tuple[int, ...]], Float[Array, "..."]]
 

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.registry import Registry
+from jaxmlp.types import ArgumentError
 
 Outputs: TypeAlias = Float[Array, "B K"]
 Targets: TypeAlias = Num[Array, "B ..."]

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.layers import Activate, Dense, Layer, Softmax
 from jaxmlp.losses import LOSSES
 from jaxmlp.registry import unknown_name
-from jaxmlp.types import Key, Params, Residuals
+from jaxmlp.types import ArgumentError, Key, Params, Residuals
 
 TASKS = ("classification", "multilabel", "regression")
 

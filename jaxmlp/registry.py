@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 Thing = TypeVar("Thing")
 

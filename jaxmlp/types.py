@@ -17,6 +17,7 @@ The axis legend, used in every docstring:
 
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 from jaxtyping import Array, Float, Num, PRNGKeyArray, PyTree
 
 Key: TypeAlias = PRNGKeyArray
@@ -42,3 +43,94 @@ class Batch(NamedTuple):
     inputs: Float[Array, "B I"]
     targets: Num[Array, "B ..."]
     weight: Float[Array, "B"] | None = None
+
+
+class ArgumentError(ValueError):
+    """An argument, option or file is wrong; the message says what was given, what is allowed and what to do.
+
+    The experiments print its message as one line and end with status 2. Any other exception
+    is a defect of the program and keeps its traceback.
+
+    Example:
+        >>> issubclass(ArgumentError, ValueError)
+        True
+    """
+
+
+class Metrics(NamedTuple):
+    """What a step, an epoch or an evaluation reports.
+
+    Attributes:
+        loss: the objective, L2 included, averaged over the examples' weights.
+        score: the metric (accuracy, R² …) over the same examples.
+        weight: the sum of the examples' weights.
+        gradient_norm: ‖∂E/∂params‖₂, averaged over steps spread evenly over the epoch; None where nothing
+            was trained.
+    """
+
+    loss: Scalar
+    score: Scalar
+    weight: Scalar
+    gradient_norm: Scalar | None = None
+
+
+class EpochReport(NamedTuple):
+    """One epoch's row of the history.
+
+    Attributes:
+        epoch: epochs done, from 1.
+        train_loss: the objective, averaged over the epoch's steps as they were taken.
+        train_score: the metric, likewise.
+        valid_loss: the objective on the validation data after the epoch; None without such data.
+        valid_score: the metric, likewise.
+        gradient_norm: mean norm of the gradient, over steps spread evenly over the epoch.
+        max_weight: largest |w| of each layer that has weights, first to last.
+        seconds: wall-clock time of the epoch, its evaluation left out; the first includes compilation.
+        examples_per_second: N / seconds.
+    """
+
+    epoch: int
+    train_loss: float
+    train_score: float
+    valid_loss: float | None
+    valid_score: float | None
+    gradient_norm: float
+    max_weight: tuple[float, ...]
+    seconds: float
+    examples_per_second: float
+
+
+def history_columns(history: tuple[EpochReport, ...], metric: str) -> dict[str, np.ndarray]:
+    """Turn a history into columns, for a table or a plot.
+
+    Args:
+        history: E reports.
+        metric: the score's name, as in `FitResult.metric`; without its parameter it names the score's columns.
+
+    Returns:
+        Arrays [E] by name: epoch, train_loss, train_METRIC, valid_loss, valid_METRIC (NaN where there was no
+        validation), gradient_norm, max_weight_1 … for each layer with weights, seconds, examples_per_second.
+
+    Example:
+        >>> row = EpochReport(1, 0.5, 0.9, None, None, 1.0, (0.1,), 2.0, 50.0)
+        >>> sorted(history_columns((row,), "accuracy"))[:3]
+        ['epoch', 'examples_per_second', 'gradient_norm']
+    """
+
+    def column(values: list[Any]) -> np.ndarray:
+        return np.array([np.nan if value is None else value for value in values])
+
+    metric = metric.partition(":")[0]
+    columns = {
+        "epoch": column([row.epoch for row in history]),
+        "train_loss": column([row.train_loss for row in history]),
+        f"train_{metric}": column([row.train_score for row in history]),
+        "valid_loss": column([row.valid_loss for row in history]),
+        f"valid_{metric}": column([row.valid_score for row in history]),
+        "gradient_norm": column([row.gradient_norm for row in history]),
+    }
+    for layer in range(len(history[0].max_weight) if history else 0):
+        columns[f"max_weight_{layer + 1}"] = column([row.max_weight[layer] for row in history])
+    columns["seconds"] = column([row.seconds for row in history])
+    columns["examples_per_second"] = column([row.examples_per_second for row in history])
+    return columns

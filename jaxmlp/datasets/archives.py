@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 # Seconds without a byte after which a mirror is given up.
 DOWNLOAD_TIMEOUT = 30

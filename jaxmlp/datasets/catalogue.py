@@ -14,8 +14,8 @@ from jaxmlp.datasets.dataset import Dataset, Part, check_dataset, flatten_inputs
 from jaxmlp.datasets.options import Options, silenced
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.datasets.targets import Targets, encode_targets
-from jaxmlp.errors import ArgumentError
 from jaxmlp.registry import unknown_name
+from jaxmlp.types import ArgumentError
 
 INFO_FILE = "dataset_info.json"
 # The first of these splits that exists is the test part.

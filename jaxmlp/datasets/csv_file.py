@@ -12,8 +12,8 @@ from jaxmlp.datasets.options import Options
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.datasets.table import encode_table, fit_table, is_number, numeric_column, table_feature_names
 from jaxmlp.datasets.targets import Targets, encode_targets
-from jaxmlp.errors import ArgumentError
 from jaxmlp.registry import unknown_name
+from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     import pandas as pd

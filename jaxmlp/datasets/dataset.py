@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.registry import unknown_name
+from jaxmlp.types import ArgumentError
 
 TASKS = ("classification", "multilabel", "regression")
 # Rows looked at together, so that a large set is never copied whole to be checked or measured.

@@ -13,7 +13,7 @@ from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
 from jaxmlp.datasets.options import Options
 from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
 from jaxmlp.datasets.splitting import split_indices
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 # Counts the ways in which this file and `split_indices` have split, so that arrays split otherwise are not taken.
 SPLIT = "1"

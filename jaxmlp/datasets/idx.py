@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 UNSIGNED_BYTE = 0x08
 

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from jaxmlp.datasets.dataset import CHUNK_ROWS
 from jaxmlp.datasets.idx import read_idx
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -18,7 +18,7 @@ from jaxmlp.datasets.archives import (
 from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
 from jaxmlp.datasets.options import Options, silenced
 from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 MANUAL_DIR_VARIABLE = "JAXMLP_MANUAL_DIR"
 TRAIN_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")

@@ -12,7 +12,7 @@ from jaxmlp.datasets.dataset import check_inputs, flatten_inputs
 from jaxmlp.datasets.npz import read_arrays
 from jaxmlp.datasets.options import check_missing
 from jaxmlp.datasets.table import encode_table, numeric_column
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 INPUT_KEYS = ("inputs", "x", "X", "x_test", "X_test", "test_inputs")
 
@@ -85,7 +85,7 @@ def check_data_file(path: Path) -> None:
     Example:
         >>> check_data_file(Path("notes.txt"))
         Traceback (most recent call last):
-        jaxmlp.errors.ArgumentError: file 'notes.txt' ends in '.txt': give one that ends in .csv or .npz
+        jaxmlp.types.ArgumentError: file 'notes.txt' ends in '.txt': give one that ends in .csv or .npz
     """
     if path.is_dir():
         raise ArgumentError(f"'{path}' is a folder: give a file that ends in .csv or .npz")

@@ -13,7 +13,7 @@ from jaxmlp.datasets.dataset import Dataset, Part, check_dataset, flatten_inputs
 from jaxmlp.datasets.options import Options
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.datasets.targets import encode_targets
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 # Spellings that are understood: features, targets.
 WHOLE_KEYS = (("inputs", "targets"), ("x", "y"), ("X", "y"))

@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxmlp.datasets.dataset import check_task
 from jaxmlp.datasets.splitting import check_test_fraction
-from jaxmlp.errors import ArgumentError
 from jaxmlp.registry import unknown_name
+from jaxmlp.types import ArgumentError
 
 MISSING = ("refuse", "impute")
 

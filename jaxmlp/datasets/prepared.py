@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxmlp.datasets.archives import file_sha256
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 RECORD = "prepared.json"
 FORMAT = 1

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxmlp.datasets.dataset import Part, check_task, row_chunks
-from jaxmlp.errors import ArgumentError
 from jaxmlp.registry import unknown_name
+from jaxmlp.types import ArgumentError
 
 METHODS = ("auto", "standardise", "scale", "none")
 

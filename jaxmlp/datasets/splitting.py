@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 
 def check_test_fraction(test_fraction: float) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxmlp.datasets.options import check_missing
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     import pandas as pd

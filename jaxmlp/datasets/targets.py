@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxmlp.datasets.dataset import check_task
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 MOST_INFERRED_CLASSES = 100  # whole numbers of more different values than this may well be quantities
 

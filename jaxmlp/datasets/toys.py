@@ -8,7 +8,7 @@ import numpy as np
 from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
 from jaxmlp.datasets.options import Options
 from jaxmlp.datasets.splitting import split_indices
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 DEFAULT_EXAMPLES = 1000
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 
 def array(name: str, given: Any, shape: Sequence[int | str], *, finite: bool = False) -> np.ndarray:

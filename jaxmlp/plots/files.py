@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.plots import checks
+from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

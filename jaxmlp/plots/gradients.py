@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.plots import checks, style
 from jaxmlp.plots.histories import epoch_axis
+from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

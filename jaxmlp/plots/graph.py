@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.plots import checks, style
 from jaxmlp.plots.symbols import short_number, symbol
+from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxmlp.errors import ArgumentError
 from jaxmlp.plots import checks, style
+from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jaxmlp.errors import ArgumentError
+from jaxmlp.types import ArgumentError
 
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")

@@ -1,0 +1,106 @@
+"""The package itself: an epoch is one compiled scan, whose gradient is written by hand."""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from contestants.jax_device import choose_device
+from contestants.job import MOMENTUM, Job, Layers, Settings
+from jaxmlp import Batch, DenseParams, Network, TrainState, init_state, make_optimizer, mlp
+from jaxmlp.backprop import objective_and_grads
+from jaxmlp.training import steps as training
+
+LOSS = {"classification": "softmax_cross_entropy", "regression": "half_squared_error"}
+METRIC = {"classification": "accuracy", "regression": "r2"}
+
+
+def begin(settings: Settings) -> tuple[Network, Any, TrainState]:
+    """Describe the network and its optimiser, and draw the state before the first step.
+
+    Args:
+        settings: of the job.
+
+    Returns:
+        The network, the optimiser and the state; parameters and orders follow from `settings.seed`.
+    """
+    net = mlp(settings.sizes, precision=settings.precision)
+    name = f"momentum:{MOMENTUM}" if settings.optimizer == "momentum" else settings.optimizer
+    optimizer = make_optimizer(name, settings.learning_rate)
+    return net, optimizer, init_state(net, optimizer, jax.random.key(settings.seed))
+
+
+def dense_layers(params: Any) -> Layers:
+    """Take the weights and biases out of a network's parameters."""
+    return [(np.asarray(layer.w), np.asarray(layer.b)) for layer in params if isinstance(layer, DenseParams)]
+
+
+def with_layers(params: Any, layers: Layers) -> Any:
+    """Put weights and biases into a network's parameters."""
+    given = iter(layers)
+    return tuple(
+        DenseParams(*map(jax.numpy.array, next(given))) if isinstance(layer, DenseParams) else layer
+        for layer in params
+    )
+
+
+class Program:
+    """One compiled epoch of the package, which shuffles for itself: it draws the order that the others get."""
+
+    gradient: training.Gradient = staticmethod(objective_and_grads)
+
+    def __init__(self, job: Job) -> None:
+        choose_device(job.settings)
+        net, optimizer, state = begin(job.settings)
+        self.state = state._replace(params=with_layers(state.params, job.layers))
+        self.data = Batch(jax.numpy.array(job.train_inputs), jax.numpy.array(job.train_targets))
+        self.compiled = compile_epoch(net, optimizer, self.state, self.data, job.settings, self.gradient)
+        memory = self.compiled.memory_analysis()
+        self.temporaries = None if memory is None else int(memory.temp_size_in_bytes)
+
+    def epoch(self, order: np.ndarray) -> float:
+        self.state, metrics = self.compiled(self.state, self.data)
+        jax.block_until_ready(self.state)
+        return float(metrics.loss)
+
+    def layers(self) -> Layers:
+        return dense_layers(self.state.params)
+
+
+def compile_epoch(
+    net: Network,
+    optimizer: Any,
+    state: TrainState,
+    data: Batch,
+    settings: Settings,
+    gradient: training.Gradient = objective_and_grads,
+) -> Any:
+    """Compile the function beneath `train_epoch`, with the hand-written gradient or another.
+
+    Args:
+        net: the network.
+        optimizer: the optimiser.
+        state: before the epoch, for its shapes.
+        data: the training part.
+        settings: of the job.
+        gradient: computes the objective and its gradient.
+
+    Returns:
+        The compiled program: (state, data) -> (state, metrics).
+    """
+    epoch = jax.jit(
+        lambda state, data: training.epoch_of_steps(
+            net,
+            optimizer,
+            state,
+            data,
+            loss=LOSS[settings.task],
+            metric=METRIC[settings.task],
+            batch_size=settings.batch_size,
+            shuffle=True,
+            l2=None,
+            transform=None,
+            gradient=gradient,
+        )
+    )
+    return epoch.lower(state, data).compile()

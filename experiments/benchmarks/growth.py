@@ -1,0 +1,297 @@
+"""Measure how time and memory grow with the data, the batch, the network and the epochs."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from growth_point import Point
+from machine_load import tell_load
+from worker_process import WorkerFailed, process_environment, run_process
+
+from jaxmlp import ArgumentError
+from jaxmlp.cli.command_line import DeviceOptions, available_cores, computing, option, parse_options, run
+from jaxmlp.cli.result_file import check_out, write_result
+from jaxmlp.cli.run_folder import describe_machine
+from jaxmlp.cli.text import aligned, amount, machine_line, seconds
+from jaxmlp.registry import Registry
+
+DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each
+point in a process of its own, and fit the slopes of the log-log curves. Takes at most some 15 minutes."""
+
+POINT = Path(__file__).parent / "growth_point.py"
+BASE = Point(examples=16_384, features=64, width=256, depth=2, batch_size=128, epochs=1)
+# A training's memory is a difference of which some 1 MiB is chance, as seen on 2 cores of an AMD EPYC: below this no
+# slope is fitted.
+LEAST = {"memory_bytes": 4 * 2**20}
+
+
+class Law(NamedTuple):
+    """What is varied, and how each quantity should grow once it has left the overhead behind.
+
+    Attributes:
+        values: from small to large.
+        expected: by quantity, the slope of its log-log curve at the upper end, and why.
+    """
+
+    values: tuple[int, ...]
+    expected: dict[str, tuple[float, str]]
+
+
+QUANTITIES = {
+    "seconds": "time of the training",
+    "memory_bytes": "training's memory",
+    "temporaries_bytes": "compiled temporaries",
+}
+
+LAWS: Registry[Law] = Registry(
+    "quantity to vary",
+    {
+        "examples": Law(
+            (1024, 4096, 16_384, 65_536, 262_144, 1_048_576),
+            {
+                "seconds": (1, "as many steps more"),
+                "memory_bytes": (1, "the data"),
+                "temporaries_bytes": (1, "the epoch's outputs [N, K], kept to be measured when it is over"),
+            },
+        ),
+        "batch_size": Law(
+            (8, 32, 128, 512, 2048, 8192),
+            {
+                "seconds": (0, "the same products in all, in fewer steps; −1 while a step's overhead rules"),
+                "memory_bytes": (1, "the values and gradients of every layer"),
+                "temporaries_bytes": (1, "the values and gradients of every layer"),
+            },
+        ),
+        "width": Law(
+            (16, 64, 256, 1024, 4096),
+            {
+                "seconds": (2, "the products between hidden layers"),
+                "memory_bytes": (2, "weights between hidden layers"),
+                "temporaries_bytes": (2, "gradients of the weights between hidden layers"),
+            },
+        ),
+        "depth": Law(
+            (1, 2, 4, 8, 16, 32, 64),
+            {
+                "seconds": (1, "a product each way a layer"),
+                "memory_bytes": (1, "weights, values and gradients a layer"),
+                "temporaries_bytes": (1, "values and gradients a layer"),
+            },
+        ),
+        "epochs": Law(
+            (1, 2, 4, 8, 16, 32),
+            {
+                "seconds": (1, "as many steps more"),
+                "memory_bytes": (0, "nothing is kept"),
+                "temporaries_bytes": (0, "the same program"),
+            },
+        ),
+    },
+)
+
+_option = partial(option, group="options")
+
+
+@dataclass(frozen=True)
+class GrowthOptions(DeviceOptions):
+    """The options of a growth run."""
+
+    vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}", metavar="NAME")
+    longest: float = _option(
+        60.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
+    )
+    quick: bool = _option(False, "leave out every value above the base's own")
+    out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiment; returns the exit status."""
+    options, _ = parse_options(GrowthOptions, DESCRIPTION, arguments)
+    check(options)
+    load = tell_load()
+    # On a GPU this process would otherwise take most of the memory that the points are to have.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    with computing(options.device, options.precision):
+        machine = describe_machine() | {"cores": available_cores(), "load_average": load}
+    series = {name: measure_series(name, options) for name in options.vary}
+    failures = [point["failure"] for one in series.values() for point in one["failed"]]
+    result = {
+        "command": ["python", "experiments/growth.py", *(sys.argv[1:] if arguments is None else arguments)],
+        "machine": machine,
+        "base": BASE._asdict(),
+        "least": LEAST,
+        "series": series,
+    }
+    print(text(result))
+    write_result(options.out, result)
+    for failure in failures:
+        print(f"growth.py: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def check(options: GrowthOptions) -> None:
+    """Refuse options that cannot be right."""
+    for name in options.vary:
+        LAWS[name]
+    if not options.vary:
+        raise ArgumentError("--vary needs at least one name: leave it out for all")
+    if not options.longest > 0:
+        raise ArgumentError(f"--longest must be above 0 seconds, given {options.longest:g}")
+    check_out(options.out)
+
+
+def measure_series(name: str, options: GrowthOptions) -> dict[str, Any]:
+    """Measure one quantity's growth, until a point would take too long.
+
+    Args:
+        name: of what is varied.
+        options: the options.
+
+    Returns:
+        Plain data: the points, the values that were left out, those that failed and why, and the slopes.
+    """
+    law = LAWS[name]
+    base = getattr(BASE, name)
+    values = [value for value in law.values if not options.quick or value <= base]
+    points: list[dict[str, Any]] = []
+    left_out: list[int] = []
+    failed: list[dict[str, Any]] = []
+    for value in values:
+        if points and expected_seconds(points[-1], value, law.expected["seconds"][0]) > options.longest:
+            left_out.append(value)
+            continue
+        try:
+            points.append({"value": value} | measure_point(BASE._replace(**{name: value}), options))
+        except WorkerFailed as failure:
+            failed.append({"value": value, "failure": str(failure)})
+    return {
+        "points": points,
+        "left_out": left_out,
+        "failed": failed,
+        "slopes": {quantity: slopes(points, quantity) for quantity in QUANTITIES},
+    }
+
+
+def expected_seconds(last: dict[str, Any], value: int, slope: float) -> float:
+    """Foretell the time of a training from the one before it, by the slope that the law expects."""
+    return last["seconds"] * (value / last["value"]) ** max(slope, 0)
+
+
+def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
+    """Measure a point in a fresh process, so that its peak memory is its own.
+
+    Raises:
+        WorkerFailed: the process failed, as it does where the memory does not suffice.
+    """
+    given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
+    told = run_process(f"the point {given}", [str(POINT), given], process_environment(options.device))
+    return json.loads(told.splitlines()[-1])
+
+
+def slopes(points: Sequence[dict[str, Any]], quantity: str) -> dict[str, float | None]:
+    """Fit a straight line through log(quantity) against log(value): over all points, and over the upper half.
+
+    Args:
+        points: with "value" and the quantity.
+        quantity: its name.
+
+    Returns:
+        "all" and "upper"; None where there are fewer than two points with a value above 0, and not below `LEAST`.
+    """
+    there = [(p["value"], p[quantity]) for p in points if counts(p[quantity], LEAST.get(quantity, 0))]
+    upper = there[len(there) // 2 :] if len(there) > 2 else there
+    return {"all": _slope(there), "upper": _slope(upper)}
+
+
+def counts(value: float | None, least: float) -> bool:
+    """Tell whether a value was measured and stands well above the noise."""
+    return value is not None and value > 0 and value >= least
+
+
+def least_note(least: Mapping[str, int]) -> list[str]:
+    """Say which points have no part in the slopes."""
+    return [
+        f"{QUANTITIES[quantity]}: the peak above what its process has by itself; "
+        f"the slopes are fitted to the points of {amount(value)} and more, as less is noise"
+        for quantity, value in least.items()
+    ]
+
+
+def _slope(pairs: Sequence[tuple[float, float]]) -> float | None:
+    if len(pairs) < 2:
+        return None
+    x, y = np.log(np.array(pairs, float)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def text(result: dict[str, Any]) -> str:
+    """Write the result for a terminal."""
+    base = result["base"]
+    parts = [
+        machine_line(result["machine"]),
+        "base: " + ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in base.items()),
+    ]
+    for name, series in result["series"].items():
+        rows = [[name.replace("_", " "), "time", "peak memory", "above its own", "temporaries"]]
+        rows += [
+            [
+                f"{point['value']:,}",
+                seconds(point["seconds"]),
+                amount(point["peak_bytes"]),
+                amount(point["memory_bytes"]),
+                amount(point["temporaries_bytes"]),
+            ]
+            for point in series["points"]
+        ]
+        parts.append(
+            "\n".join([aligned(rows), "", aligned(slope_rows(name, series)), *left_out_notes(series)])
+        )
+    return "\n\n".join([*parts, *least_note(result["least"]), *base_note(result)])
+
+
+def base_note(result: Mapping[str, Any]) -> list[str]:
+    """Say how far times of the same point differ: the base's own, which each series measures anew."""
+    times = [
+        point["seconds"]
+        for name, series in result["series"].items()
+        for point in series["points"]
+        if point["value"] == result["base"][name]
+    ]
+    if len(times) < 2:
+        return []
+    return [
+        f"time of the training: the base's own, measured in each of {len(times)} series, is {seconds(min(times))} to "
+        f"{seconds(max(times))}; so far one point's time can be from another's by chance"
+    ]
+
+
+def left_out_notes(series: dict[str, Any]) -> list[str]:
+    """Say which values have no point, and why."""
+    values = ", ".join(f"{value:,}" for value in series["left_out"])
+    notes = [f"left out, as they would take longer than --longest: {values}"] if values else []
+    failed = ", ".join(f"{point['value']:,}" for point in series.get("failed", ()))
+    return notes + ([f"failed: {failed}"] if failed else [])
+
+
+def slope_rows(name: str, series: dict[str, Any]) -> list[list[str]]:
+    """Lay out the slopes beside what was expected of them."""
+    rows = [["slope of", "all points", "upper half", "expected above", "because of"]]
+    for quantity, what in QUANTITIES.items():
+        expected, why = LAWS[name].expected[quantity]
+        fitted = [series["slopes"][quantity][part] for part in ("all", "upper")]
+        shown = [
+            "" if slope is None or math.isnan(slope) else f"{round(slope, 2) + 0.0:.2f}" for slope in fitted
+        ]
+        rows.append([what, *shown, f"{expected:g}", why])
+    return rows
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,280 @@
+"""Run the lesson "build your own framework": its networks, its losses, and what it leaves to discuss."""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, Curve, vary_examples, vary_hidden_size
+from lesson import BATCH_SIZE, LOSS, RUNS, SIZES, Lesson, Progress, draw_lesson, lesson_network, train_run
+from lesson_pictures import (
+    PICTURES,
+    draw_capacity,
+    draw_data,
+    draw_losses,
+    draw_outliers,
+    draw_run,
+    draw_separation,
+)
+from outliers import EXAMPLES, FITTED_WITH, NOISE, SHARE, Fits, fit_curves
+from separation import NETWORKS, SHAPES, Separation, separate
+from side_by_side import spread
+
+from jaxmlp import LOSSES, ArgumentError, Dense, DenseParams, Network, Softmax, value_and_grad
+from jaxmlp import loss as mean_loss
+from jaxmlp.cli.command_line import option, parse_options, run
+from jaxmlp.cli.run_folder import describe_machine, make_run_folder, write_config
+
+DESCRIPTION = """Run the lesson "build your own framework" (AI for Beginners 3.4) with hand-written gradients.
+
+On the lesson's data, from the lesson's own starting weights: layers put together one by one, losses and
+accuracies before and after each of its runs. Then a regression with outliers, classes that no line separates,
+and under- and over-fitting, over several seeds. Pictures and numbers go into a run folder."""
+
+_option = partial(option, group="settings")
+
+
+@dataclass(frozen=True)
+class OwnFrameworkOptions:
+    """The options of the lesson."""
+
+    out: str | None = _option(
+        None, "the folder for pictures and numbers (default: runs/own_framework-TIME)", metavar="FOLDER"
+    )
+    seeds: int = _option(
+        8, "draws of weights and data behind each spread, from the regression on", metavar="N"
+    )
+    steps: int = _option(500, "updates of each network, from the regression on", metavar="N")
+    pictures: bool = _option(True, "whether to draw pictures")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiment; returns the exit status."""
+    options, _ = parse_options(OwnFrameworkOptions, DESCRIPTION, arguments)
+    if options.seeds < 1 or options.steps < 1:
+        raise ArgumentError(
+            f"--seeds and --steps must be at least 1, given {options.seeds} and {options.steps}"
+        )
+    folder = make_run_folder(options.out, "own_framework")
+    config = {"options": dataclasses.asdict(options), "command": ["python", *sys.argv]}
+    write_config(folder, {**config, "machine": describe_machine()})
+    lesson = draw_lesson()
+    results: dict[str, Any] = {"first network": show_first_network(lesson), "layers": show_layers(lesson)}
+    progress = show_runs(lesson)
+    fits = show_outliers(options)
+    found = show_separation(options)
+    by_size, by_count = show_capacity(options)
+    results["runs"] = {title: each.columns for title, each in progress.items()}
+    results["regression"] = {
+        f"{title}, {'with' if dirty else 'without'} outliers": errors
+        for (title, dirty), errors in fits.errors.items()
+    }
+    results["separation"] = {each.shape: each.accuracy for each in found}
+    results["capacity"] = {"hidden size": by_size._asdict(), "examples": by_count._asdict()}
+    write_results(folder, results)
+    if options.pictures:
+        draw_data(folder, lesson)
+        draw_losses(folder)
+        for number, each in enumerate(RUNS, start=1):
+            draw_run(folder, f"run-{number}", each, progress[each.title], lesson)
+        draw_outliers(folder, fits)
+        draw_separation(folder, found)
+        draw_capacity(folder, by_size, by_count)
+        heading("Pictures")
+        for name, shows in PICTURES.items():
+            print(f"{name:<32}{shows}")
+    print(f"\nrun folder {folder}")
+    return 0
+
+
+def heading(text: str) -> None:
+    """Print a section's heading."""
+    print(f"\n{text}\n{'-' * len(text)}")
+
+
+def show_first_network(lesson: Lesson) -> float:
+    """Print the data's size and the first network's cross-entropy before any training."""
+    heading("The data, and a network that has learnt nothing")
+    ones = [int(np.sum(np.asarray(part.targets))) for part in (lesson.train, lesson.test)]
+    print(f"training: 80 points of 2 features, {80 - ones[0]} of class 0 and {ones[0]} of class 1")
+    print(f"test:     20 points, {20 - ones[1]} of class 0 and {ones[1]} of class 1")
+    print("in both, a fifth of the labels was drawn at random, so that no boundary can be right everywhere")
+    ten = (lesson.train.inputs[:10], lesson.train.targets[:10])
+    value = float(mean_loss(lesson_network(SIZES[0]), lesson.starts[0], *ten, loss=LOSS))
+    print(f"cross-entropy of a fresh 2-2 network on the first 10 training points: {value:.6f}")
+    print(f"(a network that says ½ to both classes has ln 2 = {np.log(2):.6f})")
+    return value
+
+
+def show_layers(lesson: Lesson) -> dict[str, float]:
+    """Print a network put together from layers, and that the fused route gives the same numbers."""
+    heading("Layers put together one by one, and fused")
+    net, fused = lesson_network(SIZES[-1]), lesson_network(SIZES[-1], softmax=False)
+    params, data = lesson.starts[-1], lesson.train[:2]
+    print(f"{net}\n")
+    apart, apart_grads = value_and_grad(net, params, *data, loss=LOSS)
+    joined, joined_grads = value_and_grad(fused, params[:-1], *data, loss="softmax_cross_entropy")
+    numbers = {
+        "loss, softmax layer + negative log-likelihood": float(apart),
+        "loss, softmax cross-entropy on logits": float(joined),
+        "largest difference of a gradient entry": largest_difference(apart_grads[:-1], joined_grads),
+        "largest gradient entry": largest_difference(
+            joined_grads, jax.tree.map(jnp.zeros_like, joined_grads)
+        ),
+    }
+    long_run = RUNS[-1]
+    apart_end = train_run(net, params, lesson, long_run).params[-1]
+    joined_end = train_run(fused, params[:-1], lesson, long_run, loss="softmax_cross_entropy").params[-1]
+    numbers[f"largest difference of a weight after {long_run.epochs} epochs"] = largest_difference(
+        apart_end[:-1], joined_end
+    )
+    width = max(map(len, numbers))
+    for name, number in numbers.items():
+        print(f"{name:<{width}}  {number:.6f}" if number > 1e-4 else f"{name:<{width}}  {number:.1e}")
+    print("float32 carries about 7 digits: both routes compute the same, by different formulas")
+    return numbers
+
+
+def largest_difference(first: Any, second: Any) -> float:
+    """Find the largest |a − b| over two trees of arrays."""
+    differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), first, second)
+    return float(max(jax.tree.leaves(differences)))
+
+
+def show_runs(lesson: Lesson) -> dict[str, Progress]:
+    """Train the lesson's networks and print loss and accuracy before and after."""
+    heading("The lesson's runs: before → after")
+    print(
+        f"minibatches of {BATCH_SIZE} in the given order, plain gradient descent; the gradient is that of the mean\n"
+        f"over the minibatch, as in the lesson, whose cross-entropy layer passes back −1/(B·p)\n"
+    )
+    print(
+        f"{'run':<20}{'η':>6}{'epochs':>8}   {'train loss':<17}{'accuracy':<22}{'test loss':<17}{'accuracy'}"
+    )
+    progress = {}
+    for each in RUNS:
+        net, start = lesson_network(SIZES[each.number]), lesson.starts[each.number]
+        progress[each.title] = train_run(net, start, lesson, each)
+        print(run_row(each.title, each.learning_rate, each.epochs, progress[each.title].columns))
+    by_hand = train_by_hand(lesson, RUNS[0].learning_rate)
+    apart = largest_difference(by_hand, progress[RUNS[0].title].params[-1][0])
+    print(
+        f"\nthe first of them with each layer called by hand, forwards and backwards: same weights within {apart:.1e}"
+    )
+    return progress
+
+
+def run_row(title: str, learning_rate: float, epochs: int, columns: dict[str, np.ndarray]) -> str:
+    """Write one row of the table of runs."""
+    cells = []
+    for part in ("train", "valid"):
+        loss, accuracy = columns[f"{part}_loss"], 100 * columns[f"{part}_accuracy"]
+        cells.append(f"{loss[0]:.4f} → {loss[-1]:.4f}  {accuracy[0]:.2f} % → {accuracy[-1]:.2f} %   ")
+    return f"{title:<20}{learning_rate:>6g}{epochs:>8}   {''.join(cells)}".rstrip()
+
+
+def train_by_hand(lesson: Lesson, learning_rate: float) -> DenseParams:
+    """Train the second network for an epoch by calling its layers one after another, without a network."""
+    dense, softmax, loss = Dense(2), Softmax(), LOSSES[LOSS]
+    params = lesson.starts[1][0]
+    for start in range(0, len(lesson.train.inputs), BATCH_SIZE):
+        inputs = lesson.train.inputs[start : start + BATCH_SIZE]
+        labels = lesson.train.targets[start : start + BATCH_SIZE]
+        logits, kept_by_dense = dense.forward(params, inputs)
+        chances, kept_by_softmax = softmax.forward((), logits)
+        chances_grad = loss.gradient(chances, labels) / len(labels)  # of the mean over the minibatch
+        _, logits_grad = softmax.backward((), kept_by_softmax, chances_grad)
+        grads, _ = dense.backward(params, kept_by_dense, logits_grad)
+        params = DenseParams(params.w - learning_rate * grads.w, params.b - learning_rate * grads.b)
+    return params
+
+
+def show_outliers(options: OwnFrameworkOptions) -> Fits:
+    """Fit a curve with two losses, and print how far each comes to lie from the curve without noise."""
+    heading("Regression: absolute against squared error")
+    fits = fit_curves(options.seeds, options.steps)
+    print(
+        f"a 1-32-1 tanh network through {EXAMPLES} points of sin x with noise {NOISE:g}; then {100 * SHARE:g} % of\n"
+        f"them are moved up by 2 to 4. Root mean square distance from sin x,\n{spread_legend(options.seeds)}:\n"
+    )
+    print(f"{'fitted with':<18}{'without outliers':<26}with outliers")
+    for title in FITTED_WITH:
+        print(f"{title:<18}{spread(fits.errors[title, False]):<26}{spread(fits.errors[title, True])}")
+    print(
+        "\nThe squared error's gradient grows with the error, so a few far points pull the curve to them;\n"
+        "the absolute error's is ±1 at any distance, so that a point counts only by its side."
+    )
+    return fits
+
+
+def show_separation(options: OwnFrameworkOptions) -> list[Separation]:
+    """Print how one layer and two do on classes that no line separates."""
+    heading("Classes that no line separates: one layer against two")
+    found = [separate(shape, options.seeds, options.steps) for shape in SHAPES]
+    print(f"test accuracy in %, {spread_legend(options.seeds)}:\n")
+    print(
+        "data set  "
+        + "".join(f"{f'{title} {sizes_of(net)}':<28}" for title, net in NETWORKS.items()).rstrip()
+    )
+    for each in found:
+        cells = (f"{spread(100 * accuracies, 1):<28}" for accuracies in each.accuracy.values())
+        print(f"{each.shape:<10}{''.join(cells)}".rstrip())
+    return found
+
+
+def sizes_of(net: Network) -> str:
+    """Write a network's sizes, as "2-32-2"."""
+    dense = [layer.features for layer in net.layers if isinstance(layer, Dense)]
+    return "-".join(map(str, [net.in_features, *dense]))
+
+
+def show_capacity(options: OwnFrameworkOptions) -> tuple[Curve, Curve]:
+    """Print how the losses change with the number of hidden units and with the number of examples."""
+    heading("Under- and over-fitting")
+    by_size = vary_hidden_size(options.seeds, options.steps)
+    by_count = vary_examples(options.seeds, options.steps)
+    print(f"circles that overlap; cross-entropy, {spread_legend(options.seeds)}:\n")
+    show_curve(f"hidden units ({FIXED_EXAMPLES} examples)", by_size)
+    medians = np.median(by_size.valid, axis=0)
+    best = by_size.varied[np.argmin(medians)]
+    print(
+        f"\nthe validation loss is least with {best} hidden units, {medians.min():.3f}; it is {medians[0]:.3f} with "
+        f"{by_size.varied[0]}, which can be\ntoo few to follow the circles, and {medians[-1]:.3f} with "
+        f"{by_size.varied[-1]}, enough to follow the noise as well\n"
+    )
+    show_curve(f"examples ({FIXED_HIDDEN} hidden units)", by_count)
+    gaps = np.median(by_count.valid - by_count.train, axis=0)
+    print(
+        f"\nfrom {by_count.varied[0]} to {by_count.varied[-1]} examples the gap between validation and training"
+        f" goes from {gaps[0]:.3f} to {gaps[-1]:.3f}"
+    )
+    return by_size, by_count
+
+
+def show_curve(title: str, curve: Curve) -> None:
+    """Print a row for each value that was varied."""
+    print(f"{title:<30}{'training':<26}validation")
+    for place, varied in enumerate(curve.varied):
+        print(f"{varied:<30}{spread(curve.train[:, place]):<26}{spread(curve.valid[:, place])}")
+
+
+def spread_legend(seeds: int) -> str:
+    """Say how `spread` is to be read."""
+    return f"median (least to largest) of {seeds} seeds"
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """Write every number of the run to results.json."""
+    text = json.dumps(results, indent=2, default=lambda value: np.asarray(value).tolist())
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

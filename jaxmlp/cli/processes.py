@@ -1,0 +1,336 @@
+"""Devices and processes of a run: how many take part, how they start together, and how they end if one is gone."""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn
+
+import jax
+from tqdm import tqdm
+
+from jaxmlp import ArgumentError
+from jaxmlp.cli.command_line import INTERRUPTED, USAGE_ERROR, one_line, option
+from jaxmlp.cli.meeting import SILENCE, Meeting, Message, meet, relay, split_address
+
+START = 120.0  # seconds that processes wait for each other at the start
+GRACE = 10.0  # seconds that a process has to end in order after another one is gone
+# A process that was killed is noticed at once, a machine that vanished after SILENCE: the others end within
+# SILENCE + GRACE seconds.
+JAX_SILENCE, JAX_END = 300, 600  # seconds; longer, so that it is not JAX that ends the others, by an abort
+MOST_DEVICES = 1024  # of a process; from 2048 on JAX takes them for another's
+LOST = 3  # the exit status where another process is gone
+
+# What each process may have of its own; all else that train.py is told must be the same.
+OWN = (
+    "process_id",
+    "devices",
+    "device",
+    "out",
+    "resume",
+    "dataset",
+    "data_dir",
+    "manual_dir",
+    "time_limit",
+    "checkpoint_every",
+    "keep",
+    "tensorboard",
+    "pictures",
+    "quiet",
+    "coordinator",
+    "compilation_cache",
+)
+
+THREADS = "NPROC"  # what XLA reads the number of a CPU's threads from
+
+sharing = partial(option, group="devices and processes")
+
+
+@dataclass(frozen=True)
+class ProcessOptions:
+    """The options that say how many devices and processes share each minibatch."""
+
+    devices: int | None = sharing(
+        None,
+        "share each minibatch among N devices of this process: GPUs, or on a CPU as many parts of it "
+        "(default: 1; with --coordinator all there are)",
+        metavar="N",
+    )
+    coordinator: str | None = sharing(
+        None,
+        "share each minibatch among processes too, which meet at this address of process 0",
+        metavar="HOST:PORT",
+    )
+    num_processes: int | None = sharing(None, "how many processes there are", metavar="P")
+    process_id: int | None = sharing(None, "the number of this one, from 0 to P-1", metavar="I")
+
+
+def check_processes(options: ProcessOptions) -> None:
+    """Refuse options that do not fit together.
+
+    Args:
+        options: the options.
+
+    Raises:
+        ArgumentError: in one line, what is wrong and what is allowed.
+    """
+    if options.devices is not None and not 1 <= options.devices <= MOST_DEVICES:
+        raise ArgumentError(f"--devices must lie in 1 to {MOST_DEVICES}, given {options.devices}")
+    device = getattr(options, "device", "auto")
+    if ":" in device and (options.devices or options.coordinator):
+        raise ArgumentError(
+            f"--device {device} names one device, while --devices and --coordinator choose by themselves: "
+            f"write --device {device.partition(':')[0]}"
+        )
+    given = {
+        "--coordinator": options.coordinator,
+        "--num-processes": options.num_processes,
+        "--process-id": options.process_id,
+    }
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return
+    if missing:
+        raise ArgumentError(
+            f"{', '.join(given)} go together: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        )
+    assert options.coordinator is not None
+    assert options.num_processes is not None
+    assert options.process_id is not None
+    if options.num_processes < 2:
+        raise ArgumentError(
+            f"--num-processes must be at least 2, given {options.num_processes}: for one process leave out "
+            f"{', '.join(given)}"
+        )
+    if not 0 <= options.process_id < options.num_processes:
+        raise ArgumentError(
+            f"--process-id must lie in 0 to {options.num_processes - 1}, as there are {options.num_processes} "
+            f"processes, given {options.process_id}"
+        )
+    split_address(options.coordinator)
+
+
+class Group:
+    """The processes of a run, as one of them sees it.
+
+    Args:
+        meeting: with the others; None where there are none.
+        devices: how many of each process take part; None for all where there are several processes, else one.
+    """
+
+    def __init__(self, meeting: Meeting | None, devices: int | None) -> None:
+        self._meeting, self._devices = meeting, devices
+        self._parted = False
+        self._taking_part: Message = {}
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one process that prints and writes files."""
+        return self._meeting is None or self._meeting.index == 0
+
+    def devices(self, platform: str) -> list[jax.Device] | None:
+        """Choose the devices that share each minibatch.
+
+        Args:
+            platform: of the devices: "cpu", "gpu" or "tpu".
+
+        Returns:
+            Those of all processes, for `fit`; None for a single one.
+
+        Raises:
+            ArgumentError: this process has fewer than were asked for.
+        """
+        if self._meeting is None and self._devices is None:
+            return None
+        local = jax.local_devices(backend=platform)
+        if self._devices is not None and self._devices > len(local):
+            raise ArgumentError(
+                f"--devices {self._devices}: this process has {len(local)} of platform {platform}: "
+                f"give at most {len(local)}"
+            )
+        by_process: dict[int, list[jax.Device]] = {}
+        for device in jax.devices(platform):
+            by_process.setdefault(device.process_index, []).append(device)
+        self._taking_part = {"platform": platform, "devices": len(local[: self._devices])}
+        return [device for own in by_process.values() for device in own[: self._devices]]
+
+    def agree(self, items: Mapping[str, Any]) -> None:
+        """Compare what all processes must have alike: these items, and the devices that were chosen last.
+
+        Args:
+            items: plain data by name; each process gives the same names.
+
+        Raises:
+            ArgumentError: one differs; all processes raise it.
+            ConnectionError: a process is gone.
+        """
+        if self._meeting is None:
+            return
+        sums = {
+            name: hashlib.sha256(json.dumps(item, sort_keys=True, default=str).encode()).hexdigest()
+            for name, item in items.items()
+        }
+        difference = self._meeting.settle(self._taking_part | {"sums": sums}, find_difference)
+        if difference is not None:
+            raise ArgumentError(difference)
+
+    def advise(self, advice: str) -> None:
+        """Say how to go on if a process should be gone; process 0 says it for all."""
+        if self._meeting is not None and self.is_first:
+            self._meeting.advise(advice)
+
+    def part(self) -> None:
+        """End what is done together: from here on each process goes on or ends by itself."""
+        if self._meeting is not None and not self._parted:
+            jax.distributed.shutdown()  # waits for all
+            self._meeting.part()
+            self._parted = True
+
+
+def find_difference(said: Mapping[int, Message]) -> str | None:
+    """Find where a process differs from process 0.
+
+    Args:
+        said: by the index of each process: "sums" by name, and "platform" and number of "devices" if chosen.
+
+    Returns:
+        In one line, the first difference and what to do; None if there is none.
+    """
+    first = said[0]
+    for index, other in said.items():
+        names = [name for name in first["sums"] if other["sums"].get(name) != first["sums"][name]]
+        if other.get("platform") != first.get("platform"):
+            names.insert(0, "--device")
+        if names:
+            return f"process {index} of {len(said)} has another {names[0]} than process 0: start all of them alike"
+    for index, other in said.items():
+        if other.get("devices") != first.get("devices"):
+            least = min(each["devices"] for each in said.values())
+            return (
+                f"process {index} of {len(said)} takes part with {other['devices']} of its devices and process 0 "
+                f"with {first['devices']}, but all must with as many: start each with --devices {least}"
+            )
+    return None
+
+
+@contextlib.contextmanager
+def together(options: ProcessOptions, program: str) -> Iterator[Group]:
+    """Start this process's part of a run inside a `with`, before JAX first computes.
+
+    Args:
+        options: the options, checked.
+        program: what its lines on standard error begin with.
+
+    Yields:
+        The group. Where there are several processes, an error or the loss of one ends this process here.
+
+    Raises:
+        ArgumentError: the others did not come, or JAX has begun already with fewer devices.
+    """
+    _count_devices(options.devices)
+    if options.coordinator is None:
+        yield Group(None, options.devices)
+        return
+    assert options.num_processes is not None
+    assert options.process_id is not None
+    meeting = meet(options.coordinator, options.process_id, options.num_processes, START)
+    meeting.watch(partial(_tell_loss, meeting, program))
+    with relay(meeting.service) as relayed:
+        try:
+            _start_jax(meeting, relayed)
+            group = Group(meeting, options.devices)
+            yield group
+            group.part()
+        except BaseException as error:
+            _end_early(meeting, program, error)
+
+
+@contextlib.contextmanager
+def threads_of(microbatches: int) -> Iterator[None]:
+    """Let XLA compute on a CPU with as many threads as there are microbatches, however many cores and devices it has.
+
+    By their number it divides long sums, which would else be rounded by it; NPROC, if it is set, has its way.
+
+    Args:
+        microbatches: parts of each minibatch; 1 leaves the number to XLA.
+
+    Yields:
+        Nothing; JAX must begin inside.
+    """
+    if microbatches == 1 or THREADS in os.environ:
+        yield
+        return
+    os.environ[THREADS] = str(microbatches)
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
+
+
+def _count_devices(devices: int | None) -> None:
+    """Make a CPU so many devices; GPUs are counted by themselves."""
+    if devices is None:
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", devices)
+    except RuntimeError:  # JAX has begun: what is there is counted when the devices are chosen
+        return
+
+
+def _start_jax(meeting: Meeting, relayed: str) -> None:
+    host, port = meeting.service
+    bound = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    os.environ.setdefault("no_grpc_proxy", "127.0.0.1")  # no proxy leads to this machine, so that
+    jax.config.update("jax_check_proxy_envs", False)  # there is nothing to warn of
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # train.py takes signals itself
+    jax.distributed.initialize(
+        bound if meeting.index == 0 else relayed,
+        meeting.count,
+        meeting.index,
+        cluster_detection_method="deactivate",
+        initialization_timeout=int(START),
+        heartbeat_timeout_seconds=JAX_SILENCE,
+        shutdown_timeout_seconds=JAX_END,
+        coordinator_bind_address=bound,
+    )
+
+
+def _tell_loss(meeting: Meeting, program: str, line: str) -> None:
+    """Say who is gone, at once, and see to it that this process ends soon, whatever it is doing."""
+    advice = f": {meeting.advice}" if meeting.advice else ""
+    tqdm.write(f"{program}: {line}{advice}", file=sys.stderr)
+    sys.stderr.flush()
+    timer = threading.Timer(GRACE, os._exit, (LOST,))
+    timer.daemon = True
+    timer.start()
+
+
+def _end_early(meeting: Meeting, program: str, error: BaseException) -> NoReturn:
+    """End this process with one line, and without JAX's own end, which would wait for the others."""
+    # A collective fails a moment before, or long after, the connection of the process that is gone.
+    if isinstance(error, jax.errors.JaxRuntimeError) and not meeting.verdict.wait(SILENCE + 5):
+        traceback.print_exception(error)
+    status = LOST
+    if meeting.lost is not None:
+        meeting.verdict.wait(GRACE)  # until the line that says who is gone is out
+    else:
+        status, line = 1, f"{type(error).__name__}: {error}"
+        if isinstance(error, KeyboardInterrupt):
+            status, line = INTERRUPTED, "interrupted"
+        elif isinstance(error, ArgumentError | OSError):
+            status, line = USAGE_ERROR, one_line(error)
+        elif not isinstance(error, jax.errors.JaxRuntimeError):
+            traceback.print_exception(error)
+        print(f"{program}: {' '.join(line.split())}", file=sys.stderr)
+        meeting.fail(" ".join(line.split())[:500])
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

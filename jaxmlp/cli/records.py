@@ -1,0 +1,271 @@
+"""The records of a run, written as its epochs end: the table, checkpoints, and events for TensorBoard.
+
+What cannot be written, as on a full disk, is told once and tried again: it does not end the training.
+"""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import jaxmlp
+from jaxmlp import ArgumentError, EpochReport, FitState, Network
+from jaxmlp.cli.command_line import one_line
+from jaxmlp.cli.event_file import EventFile, event_file
+from jaxmlp.cli.metrics_file import add_row, write_metrics
+from jaxmlp.cli.run_folder import CHECKPOINTS, MODEL
+from jaxmlp.cli.run_lock import Lock
+from jaxmlp.cli.run_options import OF_THIS_CALL, RunOptions
+from jaxmlp.datasets import Dataset
+from jaxmlp.datasets.problem import Problem
+from jaxmlp.saving import (
+    CheckpointWriter,
+    check_description,
+    checkpoints_in,
+    fit_arrays,
+    latest_checkpoint,
+    restore_fit,
+)
+from jaxmlp.saving.model_file import describe_network
+from jaxmlp.training.metrics import METRICS
+
+
+def describe_run(net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
+    """Say what a checkpoint is of: all that its arrays follow from.
+
+    Args:
+        net: the network.
+        problem: the data made ready.
+        dataset: the data set.
+        options: the options.
+
+    Returns:
+        Plain data.
+    """
+    # Where the data are, and the names of files, do not change what is trained.
+    of_no_matter = {*OF_THIS_CALL, "out", "dataset"}
+    asked = {name: value for name, value in dataclasses.asdict(options).items() if name not in of_no_matter}
+    return {
+        "version": jaxmlp.__version__,
+        "data set": dataset.identity,
+        "network": describe_network(net),
+        "loss": problem.loss,
+        "metric": problem.metric,
+        "options": asked,
+    }
+
+
+def read_progress(folder: Path, like: FitState, description: dict[str, Any]) -> tuple[FitState, list[str]]:
+    """Find where an interrupted run stood.
+
+    Args:
+        folder: the run folder.
+        like: the run's state before its first epoch.
+        description: of the run, as `describe_run` gives it.
+
+    Returns:
+        Its state at the last whole checkpoint, and a line for each thing that the user should know.
+
+    Raises:
+        ArgumentError: the checkpoints are all damaged, or of another network, data set, version or options; or
+            there is none, and the run has ended, so that to begin anew would lose its model.
+    """
+    if not checkpoints_in(folder / CHECKPOINTS):
+        if (folder / MODEL).exists():
+            raise ArgumentError(f"{folder} has ended and holds no checkpoint to go on from: begin a new run")
+        return like, [f"{folder} holds no checkpoint yet: the run begins anew"]
+    checkpoint, notes = latest_checkpoint(folder / CHECKPOINTS)
+    _check_contents(checkpoint.description, description)
+    check_description(checkpoint.description, description)
+    state = restore_fit(checkpoint.arrays, like)
+    return state, [
+        *notes,
+        f"going on after epoch {checkpoint.epoch}, from the checkpoint in {folder / CHECKPOINTS}",
+    ]
+
+
+def _check_contents(found: Any, wanted: dict[str, Any]) -> None:
+    """Say of a file of the same name that it is not what it was, rather than only which sums differ."""
+    before, now = (each.get("data set") if isinstance(each, dict) else None for each in (found, wanted))
+    if not isinstance(before, dict) or not isinstance(now, dict) or before.get("name") != now.get("name"):
+        return
+    if before.get("sha256") != now.get("sha256"):
+        raise ArgumentError(
+            f"the contents of {now['name']} have changed since the run began (SHA-256 {before.get('sha256')} then, "
+            f"{now.get('sha256')} now): give the file as it was with --dataset, or begin a new run"
+        )
+
+
+def why(error: Exception) -> str:
+    """Say in a few words why something could not be written.
+
+    Args:
+        error: an OSError, or an ArgumentError.
+
+    Returns:
+        One line; a file's name where one is to blame.
+    """
+    nameless = isinstance(error, OSError) and error.strerror and error.filename is None
+    return str(error.strerror) if nameless else one_line(error)  # type: ignore[attr-defined]
+
+
+def last_saved(folder: Path) -> int:
+    """Tell the epoch of a run's newest checkpoint.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        The epoch; 0 where there is none.
+    """
+    return max(checkpoints_in(folder / CHECKPOINTS), default=0)
+
+
+class Records:
+    """What a run has written, and how it stands.
+
+    Attributes:
+        latest: the state after the last epoch.
+        begun: how many checkpoints it has begun to write.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        lock: Lock,
+        options: RunOptions,
+        metric: str,
+        description: dict[str, Any],
+        writer: CheckpointWriter | None,
+        events: EventFile | None,
+    ) -> None:
+        self.latest: FitState | None = None
+        self.begun = 0
+        self._folder, self._options, self._metric, self._description = folder, options, metric, description
+        self._lock, self._writer, self._events = lock, writer, events
+        self._saved, self._is_due = 0, False
+        self._table_is_whole, self._is_closing = True, False
+        self._told: set[object] = set()
+
+    def save(self, state: FitState) -> None:
+        """Write what is due after an epoch; `fit` calls it."""
+        self.latest, report = state, state.history[-1]
+        if not self._lock.is_held:  # and what another run has made in its place is none of ours
+            self._tell_gone()
+            return
+        self._table_is_whole = self._try("the table's row", lambda: self._add_row(state))
+        if self._events is not None:
+            events = self._events
+            self._try("events", lambda: events.add(report, self._metric))
+        every = self._options.checkpoint_every
+        self._is_due |= bool(every) and report.epoch % every == 0
+        # Where epochs are shorter than the writing of a checkpoint, to wait for it would cost more than they do.
+        if self._is_due and self._writer is not None and not self._writer.is_busy:
+            self._checkpoint(state)
+
+    def close(self) -> None:
+        """Write the last epoch's checkpoint, and wait until all is written."""
+        state, self._is_closing = self.latest, True
+        if state is not None and state.history[-1].epoch != self._saved and self._lock.is_held:
+            self._checkpoint(state)
+        if self._writer is not None:
+            self._try("a checkpoint", self._writer.close)
+        if self._events is not None:
+            self._try("events", self._events.close)
+
+    def _add_row(self, state: FitState) -> None:
+        if self._table_is_whole:
+            add_row(self._folder, state.history[-1], self._metric)
+        else:  # rows before this one are missing
+            write_metrics(self._folder, state.history, self._metric)
+
+    def _checkpoint(self, state: FitState) -> None:
+        if self._writer is None:
+            return
+        writer, report = self._writer, state.history[-1]
+        self._is_due = False
+
+        def begin() -> None:
+            writer.save(report.epoch, fit_arrays(state), self._description, self._value(report))
+            self._saved = report.epoch
+            self.begun += 1
+
+        # The first call may tell of a checkpoint before this one; this one is then begun by the second.
+        if not self._try("a checkpoint", begin):
+            self._try("a checkpoint", begin)
+
+    def _value(self, report: EpochReport) -> float | None:
+        # Without a validation part `fit` measures the test part, which must not choose anything.
+        has_valid = self._options.validation > 0
+        if self._options.monitor == "score":
+            return report.valid_score if has_valid else report.train_score
+        return report.valid_loss if has_valid else report.train_loss
+
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except (OSError, ArgumentError) as error:
+            if not self._lock.is_held:
+                self._tell_gone()
+                return False
+            # By its kind: the names of files change from epoch to epoch.
+            kind = (what, getattr(error, "errno", None) or str(error))
+            then = (
+                "those before it are kept" if self._is_closing else "training goes on, and the next is tried"
+            )
+            self._tell(kind, f"{what} could not be written ({why(error)}): {then}")
+            return False
+        return True
+
+    def _tell_gone(self) -> None:
+        self._tell(
+            "gone", f"the run folder {self._folder} is gone: nothing is saved until the training has ended"
+        )
+
+    def _tell(self, kind: object, line: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            tqdm.write(f"train.py: {line}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def recording(
+    folder: Path,
+    lock: Lock,
+    options: RunOptions,
+    metric: str,
+    description: dict[str, Any],
+    before: FitState,
+) -> Iterator[Records]:
+    """Open the records of a run inside a `with`; rows of epochs that it has not done are cut off.
+
+    Args:
+        folder: the run folder.
+        lock: that holds it.
+        options: the options.
+        metric: the score's name.
+        description: of the run, as `describe_run` gives it.
+        before: where the run stands.
+
+    Yields:
+        The records; their `save` is for `fit`.
+
+    Raises:
+        ArgumentError: TensorBoard events are asked for, and their package is missing.
+    """
+    write_metrics(folder, before.history, metric)
+    writer = None
+    if options.checkpoint_every:
+        more_is_better = options.monitor == "score" and METRICS[metric].more_is_better
+        better = "larger" if more_is_better else "smaller"
+        writer = CheckpointWriter(folder / CHECKPOINTS, keep=options.keep, better=better)
+    events = event_file(folder) if options.tensorboard else None
+    records = Records(folder, lock, options, metric, description, writer, events)
+    try:
+        yield records
+    finally:
+        records.close()

@@ -1,0 +1,180 @@
+"""The learning problem: a data set made ready for a network and a loss.
+
+Between a data set ("ten classes", "two values in metres") and a loss ("integer labels", "values of the
+outputs' shape") stand the scaling of features, the encoding of targets and the number of outputs; they
+are settled here, once.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxmlp.checks import check_data
+from jaxmlp.datasets import Dataset, Part, Preprocessing, fit_preprocessing
+from jaxmlp.datasets.splitting import split_indices
+from jaxmlp.losses import LOSSES
+from jaxmlp.types import ArgumentError, Batch
+
+DEFAULT_LOSS = {
+    "classification": "softmax_cross_entropy",
+    "multilabel": "sigmoid_cross_entropy",
+    "regression": "mean_squared_error",
+}
+METRIC = {"classification": "accuracy", "multilabel": "label_accuracy", "regression": "r2"}
+FITTED_TO_0_AND_1 = "label_accuracy:0.5"  # labels whose outputs are no logits, under a loss for values
+
+
+class Problem(NamedTuple):
+    """A data set made ready for a network.
+
+    Attributes:
+        train: scaled inputs [N, I] and encoded targets of the training part, less what is held out.
+        valid: the same of what is held out of the training part; None where nothing is.
+        test: the same of the test part.
+        in_features: I.
+        outputs: K, the outputs that the network needs.
+        output_activation: what the network must end in: "softmax" before a likelihood, else None.
+        loss: the loss's name.
+        metric: the name of the metric that fits the task.
+        preprocessing: the features' (and a regression's targets') shift and scale.
+    """
+
+    train: Batch
+    valid: Batch | None
+    test: Batch
+    in_features: int
+    outputs: int
+    output_activation: str | None
+    loss: str
+    metric: str
+    preprocessing: Preprocessing
+
+
+def make_problem(
+    dataset: Dataset,
+    *,
+    loss: str | None = None,
+    scaling: str = "auto",
+    validation: float = 0.0,
+    seed: int = 0,
+) -> Problem:
+    """Scale the features, encode the targets as the loss takes them, and hold out a validation part.
+
+    Args:
+        dataset: what `jaxmlp.datasets.load` returned.
+        loss: a loss's name; None takes the usual one of the task.
+        scaling: of the features, see `fit_preprocessing`; measured on the training examples alone.
+        validation: share of the training part to hold out, from 0 to below 1; stratified for classes.
+        seed: of what is held out.
+
+    Returns:
+        The problem.
+
+    Raises:
+        ArgumentError: a loss that does not fit the task, a validation share out of range, or data that
+            cannot be trained on (see `check_data`).
+
+    Example:
+        >>> from jaxmlp.datasets import load
+        >>> problem = make_problem(load("digits"), validation=0.1)
+        >>> problem.train.inputs.shape, problem.valid.inputs.shape, problem.outputs
+        ((1293, 64), (144, 64), 10)
+    """
+    loss = DEFAULT_LOSS[dataset.task] if loss is None else loss
+    kept, held_out = _hold_out(dataset, validation, seed)
+    preprocessing = fit_preprocessing(
+        kept, method=scaling, feature_shape=dataset.feature_shape, task=dataset.task
+    )
+    outputs = count_outputs(dataset, loss)
+
+    in_features = dataset.train.inputs.shape[1]
+
+    def ready(part: Part, name: str) -> Batch:
+        inputs: Any = preprocessing.inputs(part.inputs)
+        targets = preprocessing.targets(part.targets) if dataset.task == "regression" else part.targets
+        encoded = _encode(targets, dataset.task, outputs, loss)
+        check_data(Batch(inputs, encoded), in_features=in_features, outputs=outputs, loss=loss, name=name)
+        return Batch(inputs, encoded)
+
+    return Problem(
+        train=ready(kept, "training part"),
+        valid=None if held_out is None else ready(held_out, "validation part"),
+        test=ready(dataset.test, "test part"),
+        in_features=in_features,
+        outputs=outputs,
+        output_activation="softmax" if loss == "negative_log_likelihood" else None,
+        loss=loss,
+        metric=_metric(dataset.task, loss),
+        preprocessing=preprocessing,
+    )
+
+
+def count_outputs(dataset: Dataset, loss: str) -> int:
+    """Count the outputs K that a network needs for a data set and a loss.
+
+    Args:
+        dataset: the data set.
+        loss: the loss's name.
+
+    Returns:
+        K: one a class, label or value; a single one for two classes under `sigmoid_cross_entropy`.
+
+    Raises:
+        ArgumentError: the loss is not known, or does not fit the task.
+
+    Example:
+        >>> from jaxmlp.datasets import load
+        >>> moons = load("moons")
+        >>> count_outputs(moons, "softmax_cross_entropy"), count_outputs(moons, "sigmoid_cross_entropy")
+        (2, 1)
+    """
+    kind = LOSSES[loss].targets
+    fitting = {
+        "classification": ("labels", "soft_labels", "binary", "values"),
+        "multilabel": ("binary", "values"),
+        "regression": ("values",),
+    }[dataset.task]
+    if kind not in fitting:
+        names = ", ".join(sorted(name for name in LOSSES if LOSSES[name].targets in fitting))
+        raise ArgumentError(
+            f"loss '{loss}' does not fit a {dataset.task} such as '{dataset.name}': choose one of {names}"
+        )
+    if dataset.task == "regression":
+        return dataset.train.targets.shape[1]
+    classes = len(dataset.class_names)
+    return 1 if dataset.task == "classification" and kind == "binary" and classes == 2 else classes
+
+
+def _metric(task: str, loss: str) -> str:
+    fitted = task == "multilabel" and LOSSES[loss].targets == "values"
+    return FITTED_TO_0_AND_1 if fitted else METRIC[task]
+
+
+def _encode(targets: np.ndarray, task: str, outputs: int, loss: str) -> Any:
+    if task != "classification" or LOSSES[loss].targets in ("labels", "soft_labels"):
+        return targets
+    classes = max(outputs, 2)
+    if targets.min() < 0 or targets.max() >= classes:
+        raise ArgumentError(
+            f"labels must lie in 0 to {classes - 1}, given {targets.min()} to {targets.max()}: correct them"
+        )
+    if outputs == 1:
+        return targets[:, None].astype(np.float32)
+    return np.eye(outputs, dtype=np.float32)[targets]  # one-hot: fitted as 0 and 1
+
+
+def _hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Part, Part | None]:
+    inputs, targets = dataset.train
+    if share == 0:
+        return dataset.train, None
+    if not 0 < share < 1:
+        raise ArgumentError(f"the validation share must be at least 0 and below 1, given {share:g}: try 0.1")
+    if math.ceil(len(inputs) * share) >= len(inputs):
+        raise ArgumentError(
+            f"the validation share {share:g} leaves none of {len(inputs)} example(s) to train on: "
+            "give a smaller one, such as 0.1"
+        )
+    labels = targets if dataset.task == "classification" else None
+    kept, held_out = split_indices(len(inputs), test_fraction=share, seed=seed, labels=labels)
+    return Part(inputs[kept], targets[kept]), Part(inputs[held_out], targets[held_out])

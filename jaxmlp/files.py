@@ -1,0 +1,76 @@
+"""Files written whole: a reader finds the old contents of a file or the new ones, never a part."""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+
+
+@contextlib.contextmanager
+def whole_file(path: AnyPath, *, sync: bool = False) -> Iterator[Path]:
+    """Yield a new, empty file beside `path`; it takes that name at the end, and is removed after an error.
+
+    A link keeps pointing where it does, and what is no regular file (`/dev/stdout`) is written itself.
+
+    Args:
+        path: the file to write.
+        sync: whether to wait until the contents are on the disk, for what must outlive a loss of power.
+
+    Yields:
+        The file to fill; its name ends as that of `path` does.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+
+    Example:
+        >>> with whole_file("notes.txt") as file:
+        ...     _ = file.write_text("all of it")
+        >>> Path("notes.txt").read_text()
+        'all of it'
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file() and not target.is_dir():
+        yield target
+        return
+    unfinished = target.with_name(f".{target.stem}.{secrets.token_hex(8)}{target.suffix}")
+    try:
+        os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        yield unfinished
+        if sync:
+            sync_path(unfinished)
+        os.replace(unfinished, target)
+        if sync:
+            sync_path(target.parent)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: AnyPath, text: str) -> None:
+    """Write a text file whole, in UTF-8.
+
+    Args:
+        path: the file.
+        text: what it is to hold.
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+
+    Example:
+        >>> write_text("notes.txt", "all of it")
+    """
+    with whole_file(path) as file:
+        file.write_text(text, encoding="utf-8")
+
+
+def sync_path(path: AnyPath) -> None:
+    """Wait until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Sweeps: many networks trained side by side in one program."""

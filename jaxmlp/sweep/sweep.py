@@ -1,0 +1,383 @@
+"""A sweep: many trials of hyper-parameters, trained side by side and ranked on data they did not train on.
+
+Trials that differ in numbers alone (rates, L2, initial scale, seed, fold) are members of one compiled program;
+those that differ in what is static (sizes, activation, optimiser, batch size …) are grouped, a program a group.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmlp.checks import as_batch, check_data, check_size
+from jaxmlp.losses import Loss
+from jaxmlp.network import layer_shapes
+from jaxmlp.sweep.blocks import block_size, narrowed_size
+from jaxmlp.sweep.members import Members, Recipe, evaluate_members, rates_of, start_members, train_members
+from jaxmlp.sweep.trials import Halving, Standing, Trial, TrialReport, rank
+from jaxmlp.training.batching import steps_per_epoch
+from jaxmlp.training.devices import place_members, place_shared
+from jaxmlp.training.evaluation import Data, resolve_metric
+from jaxmlp.training.optimizers import make_optimizer
+from jaxmlp.training.steps import TrainState
+from jaxmlp.types import ArgumentError, Batch, Params
+
+Folds: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray]]
+
+SECONDS_A_CALL = 1.0  # how long a program runs before progress is told; short enough to interrupt
+
+
+class SweepResult(NamedTuple):
+    """What a sweep leaves.
+
+    Attributes:
+        reports: the last report of each trial, by number.
+        ranking: the settings, best first.
+        metric: the score's name.
+        params: parameters of the trials that this sweep trained to the end, by number; empty unless asked for.
+    """
+
+    reports: tuple[TrialReport, ...]
+    ranking: tuple[Standing, ...]
+    metric: str
+    params: Mapping[int, Params]
+
+
+class Progress(NamedTuple):
+    """What a sweep tells on its way.
+
+    Attributes:
+        epochs: epochs trained since it last told, summed over networks.
+        reports: of the trials that reached a rung or their end since then.
+    """
+
+    epochs: int
+    reports: tuple[TrialReport, ...]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that the trials of a sweep share."""
+
+    trials: tuple[Trial, ...]
+    train: Batch
+    valid: Batch | None
+    folds: Folds | None
+    epochs: int
+    loss: str | Loss
+    metric: str
+    shuffle: bool
+    block: int | None
+    memory: int | None
+    devices: tuple[jax.Device, ...]
+    tell: Callable[[Progress], None]
+
+
+def sweep(
+    trials: Sequence[Trial],
+    train: Data,
+    valid: Data | None = None,
+    *,
+    epochs: int,
+    folds: Folds | None = None,
+    halving: Halving | None = None,
+    loss: str | Loss = "softmax_cross_entropy",
+    metric: str | None = None,
+    shuffle: bool = True,
+    block: int | None = None,
+    memory: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    finished: Iterable[TrialReport] = (),
+    keep_params: bool = False,
+    callback: Callable[[Progress], None] | None = None,
+) -> SweepResult:
+    """Train many trials side by side and rank their settings on data that they did not train on.
+
+    A trial ends as `fit` of it alone does, up to rounding. One that diverges is ranked last and does not disturb
+    the others. There the two differ: `fit` stops at the first epoch that is not finite and keeps the state before,
+    while a trial goes on to its rung or end and is judged there, by its parameters and its loss on held-out data.
+
+    Args:
+        trials: what to try.
+        train: Batch or (inputs [N, I], targets), shared by all trials.
+        valid: the data to rank on; None with folds.
+        epochs: how long a trial trains.
+        folds: the rows of `train` that each fold trains on and those it is ranked on, as from
+            `jaxmlp.datasets.splitting.fold_indices`; every trial then names its fold.
+        halving: stop the worst early; None trains all to the end.
+        loss: a loss's name or pair.
+        metric: a metric's name; None takes the one that fits the loss.
+        shuffle: a fresh order every epoch, or the given one.
+        block: the most members trained at a time, and `memory`, the bytes they may take: see `block_size`.
+        memory: see `block`.
+        devices: to spread members over; None takes all local ones.
+        finished: reports of an earlier sweep of the same trials, which are not trained again; one that then goes
+            on beyond a rung starts anew, as its state was not kept.
+        keep_params: whether to return the parameters, copied to the host.
+        callback: told of progress, about every second.
+
+    Returns:
+        The reports and the ranking.
+
+    Raises:
+        ArgumentError: no trials, data that do not fit them, a rate or a name that is not allowed, neither or
+            both of `valid` and `folds`, folds that are no rows of `train` or overlap, or trials and folds that do
+            not belong together. All is checked before anything is trained.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> inputs = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+        >>> labels = (inputs[:, 0] > 0).astype(int)
+        >>> trials = [Trial(mlp([2, 2]), learning_rate=rate, batch_size=8) for rate in (1e-5, 0.5)]
+        >>> result = sweep(trials, (inputs[:30], labels[:30]), (inputs[30:], labels[30:]), epochs=5)
+        >>> result.ranking[0].setting.learning_rate, len(result.reports)
+        (0.5, 2)
+    """
+    check_size("number of epochs", epochs)
+    shared = as_batch(train)
+    held_out = None if valid is None else as_batch(valid)
+    _check_trials(trials, shared, held_out, folds, loss)
+    local = tuple(devices or jax.local_devices())
+    plan = _Plan(
+        tuple(trials),
+        place_shared(shared, local),
+        None if held_out is None else place_shared(held_out, local),
+        folds,
+        epochs,
+        loss,
+        resolve_metric(metric, loss),
+        shuffle,
+        block,
+        memory,
+        local,
+        callback or (lambda progress: None),
+    )
+    known = {(report.number, report.epochs): report for report in finished}
+    states: dict[int, TrainState] = {}
+    latest: dict[int, TrialReport] = {}
+    alive = list(range(len(trials)))
+    rungs = (epochs,) if halving is None else halving.rungs(epochs)
+    for rung in rungs:
+        missing = [number for number in alive if (number, rung) not in known]
+        goes_on = rung != epochs or keep_params
+        for report in _train_to(plan, rung, missing, states, goes_on):
+            known[report.number, rung] = report
+        latest |= {number: known[number, rung] for number in alive}
+        if halving is not None and rung != epochs:
+            standings = rank(trials, [latest[number] for number in alive], plan.metric)
+            # What diverged altogether stays so: there is nothing to go on with.
+            best = [standing for standing in standings[: halving.kept(len(standings))] if standing.scores]
+            alive = sorted(number for standing in best for number in standing.numbers)
+            states = {number: states[number] for number in alive if number in states}
+    reports = tuple(latest[number] for number in range(len(trials)))
+    # A state short of the end is of a trial whose rung was missing and whose end was known.
+    ended = {number: state.params for number, state in states.items() if int(state.epoch) == epochs}
+    params = ended if keep_params else {}
+    return SweepResult(reports, rank(trials, reports, plan.metric), plan.metric, params)
+
+
+class _Program(NamedTuple):
+    """What the blocks of a group have in common, so that they share one compiled program."""
+
+    recipe: Recipe
+    size: int
+    has_l2: bool
+
+
+# --- one rung: groups of equal statics, in blocks ---
+
+
+def _train_to(
+    plan: _Plan, rung: int, numbers: Sequence[int], states: dict[int, TrainState], goes_on: bool
+) -> Iterable[TrialReport]:
+    """Train trials until they have done `rung` epochs; their states go into `states` where they are needed."""
+    alike: dict[Any, list[Trial]] = {}
+    groups: dict[Any, list[int]] = {}
+    wanted = set(numbers)
+    for number, trial in enumerate(plan.trials):
+        kind = _recipe(plan, trial), _rows(plan, trial)
+        alike.setdefault(kind, []).append(trial)
+        if number in wanted:
+            started = int(states[number].epoch) if number in states else 0
+            groups.setdefault((*kind, started), []).append(number)
+    for (recipe, rows, started), members in groups.items():
+        # The size follows from all trials that can share a program, so that a later rung finds it compiled, unless
+        # copies would cost more than a program of the rung's own.
+        sharing = alike[recipe, rows]
+        size = block_size(
+            recipe, len(sharing), plan.train, devices=plan.devices, block=plan.block, memory=plan.memory
+        )
+        size = narrowed_size(recipe, size, len(members), rows, rung - started, plan.devices)
+        # Without L2 anywhere its program is spared the term.
+        program = _Program(recipe, size, any(trial.l2 for trial in sharing))
+        for first in range(0, len(members), size):
+            block = members[first : first + size]
+            yield from _train_block(plan, program, block, started, rung, states, goes_on)
+
+
+def _train_block(
+    plan: _Plan,
+    program: _Program,
+    numbers: Sequence[int],
+    started: int,
+    rung: int,
+    states: dict[int, TrainState],
+    goes_on: bool,
+) -> tuple[TrialReport, ...]:
+    """Train one block, filled up with copies of its first member to the size that is compiled."""
+    recipe, size, has_l2 = program
+    filled = [*numbers, *[numbers[0]] * (size - len(numbers))]
+    trials = [plan.trials[number] for number in filled]
+    members = _members(trials, has_l2)
+    if started:
+        state = place_members(_stack([states[number] for number in filled]), plan.devices)
+    else:
+        state = start_members(recipe, members, devices=plan.devices)
+    rows, weight = _fold_of(plan, trials)
+    train = partial(train_members, recipe, members, data=plan.train, rows=rows, devices=plan.devices)
+    done, length = started, 1
+    while done < rung:
+        count, before = min(length, rung - done), time.perf_counter()
+        state = jax.block_until_ready(train(states=state, epochs=count))
+        done += count
+        length = max(1, round(SECONDS_A_CALL * count / (time.perf_counter() - before)))
+        plan.tell(Progress(count * len(numbers), ()))
+    held_out = plan.train if plan.valid is None else plan.valid
+    scores = jax.device_get(
+        evaluate_members(recipe, members, state.params, held_out, weight=weight, devices=plan.devices)
+    )
+    if goes_on:
+        states.update(zip(numbers, _unstack(state, len(numbers)), strict=True))
+    # There are more scores than numbers where copies fill the block up.
+    reports = tuple(
+        TrialReport(number, rung, float(loss), float(score), not finite)
+        for number, loss, score, finite in zip(numbers, *scores, strict=False)
+    )
+    plan.tell(Progress(0, reports))
+    return reports
+
+
+def _recipe(plan: _Plan, trial: Trial) -> Recipe:
+    examples = _rows(plan, trial)
+    batch_size = min(trial.batch_size, examples)
+    steps = steps_per_epoch(examples, batch_size)
+    # The name without its parameter and the usual rate: what the trial has instead is traced.
+    optimizer = make_optimizer(
+        trial.optimizer.partition(":")[0],
+        schedule=trial.schedule,
+        horizon=(steps * plan.epochs, steps),
+        clip_norm=trial.clip_norm,
+    )
+    return Recipe(trial.net, optimizer, batch_size, plan.loss, plan.metric, plan.shuffle)
+
+
+def _rows(plan: _Plan, trial: Trial) -> int:
+    """Count the examples that a trial trains on; folds of unequal sizes are other programs."""
+    if plan.folds is None or trial.fold is None:
+        return len(plan.train.inputs)
+    return len(plan.folds[trial.fold][0])
+
+
+def _members(trials: Sequence[Trial], has_l2: bool) -> Members:
+    rates = [rates_of(make_optimizer(trial.optimizer, trial.learning_rate)) for trial in trials]
+    return Members(
+        jnp.asarray([trial.seed for trial in trials], jnp.uint32),
+        {name: jnp.array([rate[name] for rate in rates]) for name in rates[0]},
+        jnp.array([trial.l2 for trial in trials]) if has_l2 else None,
+        jnp.array([trial.init_scale for trial in trials]),
+    )
+
+
+def _fold_of(plan: _Plan, trials: Sequence[Trial]) -> tuple[Any, Any]:
+    """Lay out which rows each member trains on, and with weight 1 those that it is ranked on."""
+    if plan.folds is None:
+        return None, None
+    pairs = [plan.folds[trial.fold or 0] for trial in trials]
+    rows = np.stack([kept for kept, _ in pairs]).astype(np.int32)
+    weight = np.zeros((len(trials), len(plan.train.inputs)), plan.train.inputs.dtype)
+    for member, (_, held_out) in enumerate(pairs):
+        weight[member, held_out] = 1
+    return rows, weight
+
+
+# States rest on the host between rungs, where there is room for all of them. A typed key has no NumPy form.
+
+
+def _unstack(state: TrainState, count: int) -> list[TrainState]:
+    host = jax.device_get(state._replace(key=jax.random.key_data(state.key)))
+    leaves, structure = jax.tree.flatten(host)
+    return [jax.tree.unflatten(structure, [leaf[place] for leaf in leaves]) for place in range(count)]
+
+
+def _stack(states: Sequence[TrainState]) -> TrainState:
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+    return stacked._replace(key=jax.random.wrap_key_data(stacked.key))
+
+
+def _check_trials(
+    trials: Sequence[Trial], train: Batch, valid: Batch | None, folds: Folds | None, loss: str | Loss
+) -> None:
+    if not trials:
+        raise ArgumentError("there are no trials: give a list of at least one jaxmlp.sweep.trials.Trial")
+    if (valid is None) == (folds is None):
+        raise ArgumentError(
+            "a sweep ranks either on valid=(inputs, targets) or on folds=[(train rows, held-out rows), …]: "
+            "give one of them"
+        )
+    for net in {trial.net for trial in trials}:
+        for data, name in ((train, "training data"), (valid, "validation data")):
+            if data is not None:
+                outputs = layer_shapes(net)[-1].out_features
+                check_data(data, in_features=net.in_features, outputs=outputs, loss=loss, name=name)
+    _check_folds(folds or (), len(train.inputs))
+    for trial in trials:
+        if folds is None and trial.fold is not None:
+            raise ArgumentError(
+                f"a trial names fold {trial.fold}, and there are no folds: leave its fold out, or give folds="
+            )
+        if folds is not None and not (_is_whole(trial.fold) and 0 <= (trial.fold or 0) < len(folds)):
+            raise ArgumentError(
+                f"the fold of a trial must be a whole number from 0 to {len(folds) - 1}, one of the {len(folds)} folds "
+                f"given, not {trial.fold!r}: make one trial a fold, as [replace(trial, fold=f) for f in "
+                f"range({len(folds)})]"
+            )
+        if not _is_whole(trial.seed) or not 0 <= trial.seed < 2**32:
+            raise ArgumentError(
+                f"the seed of a trial must be a whole number from 0 to {2**32 - 1}, given {trial.seed!r}: choose one "
+                f"there"
+            )
+        check_size("batch size", trial.batch_size)
+        # These build it, as its block will: a rate or a name that is not allowed is told before any is trained.
+        make_optimizer(trial.optimizer, trial.learning_rate)
+        name = trial.optimizer.partition(":")[0]
+        make_optimizer(name, schedule=trial.schedule, horizon=(1, 1), clip_norm=trial.clip_norm)
+
+
+def _check_folds(folds: Folds, examples: int) -> None:
+    for number, (kept, held_out) in enumerate(folds):
+        for rows, name in ((np.asarray(kept), "train"), (np.asarray(held_out), "held-out")):
+            if rows.ndim != 1 or len(rows) == 0 or rows.dtype.kind not in "iu":
+                raise ArgumentError(
+                    f"fold {number}: {name} rows must be whole numbers [R], R at least 1, given type {rows.dtype} "
+                    f"and shape {list(rows.shape)}: give the numbers of examples"
+                )
+            if rows.min() < 0 or rows.max() >= examples:
+                raise ArgumentError(
+                    f"fold {number}: {name} rows must lie in 0 to {examples - 1}, "
+                    f"given {rows.min()} to {rows.max()}: give the numbers of examples, counted from 0"
+                )
+        shared = np.intersect1d(kept, held_out)
+        if len(shared):
+            raise ArgumentError(
+                f"fold {number}: {len(shared)} rows are both trained and ranked on, row {shared[0]} the first: "
+                f"leave them out of one"
+            )
+
+
+def _is_whole(given: Any) -> bool:
+    return isinstance(given, int | np.integer) and not isinstance(given, bool)

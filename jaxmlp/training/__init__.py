@@ -1,0 +1,1 @@
+"""Training: optimisers, metrics, one step, one epoch, and the fit that repeats it."""

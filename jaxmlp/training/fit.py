@@ -1,0 +1,344 @@
+"""Fitting: a loop of epochs with a clock, a history and a callback, all of which training itself is free of."""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
+
+from jaxmlp.backprop import L2, decayed
+from jaxmlp.checks import as_batch, check_data, check_size
+from jaxmlp.losses import Loss
+from jaxmlp.network import Network, layer_shapes
+from jaxmlp.training.devices import Devices
+from jaxmlp.training.evaluation import Data, Transform, Weight, all_finite, evaluate, resolve_metric
+from jaxmlp.training.microbatches import check_microbatches
+from jaxmlp.training.optimizers import Optimizer
+from jaxmlp.training.parallel import batch_mesh, largest_of_processes, place_whole
+from jaxmlp.training.steps import TrainState, init_state, train_epoch
+from jaxmlp.training.stopping import NEVER, Best, Stopping, better, check_stopping, reason_to_stop
+from jaxmlp.training.stream import Stream
+from jaxmlp.training.windows import Position, train_stream
+from jaxmlp.types import ArgumentError, Batch, EpochReport, Key, Metrics, Params
+
+
+class FitState(NamedTuple):
+    """All that a fit carries from epoch to epoch, and so all that a checkpoint has to hold.
+
+    Attributes:
+        train: where training stands.
+        best: the best epoch until now; None where no patience watches for it.
+        history: one EpochReport an epoch, those before a resumption included.
+        position: where in the next epoch of a stream; None between two epochs.
+    """
+
+    train: TrainState
+    best: Best | None = None
+    history: tuple[EpochReport, ...] = ()
+    position: Position | None = None
+
+
+class FitResult(NamedTuple):
+    """What a fit leaves.
+
+    Attributes:
+        state: the last state whose loss and parameters were finite; where patience watched, with the
+            parameters of the best epoch.
+        history: one EpochReport an epoch; the last one is not finite where the run diverged.
+        metric: the name of the score.
+        stopped: None after all epochs, or "callback", "diverged", "target", "patience" or "time".
+        best: the best epoch, where patience watched.
+    """
+
+    state: TrainState
+    history: tuple[EpochReport, ...]
+    metric: str
+    stopped: str | None
+    best: Best | None = None
+
+
+# In the order of who wins where processes stop for different reasons in one epoch.
+REASONS = (None, "time", "patience", "target", "callback")
+
+Callback: TypeAlias = Callable[[EpochReport, TrainState], bool | None]
+Save: TypeAlias = Callable[[FitState], None]
+
+
+@partial(jax.jit, static_argnums=0)
+def _survey(net: Network, params: Params) -> tuple[Bool[Array, ""], list[Float[Array, ""]]]:
+    """Tell whether all parameters are finite, and each layer's largest |w|."""
+    largest = []
+    for layer_params, marks in zip(params, decayed(net, params), strict=True):
+        leaves = zip(jax.tree.leaves(layer_params), jax.tree.leaves(marks), strict=True)
+        weights = [jnp.max(jnp.abs(leaf)) for leaf, marked in leaves if marked]
+        if weights:
+            largest.append(jnp.max(jnp.stack(weights)))
+    return all_finite(params), largest
+
+
+def fit(
+    net: Network,
+    train: Data | Stream,
+    valid: Data | None = None,
+    *,
+    loss: str | Loss = "softmax_cross_entropy",
+    optimizer: Optimizer,
+    batch_size: int,
+    epochs: int,
+    key: Key | None = None,
+    state: TrainState | None = None,
+    callback: Callback | None = None,
+    shuffle: bool = True,
+    metric: str | None = None,
+    l2: L2 = 0.0,
+    sample_weight: Weight | None = None,
+    transform: Transform | None = None,
+    stopping: Stopping = NEVER,
+    resume: FitState | None = None,
+    save: Save | None = None,
+    devices: Devices = None,
+    microbatches: int = 1,
+) -> FitResult:
+    """Train a network for some epochs and keep a history.
+
+    A loss or parameter that becomes NaN or infinite ends the run; the state before that epoch, or before that window
+    of a stream, is returned.
+
+    Args:
+        net: the network.
+        train: Batch or (inputs [N, I], targets), or a Stream of what need not fit in memory.
+        valid: Batch or (inputs [N, I], targets) for validation, measured after every epoch; None for none.
+        loss: a loss's name or pair.
+        optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation.
+        batch_size: B; N for full-batch training, and anything above N is taken as N.
+        epochs: how many epochs to train now; with `resume` how many more, of which one that was interrupted
+            within counts as one, and it may be 0.
+        key: random key; not needed where `state` is given.
+        state: where to go on from, with the learning rate that it holds; None starts anew. It is not altered.
+        callback: called after every epoch with its report and the state; returning True stops.
+        shuffle: a fresh permutation every epoch, of a stream within each window, or the given order.
+        metric: a metric's name; None takes the one that fits the loss.
+        l2: strength of the penalty on weights.
+        sample_weight: [N] for the training examples, or None; a stream brings its own.
+        transform: a pure function (key, inputs [B, I]) -> inputs, applied to each training minibatch.
+        stopping: when to end before the last epoch, and whether to return the best parameters.
+        resume: where an interrupted fit stood, in place of key and state; its history goes on. Patience that it
+            did not have counts from there.
+        save: called after every epoch with all that `resume` needs, before the callback, and after every window
+            of a stream; its arrays are never altered, so that another thread may write them.
+        devices: to share each minibatch, of all processes; None computes on the default one.
+        microbatches: parts in which each minibatch's gradient is computed, one after another on each device, and
+            added in their order; 1, which leaves the sums to XLA, or a multiple of the devices, for parameters
+            that are the same to the last bit on any number of them, see `jaxmlp.training.microbatches`.
+
+    Returns:
+        The last finite state, the history, the metric's name, and why it stopped early, if so.
+
+    Raises:
+        ArgumentError: data that do not fit the network or the loss (see `check_data`), sizes below 1,
+            an unknown name, none of key, state and resume, the last two at once, a resume of another network
+            or optimiser, patience without validation data, or microbatches that are more than a
+            minibatch's examples or that the devices cannot share alike.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> import numpy as np
+        >>> inputs = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], np.float32)
+        >>> labels = np.array([0, 1, 1, 0])
+        >>> result = fit(mlp([2, 8, 2], activation="tanh"), (inputs, labels), optimizer="adam",
+        ...              batch_size=4, epochs=2, key=jax.random.key(0))
+        >>> len(result.history), result.metric
+        (2, 'accuracy')
+    """
+    check_size("batch size", batch_size)
+    if save is not None and not callable(save):
+        raise ArgumentError(f"save takes a function of the FitState, and here it is {save!r}")
+    if resume is None or epochs != 0:
+        check_size("number of epochs", epochs)
+    mesh = batch_mesh(devices)
+    examples: Stream | Batch
+    if isinstance(train, Stream):
+        examples = train
+        _check_stream(train, epochs, sample_weight)
+    else:
+        examples = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
+        batch_size = min(batch_size, len(examples.inputs))
+    check_microbatches(microbatches, batch_size, mesh)
+    valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
+    metric = resolve_metric(metric, loss)
+    check_stopping(stopping, metric, validated=valid is not None)
+    carried = _start(net, optimizer, key, state, resume, mesh)
+    if carried.position is not None and not isinstance(examples, Stream):
+        raise ArgumentError(
+            "the fit was interrupted within an epoch of a stream: give the stream, not arrays"
+        )
+    options: dict[str, Any] = {
+        "loss": loss,
+        "batch_size": batch_size,
+        "shuffle": shuffle,
+        "metric": metric,
+        "l2": l2,
+        "transform": transform,
+        "mesh": mesh,
+        "microbatches": int(microbatches),
+    }
+
+    def keep(state: TrainState, position: Position) -> None:
+        nonlocal carried
+        carried = carried._replace(train=state, position=position)
+        if save is not None:
+            save(carried)
+
+    began = time.perf_counter()
+    if carried.history and carried.position is None:
+        last = carried.history[-1]
+        if carried.best is None:  # patience that is asked for only now begins to count here
+            carried = carried._replace(best=better(stopping, metric, None, last, carried.train.params))
+        # A fit that had come to its end before it was interrupted has nothing left to do.
+        reason = reason_to_stop(stopping, metric, carried.best, last, 0.0)
+        if reason is not None:
+            return _result(carried, metric, reason)
+    for _ in range(epochs):
+        epoch = _train_once(net, optimizer, carried, examples, keep, options)
+        params = epoch.state.params
+        measured = None
+        if valid_data is not None:
+            measured = evaluate(net, params, valid_data, loss=loss, metric=metric, l2=l2, mesh=mesh)
+        report = _report(epoch, measured)
+        history = (*carried.history, report)
+        if not epoch.is_finite:
+            return _result(carried._replace(history=history), metric, "diverged")
+        best = better(stopping, metric, carried.best, report, params)
+        carried = FitState(epoch.state, best, history)
+        if save is not None:
+            save(carried)
+        reason = reason_to_stop(stopping, metric, best, report, time.perf_counter() - began)
+        if callback is not None and callback(report, epoch.state):
+            reason = "callback"
+        reason = REASONS[largest_of_processes(REASONS.index(reason), mesh)]
+        if reason is not None:
+            return _result(carried, metric, reason)
+    return _result(carried, metric, None)
+
+
+class _Epoch(NamedTuple):
+    """An epoch just trained, before it is measured on validation data."""
+
+    state: TrainState
+    metrics: Metrics
+    max_weight: list[Float[Array, ""]]
+    is_finite: bool
+    rows: int
+    seconds: float
+
+
+def _train_once(
+    net: Network,
+    optimizer: Optimizer,
+    carried: FitState,
+    examples: Stream | Batch,
+    keep: Callable[[TrainState, Position], None],
+    options: dict[str, Any],
+) -> _Epoch:
+    # The state is not donated: that before an epoch or a window must outlive it in case it diverges.
+    if isinstance(examples, Stream):
+        epoch = train_stream(
+            net, optimizer, carried.train, examples, carried.position, at_window=keep, **options
+        )
+        _, max_weight = _survey(net, epoch.state.params)
+        rows, seconds = epoch.position.rows, epoch.position.seconds
+        return _Epoch(epoch.state, epoch.metrics, max_weight, epoch.is_finite, rows, seconds)
+    started = time.perf_counter()
+    state, metrics = train_epoch(net, optimizer, carried.train, examples, **options)
+    are_finite, max_weight = _survey(net, state.params)
+    is_finite = bool(are_finite) and math.isfinite(metrics.loss)  # waits for the device
+    seconds = time.perf_counter() - started
+    return _Epoch(state, metrics, max_weight, is_finite, len(examples.inputs), seconds)
+
+
+def _check_stream(stream: Stream, epochs: int, sample_weight: Weight | None) -> None:
+    if sample_weight is not None:
+        raise ArgumentError("a stream brings its own weights: give (inputs, targets, weight) in its chunks")
+    if stream.once and epochs > 1:
+        raise ArgumentError(
+            f"an iterator of chunks can be gone through once, and {epochs} epochs are asked for: "
+            "give a function of the epoch that returns a new one"
+        )
+
+
+def _start(
+    net: Network,
+    optimizer: Optimizer,
+    key: Key | None,
+    state: TrainState | None,
+    resume: FitState | None,
+    mesh: Mesh | None,
+) -> FitState:
+    given = [name for name, value in (("state", state), ("resume", resume)) if value is not None]
+    if resume is not None and not isinstance(resume, FitState):
+        raise ArgumentError(
+            f"resume takes the FitState that save was given, and here it is a {type(resume).__name__}"
+        )
+    if len(given) == 2:
+        raise ArgumentError("fit goes on from a state or resumes a fit: give state= or resume=, not both")
+    if key is None and not given:
+        raise ArgumentError(
+            "fit needs a random key to start from, or a state to go on from: give key=jax.random.key(0)"
+        )
+    if resume is None:
+        if state is None:
+            assert key is not None  # refused above
+            state = init_state(net, optimizer, key)
+        resume = FitState(state)
+    elif resume.history or resume.position is not None:
+        _check_like(resume.train, jax.eval_shape(lambda: init_state(net, optimizer, jax.random.key(0))))
+    return resume if mesh is None else resume._replace(train=place_whole(resume.train, mesh))
+
+
+def _check_like(found: TrainState, wanted: TrainState) -> None:
+    """Refuse a state to resume whose arrays are not those of this network and optimiser."""
+    for part, what in (("params", "network"), ("opt_state", "optimiser")):
+        ours, theirs = (
+            [jax.tree.structure(getattr(state, part)), *map(np.shape, jax.tree.leaves(getattr(state, part)))]
+            for state in (found, wanted)
+        )
+        if ours != theirs:
+            raise ArgumentError(
+                f"the fit to resume is of another {what}: give the {what} that it was begun with, or begin anew"
+            )
+
+
+def _on_devices(net: Network, data: Batch, loss: str | Loss, name: str, mesh: Mesh | None) -> Batch:
+    # Checked once here, and brought to the devices once, not every epoch.
+    check_data(
+        data, in_features=net.in_features, outputs=layer_shapes(net)[-1].out_features, loss=loss, name=name
+    )
+    return jax.device_put(data) if mesh is None else place_whole(data, mesh)
+
+
+def _report(epoch: _Epoch, measured: Metrics | None) -> EpochReport:
+    metrics = epoch.metrics
+    return EpochReport(
+        epoch=int(epoch.state.epoch),
+        train_loss=float(metrics.loss),
+        train_score=float(metrics.score),
+        valid_loss=None if measured is None else float(measured.loss),
+        valid_score=None if measured is None else float(measured.score),
+        gradient_norm=float(np.asarray(metrics.gradient_norm)),
+        max_weight=tuple(float(largest) for largest in epoch.max_weight),
+        seconds=epoch.seconds,
+        examples_per_second=epoch.rows / epoch.seconds,
+    )
+
+
+def _result(carried: FitState, metric: str, stopped: str | None) -> FitResult:
+    state, best = carried.train, carried.best
+    if best is not None:
+        state = state._replace(params=best.params)
+    return FitResult(state, carried.history, metric, stopped, best)

@@ -1,0 +1,265 @@
+"""Metrics: how good predictions are, in the terms people speak of, and summable over minibatches.
+
+A metric is the weighted mean of a statistic of each example, brought to its final form by a
+summary; so an epoch's or a large set's metric is exact, whatever its minibatches.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Num
+
+from jaxmlp.registry import Registry
+from jaxmlp.types import ArgumentError, Scalar
+
+Outputs: TypeAlias = Float[Array, "B K"]
+Targets: TypeAlias = Num[Array, "B ..."]
+
+
+class Metric(NamedTuple):
+    """A statistic of each example and what its mean comes to.
+
+    Attributes:
+        statistic: (outputs [B, K], targets) -> [B] or [B, K].
+        summary: (the statistic's weighted mean [] or [K], the targets' weighted variance [K]) -> scalar.
+        needs_variance: whether the summary uses the variance; where not, it is given None.
+        more_is_better: whether a larger score is the better one, as of an accuracy and not of an error.
+
+    Example:
+        >>> METRICS["accuracy"].statistic(jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([1, 1])).tolist()
+        [1.0, 0.0]
+    """
+
+    statistic: Callable[[Outputs, Targets], Float[Array, "B ..."]]
+    summary: Callable[[Float[Array, "..."], Float[Array, "K"] | None], Scalar]
+    needs_variance: bool = False
+    more_is_better: bool = True
+
+
+def _require_same_shape(outputs: Outputs, targets: Targets) -> None:
+    if targets.shape != outputs.shape:
+        raise ArgumentError(
+            f"this metric takes targets of shape {list(outputs.shape)} here, given {list(targets.shape)}"
+        )
+
+
+def _right_class(outputs: Outputs, targets: Targets, threshold: float) -> Float[Array, "B"]:
+    if targets.shape != outputs.shape[:1]:
+        _require_same_shape(outputs, targets)
+    if outputs.shape[1] == 1:
+        # A single output stands for class 1 against class 0.
+        classes = targets if targets.ndim == 1 else targets[:, 0]
+        return ((outputs[:, 0] > threshold) == (classes.astype(outputs.dtype) > 0.5)).astype(outputs.dtype)
+    # Soft or one-hot labels [B, K] name their largest class.
+    labels = targets if targets.ndim == 1 else jnp.argmax(targets, axis=1)
+    chosen = jnp.argmax(outputs, axis=1)
+    return (chosen == labels.astype(chosen.dtype)).astype(outputs.dtype)
+
+
+def _right_labels(outputs: Outputs, targets: Targets, threshold: float) -> Float[Array, "B"]:
+    _require_same_shape(outputs, targets)
+    right = (outputs > threshold) == (targets.astype(outputs.dtype) > 0.5)
+    return jnp.mean(right.astype(outputs.dtype), axis=1)
+
+
+def _squared_residual(outputs: Outputs, targets: Targets) -> Float[Array, "B K"]:
+    _require_same_shape(outputs, targets)
+    return jnp.square(outputs - targets)
+
+
+def _mean(mean: Float[Array, "..."], variance: Float[Array, "K"] | None) -> Scalar:
+    return mean
+
+
+def _share_explained(mean: Float[Array, "K"], variance: Float[Array, "K"] | None) -> Scalar:
+    # R²_k = 1 − Σ r_k² / Σ (t_k − t̄_k)²; targets that do not vary give 1 if met exactly, else 0
+    assert variance is not None  # Metric.needs_variance
+    explained = 1 - mean / jnp.where(variance > 0, variance, 1)
+    return jnp.mean(jnp.where(variance > 0, explained, (mean == 0).astype(mean.dtype)))
+
+
+# Outputs are logits, which are split at 0, unless a threshold says otherwise: "label_accuracy:0.5" is for
+# probabilities, and for outputs fitted to 0 and 1 themselves. Among several classes the largest output wins.
+
+
+def _accuracy(threshold: float = 0.0) -> Metric:
+    return Metric(lambda outputs, targets: _right_class(outputs, targets, threshold), _mean)
+
+
+def _zero_one_loss(threshold: float = 0.0) -> Metric:
+    return Metric(
+        lambda outputs, targets: 1 - _right_class(outputs, targets, threshold), _mean, more_is_better=False
+    )
+
+
+def _label_accuracy(threshold: float = 0.0) -> Metric:
+    return Metric(lambda outputs, targets: _right_labels(outputs, targets, threshold), _mean)
+
+
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    {"r2": Metric(_squared_residual, _share_explained, needs_variance=True)},
+    {"accuracy": _accuracy, "zero_one_loss": _zero_one_loss, "label_accuracy": _label_accuracy},
+)
+
+
+def default_metric(targets: str) -> str:
+    """Name the metric that fits a loss.
+
+    Args:
+        targets: what the loss's targets are, `Loss.targets`.
+
+    Returns:
+        "accuracy" for labels, "label_accuracy" for binary targets, "r2" for values.
+
+    Example:
+        >>> default_metric("values")
+        'r2'
+    """
+    return {"values": "r2", "binary": "label_accuracy"}.get(targets, "accuracy")
+
+
+def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | None) -> Float[Array, "..."]:
+    """Average over examples: Σ_b weight_b·values_b / Σ_b weight_b.
+
+    Args:
+        values: [B, ...].
+        weight: [B], at least 0; None means 1 for each.
+
+    Returns:
+        [...]; 0 where the weights sum to 0.
+
+    Example:
+        >>> float(weighted_mean(jnp.array([1.0, 5.0]), jnp.array([3.0, 1.0])))
+        2.0
+    """
+    if weight is None:
+        return jnp.mean(values, axis=0)
+    total = jnp.sum(weight)
+    # In full precision: a product that a GPU rounds to fewer bits would miscount.
+    return jnp.tensordot(weight, values, axes=1, precision="highest") / jnp.where(total == 0, 1, total)
+
+
+def target_variance(targets: Float[Array, "N K"], weight: Float[Array, "N"] | None) -> Float[Array, "K"]:
+    """Measure how much each target varies: the weighted mean of (t − t̄)².
+
+    Args:
+        targets: [N, K].
+        weight: [N], or None.
+
+    Returns:
+        [K].
+
+    Example:
+        >>> target_variance(jnp.array([[1.0], [3.0]]), None).tolist()
+        [1.0]
+    """
+    mean = weighted_mean(targets, weight)
+    return weighted_mean(jnp.square(targets - mean[None, :]), weight)
+
+
+def score(name: str, outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | None = None) -> Scalar:
+    """Compute a metric of a batch.
+
+    Args:
+        name: a metric's name.
+        outputs: [B, K].
+        targets: as the metric takes them.
+        weight: [B], or None.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ArgumentError: the name is not known, or shapes do not fit.
+
+    Example:
+        >>> float(score("r2", jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [2.0]])))
+        1.0
+    """
+    metric = METRICS[name]
+    variance = target_variance(targets, weight) if metric.needs_variance else None
+    return metric.summary(weighted_mean(metric.statistic(outputs, targets), weight), variance)
+
+
+def accuracy(outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | None = None) -> Scalar:
+    """Compute the share of examples whose largest output is the right class.
+
+    Args:
+        outputs: logits or probabilities, [B, K]; a single output is a logit, split at 0.
+        targets: labels [B], or one-hot [B, K].
+        weight: [B], or None.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Example:
+        >>> float(accuracy(jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([1, 1])))
+        0.5
+    """
+    return score("accuracy", outputs, targets, weight)
+
+
+def zero_one_loss(outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | None = None) -> Scalar:
+    """Compute the share of examples whose largest output is a wrong class: 1 − accuracy.
+
+    Args:
+        outputs: logits or probabilities, [B, K]; a single output is a logit, split at 0.
+        targets: labels [B], or one-hot [B, K].
+        weight: [B], or None.
+
+    Returns:
+        A scalar in [0, 1].
+
+    Example:
+        >>> float(zero_one_loss(jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([1, 1])))
+        0.5
+    """
+    return score("zero_one_loss", outputs, targets, weight)
+
+
+def r_squared(outputs: Outputs, targets: Outputs, weight: Float[Array, "B"] | None = None) -> Scalar:
+    """Compute the coefficient of determination, 1 − Σ(f − t)² / Σ(t − t̄)², averaged over the outputs.
+
+    Args:
+        outputs: predictions, [B, K].
+        targets: [B, K].
+        weight: [B], or None.
+
+    Returns:
+        A scalar, at most 1.
+
+    Raises:
+        ArgumentError: the shapes differ.
+
+    Example:
+        >>> float(r_squared(jnp.array([[2.0], [2.0]]), jnp.array([[1.0], [3.0]])))
+        0.0
+    """
+    return score("r2", outputs, targets, weight)
+
+
+def confusion_matrix(predicted: Int[Array, "N"], labels: Int[Array, "N"], classes: int) -> Int[Array, "K K"]:
+    """Count how often each class was taken for each other.
+
+    Args:
+        predicted: predicted classes, [N], in 0..K−1.
+        labels: right classes, [N], in 0..K−1.
+        classes: K.
+
+    Returns:
+        Counts [K, K]; rows are the right classes, columns the predicted ones.
+
+    Raises:
+        ArgumentError: predicted and labels differ in length.
+
+    Example:
+        >>> confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 0, 1]), 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    if predicted.shape != labels.shape:
+        raise ArgumentError(
+            f"predictions and labels must have one shape, given {list(predicted.shape)} and {list(labels.shape)}"
+        )
+    return jnp.zeros((classes, classes), jnp.int32).at[labels, predicted].add(1)

@@ -1,0 +1,142 @@
+"""Data parallelism: the minibatches of one network shared by several devices, of one process or of many.
+
+The parameters are whole on every device, and so are the data; each device computes its rows of every minibatch.
+The rules of the layers know nothing of it: XLA's partitioner divides what is computed from divided rows and adds
+the sums over devices, so that a minibatch, its batch statistics and its dropout mean the same on 1 device or 8.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array
+
+from jaxmlp.training.devices import Devices
+from jaxmlp.types import ArgumentError
+
+AXIS = "batch"
+
+
+def batch_mesh(devices: Devices) -> Mesh | None:
+    """Lay out devices to share the minibatches of one network, its parameters being on all of them.
+
+    Args:
+        devices: those to share among, of all processes; None or JAX's default one alone for no sharing.
+
+    Returns:
+        A mesh with the one axis "batch"; None where all is computed on the default device anyway.
+
+    Raises:
+        ArgumentError: no device, or one of them twice.
+
+    Example:
+        >>> batch_mesh(jax.devices()[:1]) is None
+        True
+    """
+    if devices is None:
+        return None
+    if not devices or len(set(devices)) < len(devices):
+        raise ArgumentError(
+            f"devices must be at least one and each once, given {len(devices)}: jax.devices() are all of them"
+        )
+    if set(devices) == jax.device_put(0.0).devices():
+        return None
+    return Mesh(np.array(devices), (AXIS,))
+
+
+def place_whole(tree: Any, mesh: Mesh) -> Any:
+    """Copy arrays to every device of a mesh; with several processes each gives its own, equal copy.
+
+    Args:
+        tree: arrays of NumPy or JAX, keys among them.
+        mesh: the devices.
+
+    Returns:
+        The arrays of JAX.
+
+    Example:
+        >>> place_whole(np.arange(3), Mesh(np.array(jax.devices()), (AXIS,))).tolist()
+        [0, 1, 2]
+    """
+    sharding = NamedSharding(mesh, PartitionSpec())
+
+    def place(leaf: Any) -> Any:
+        if jax.process_count() == 1:
+            return jax.device_put(leaf, sharding)
+        if isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+            return leaf
+        return jax.make_array_from_process_local_data(sharding, np.asarray(leaf))
+
+    return jax.tree.map(place, tree)
+
+
+def share_rows(mesh: Mesh | None, *blocks: Array, parts: int = 1) -> tuple[Array, ...]:
+    """Divide the columns of index blocks among devices, or into parts; columns of 0 fill up what is uneven.
+
+    What is computed from them is then divided the same way, and XLA adds the sums over devices where a
+    result is wanted whole, so that no rule of a layer has to know of devices.
+
+    Args:
+        mesh: the devices, D of them; None for 1.
+        blocks: arrays [S, B].
+        parts: P, of which the columns are to be a multiple too.
+
+    Returns:
+        Arrays [S, C], where C is the least multiple of D and of P that is not below B.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> share_rows(None, jnp.zeros((2, 3)))[0].shape, share_rows(None, jnp.zeros((2, 3)), parts=2)[0].shape
+        ((2, 3), (2, 4))
+    """
+    if mesh is None and parts == 1:
+        return blocks
+    multiple = parts if mesh is None else math.lcm(parts, mesh.size)
+    filled = tuple(jnp.pad(block, ((0, 0), (0, -block.shape[1] % multiple))) for block in blocks)
+    if mesh is None:
+        return filled
+    return jax.lax.with_sharding_constraint(filled, NamedSharding(mesh, PartitionSpec(None, AXIS)))
+
+
+def keep_whole(mesh: Mesh | None, tree: Any) -> Any:
+    """Hold arrays whole on every device of a mesh, inside a compiled function.
+
+    Args:
+        mesh: the devices; None leaves the arrays alone.
+        tree: arrays.
+
+    Returns:
+        The same arrays.
+
+    Example:
+        >>> keep_whole(None, 1.0)
+        1.0
+    """
+    return (
+        tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
+    )
+
+
+def largest_of_processes(number: int, mesh: Mesh | None) -> int:
+    """Take the largest of the numbers that the processes of a mesh hold, so that all decide alike.
+
+    Args:
+        number: this process's.
+        mesh: the devices; None for this process alone.
+
+    Returns:
+        The largest.
+
+    Example:
+        >>> largest_of_processes(3, None)
+        3
+    """
+    if mesh is None or len({device.process_index for device in mesh.devices.flat}) == 1:
+        return number
+    return int(np.max(multihost_utils.process_allgather(np.int32(number))))

@@ -1,0 +1,161 @@
+"""Stopping: when a fit should end before its last epoch, and the best parameters that it met until then."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxmlp.registry import unknown_name
+from jaxmlp.training.metrics import METRICS
+from jaxmlp.types import ArgumentError, EpochReport, Params
+
+MONITORED = ("loss", "score")
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """When to end a fit early; what is None never ends it.
+
+    Attributes:
+        patience: epochs in a row without an improvement on the validation data. Where it is given, a fit
+            returns the parameters of its best epoch.
+        monitor: what should improve: the validation "loss", or the "score".
+        min_improvement: by how much it must improve to count, at least 0.
+        target_score: the score to reach, on the validation data, or the training data where there are none.
+        seconds: wall-clock time after which no further epoch is begun.
+
+    Raises:
+        ArgumentError: a number out of its range, or nothing of that name to monitor.
+
+    Example:
+        >>> Stopping(patience=5, monitor="score").patience
+        5
+    """
+
+    patience: int | None = None
+    monitor: str = "loss"
+    min_improvement: float = 0.0
+    target_score: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.patience < 1:
+            raise ArgumentError(f"patience must be at least 1 epoch, given {self.patience}; None never stops")
+        if self.monitor not in MONITORED:
+            raise unknown_name("monitored quantity", self.monitor, MONITORED)
+        if not 0 <= self.min_improvement < math.inf:
+            raise ArgumentError(
+                f"the smallest improvement must be a number of at least 0, given {self.min_improvement:g}"
+            )
+        if self.target_score is not None and not math.isfinite(self.target_score):
+            raise ArgumentError(f"the target score must be a finite number, given {self.target_score:g}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise ArgumentError(f"the time limit must be above 0 seconds, given {self.seconds:g}")
+
+
+NEVER = Stopping()
+
+
+class Best(NamedTuple):
+    """The best epoch of a fit until now.
+
+    Attributes:
+        params: the parameters after it.
+        epoch: its number, from 1.
+        value: the monitored loss or score on the validation data.
+    """
+
+    params: Params
+    epoch: int
+    value: float
+
+
+def check_stopping(stopping: Stopping, metric: str, *, validated: bool) -> None:
+    """Refuse what this fit could not be stopped by.
+
+    Args:
+        stopping: when to stop.
+        metric: the score's name.
+        validated: whether there are validation data.
+
+    Raises:
+        ArgumentError: patience without validation data, or a score of that name is not known.
+
+    Example:
+        >>> check_stopping(Stopping(patience=3), "accuracy", validated=True)
+    """
+    METRICS[metric]  # raises for an unknown name
+    if stopping.patience is not None and not validated:
+        raise ArgumentError(
+            "patience watches validation data, and there are none: give valid=(inputs, targets)"
+        )
+
+
+def better(
+    stopping: Stopping, metric: str, best: Best | None, report: EpochReport, params: Params
+) -> Best | None:
+    """Keep the better of the best epoch until now and the one just ended.
+
+    Args:
+        stopping: what is monitored.
+        metric: the score's name, which tells whether more of it is better.
+        best: the best epoch until now; None before the first.
+        report: of the epoch just ended.
+        params: the parameters after it.
+
+    Returns:
+        The best epoch; None where nothing is monitored, or nothing finite was met.
+
+    Example:
+        >>> report = EpochReport(1, 0.9, 0.5, 0.8, 0.6, 1.0, (1.0,), 0.1, 10.0)
+        >>> better(Stopping(patience=3), "accuracy", None, report, ()).value
+        0.8
+    """
+    value = _monitored(stopping, report)
+    if stopping.patience is None or value is None or not math.isfinite(value):
+        return best
+    if best is not None:
+        more_is_better = stopping.monitor == "score" and METRICS[metric].more_is_better
+        gain = value - best.value if more_is_better else best.value - value
+        # Strictly: an epoch that is only as good does not count, so that a flat run ends.
+        if not gain > stopping.min_improvement:
+            return best
+    return Best(params, report.epoch, value)
+
+
+def reason_to_stop(
+    stopping: Stopping, metric: str, best: Best | None, report: EpochReport, seconds: float
+) -> str | None:
+    """Tell why a fit should end after an epoch.
+
+    Args:
+        stopping: when to stop.
+        metric: the score's name.
+        best: the best epoch, this one included.
+        report: of the epoch just ended.
+        seconds: since the fit began.
+
+    Returns:
+        "target", "patience", "time", or None to go on.
+
+    Example:
+        >>> report = EpochReport(4, 0.9, 0.5, 0.8, 0.6, 1.0, (1.0,), 0.1, 10.0)
+        >>> reason_to_stop(Stopping(patience=3), "accuracy", Best((), 1, 0.7), report, 0.4)
+        'patience'
+    """
+    if stopping.target_score is not None and _reached(stopping.target_score, metric, report):
+        return "target"
+    # An epoch without validation data, as before a resumption that brings some, was not waited for.
+    if stopping.patience is not None and _monitored(stopping, report) is not None:
+        waited = report.epoch - (0 if best is None else best.epoch)
+        if waited >= stopping.patience:
+            return "patience"
+    return "time" if stopping.seconds is not None and seconds >= stopping.seconds else None
+
+
+def _monitored(stopping: Stopping, report: EpochReport) -> float | None:
+    return report.valid_loss if stopping.monitor == "loss" else report.valid_score
+
+
+def _reached(target: float, metric: str, report: EpochReport) -> bool:
+    score = report.train_score if report.valid_score is None else report.valid_score
+    return score >= target if METRICS[metric].more_is_better else score <= target

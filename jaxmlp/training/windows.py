@@ -1,0 +1,343 @@
+"""Windows: an epoch over a stream, window by window, and where in it a fit stands between two of them."""
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxmlp.backprop import L2, traced_l2
+from jaxmlp.losses import Loss
+from jaxmlp.network import Network, layer_shapes
+from jaxmlp.training.batching import steps_per_epoch
+from jaxmlp.training.evaluation import BatchSums, Transform, all_finite, means
+from jaxmlp.training.metrics import METRICS, target_variance, weighted_mean
+from jaxmlp.training.microbatches import check_microbatches
+from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
+from jaxmlp.training.parallel import keep_whole, place_whole
+from jaxmlp.training.steps import TrainState, scan_steps, shuffle_key
+from jaxmlp.training.stream import Stream, Window, checked, read_ahead
+from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Scalar
+
+
+class WindowSums(NamedTuple):
+    """What the steps over one window come to.
+
+    Attributes:
+        sums: of objective and metric over its examples.
+        gradient_norm: ‖∂E/∂params‖₂, averaged over steps spread evenly, a scalar.
+        target_mean: of the targets, [K]; [0] where the metric is not relative to their variance.
+        target_variance: of the targets about that mean, [K] or [0].
+        is_finite: whether the loss and the parameters afterwards are finite, a scalar.
+    """
+
+    sums: BatchSums
+    gradient_norm: Scalar
+    target_mean: Float[Array, "K"]
+    target_variance: Float[Array, "K"]
+    is_finite: Bool[Array, ""]
+
+
+class Position(NamedTuple):
+    """Where in an epoch over a stream a fit stands, and what the epoch has come to; numbers of Python and NumPy.
+
+    Attributes:
+        windows: how many are done.
+        rows: how many examples.
+        steps: how many steps.
+        seconds: wall-clock time until there.
+        weight: Σ of the examples' weights.
+        loss: Σ weight·objective.
+        statistic: Σ weight·statistic of the metric, [] or [K], in float64.
+        gradient_norm: averaged over the steps.
+        target_mean: of the targets, [K], or [0] where the metric is not relative to their variance; in float64.
+        target_variance: of the targets, [K] or [0]; in float64.
+        place: what the stream needs to go on from there, bytes in an array of uint8.
+    """
+
+    windows: int
+    rows: int
+    steps: int
+    seconds: float
+    weight: float
+    loss: float
+    statistic: np.ndarray
+    gradient_norm: float
+    target_mean: np.ndarray
+    target_variance: np.ndarray
+    place: np.ndarray
+
+
+class StreamEpoch(NamedTuple):
+    """What an epoch over a stream leaves.
+
+    Attributes:
+        state: after its last window, or the one that diverged; the epoch is counted.
+        position: at its end.
+        metrics: of all its examples, as `train_epoch` gives them.
+        is_finite: whether no window diverged.
+    """
+
+    state: TrainState
+    position: Position
+    metrics: Metrics
+    is_finite: bool
+
+
+AtWindow: TypeAlias = Callable[[TrainState, Position], None]
+
+
+def _window_key(state: TrainState, window: Int[Array, ""]) -> Key:
+    # The first window's is the epoch's own, so that a stream of one window is trained on as arrays are.
+    later = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.key, 2), state.epoch), window)
+    return jnp.where(window == 0, shuffle_key(state), later)
+
+
+@partial(
+    jax.jit,
+    static_argnums=(0, 1),
+    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh", "microbatches"),
+)
+def train_window(
+    net: Network,
+    optimizer: Optimizer,
+    state: TrainState,
+    data: Batch,
+    window: Int[Array, ""],
+    *,
+    loss: str | Loss,
+    metric: str,
+    batch_size: int,
+    shuffle: bool,
+    l2: L2,
+    transform: Transform | None,
+    mesh: Mesh | None,
+    microbatches: int = 1,
+) -> tuple[TrainState, WindowSums]:
+    """Train on one window: the very steps of `train_epoch`, with sums that can be added to other windows'.
+
+    Args:
+        net: the network (static).
+        optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation (static).
+        state: where training stands; its epoch is the stream's, and is not counted up.
+        data: the window, inputs [N, I], targets [N] or [N, K], weight [N] or None.
+        window: its number within the epoch, from 0.
+        loss: a loss's name or pair (static).
+        metric: a metric's name (static).
+        batch_size: B (static).
+        shuffle: an order drawn from the run's key, the epoch and the window, or the given order (static).
+        l2: strength of the penalty on weights; None for none.
+        transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
+        mesh: devices that share each minibatch; None for one device (static).
+        microbatches: parts of each minibatch, as `train_epoch` takes them (static).
+
+    Returns:
+        The next state, and the sums.
+
+    Raises:
+        ArgumentError: targets that the metric cannot be taken of.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> from jaxmlp.training.steps import init_state
+        >>> net, data = mlp([2, 3, 2]), Batch(jnp.ones((5, 2)), jnp.array([0, 1, 1, 0, 1]))
+        >>> state, found = train_window(net, "sgd", init_state(net, "sgd", jax.random.key(0)), data, 0,
+        ...                             loss="softmax_cross_entropy", metric="accuracy", batch_size=2,
+        ...                             shuffle=True, l2=None, transform=None, mesh=None)
+        >>> int(state.step), int(state.epoch), float(found.sums.weight)
+        (3, 0, 5.0)
+    """
+    key = _window_key(state, jnp.asarray(window)) if shuffle else None
+    state, sums, norm = scan_steps(
+        net,
+        resolve_optimizer(optimizer),
+        state,
+        data,
+        key,
+        loss=loss,
+        metric=metric,
+        batch_size=batch_size,
+        l2=l2,
+        transform=transform,
+        mesh=mesh,
+        microbatches=microbatches,
+    )
+    mean = variance = jnp.zeros(0)
+    if METRICS[metric].needs_variance:
+        mean, variance = weighted_mean(data.targets, data.weight), target_variance(data.targets, data.weight)
+    is_finite = all_finite(state.params) & jnp.isfinite(sums.loss)
+    return state, keep_whole(mesh, WindowSums(sums, norm, mean, variance, is_finite))
+
+
+def train_stream(
+    net: Network,
+    optimizer: Optimizer,
+    state: TrainState,
+    stream: Stream,
+    position: Position | None = None,
+    *,
+    loss: str | Loss,
+    batch_size: int,
+    shuffle: bool,
+    metric: str,
+    l2: L2 = 0.0,
+    transform: Transform | None = None,
+    mesh: Mesh | None = None,
+    microbatches: int = 1,
+    at_window: AtWindow = lambda state, position: None,
+) -> StreamEpoch:
+    """Train one epoch over a stream, or what is left of one, reading on while the device computes.
+
+    Args:
+        net: the network.
+        optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation.
+        state: where training stands.
+        stream: the examples.
+        position: where in the epoch to go on from; None for its beginning.
+        loss: a loss's name or pair.
+        batch_size: B; windows are made up to a multiple of it.
+        shuffle: a fresh order within every window, or the given order.
+        metric: a metric's name.
+        l2: strength of the penalty on weights.
+        transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch.
+        mesh: devices that share each minibatch; None for one device.
+        microbatches: parts of each minibatch, as `train_epoch` takes them.
+        at_window: called with state and position after every window that did not diverge, but for the last.
+
+    Returns:
+        What the epoch came to; it ends with the window that diverges, if one does.
+
+    Raises:
+        ArgumentError: a window that does not fit the network or the loss, a stream without rows, or one that
+            ends before the position, microbatches that `check_microbatches` refuses; and whatever reading raises.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> from jaxmlp.training.stream import stream_from_chunks
+        >>> from jaxmlp.training.steps import init_state
+        >>> net = mlp([2, 3, 2])
+        >>> stream = stream_from_chunks([(np.ones((5, 2), np.float32), np.array([0, 1, 1, 0, 1]))], window=2)
+        >>> found = train_stream(net, "sgd", init_state(net, "sgd", jax.random.key(0)), stream, batch_size=2,
+        ...                      loss="softmax_cross_entropy", shuffle=True, metric="accuracy")
+        >>> found.position.windows, found.position.rows, int(found.state.epoch)
+        (3, 5, 1)
+    """
+    check_microbatches(microbatches, batch_size, mesh)
+    began = time.perf_counter() - (0.0 if position is None else position.seconds)
+    rows = batch_size * steps_per_epoch(stream.window, batch_size)
+    train = partial(
+        train_window,
+        net,
+        optimizer,
+        loss=loss,
+        metric=metric,
+        shuffle=shuffle,
+        l2=traced_l2(l2),
+        transform=transform,
+        mesh=mesh,
+        microbatches=int(microbatches),
+    )
+    running: _Running | None = None
+    with read_ahead(_windows(net, loss, stream, rows, int(state.epoch), position)) as windows:
+        for window in windows:
+            number = running.number + 1 if running else (position.windows if position else 0)
+            # The size of a whole set that is smaller, as of arrays.
+            size = min(batch_size, len(window.data.inputs)) if number == 0 else batch_size
+            data = jax.device_put(window.data) if mesh is None else place_whole(window.data, mesh)
+            state, sums = train(state, data, number, batch_size=size)
+            new = _Running(number, state, sums, len(window.data.inputs), size, window.place)
+            # Computed while what comes before is looked at and the next is read; to hold it would be one too many.
+            del window, data
+            if running is not None:
+                position, is_finite = _settle(running, position, began)
+                if not is_finite:
+                    return _ended(running, position, metric, is_finite)
+                at_window(running.state, position)
+            running = new
+    if running is None:
+        raise ArgumentError(_too_short(position))
+    position, is_finite = _settle(running, position, began)
+    if position.weight == 0:
+        raise ArgumentError("training data: all sample weights are 0; give at least one example a weight")
+    return _ended(running, position, metric, is_finite)
+
+
+class _Running(NamedTuple):
+    number: int
+    state: TrainState
+    sums: WindowSums
+    rows: int
+    batch_size: int
+    place: bytes
+
+
+def _windows(
+    net: Network, loss: str | Loss, stream: Stream, rows: int, epoch: int, position: Position | None
+) -> Iterator[Window]:
+    done = 0 if position is None else position.rows
+    if position is not None and done != position.windows * rows:
+        raise ArgumentError(
+            f"the fit stood after {position.windows} windows of {done // position.windows} rows, and the stream's "
+            f"have {rows} here: give the window and the batch size that it began with"
+        )
+    return checked(
+        stream.read(epoch, rows, None if position is None else position.place.tobytes()),
+        in_features=net.in_features,
+        outputs=layer_shapes(net)[-1].out_features,
+        loss=loss,
+        epoch=epoch + 1,
+        row=done,
+    )
+
+
+def _too_short(position: Position | None) -> str:
+    if position is None:
+        return (
+            "training data: the stream has no rows; an iterator can be gone through once, a function "
+            "that returns a new one always"
+        )
+    return (
+        f"training data: the stream ends before row {position.rows}, where the fit was interrupted: "
+        "give the stream that it began with"
+    )
+
+
+def _settle(running: _Running, before: Position | None, began: float) -> tuple[Position, bool]:
+    """Wait for a window and add what it came to."""
+    found: WindowSums = jax.device_get(running.sums)
+    steps = steps_per_epoch(running.rows, running.batch_size)
+    weight, loss = float(found.sums.weight), float(found.sums.loss)
+    statistic, mean, variance = (
+        np.asarray(part, np.float64)
+        for part in (found.sums.statistic, found.target_mean, found.target_variance)
+    )
+    norm, rows, seconds = float(found.gradient_norm), running.rows, time.perf_counter() - began
+    if before is not None:
+        # Shares of what is new, 1 where nothing was before; by Chan's rule the variances of two parts and the
+        # distance of their means give that of the whole, with nothing large to cancel.
+        total = before.weight + weight
+        share = weight / total if total else 0.0
+        apart = mean - before.target_mean
+        variance = (1 - share) * before.target_variance + share * variance + share * (1 - share) * apart**2
+        mean = before.target_mean + share * apart
+        norm = before.gradient_norm + (norm - before.gradient_norm) * steps / (before.steps + steps)
+        rows, steps = before.rows + rows, before.steps + steps
+        weight, loss, statistic = total, before.loss + loss, before.statistic + statistic
+    place = np.frombuffer(running.place, np.uint8)
+    position = Position(
+        running.number + 1, rows, steps, seconds, weight, loss, statistic, norm, mean, variance, place
+    )
+    return position, bool(found.is_finite)
+
+
+def _ended(running: _Running, position: Position, metric: str, is_finite: bool) -> StreamEpoch:
+    state = running.state._replace(epoch=running.state.epoch + 1)
+    sums = BatchSums(*map(jnp.asarray, (position.weight, position.loss, position.statistic)))
+    variance = jnp.asarray(position.target_variance) if METRICS[metric].needs_variance else None
+    metrics = means(sums, variance, metric, jnp.asarray(position.gradient_norm))
+    return StreamEpoch(state, position, metrics, is_finite)

@@ -1,0 +1,149 @@
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import growth
+import growth_point
+import pytest
+from command_runs import run_experiment
+from growth import GrowthOptions
+from growth_point import Point
+from worker_process import WorkerFailed
+
+
+def points(slope: float) -> list[dict[str, Any]]:
+    return [
+        {"value": value, "seconds": 3.0 * value**slope, "memory_bytes": None} for value in (1, 10, 100, 1000)
+    ]
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.0, 2.0])
+def test_slopes_of_power_laws_are_found(slope: float) -> None:
+    fitted = growth.slopes(points(slope), "seconds")
+    assert fitted["all"] == pytest.approx(slope, abs=1e-9)
+    assert fitted["upper"] == pytest.approx(slope, abs=1e-9)
+
+
+def test_the_upper_half_leaves_the_overhead_behind() -> None:
+    curve = [point | {"seconds": max(point["seconds"], 30.0)} for point in points(1.0)]
+    fitted = growth.slopes(curve, "seconds")
+    assert fitted["upper"] == pytest.approx(1.0)
+    assert fitted["all"] is not None
+    assert fitted["all"] < 0.9
+
+
+def test_what_was_not_measured_has_no_slope() -> None:
+    assert growth.slopes(points(1.0), "memory_bytes") == {"all": None, "upper": None}
+    assert growth.slopes(points(1.0)[:1], "seconds") == {"all": None, "upper": None}
+
+
+def test_memory_that_is_noise_has_no_part_in_its_slope() -> None:
+    least = growth.LEAST["memory_bytes"]
+    curve = [{"value": value, "memory_bytes": max(least - 1, least * value)} for value in (0.1, 1, 2, 4)]
+    assert growth.slopes(curve, "memory_bytes")["all"] == pytest.approx(1)
+    assert growth.slopes(curve[:2], "memory_bytes")["all"] is None
+    assert "4.00 MiB and more" in growth.least_note(growth.LEAST)[0]
+
+
+def test_how_far_times_of_the_same_point_differ_is_told() -> None:
+    def series(*pairs: tuple[int, float]) -> dict[str, Any]:
+        return {"points": [{"value": value, "seconds": seconds} for value, seconds in pairs]}
+
+    base = {"width": 8, "depth": 2}
+    both = {"width": series((4, 1.0), (8, 2.0)), "depth": series((2, 3.0), (8, 9.0))}
+    (note,) = growth.base_note({"base": base, "series": both})
+    assert "measured in each of 2 series, is 2.000 s to 3.000 s" in note
+    assert growth.base_note({"base": base, "series": {"width": both["width"]}}) == []
+
+
+def test_points_that_would_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
+        measured.append(point.width)
+        seconds = (point.width / 256) ** 2
+        return {"seconds": seconds, "peak_bytes": 2, "memory_bytes": 1, "temporaries_bytes": 1}
+
+    monkeypatch.setattr(growth, "measure_point", measure_point)
+    series = growth.measure_series("width", GrowthOptions(longest=100.0))
+    assert measured == [16, 64, 256, 1024]
+    assert series["left_out"] == [4096]
+    assert [point["value"] for point in series["points"]] == measured
+    quick = growth.measure_series("width", GrowthOptions(quick=True))
+    assert [point["value"] for point in quick["points"]] == [16, 64, 256]
+
+
+@pytest.mark.slow
+def test_a_point_trains_and_tells_time_and_memory() -> None:
+    point = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=2)
+    told = growth_point.measure(point, "float32")
+    assert told["seconds"] > 0
+    assert (told["peak_bytes"] is None) == (told["memory_bytes"] is None)
+    assert told["temporaries_bytes"] > 0
+    assert 1 <= told["runs"] <= growth_point.MOST_RUNS
+    wider = growth_point.measure(point._replace(width=64), "float32")
+    assert wider["temporaries_bytes"] > told["temporaries_bytes"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets a peak")
+@pytest.mark.slow
+def test_the_memory_of_a_point_is_its_own_and_not_the_process_s() -> None:
+    point = Point(examples=200_000, features=64, width=8, depth=1, batch_size=10_000, epochs=1)
+    told = growth_point.measure(point, "float32")
+    data = 4 * point.examples * (point.features + 1)
+    assert data <= told["memory_bytes"] < 2 * data < told["peak_bytes"]
+
+
+def test_every_quantity_has_an_expected_slope_for_every_law() -> None:
+    for law in growth.LAWS.values():
+        assert set(law.expected) == set(growth.QUANTITIES)
+        assert list(law.values) == sorted(law.values)
+    assert set(growth.LAWS) <= set(Point._fields)
+
+
+@pytest.mark.slow
+def test_it_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = growth.Law((1, 2, 4), growth.LAWS["epochs"].expected)
+    monkeypatch.setitem(growth.LAWS._things, "epochs", small)
+    base = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=1)
+    monkeypatch.setattr(growth, "BASE", base)
+    # Points in this process, which spares starting three.
+    monkeypatch.setattr(
+        growth, "measure_point", lambda point, options: growth_point.measure(point, "float32")
+    )
+    outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
+    assert outcome.status == 0, outcome.err
+    result = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
+    assert [point["value"] for point in result["series"]["epochs"]["points"]] == [1, 2, 4]
+    assert "slope of" in outcome.out
+    assert "expected above" in outcome.out
+
+
+def test_a_point_that_fails_is_one_line() -> None:
+    options = dataclasses.replace(GrowthOptions(), device="no such device")
+    with pytest.raises(WorkerFailed, match=r"the point .* ended with status 1: .*no such device"):
+        growth.measure_point(Point(1, 1, 1, 1, 1, 1), options)
+
+
+def test_points_before_and_after_one_that_fails_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
+        if point.epochs == 4:
+            raise WorkerFailed("no memory")
+        return {"seconds": 0.001 * point.epochs} | dict.fromkeys(
+            ("peak_bytes", "memory_bytes", "temporaries_bytes"), 1
+        )
+
+    monkeypatch.setattr(growth, "measure_point", measure_point)
+    monkeypatch.setattr(growth, "tell_load", lambda: 0.25)
+    outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
+    assert outcome.status == 1
+    assert "; load average at the start 0.25" in outcome.out
+    assert outcome.err == "growth.py: no memory\n"
+    series = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))["series"]["epochs"]
+    assert [point["value"] for point in series["points"]] == [1, 2, 8, 16, 32]
+    assert series["failed"] == [{"value": 4, "failure": "no memory"}]
+    assert "failed: 4" in outcome.out

@@ -1,0 +1,155 @@
+import csv
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_runs import BRIEF, run_experiment, train_ok, write_pets
+
+from jaxmlp import ArgumentError, EpochReport
+from jaxmlp.cli.event_file import EVENTS, event_file
+from jaxmlp.cli.metrics_file import METRICS
+
+
+def records(data: bytes) -> list[bytes]:
+    """The records of a tfrecord file, each checked by its sums: length, sum of it, content, sum of it."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    found, place = [], 0
+    while place < len(data):
+        head = data[place : place + 8]
+        (length,) = struct.unpack("<Q", head)
+        content = data[place + 12 : place + 12 + length]
+        sums = data[place + 8 : place + 12], data[place + 12 + length : place + 16 + length]
+        assert [struct.unpack("<I", each)[0] for each in sums] == [
+            masked_crc32c(head),
+            masked_crc32c(content),
+        ]
+        found.append(content)
+        place += 16 + length
+    return found
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The points of every curve as TensorBoard shows them: a later start hides points from its epoch on."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    shown: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted((folder / EVENTS).iterdir()):
+        for record in records(path.read_bytes()):
+            event = Event.FromString(record)
+            if event.session_log.status == SessionLog.START:
+                for name, points in shown.items():
+                    shown[name] = [point for point in points if point[0] < event.step]
+            for value in event.summary.value:
+                shown.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return shown
+
+
+def table(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The same of metrics.csv, in the precision of events."""
+    with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: [(int(row["epoch"]), float(np.float32(row[name]))) for row in rows if row[name]]
+        for name in rows[0]
+        if name != "epoch" and rows[0][name]
+    }
+
+
+def report(epoch: int, valid: float | None = None) -> EpochReport:
+    return EpochReport(epoch, 1 / epoch, 0.5, valid, valid, 2.0, (0.1, 0.2), 0.01, 100.0)
+
+
+def test_events_of_a_run_are_its_table(tmp_path: Path) -> None:
+    pets = write_pets(tmp_path / "pets.csv")
+    brief = (*BRIEF, "--dataset", pets, "--target", "pet", "--tensorboard", "--epochs", "3")
+    train_ok(tmp_path / "run", *brief)
+    points = curves(tmp_path / "run")
+    assert points == table(tmp_path / "run")
+    assert {"train_loss", "valid_accuracy", "gradient_norm"} <= set(points)
+    assert [epoch for epoch, _ in points["train_loss"]] == [1, 2, 3]
+
+    # A resumed run goes on with the same curves.
+    resumed = run_experiment("train", "--resume", tmp_path / "run", "--epochs", "5", "--quiet")
+    assert resumed.status == 0
+    assert curves(tmp_path / "run") == table(tmp_path / "run")
+    assert len(curves(tmp_path / "run")["train_loss"]) == 5
+
+
+def test_without_the_option_there_are_no_events(tmp_path: Path) -> None:
+    pets = write_pets(tmp_path / "pets.csv")
+    train_ok(tmp_path / "run", *BRIEF, "--dataset", pets, "--target", "pet")
+    assert not (tmp_path / "run/events").exists()
+
+
+def test_what_was_not_measured_has_no_curve_and_every_point_is_written_at_once(tmp_path: Path) -> None:
+    events = event_file(tmp_path)
+    events.add(report(1), "accuracy")
+    points = curves(tmp_path)  # before the file is closed, as of a run that is killed then
+    events.close()
+    assert [name for name in points if name.startswith("valid")] == []
+    assert points["train_loss"] == [(1, 1.0)]
+    assert points["max_weight_2"] == [(1, float(np.float32(0.2)))]
+
+
+def test_points_of_epochs_that_are_done_again_are_hidden(tmp_path: Path) -> None:
+    killed = event_file(tmp_path)
+    for epoch in (1, 2, 3, 4):
+        killed.add(report(epoch, 9.0), "accuracy")
+    killed.close()
+    resumed = event_file(tmp_path)
+    resumed.add(report(3, 0.25), "accuracy")
+    resumed.close()
+    assert curves(tmp_path)["valid_loss"] == [(1, 9.0), (2, 9.0), (3, 0.25)]
+
+
+def test_files_are_in_order_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for epoch, clock in ((1, 2e9), (2, 1e9), (3, 1e9)):
+        monkeypatch.setattr("event_file.time.time", lambda clock=clock: clock)
+        events = event_file(tmp_path)
+        events.add(report(epoch), "accuracy")
+        events.close()
+    assert len(list((tmp_path / EVENTS).iterdir())) == 3
+    assert [epoch for epoch, _ in curves(tmp_path)["train_loss"]] == [1, 2, 3]
+
+
+def test_a_disk_that_is_full_for_a_while_ends_no_training(tmp_path: Path) -> None:
+    # A thread that writes would die of it, and leave the training waiting.
+    from tensorboardX.record_writer import RecordWriter
+
+    def full(writer: RecordWriter, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    events = event_file(tmp_path)
+    events.add(report(1), "accuracy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecordWriter, "write", full)
+        for epoch in range(2, 40):
+            with pytest.raises(OSError, match="No space left"):
+                events.add(report(epoch), "accuracy")
+    events.add(report(40), "accuracy")
+    events.close()
+    assert [epoch for epoch, _ in curves(tmp_path)["train_loss"]] == [1, 40]
+    assert len(list((tmp_path / EVENTS).iterdir())) == 2  # none that holds nothing
+
+
+def test_a_damaged_record_is_caught_here(tmp_path: Path) -> None:
+    events = event_file(tmp_path)
+    events.add(report(1), "accuracy")
+    events.close()
+    (path,) = (tmp_path / "events").iterdir()
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(AssertionError):
+        curves(tmp_path)
+
+
+def test_a_missing_package_is_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ArgumentError, match=r"pip install -e '\.\[tensorboard\]'"):
+        event_file(tmp_path)

@@ -1,0 +1,416 @@
+"""The sweep from the command line: what is tried, the ranking, resuming after a kill, and the network it saves."""
+
+import csv
+import dataclasses
+import errno
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_runs import EXPERIMENTS, run_experiment, write_houses
+
+from jaxmlp import load_model, mlp
+from jaxmlp.cli import sweep_measurements, sweep_options
+from jaxmlp.cli.sweep_files import append_reports, read_reports, stored_options, train_command
+from jaxmlp.cli.sweep_options import read_sweep, settings_of, spell, varied_names
+from jaxmlp.cli.sweep_report import scores_of
+from jaxmlp.cli.train_options import TrainOptions
+from jaxmlp.sweep.trials import Standing, Trial, TrialReport
+from jaxmlp.types import ArgumentError
+
+MOONS = ("--dataset", "moons", "--examples", "120", "--hidden", "4")
+GRID = ("--grid", "learning_rate=0.02,0.2,2", "seed=0..1")
+
+
+def settings(text: str) -> list[TrainOptions]:
+    return settings_of(read_sweep(shlex.split(text)))
+
+
+def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.sweep", interrupt)
+    outcome = run_experiment("sweep", *MOONS, *GRID, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
+    assert outcome.status == 130
+    assert f"go on with: python experiments/sweep.py --resume {tmp_path / 'run'}" in outcome.err
+
+
+# --- what is tried ---
+
+
+def test_a_grid_is_every_combination() -> None:
+    found = settings("--grid learning_rate=0.01,0.1 hidden=64,64x64,none activation=relu,tanh seed=0..7")
+    assert len(found) == len(set(found)) == 2 * 3 * 2 * 8
+    assert {setting.hidden for setting in found} == {(64,), (64, 64), ()}
+    assert {setting.seed for setting in found} == set(range(8))
+    assert varied_names(found) == ["hidden", "activation", "learning_rate"]
+
+
+def test_random_draws_lie_in_their_ranges_and_follow_the_seed() -> None:
+    text = "--random 200 learning_rate=log:1e-3..1 l2=0.1..0.3 batch_size=8..64 activation=relu,tanh"
+    found = settings(text)
+    assert len(found) == 200
+    rates = np.log10([setting.learning_rate for setting in found])
+    assert -3 <= rates.min() < -2.8 < -0.2 < rates.max() <= 0
+    assert abs(np.median(rates) + 1.5) < 0.3  # even on a logarithmic scale
+    assert all(0.1 <= setting.l2 <= 0.3 for setting in found)
+    sizes = {setting.batch_size for setting in found}
+    assert min(sizes) >= 8
+    assert max(sizes) <= 64
+    assert {setting.activation for setting in found} == {"relu", "tanh"}
+    assert settings(text) == found
+    assert settings(text + " --seed 1") != found
+
+
+def test_each_draw_goes_with_each_combination() -> None:
+    found = settings("--random 3 learning_rate=log:1e-3..1 --grid seed=0..3")
+    assert len(found) == 12
+    assert len({setting.learning_rate for setting in found}) == 3
+
+
+def test_momentum_and_weight_decay_go_to_their_optimizers() -> None:
+    found = settings("--optimizer nesterov --grid momentum=0.5,0.9")
+    assert [setting.optimizer for setting in found] == ["nesterov:0.5", "nesterov:0.9"]
+    # Written in full, so that near values stay apart.
+    found = settings("--optimizer momentum --grid momentum=0.9999991,0.9999992,1e-07")
+    assert [setting.optimizer for setting in found] == [
+        "momentum:0.9999991", "momentum:0.9999992", "momentum:1e-07",
+    ]  # fmt: skip
+    found = settings("--grid optimizer=adamw,lion weight_decay=0.1")
+    assert [setting.optimizer for setting in found] == ["adamw:0.1", "lion:0.1"]
+
+
+def test_values_with_commas_of_their_own_are_told_of() -> None:
+    found = settings("--grid 'schedule=step:0.1,10;cosine'")
+    assert [setting.schedule for setting in found] == ["step:0.1,10", "cosine"]
+    assert '"schedule=step:0.1,10;cosine"' in run_experiment("sweep", "--help").out
+
+
+def test_every_name_that_can_be_varied_is_an_option_of_a_run() -> None:
+    fields = set(TrainOptions.__dataclass_fields__)
+    assert set(sweep_options.READERS) - fields == {"momentum", "weight_decay"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("--grid lerning_rate=1", "did you mean 'learning_rate'"),
+        ("--grid learning_rate", "write NAME=VALUES"),
+        ("--grid learning_rate=", "write NAME=VALUES"),
+        ("--grid learning_rate=fast", "'fast' is no value of learning_rate"),
+        ("--grid hidden=64y64", "'64y64' is no value of hidden: write 64x64 or none"),
+        ("--grid hidden=0", "--hidden takes sizes of at least 1"),
+        ("--grid activation=rlu", "did you mean 'relu'"),
+        ("--grid seed=3..1", "the range must rise"),
+        ("--grid seed=0 seed=1", "seed stands twice"),
+        ("--grid learning_rate=log:1e-3..1", "a grid takes ranges of whole numbers"),
+        ("--grid activation=relu..tanh", "a range is for numbers"),
+        ("--grid momentum=0.9", "momentum belongs to the optimisers momentum, nesterov, not to 'sgd'"),
+        ("--random learning_rate=log:1e-3..1", "--random begins with a number"),
+        ("--random 0 learning_rate=log:1e-3..1", "--random begins with a number"),
+        ("--random 3", "--random begins with a number"),
+        ("--random 3 learning_rate=log:0..1", "a logarithmic range begins above 0"),
+        ("--random 3 l2=0.1,0.2 l2=0.3", "l2 stands twice in --random"),
+        ("--random 3 l2=0.1,0.2 --grid l2=0.3", "l2 stands in --grid and in --random"),
+        ("--grid seed=0...7", "'.7' is no value of seed: write a whole number"),
+        (
+            "--halving 3 --epochs 1",
+            "than the run of 1 epoch, given 1: train for more epochs, or compare sooner",
+        ),
+        ("--validation 0", "--validation must be a share between 0 and 1"),
+        ("--folds 1", "--folds must be at least 2"),
+        ("--halving 1", "eta must be a whole number of at least 2"),
+        ("--halving 2 --first-rung 40", "shorter than the run of 40 epochs"),
+        ("--first-rung 2", "--first-rung belongs to --halving"),
+        ("--cores 0", "--cores must be at least 1"),
+        ("--block 0", "--block must be at least 1"),
+        ("--against torch", "unknown peer 'torch'"),
+        ("--against sklearn --halving 2", "leave out --halving"),
+        ("--against sklearn --grid activation=relu,gelu", "no network with activation 'gelu'"),
+        ("--against sklearn --grid optimizer=sgd,lion", "optimiser 'lion': it has relu"),
+        ("--resume run --check -1", "--check must be at least 0, given -1"),
+        ("--resume run --block 0", "--block must be at least 1, given 0"),
+        ("--target-accuracy 0.9", "does not apply to a sweep"),
+        ("--resume run --epochs 3", "--resume takes --epochs from the run"),
+    ],
+)
+def test_refuses_in_one_line(text: str, words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        read_sweep(shlex.split(text))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_of_a_setting_is_read_back_as_it() -> None:
+    from jaxmlp.cli.run_options import read_options
+
+    for setting in settings(
+        "--grid hidden=3x4,none activation=tanh optimizer=adamw:0.1 schedule=step:0.1,2;cosine batch_size=full,8 "
+        "init_scale=0.5 l2=0.01 seed=3 clip_norm=1 --no-bias --no-shuffle --epochs 7"
+    ):
+        words = shlex.split(train_command(setting))
+        assert words[:2] == ["python", "experiments/train.py"]
+        read = read_options(words[2:])
+        assert {name: getattr(read, name) for name in vars(setting)} == vars(setting)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [((64, 32), "64x32"), ((), "none"), (0.1, "0.1"), (None, "default")]
+)
+def test_values_are_spelt_as_they_are_given(value: object, text: str) -> None:
+    assert spell(value) == text
+
+
+# --- a sweep ---
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("sweep") / "run"
+    outcome = run_experiment(
+        "sweep", *MOONS, *GRID, "--epochs", "8", "--check", "1", "--against", "sklearn", "--against-count", "1",
+        "--out", folder,
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    return folder, outcome.out
+
+
+def test_the_ranking_is_printed_and_written(swept: tuple[Path, str]) -> None:
+    folder, out = swept
+    assert "moons: 6 networks of 3 settings, 8 epochs, ranked on" in out
+    with (folder / "ranking.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["place"] for row in rows] == ["1", "2", "3"]
+    means = [float(row["valid_accuracy_mean"]) for row in rows]
+    assert means == sorted(means, reverse=True)
+    assert {row["networks"] for row in rows} == {"2"}
+    trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+    assert sorted(trial["number"] for trial in trials) == list(range(6))
+    for row in rows:
+        scores = [trial["score"] for trial in trials if spell(trial["learning_rate"]) == row["learning_rate"]]
+        assert float(row["valid_accuracy_mean"]) == pytest.approx(np.mean(scores))
+    assert (folder / "scores.png").stat().st_size > 5000
+    assert f"learning rate {rows[0]['learning_rate']}, seed" in out
+
+
+def test_the_check_and_the_peer_are_printed(swept: tuple[Path, str]) -> None:
+    _, out = swept
+    assert "check: 1 network alone after 1 epoch: largest relative difference" in out
+    assert "bound 1e-05: passed; that of network 0 (learning rate 0.02, seed 0)" in out
+    assert "check: one rounding of their start, alone, grows to" in out
+    assert "alone after 8 epochs: largest relative difference" in out
+    assert "scikit-learn: 1 of the 6 networks, one after another" in out
+    assert "times as long" in out
+
+
+def test_the_saved_network_is_what_the_printed_command_trains(
+    swept: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, out = swept
+    (command,) = (line for line in out.splitlines() if line.startswith("alone: "))
+    words = shlex.split(command.removeprefix("alone: "))
+    outcome = run_experiment("train", *words[2:], "--out", tmp_path / "run", "--quiet", "--no-pictures")
+    assert outcome.status == 0, outcome.err
+    (told,) = (line for line in out.splitlines() if line.startswith("test accuracy"))
+    assert told in outcome.out
+    _, ours, _ = load_model(folder / "model.safetensors")
+    _, theirs, _ = load_model(tmp_path / "run" / "model.safetensors")
+    for layer, other in zip(ours, theirs, strict=True):
+        if layer:
+            np.testing.assert_allclose(layer.w, other.w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "cell"), [(0.15, "0.1500"), (9999.0, "9999.0000"), (1.6e18, "1.6e+18")])
+def test_a_loss_beyond_all_measure_is_written_short(loss: float, cell: str) -> None:
+    standing = Standing(Trial(mlp([2, 2])), (0,), 1, (0.5,), loss, 0)
+    assert scores_of(standing, "accuracy", several=False) == ["50.00 %", cell]
+
+
+def test_only_the_chosen_network_is_tested(swept: tuple[Path, str]) -> None:
+    assert swept[1].count("test accuracy") == 1
+
+
+@pytest.mark.slow
+def test_folds_and_halving_of_a_regression(tmp_path: Path) -> None:
+    houses = write_houses(tmp_path / "houses.csv")
+    outcome = run_experiment(
+        "sweep", "--dataset", houses, "--target", "price", "--hidden", "4", "--epochs", "8", "--folds", "3",
+        "--halving", "2", "--first-rung", "2", "--grid", "learning_rate=0.001,0.005,0.01,1e30", "--quiet",
+        "--no-pictures", "--init-scale", "0.5", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    assert "validation R²" in outcome.out
+    assert "3 of 12 networks diverged; their settings are ranked last" in outcome.out
+    reports = read_reports(tmp_path / "run")
+    assert sorted({report.epochs for report in reports}) == [2, 4, 8]
+
+
+def test_all_diverged_is_said_and_status_is_1(tmp_path: Path) -> None:
+    outcome = run_experiment(
+        "sweep", *MOONS, "--epochs", "2", "--grid", "learning_rate=1e38", "--quiet", "--no-pictures",
+        "--loss", "squared_error", "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert outcome.status == 1
+    assert "every network diverged" in outcome.error_line
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_check_that_meets_nan_fails_and_names_the_network(
+    place: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = [np.ones(2), np.ones(3), np.ones(4)]
+    wrong = [tensor.copy() for tensor in right]
+    wrong[place][1] = np.nan
+    monkeypatch.setattr(sweep_measurements, "name_of", lambda study, number: "seed 7")
+    found = {2: 0.0, 5: sweep_measurements.difference(wrong, right), 9: 0.5}
+    study: Any = None
+    assert not sweep_measurements.say(study, found, 1, 1e-5)
+    assert "nan, bound 1e-05: FAILED; that of network 5 (seed 7)" in capsys.readouterr().out
+    assert sweep_measurements.say(study, {2: sweep_measurements.difference(right, right)}, 1, 1e-5)
+
+
+# --- resuming ---
+
+
+WHOLE = '{"number": 0, "epochs": 2, "loss": null, "score": null, "diverged": true}\n'
+
+
+def test_a_line_that_was_cut_off_is_left_out_where_the_disk_is_full_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    (tmp_path / "trials.jsonl").write_text(WHOLE + WHOLE[:30])
+    (report,) = read_reports(tmp_path)
+    assert report.diverged
+    assert np.isnan(report.score)
+    assert (tmp_path / "trials.jsonl").read_text() == WHOLE
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        "[]",
+        "",
+        "{",
+        '{"number": 0}',
+        "\ufffd",
+        WHOLE.replace("0", '"zero"', 1).strip(),
+        WHOLE.replace("2", "2.5")[:-1],
+    ],
+)
+def test_a_damaged_line_is_named(damaged: str, tmp_path: Path) -> None:
+    log = tmp_path / "trials.jsonl"
+    log.write_bytes((WHOLE + damaged + "\n" + WHOLE).encode().replace(b"\xef\xbf\xbd", b"\xff"))
+    with pytest.raises(ArgumentError) as caught:
+        read_reports(tmp_path)
+    assert str(caught.value) == (
+        f"{log}, line 2 is damaged: delete that line; its network is then trained again"
+    )
+    log.write_text(WHOLE + WHOLE)
+    assert len(read_reports(tmp_path)) == 2
+
+
+HERE = [{"learning_rate": 0.1, "seed": 0, "fold": None}, {"learning_rate": 0.2, "seed": 0, "fold": None}]
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "words"),
+    [
+        (1, {"learning_rate": 0.3}, '"learning_rate": 0.2'),
+        (1, {"seed": 1}, "network 1 of the sweep"),
+        (0, {"fold": 0}, "begin a new sweep"),
+        (2, {}, "network 2 of the sweep, which is not in it"),
+        (-1, {}, "which is not in it"),
+    ],
+)
+def test_networks_that_are_not_the_sweeps_are_refused(
+    number: int, changes: dict[str, float], words: str, tmp_path: Path
+) -> None:
+    first, other = TrialReport(0, 2, 0.5, 0.9, False), TrialReport(number, 2, 0.5, 0.9, False)
+    append_reports(tmp_path, [first], HERE)
+    assert read_reports(tmp_path, HERE) == [first]
+    elsewhere = {**HERE[number % 2], **changes}
+    append_reports(tmp_path, [other._replace(number=0)], [elsewhere])
+    log = tmp_path / "trials.jsonl"
+    first_line, other_line = log.read_text().splitlines()
+    other_line = other_line.replace('"number": 0', f'"number": {number}')
+    log.write_text(f"{first_line}\n{other_line}\n")
+    assert len(read_reports(tmp_path)) == 2
+    with pytest.raises(ArgumentError) as caught:
+        read_reports(tmp_path, HERE)
+    assert words in str(caught.value)
+    assert "line 2" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(swept[0], folder)
+    outcome = run_experiment("sweep", "--resume", folder)
+    assert outcome.status == 0, outcome.err
+    assert "0 networks trained in" in outcome.out
+    assert "what a network takes was not measured" in outcome.out
+    assert "what the sweep takes was not measured" in outcome.out
+    assert "ms a network, compilation included" not in outcome.out
+    assert "times as long" not in outcome.out
+    assert "48/48" in outcome.err  # the bar begins at what is finished
+    assert "check: 1 network alone after 1 epoch: " in outcome.out  # of the --check that the sweep began with
+    assert "check: none was trained to its end in this call" in outcome.out
+    lines = (folder / "trials.jsonl").read_text().splitlines()
+    (folder / "trials.jsonl").write_text("\n".join(lines).replace('"seed": 1', '"seed": 2') + "\n")
+    assert "begin a new sweep" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
+
+
+@pytest.mark.parametrize(("given", "checked"), [([], 3), (["--check", "5"], 5), (["--check", "0"], 0)])
+def test_the_check_is_that_of_the_sweep_unless_given(given: list[str], checked: int) -> None:
+    config = {"options": dataclasses.asdict(read_sweep(["--check", "3", "--grid", "seed=0..1"]))}
+    options = stored_options(config, read_sweep(["--resume", "run", *given]))
+    assert (options.check, options.grid, options.resume) == (checked, ("seed=0..1",), "run")
+
+
+def test_resuming_what_is_no_sweep_is_refused(tmp_path: Path) -> None:
+    assert "no sweep at" in run_experiment("sweep", "--resume", tmp_path / "nowhere").error_line
+    (tmp_path / "config.json").write_text('{"options": {"dataset": "digits"}}')
+    assert "holds no sweep" in run_experiment("sweep", "--resume", tmp_path).error_line
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_trains_only_what_is_missing(tmp_path: Path) -> None:
+    flags = [
+        *MOONS, "--epochs", "400", "--block", "1", "--cores", "1", "--quiet", "--no-pictures",
+        "--grid", "learning_rate=0.05,0.1,0.2,0.3,0.4,0.5", "seed=0..5",
+    ]  # fmt: skip
+    folder = tmp_path / "run"
+    with subprocess.Popen(
+        [sys.executable, str(EXPERIMENTS / "sweep.py"), *flags, "--out", str(folder)],
+        cwd=tmp_path,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        log = folder / "trials.jsonl"
+        while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+    before = {report.number: report for report in read_reports(folder)}
+    assert 2 <= len(before) < 36
+    outcome = run_experiment("sweep", "--resume", folder, "--quiet")
+    assert outcome.status == 0, outcome.err
+    assert f"{36 - len(before)} networks trained in" in outcome.out
+    after = read_reports(folder)
+    assert sorted(report.number for report in after) == list(range(36))
+    assert {report.number: report for report in after if report.number in before} == before
+    assert (folder / "model.safetensors").exists()

@@ -1,0 +1,128 @@
+import json
+import re
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from command_runs import BRIEF, Outcome, train_ok
+from slow_cases import others_slow
+
+from jaxmlp import load_model
+from jaxmlp.activations import ACTIVATIONS
+from jaxmlp.initializers import INITIALIZERS
+from jaxmlp.losses import LOSSES
+from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES
+
+MOONS = ("--dataset", "moons", "--examples", "60", "--batch-size", "full")
+
+
+def train_unjitted(out: Path, *arguments: object) -> Outcome:
+    """Train a single step without compiling it, which is faster where each run is another program."""
+    with jax.disable_jit():
+        return train_ok(out, *arguments)
+
+
+# Every name of a registry goes through the command line; each run takes one of each, to be fast.
+MOST = max(map(len, (ACTIVATIONS, OPTIMIZERS, SCHEDULES, INITIALIZERS)))
+PARAMETERS = {
+    "exponential": "exponential:0.9",
+    "step": "step:0.5,1",
+    "warmup_cosine": "warmup_cosine:0.1",
+    "normal": "normal:0.1",
+    "uniform": "uniform:-0.1,0.1",
+}
+
+
+def in_turn(names: Any) -> list[str]:
+    return [PARAMETERS.get(name, name) for name in islice(cycle(names), MOST)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("activation", "optimizer", "schedule", "initializer"),
+    list(
+        zip(
+            in_turn(ACTIVATIONS),
+            in_turn(OPTIMIZERS),
+            in_turn(SCHEDULES),
+            in_turn(INITIALIZERS),
+            strict=True,
+        )
+    ),
+)
+def test_every_name_trains_from_the_command_line(
+    activation: str, optimizer: str, schedule: str, initializer: str, tmp_path: Path
+) -> None:
+    flags = {
+        "--activation": activation,
+        "--optimizer": optimizer,
+        "--schedule": schedule,
+        "--init": initializer,
+    }
+    given = [part for flag in flags.items() for part in flag]
+    train_unjitted(tmp_path / "run", *BRIEF, *MOONS, *given)
+    config = json.loads((tmp_path / "run/config.json").read_text(encoding="utf-8"))
+    assert {
+        f"--{name}": config["options"][name] for name in ("activation", "optimizer", "schedule", "init")
+    } == flags
+    net, params, _ = load_model(tmp_path / "run/model.safetensors")
+    assert net.layers[1].activation == activation
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", list(LOSSES))
+def test_every_loss_trains_from_the_command_line(loss: str, tmp_path: Path) -> None:
+    outcome = train_unjitted(tmp_path / "run", *BRIEF, *MOONS, "--loss", loss)
+    assert re.search(r"^test accuracy \d+\.\d\d %$", outcome.out, re.MULTILINE)
+    net, _, saved = load_model(tmp_path / "run/model.safetensors")
+    assert saved["loss"] == loss
+    assert (type(net.layers[-1]).__name__ == "Softmax") == (loss == "negative_log_likelihood")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    others_slow(
+        [
+            ("--activation", "leaky_relu:0.1"),
+            ("--hidden",),
+            ("--noise", "0"),
+            ("--no-bias",),
+            ("--bias-init", "uniform:-0.1,0.1"),
+            ("--clip-norm", "0.1"),
+            ("--optimizer", "adamw:0.01"),
+            ("--device", "cpu"),
+            ("--scaling", "scale"),
+        ],
+        kept=3,
+    ),
+    ids=" ".join,
+)
+def test_other_options_are_heeded(flags: tuple[str, ...], tmp_path: Path) -> None:
+    train_unjitted(tmp_path / "plain", *BRIEF, *MOONS)
+    train_unjitted(tmp_path / "run", *BRIEF, *MOONS, *flags)
+    plain, changed = (load_model(tmp_path / name / "model.safetensors") for name in ("plain", "run"))
+    pairs = zip(jax.tree.leaves(plain[1]), jax.tree.leaves(changed[1]), strict=plain[0] == changed[0])
+    alike = plain[0] == changed[0] and all(np.array_equal(a, b) for a, b in pairs)
+    assert alike == (flags == ("--device", "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype", "products"),
+    [
+        ("float32", "float32", "float32"),
+        ("float64", "float64", "float32"),
+        pytest.param("tensorfloat32", "float32", "tensorfloat32", marks=pytest.mark.slow),
+    ],
+)
+def test_a_precision_is_computed_in_and_kept(
+    precision: str, dtype: str, products: str, tmp_path: Path
+) -> None:
+    train_ok(tmp_path / "run", *BRIEF, *MOONS, "--precision", precision)
+    with jax.enable_x64(True):
+        net, params, _ = load_model(tmp_path / "run/model.safetensors")
+        assert {str(leaf.dtype) for leaf in jax.tree.leaves(params)} == {dtype}
+    assert net.layers[0].precision == products

@@ -1,0 +1,230 @@
+"""The MNIST family: a small archive set goes the whole way, and the real one too where it is at hand."""
+
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmlp.datasets import images, load
+from jaxmlp.datasets.archives import Archive, ArchiveSet, check_archive
+from jaxmlp.datasets.images import (
+    IMAGE_SETS,
+    MANUAL_DIR_VARIABLE,
+    TEST_FILES,
+    TRAIN_FILES,
+    ImageSet,
+    load_images,
+)
+from jaxmlp.datasets.options import Options
+from jaxmlp.types import ArgumentError
+
+REAL_FOLDER = os.environ.get(MANUAL_DIR_VARIABLE)
+needs_real_archives = pytest.mark.skipif(
+    not REAL_FOLDER, reason=f"needs the archives of MNIST in the folder that {MANUAL_DIR_VARIABLE} names"
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_folder_from_the_environment(monkeypatch):
+    monkeypatch.delenv(MANUAL_DIR_VARIABLE, raising=False)
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return gzip.compress(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A set of 30 and 20 random images, its archives in tmp_path/manual, and no mirror that answers."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "manual"
+    folder.mkdir()
+    archives, arrays = [], []
+    for names, count in ((TRAIN_FILES, 30), (TEST_FILES, 20)):
+        pixels = generator.integers(0, 256, (count, 28, 28), np.uint8)
+        labels = (np.arange(count) * 7 % 10).astype(np.uint8)
+        for name, array in zip(names, (pixels, labels), strict=True):
+            content = idx(array)
+            (folder / name).write_bytes(content)
+            archives.append(Archive(name, len(content), hashlib.sha256(content).hexdigest()))
+            arrays.append(array)
+    archive_set = ArchiveSet("tiny_set", tuple(archives), ("http://127.0.0.1:1/",))
+    return ImageSet("tiny", archive_set, tuple("abcdefghij")), folder, arrays
+
+
+def options(tmp_path, manual=None):
+    return Options(tmp_path / "data", manual_dir=manual, quiet=True)
+
+
+def check_same(dataset, arrays):
+    train_images, train_labels, test_images, test_labels = arrays
+    assert np.array_equal(dataset.train.inputs, train_images.reshape(-1, 784))
+    assert np.array_equal(dataset.train.targets, train_labels)
+    assert np.array_equal(dataset.test.inputs, test_images.reshape(-1, 784))
+    assert np.array_equal(dataset.test.targets, test_labels)
+
+
+def test_archives_become_a_data_set_in_their_own_order(tiny, tmp_path, capfd):
+    image_set, manual, arrays = tiny
+    dataset = load_images(image_set, options(tmp_path, manual))
+    check_same(dataset, arrays)
+    assert dataset.train.inputs.dtype == np.uint8
+    assert dataset.train.targets.dtype == np.int32
+    assert dataset.feature_shape == (28, 28)
+    assert dataset.class_names == tuple("abcdefghij")
+    assert dataset.identity["archives"] == image_set.archive_set.checksums()
+    assert capfd.readouterr() == ("", "")  # quiet is quiet
+    assert list((tmp_path / "data" / "tiny_set").rglob("*.array_record*"))
+
+
+def test_the_second_load_needs_neither_archives_nor_preparation(tiny, tmp_path, monkeypatch):
+    image_set, manual, arrays = tiny
+    load_images(image_set, options(tmp_path, manual))
+    for path in manual.iterdir():
+        path.unlink()
+    monkeypatch.setattr(images, "prepare", None)  # to call it would fail
+    dataset = load_images(image_set, options(tmp_path))
+    check_same(dataset, arrays)
+    assert isinstance(dataset.train.inputs, np.memmap)
+
+
+def test_a_damaged_preparation_is_made_again(tiny, tmp_path):
+    image_set, manual, arrays = tiny
+    load_images(image_set, options(tmp_path, manual))
+    stored = tmp_path / "data" / "tiny_set" / "train_inputs.npy"
+    stored.write_bytes(stored.read_bytes()[:-1])
+    check_same(load_images(image_set, options(tmp_path, manual)), arrays)
+
+
+@pytest.mark.parametrize("by", ["argument", "variable"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_manual_folder_is_found(tiny, tmp_path, monkeypatch, by, nested):
+    image_set, manual, arrays = tiny
+    if nested:
+        above = tmp_path / "above"
+        above.mkdir()
+        manual = manual.rename(above / "tiny_set").parent
+    if by == "variable":
+        monkeypatch.setenv(MANUAL_DIR_VARIABLE, str(manual))
+    given = manual if by == "argument" else None
+    check_same(load_images(image_set, options(tmp_path, given)), arrays)
+
+
+def refused(tiny, tmp_path, message):
+    image_set, manual, _ = tiny
+    with pytest.raises(ArgumentError, match=message) as caught:
+        load_images(image_set, options(tmp_path, manual))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "data" / "tiny_set").exists()
+
+
+def test_a_truncated_archive_is_refused(tiny, tmp_path):
+    path = tiny[1] / TRAIN_FILES[0]
+    path.write_bytes(path.read_bytes()[:-5])
+    refused(tiny, tmp_path, f"{TRAIN_FILES[0]}' is cut off")
+
+
+def test_an_altered_archive_is_refused(tiny, tmp_path):
+    path = tiny[1] / TEST_FILES[1]
+    path.write_bytes(idx(np.zeros(21)))
+    refused(tiny, tmp_path, f"{TEST_FILES[1]}' is (cut off|not the original)")
+
+
+def test_a_missing_archive_is_refused(tiny, tmp_path):
+    (tiny[1] / TRAIN_FILES[1]).unlink()
+    refused(tiny, tmp_path, f"{TRAIN_FILES[1]}' of 'tiny_set' cannot be read")
+
+
+def test_an_empty_manual_folder_is_refused(tiny, tmp_path):
+    for path in tiny[1].iterdir():
+        path.unlink()
+    refused(tiny, tmp_path, "holds none of the archives of 'tiny_set'")
+
+
+def test_without_network_and_manual_folder_one_line_says_what_to_do(tiny, tmp_path, monkeypatch):
+    image_set, _, _ = tiny
+    for variable in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(variable)
+    with pytest.raises(ArgumentError, match=r"cannot be reached.*JAXMLP_MANUAL_DIR") as caught:
+        load_images(image_set, options(tmp_path))
+    assert all(name in str(caught.value) for name in (*TRAIN_FILES, *TEST_FILES))
+
+
+def test_without_array_record_one_line_says_so(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: None)
+    refused(tiny, tmp_path, "array_record is not installed")
+
+
+def test_images_and_labels_of_different_lengths_are_refused(tiny, tmp_path):
+    image_set, manual, _ = tiny
+    content = idx(np.zeros(29))
+    (manual / TRAIN_FILES[1]).write_bytes(content)
+    wrong = Archive(TRAIN_FILES[1], len(content), hashlib.sha256(content).hexdigest())
+    archives = tuple(wrong if archive.filename == wrong.filename else archive for archive in image_set[1][1])
+    mismatched = image_set._replace(archive_set=image_set.archive_set._replace(archives=archives))
+    refused((mismatched, manual, None), tmp_path, "30 images and .* 29 labels")
+
+
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_registered_archives_are_those_of_tensorflow_datasets(name):
+    import tensorflow_datasets
+
+    lines = (
+        (Path(tensorflow_datasets.__file__).parent / "url_checksums" / f"{name}.txt").read_text().split("\n")
+    )
+    registered = {}
+    for line in filter(None, lines):
+        address, size, sha256, filename = line.split("\t")
+        registered[filename] = (address, int(size), sha256)
+    archive_set = IMAGE_SETS[name].archive_set
+    assert registered == {
+        archive.filename: (archive_set.mirrors[0] + archive.filename, archive.size, archive.sha256)
+        for archive in archive_set.archives
+    }
+
+
+@needs_real_archives
+def test_the_real_archives_have_the_registered_checksums():
+    archive_set = IMAGE_SETS["mnist"].archive_set
+    folder = archive_folder()
+    for archive in archive_set.archives:
+        check_archive(folder / archive.filename, archive, "mnist")
+
+
+@needs_real_archives
+def test_the_real_archives_are_refused_for_another_set(tmp_path):
+    with pytest.raises(ArgumentError, match="is the one of 'mnist', expected that of 'fashion_mnist'"):
+        load("fashion_mnist", data_dir=tmp_path, manual_dir=archive_folder(), quiet=True)
+
+
+@needs_real_archives
+@pytest.mark.slow
+def test_real_mnist_is_prepared_whole_and_read_again_without_tfds(tmp_path):
+    mnist = load("mnist", data_dir=tmp_path, manual_dir=REAL_FOLDER, quiet=True)
+    assert mnist.train.inputs.shape == (60000, 784)
+    assert mnist.test.inputs.shape == (10000, 784)
+    assert mnist.train.inputs.mean() / 255 == pytest.approx(0.1307, abs=1e-4)  # as known from the literature
+    assert mnist.train.targets[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert np.bincount(mnist.test.targets).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    program = (
+        "import sys\n"
+        "from jaxmlp.datasets import load\n"
+        "load('mnist', data_dir=sys.argv[1])\n"
+        "print('tensorflow_datasets' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def archive_folder():
+    found = images.find_manual_folder(IMAGE_SETS["mnist"].archive_set, Path(REAL_FOLDER))
+    assert found is not None, f"{MANUAL_DIR_VARIABLE} names a folder without the archives of MNIST"
+    return found

@@ -1,0 +1,84 @@
+"""The one door: names, files and options reach the right loader, and what fits none is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmlp.datasets import DATASETS, load
+from jaxmlp.datasets.images import IMAGE_SETS
+from jaxmlp.types import ArgumentError
+
+READY = [name for name in DATASETS if name not in IMAGE_SETS]
+
+
+def refused(name, message, **options):
+    with pytest.raises(ArgumentError, match=message) as caught:
+        load(name, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_promised_names_are_there():
+    toys = {"moons", "circles", "blobs", "xor", "spirals", "classification", "sine", "friedman"}
+    assert set(DATASETS) == {"digits", "mnist", "fashion_mnist", "kmnist"} | toys
+    assert all(source.description for source in DATASETS.values())
+
+
+@pytest.mark.parametrize("name", READY)
+def test_a_name_that_needs_no_file_loads_at_once(name):
+    dataset = load(name)
+    assert dataset.name == name
+    assert dataset.train.inputs.shape[1] == np.prod(dataset.feature_shape)
+    assert json.loads(json.dumps(dataset.identity))["name"] == name
+    assert load(name, test_fraction=0.5).identity["test_fraction"] == 0.5
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_options_that_would_be_ignored_are_refused(name, tmp_path):
+    for option in DATASETS[name].unused:
+        value = {"missing": "impute", "task": "regression", "target": "y", "examples": 20, "noise": 0.1}[
+            option
+        ]
+        refused(name, f"'{option}' does not apply to data set '{name}'", data_dir=tmp_path, **{option: value})
+
+
+@pytest.mark.parametrize("path_type", [str, Path])
+@pytest.mark.parametrize("suffix", [".npz", ".NPZ"])
+def test_a_file_is_known_by_its_ending(tmp_path, path_type, suffix):
+    path = tmp_path / f"own{suffix}"
+    with open(path, "wb") as file:
+        np.savez(file, inputs=np.zeros((10, 2)), targets=np.arange(10) % 2)
+    assert load(path_type(path)).name == path.name
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("own.txt", {}, r"ends in '\.txt': give one that ends in \.csv or \.npz"),
+        ("absent.npz", {}, "does not exist"),
+        ("absent.csv", {"target": "y"}, "does not exist"),
+        (".", {}, "is a folder"),
+        ("", {}, "unknown data set ''"),
+        (" ", {}, "unknown data set ' '"),
+        ("own.npz", {"target": "y"}, "'target' does not apply"),
+        ("own.npz", {"missing": "impute"}, "'missing' does not apply"),
+        ("own.csv", {"target": "y", "noise": 0.1}, "'noise' does not apply"),
+    ],
+)
+def test_a_path_that_cannot_be_loaded_is_refused(tmp_path, monkeypatch, name, options, message):
+    monkeypatch.chdir(tmp_path)
+    for existing in ("own.txt", "own.npz", "own.csv"):
+        Path(existing).touch()
+    refused(name, message, **options)
+
+
+@pytest.mark.parametrize("name", ["digits:3", "moons:0.1"])
+def test_names_take_no_parameters(name):
+    refused(name, "takes no parameter")
+
+
+def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    refused("cifar10", str(tmp_path / ".cache" / "jaxmlp"))

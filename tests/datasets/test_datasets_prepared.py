@@ -1,0 +1,163 @@
+"""Prepared folders: whole or not used, whatever happens to them or to the program that makes them."""
+
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from jaxmlp.datasets import prepared
+from jaxmlp.datasets.prepared import RECORD, prepare, read_prepared
+from jaxmlp.types import ArgumentError
+
+IDENTITY = {"name": "tiny", "archives": {"a.gz": "1234"}}
+ARRAYS = {"inputs": np.arange(6, dtype=np.uint8).reshape(3, 2), "targets": np.arange(3, dtype=np.int32)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    prepare(tmp_path / "tiny", IDENTITY, lambda _: ARRAYS)
+    return tmp_path / "tiny"
+
+
+def test_arrays_come_back_mapped_and_read_only(folder):
+    arrays = read_prepared(folder, IDENTITY)
+    assert set(arrays) == set(ARRAYS)
+    for name, array in arrays.items():
+        assert isinstance(array, np.memmap)
+        assert not array.flags.writeable
+        assert array.dtype == ARRAYS[name].dtype
+        assert np.array_equal(array, ARRAYS[name])
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def alter(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def swap_record(change):
+    def apply(path):
+        record = json.loads(path.read_text())
+        change(record)
+        path.write_text(json.dumps(record))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("inputs.npy", cut),
+        ("inputs.npy", alter),
+        ("targets.npy", lambda path: path.unlink()),
+        (RECORD, cut),
+        (RECORD, lambda path: path.unlink()),
+        (RECORD, lambda path: path.write_text("[]")),
+        (RECORD, swap_record(lambda record: record.update(format=0))),
+        (RECORD, swap_record(lambda record: record["identity"].update(name="other"))),
+        (RECORD, swap_record(lambda record: record["arrays"]["inputs"].update(shape=[2, 3]))),
+        (RECORD, swap_record(lambda record: record["arrays"]["inputs"].update(dtype="<i4"))),
+        (RECORD, swap_record(lambda record: record.update(arrays=None))),
+    ],
+)
+def test_a_damaged_folder_is_not_used_but_made_again(folder, name, damage):
+    damage(folder / name)
+    assert read_prepared(folder, IDENTITY) is None
+    again = prepare(folder, IDENTITY, lambda _: ARRAYS)
+    assert np.array_equal(again["inputs"], ARRAYS["inputs"])
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]  # nothing is left beside it
+
+
+def test_a_folder_made_from_something_else_is_not_used(folder):
+    assert read_prepared(folder, IDENTITY | {"archives": {"a.gz": "5678"}}) is None
+
+
+def test_a_failed_preparation_leaves_nothing(tmp_path):
+    def fail(unfinished):
+        (unfinished / "half").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(tmp_path / "tiny", IDENTITY, fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_preparation_keeps_what_was_there(folder):
+    with pytest.raises(ZeroDivisionError):
+        prepare(folder, IDENTITY, lambda _: 1 / 0)
+    assert read_prepared(folder, IDENTITY) is not None
+
+
+def test_a_killed_preparation_leaves_nothing_that_is_taken_for_whole(tmp_path):
+    program = (
+        "import sys, time, pathlib, numpy as np\n"
+        "from jaxmlp.datasets.prepared import prepare\n"
+        "def make(unfinished):\n"
+        "    np.save(unfinished / 'inputs.npy', np.zeros(3))\n"
+        "    (unfinished.parent / 'started').touch()\n"
+        "    time.sleep(60)\n"
+        "prepare(pathlib.Path(sys.argv[1]) / 'tiny', {'name': 'tiny'}, make)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert any("unfinished" in path.name for path in tmp_path.iterdir())  # it was killed in the middle
+    assert not (tmp_path / "tiny").exists()
+    assert read_prepared(tmp_path / "tiny", {"name": "tiny"}) is None
+    assert prepare(tmp_path / "tiny", {"name": "tiny"}, lambda _: ARRAYS)["targets"].tolist() == [0, 1, 2]
+
+
+def test_arrays_of_a_replaced_folder_stay_readable(folder):
+    old = read_prepared(folder, IDENTITY)
+    prepare(folder, IDENTITY, lambda _: {"inputs": np.zeros(1)})
+    assert np.array_equal(old["inputs"], ARRAYS["inputs"])
+
+
+def test_many_can_prepare_the_same_folder_at_once(tmp_path):
+    barrier = threading.Barrier(8)
+
+    def make(_):
+        barrier.wait()  # all finish together
+        return ARRAYS
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: prepare(tmp_path / "tiny", IDENTITY, make), range(8)))
+    assert all(np.array_equal(arrays["inputs"], ARRAYS["inputs"]) for arrays in made)
+    assert read_prepared(tmp_path / "tiny", IDENTITY) is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_a_disk_that_loses_what_is_written_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepared, "read_prepared", lambda *_: None)
+    with pytest.raises(ArgumentError, match="does not read back the same"):
+        prepare(tmp_path / "tiny", IDENTITY, lambda _: ARRAYS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ArgumentError, match=r"cannot be written .* choose another as data_dir"):
+        prepare(tmp_path / "file" / "tiny", IDENTITY, lambda _: ARRAYS)
+
+
+def test_others_may_read_the_folder(folder):
+    assert os.stat(folder).st_mode & 0o777 == 0o755
+
+
+def test_objects_are_never_pickled(tmp_path):
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        prepare(tmp_path / "tiny", IDENTITY, lambda _: {"inputs": np.array([{}], object)})

@@ -1,0 +1,104 @@
+"""Encoding of tables: learned from the training rows alone, and the same for every later file."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxmlp.datasets import table as table_module
+from jaxmlp.datasets.table import encode_table, fit_table, numeric_column, table_feature_names
+from jaxmlp.types import ArgumentError
+
+FRAME = pd.DataFrame(
+    {"size": ["1", "3", None, "100"], "hue": ["red", None, "red", "green"], "flag": ["True", "False"] * 2},
+    dtype=str,
+)
+TRAINING = np.array([0, 1, 2])
+
+
+@pytest.fixture
+def table():
+    return fit_table(FRAME, ["size", "hue", "flag"], TRAINING, "impute", "it")
+
+
+def test_statistics_come_from_the_training_rows_alone(table):
+    assert table["columns"] == [
+        {"name": "size", "kind": "number", "fill": 2.0},
+        {"name": "hue", "kind": "category", "categories": ["red"], "fill": "red"},
+        {"name": "flag", "kind": "category", "categories": ["False", "True"], "fill": "True"},
+    ]
+
+
+def test_the_table_survives_json_and_names_its_features(table):
+    assert json.loads(json.dumps(table)) == table
+    assert table_feature_names(table) == ("size", "hue=red", "flag=False", "flag=True")
+
+
+def test_gaps_are_filled_and_categories_become_columns(table):
+    encoded = encode_table(FRAME, table, origin="it", allow_unknown=True)
+    assert encoded.dtype == np.float32
+    assert encoded.tolist() == [[1, 1, 0, 1], [3, 1, 1, 0], [2, 1, 0, 1], [100, 0, 1, 0]]
+
+
+def test_columns_are_found_by_name_in_any_order(table):
+    mixed = FRAME[["flag", "hue", "size"]].assign(other="x")
+    first, second = (encode_table(frame, table, origin="it", allow_unknown=True) for frame in (FRAME, mixed))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("change", "keywords", "message"),
+    [
+        ({}, {"missing": "refuse"}, r"missing values in 'size' \(1\), 'hue' \(1\)"),
+        ({}, {}, "has 'green' in column 'hue', which .* choose one of 'red'"),
+        ({"size": "big"}, {}, "has 'big' in column 'size', which held numbers"),
+        ({}, {"missing": "drop"}, "unknown treatment of missing values"),
+    ],
+)
+def test_rows_that_do_not_fit_the_table_are_refused(table, change, keywords, message):
+    with pytest.raises(ArgumentError, match=message):
+        encode_table(FRAME.assign(**change), table, origin="it", **keywords)
+
+
+def test_columns_that_are_not_there_are_refused(table):
+    with pytest.raises(ArgumentError, match=r"lacks the columns 'hue', 'flag' .* its columns are 'size'"):
+        encode_table(FRAME[["size"]], table, origin="it")
+
+
+def test_a_column_of_numbers_that_is_all_missing_is_filled(table):
+    encoded = encode_table(FRAME.assign(size=None), table, origin="it", allow_unknown=True)
+    assert encoded[:, 0].tolist() == [2.0] * 4
+
+
+def test_a_column_without_a_training_value_is_refused():
+    with pytest.raises(ArgumentError, match="no value in column 'size' of the training part"):
+        fit_table(FRAME, ["size"], np.array([2]), "impute", "it")
+
+
+def test_too_many_categories_are_refused(monkeypatch):
+    monkeypatch.setattr(table_module, "MOST_CATEGORIES", 1)
+    with pytest.raises(ArgumentError, match="2 different texts in column 'flag', at most 1"):
+        fit_table(FRAME, ["flag"], TRAINING, "refuse", "it")
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (["1", "2"], [1, 2]),
+        (["1", "2.5"], [1.0, 2.5]),
+        ([" 1", "-2e3"], [1.0, -2000.0]),
+        (["1", "b"], None),
+        (["True", "False"], None),
+        (["2020-01-01"], None),
+        ([None, None], None),
+    ],
+)
+def test_a_column_is_numbers_only_if_all_of_it_is(texts, numbers):
+    read = numeric_column(pd.Series(texts, dtype=str))
+    assert (read if read is None else read.tolist()) == numbers
+
+
+def test_whole_numbers_stay_whole_and_gaps_become_nan():
+    assert numeric_column(pd.Series(["1", "2"])).dtype.kind == "i"
+    assert np.isnan(numeric_column(pd.Series(["1", None], dtype=str))[1])

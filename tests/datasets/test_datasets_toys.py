@@ -1,0 +1,103 @@
+"""The generated sets: each of them sound, seeded, and of the form that its name promises."""
+
+import json
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from jaxmlp.datasets import load
+from jaxmlp.datasets.toys import TOYS
+from jaxmlp.types import ArgumentError
+
+CLASSIFIED = [name for name, toy in TOYS.items() if toy.task == "classification"]
+REGRESSED = [name for name, toy in TOYS.items() if toy.task == "regression"]
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_a_toy_is_sound_and_fixed_by_its_seed(name):
+    first, again, other = (load(name, examples=200, seed=seed) for seed in (5, 5, 6))
+    assert first.task == TOYS[name].task
+    assert len(first.train.inputs) == 160
+    assert len(first.test.inputs) == 40
+    assert first.train.inputs.dtype == np.float32
+    assert len(first.feature_names) == first.train.inputs.shape[1]
+    assert np.array_equal(first.train.inputs, again.train.inputs)
+    assert np.array_equal(first.train.targets, again.train.targets)
+    assert not np.array_equal(first.train.inputs, other.train.inputs)
+    assert json.loads(json.dumps(first.identity)) == again.identity
+
+
+@pytest.mark.parametrize("name", CLASSIFIED)
+def test_classes_can_be_told_apart_by_near_neighbours(name):
+    toy = load(name)
+    score = KNeighborsClassifier(5).fit(*toy.train).score(*toy.test)
+    assert toy.train.targets.dtype == np.int32
+    assert score > 0.9, score
+
+
+@pytest.mark.parametrize("name", ["circles", "xor", "spirals"])
+def test_a_straight_line_cannot_tell_these_apart(name):
+    toy = load(name)
+    assert LogisticRegression().fit(*toy.train).score(*toy.test) < 0.75
+
+
+@pytest.mark.parametrize("name", CLASSIFIED)
+def test_both_parts_hold_the_classes_in_the_same_proportion(name):
+    toy = load(name, examples=990)
+    counts = [np.bincount(part.targets) for part in (toy.train, toy.test)]
+    expected = (counts[0] + counts[1]) * toy.test.targets.size / 990
+    assert np.abs(counts[1] - expected).max() < 1
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSIFIED) - {"classification"}))
+def test_points_are_scattered_by_the_noise_asked_for(name):
+    still, noisy = (TOYS[name].generate(4000, noise, 0) for noise in (0.0, 0.25))
+    assert np.array_equal(still[1], noisy[1])
+    assert np.std(noisy[0] - still[0]) == pytest.approx(0.25, rel=0.05)
+
+
+def test_labels_of_classification_are_drawn_at_random_in_the_share_asked_for():
+    score = {}
+    for noise in (0.0, 0.5):
+        points, labels = TOYS["classification"].generate(4000, noise, 0)
+        score[noise] = LogisticRegression().fit(points, labels).score(points, labels)
+    assert 0.15 < score[0.0] - score[0.5] < 0.3  # half of those drawn at random are wrong
+
+
+@pytest.mark.parametrize("name", REGRESSED)
+def test_noise_has_the_standard_deviation_asked_for(name):
+    still, noisy = (load(name, examples=4000, noise=noise) for noise in (0.0, 0.5))
+    assert still.train.targets.shape == (3200, 1)
+    assert still.target_names == ("y",)
+    assert np.array_equal(still.train.inputs, noisy.train.inputs)
+    assert np.std(noisy.train.targets - still.train.targets) == pytest.approx(0.5, rel=0.05)
+
+
+def test_sine_without_noise_is_the_sine():
+    sine = load("sine", noise=0.0)
+    assert np.allclose(sine.train.targets, np.sin(sine.train.inputs), atol=1e-6)
+
+
+def test_xor_without_noise_follows_the_signs():
+    xor = load("xor", noise=0.0)
+    assert np.array_equal(xor.train.targets, (xor.train.inputs > 0).sum(axis=1) == 1)
+
+
+def test_the_two_spirals_are_half_a_turn_apart():
+    spirals = load("spirals", noise=0.0)
+    radius = np.hypot(*spirals.train.inputs.T)
+    angle = radius + np.pi * spirals.train.targets
+    expected = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    assert np.allclose(spirals.train.inputs, expected, atol=1e-4)
+
+
+def test_too_few_examples_are_refused():
+    with pytest.raises(ArgumentError, match="9 example"):
+        load("moons", examples=9)
+
+
+def test_a_share_of_noise_above_one_is_refused():
+    with pytest.raises(ArgumentError, match=r"noise 1\.5 is too large for 'classification'"):
+        load("classification", noise=1.5)

@@ -1,0 +1,137 @@
+"""The lab from its command line to its report."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import mnist_lab
+import numpy as np
+import pytest
+from command_runs import Outcome, run_experiment
+from PIL import Image
+
+from jaxmlp.datasets.images import MANUAL_DIR_VARIABLE
+
+SMALL = ("--examples", "200", "--hidden", "6", "--epochs", "2", "--seeds", "2")
+KINDS = (*SMALL, "--activations", "tanh", "--deep-activations", "tanh", "--deep-layers", "4")
+QUESTIONS = (
+    "1. Does the activation between layers matter?",
+    "2. Are 2 or 3 layers needed?",
+    "3. What goes wrong as layers are added?",
+    "4. How does max |W| move by epoch?",
+)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    folder = tmp_path_factory.mktemp("lab") / "run"
+    return folder, run_experiment("mnist_lab", "--dataset", "digits", *KINDS, "--out", folder)
+
+
+@pytest.mark.slow
+def test_the_four_questions_are_answered_on_the_screen_and_in_the_report(lab: tuple[Path, Outcome]) -> None:
+    folder, outcome = lab
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    assert outcome.status == 0
+    for question in QUESTIONS:
+        assert question in outcome.out
+        assert f"## {question}" in report
+        answer = outcome.out.split(f"{question}\n")[1].split("\n")[0]
+        assert f"**{answer}**" in report
+    assert str(folder / "report.md") in outcome.out
+
+
+@pytest.mark.slow
+def test_the_report_shows_every_picture_and_none_is_blank(lab: tuple[Path, Outcome]) -> None:
+    folder, _ = lab
+    named = re.findall(r"!\[.*?\]\((.*?)\)", (folder / "report.md").read_text(encoding="utf-8"))
+    assert sorted(named) == sorted(path.name for path in folder.glob("*.png"))
+    assert len(named) == 8
+    for name in named:
+        with Image.open(folder / name) as picture:
+            assert len(set(picture.convert("L").get_flattened_data())) > 10
+
+
+@pytest.mark.slow
+def test_the_numbers_of_the_report_are_those_that_were_measured(lab: tuple[Path, Outcome]) -> None:
+    folder, _ = lab
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    depths = {(r["activation"], r["depth"]) for r in results}
+    assert ("single layer", 1) in depths
+    assert ("tanh", 4) in depths
+    assert len(results) == len(depths) == 6
+    for result in results:
+        depth, final = result["depth"], np.array(result["test_accuracy"])[:, -1]
+        assert np.shape(result["gradient_norm"]) == np.shape(result["max_weight"]) == (2, 3, depth)
+        assert (
+            f"{100 * final.mean():.2f} % ({100 * final.min():.2f} % to {100 * final.max():.2f} %)" in report
+        )
+
+
+@pytest.mark.slow
+def test_seeds_differ(lab: tuple[Path, Outcome]) -> None:
+    for result in json.loads((lab[0] / "results.json").read_text(encoding="utf-8")):
+        first, second = result["max_weight"]
+        assert first != second
+
+
+@pytest.mark.parametrize(("is_here", "taken"), [(True, "mnist"), (False, "digits")])
+def test_without_a_name_mnist_is_taken_where_it_is_here(
+    is_here: bool, taken: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded: list[str] = []
+    digits = mnist_lab.load("digits")
+    monkeypatch.setattr(mnist_lab, "is_at_hand", lambda name, **_: is_here)
+    monkeypatch.setattr(mnist_lab, "load", lambda name, **_: loaded.append(name) or digits)
+    mnist_lab.load_chosen(mnist_lab.LabOptions())
+    assert loaded == [taken]
+    assert ("mnist is not here: taking digits" in capsys.readouterr().out) == (not is_here)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--activations", "relo"], "did you mean 'relu'"),
+        (["--activations", "identity"], "identity is no activation"),
+        (["--activations"], "--activations is empty"),
+        (["--deep-layers", "3"], "--deep-layers takes numbers above 3, given 3"),
+        (["--seeds", "0"], "--seeds must be at least 1, given 0"),
+        (["--epochs", "-1"], "--epochs must be at least 1"),
+        (["--hidden", "0"], "--hidden must be at least 1"),
+        (["--learning-rate", "inf"], "the learning rate must be a finite number above 0"),
+        (["--init", "he"], "unknown initialiser 'he'"),
+        (["--dataset", "sine"], "the lab is about classes, 'sine' is a regression"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run_experiment("mnist_lab", *arguments)
+    assert outcome.status == 2
+    assert said in outcome.error_line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_network_that_diverges_is_told_and_not_judged(tmp_path: Path) -> None:
+    flags = [*SMALL, "--activations", "relu", "--deep-layers", "--learning-rate", "1e30"]
+    outcome = run_experiment("mnist_lab", "--dataset", "digits", *flags, "--out", tmp_path / "run")
+    report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert outcome.status == 0
+    assert "| relu, 2 layers | not finite in 2 of 2 seeds |" in report
+    assert "These runs cannot answer" in outcome.out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    MANUAL_DIR_VARIABLE not in os.environ,
+    reason=f"{MANUAL_DIR_VARIABLE} names no folder with MNIST's archives",
+)
+def test_on_mnist_a_hidden_layer_with_relu_beats_none(tmp_path: Path) -> None:
+    flags = ["--activations", "relu", "--deep-layers", "--deep-activations", "--epochs", "4", "--seeds", "2"]
+    outcome = run_experiment("mnist_lab", *flags, "--quiet", "--out", tmp_path / "run")
+    assert outcome.status == 0
+    assert "It does: with every activation tried" in outcome.out

@@ -1,0 +1,242 @@
+"""The two-layer study: its call, its modes and stops, its table, and what it refuses."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import two_layer_mnist
+from command_runs import Outcome, run_experiment, run_program
+from PIL import Image
+from two_layer_options import TwoLayerOptions, read_options
+
+from jaxmlp.datasets.images import MANUAL_DIR_VARIABLE
+
+DIGITS = ("--dataset", "digits", "--examples", "300")
+MEASURES = ["train accuracy", "train cross-entropy", "test accuracy", "test cross-entropy"]
+
+
+def run_study(folder: Path, *arguments: object) -> tuple[Outcome, list[dict]]:
+    outcome = run_experiment("two_layer_mnist", *arguments, *DIGITS, "--out", folder)
+    return outcome, json.loads((folder / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "grid", "epochs"),
+    [
+        ([], ((300,), (32,), (0.1,)), 20),
+        (["50"], ((50,), (32,), (0.1,)), 20),
+        (["50", "3", "16", "0.5"], ((50,), (16,), (0.5,)), 3),
+        (["50", "3", "--learning-rate", "0.5"], ((50,), (32,), (0.5,)), 3),
+        (["--table"], ((30, 100, 300), (32, 128), (0.03, 0.1, 0.3)), 5),
+        (["50", "2", "--table", "--batch-sizes", "8", "16"], ((50,), (8, 16), (0.03, 0.1, 0.3)), 2),
+        (["--table", "--hidden-sizes", "4", "--learning-rates", "1"], ((4,), (32, 128), (1.0,)), 5),
+    ],
+)
+def test_the_call_of_the_source_and_the_grid(arguments: list[str], grid: tuple, epochs: int) -> None:
+    options = read_options(arguments)
+    assert (tuple(map(tuple, options.grid())), options.epochs_to_train()) == (grid, epochs)
+
+
+def test_without_arguments_it_is_the_setting_of_the_source() -> None:
+    assert read_options([]) == TwoLayerOptions()
+    assert (TwoLayerOptions().init, TwoLayerOptions().mode, TwoLayerOptions().bias) == (
+        "he",
+        "minibatch",
+        True,
+    )
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, list[dict]]:
+    folder = tmp_path_factory.mktemp("single") / "run"
+    return (folder, *run_study(folder, "8", "3", "16", "0.2", "--seeds", "2"))
+
+
+def test_a_run_prints_accuracy_cross_entropy_and_time(single: tuple[Path, Outcome, list[dict]]) -> None:
+    _, outcome, (result,) = single
+    assert outcome.status == 0
+    for name in MEASURES:
+        values = np.array(result["final"][name])
+        shown = [f"{100 * v:.2f} %" if "accuracy" in name else f"{v:.4f}" for v in values]
+        row = next(line for line in outcome.out.splitlines() if line.startswith(name))
+        assert all(value in row for value in shown), row
+    assert "trained 2 networks for 3 epochs in" in outcome.out
+    assert (
+        "64 inputs → 8 units, LeakyReLU 0.1 → 10, softmax, cross-entropy; with biases; init he_normal"
+        in outcome.out
+    )
+
+
+def test_a_run_leaves_what_it_was_and_what_came_out(single: tuple[Path, Outcome, list[dict]]) -> None:
+    folder, _, (result,) = single
+    assert (result["hidden"], result["batch_size"], result["learning_rate"]) == (8, 16, 0.2)
+    assert result["epochs"] == [3, 3]
+    assert np.shape(result["test accuracy by epoch"]) == (2, 3)
+    assert [row[-1] for row in result["test accuracy by epoch"]] == result["final"]["test accuracy"]
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["options"]["hidden"] == 8
+    with Image.open(folder / "accuracy.png") as picture:
+        assert len(set(picture.convert("L").get_flattened_data())) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.slow
+def test_the_accuracies_are_of_the_networks_that_were_trained(tmp_path: Path) -> None:
+    _, (short,) = run_study(tmp_path / "short", "8", "1", "--no-pictures", "--quiet")
+    _, (long,) = run_study(tmp_path / "long", "8", "12", "--no-pictures", "--quiet")
+    assert np.min(long["final"]["test accuracy"]) > np.max(short["final"]["test accuracy"])
+    assert len(set(long["final"]["test cross-entropy"])) == 3  # three seeds, three networks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--init", "xavier"], "init glorot_normal"),
+        (["--no-bias"], "without biases"),
+        (["--mode", "batch"], "one update an epoch"),
+        (["--precision", "float64"], "init he_normal"),
+    ],
+)
+def test_every_variant_of_the_source_runs_and_differs(
+    flags: list[str], text: str, single: tuple[Path, Outcome, list[dict]], tmp_path: Path
+) -> None:
+    outcome, (result,) = run_study(
+        tmp_path / "run", "8", "3", "16", "0.2", "--seeds", "2", "--no-pictures", *flags
+    )
+    assert outcome.status == 0
+    assert text in outcome.out
+    assert result["final"]["train cross-entropy"] != single[2][0]["final"]["train cross-entropy"]
+
+
+@pytest.mark.slow
+def test_batch_mode_is_one_update_an_epoch_of_the_mean_error(tmp_path: Path) -> None:
+    flags = ["--seeds", "1", "--no-pictures", "--quiet"]
+    _, (batch,) = run_study(tmp_path / "batch", "8", "4", "--mode", "batch", *flags)
+    _, (full,) = run_study(tmp_path / "full", "8", "4", "300", *flags)
+    assert batch["batch_size"] == full["batch_size"] == 300
+    for name in MEASURES:
+        assert batch["final"][name] == pytest.approx(full["final"][name], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_each_network_stops_at_the_target_by_itself(tmp_path: Path) -> None:
+    flags = ["16", "0.2", "--seeds", "4", "--no-pictures", "--target-accuracy", "0.9"]
+    outcome, (result,) = run_study(tmp_path / "run", "8", "30", *flags)
+    epochs = np.array(result["epochs"])
+    assert epochs.max() < 30
+    assert len(set(epochs.tolist())) > 1
+    assert min(result["final"]["train accuracy"]) >= 0.9 - 1e-6
+    assert "or until 90 % of the training examples are right" in outcome.out
+    for row, stopped in zip(result["test accuracy by epoch"], epochs, strict=True):
+        assert set(row[stopped:]) <= {row[stopped - 1]}  # nothing moves after the stop
+    for row, stopped in zip(result["train accuracy by epoch"], epochs, strict=True):
+        assert np.isnan(row).tolist() == [place >= stopped for place in range(len(row))]
+
+
+def test_the_table_holds_every_setting_and_is_drawn(tmp_path: Path) -> None:
+    grid = ["--table", "--hidden-sizes", "4", "8", "--batch-sizes", "16", "--learning-rates", "0.01", "0.2"]
+    outcome, results = run_study(tmp_path / "run", *grid, "--epochs", "3", "--seeds", "2")
+    settings = [(r["hidden"], r["batch_size"], r["learning_rate"]) for r in results]
+    assert settings == [(4, 16, 0.01), (4, 16, 0.2), (8, 16, 0.01), (8, 16, 0.2)]
+    rows = [line.split() for line in outcome.out.splitlines() if line.strip().startswith(("4 ", "8 "))]
+    assert [(int(row[0]), int(row[1]), float(row[2])) for row in rows] == settings
+    medians = [np.median(r["final"]["test accuracy"]) for r in results]
+    assert [row[6] for row in rows] == [f"{100 * median:.2f}" for median in medians]
+    assert f"highest test accuracy: {100 * max(medians):.2f} %" in outcome.out
+    assert results[1]["final"] != results[0]["final"]
+    with (tmp_path / "run" / "table.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 8
+    with Image.open(tmp_path / "run" / "table.png") as picture:
+        assert len(set(picture.convert("L").get_flattened_data())) > 10
+
+
+@pytest.mark.slow
+def test_a_grid_cell_is_the_run_of_its_setting(tmp_path: Path) -> None:
+    flags = ["--seeds", "2", "--no-pictures", "--quiet"]
+    grid = ["--table", "--learning-rates", "0.01", "0.3"]
+    _, cells = run_study(tmp_path / "grid", "8", "2", "16", *grid, *flags)
+    _, (alone,) = run_study(tmp_path / "alone", "8", "2", "16", "0.3", *flags)
+    assert cells[1]["final"]["test cross-entropy"] == pytest.approx(
+        alone["final"]["test cross-entropy"], rel=1e-5
+    )
+
+
+@pytest.mark.slow
+def test_divergence_is_told_with_the_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = [*DIGITS, "--no-pictures", "--quiet", "--seeds", "2"]
+    outcome = run_experiment("two_layer_mnist", "8", "3", "16", "1e30", *flags)
+    assert outcome.status == 1
+    assert "NaN or infinite with η = 1e+30: try a smaller learning rate" in outcome.error_line
+    grid = ["--table", "--learning-rates", "0.1", "1e30", "--batch-sizes", "16"]
+    outcome = run_experiment("two_layer_mnist", "8", "3", *grid, *flags)
+    assert outcome.status == 0
+    assert "–" in outcome.out
+    assert "η 0.1" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["many"], "argument --hidden: invalid int value: 'many'"),
+        (["0"], "the hidden size must be a whole number of at least 1, given 0"),
+        (["8", "-3"], "the number of epochs must be a whole number of at least 1, given -3"),
+        (["8", "3", "0"], "the batch size must be a whole number of at least 1"),
+        (["8", "3", "4", "nan"], "a learning rate must be a finite number above 0, given nan"),
+        (["8", "3", "4", "0.1", "7"], "unrecognized arguments: 7"),
+        (["--seeds", "0"], "the number of seeds must be"),
+        (["--examples", "0"], "the number of examples must be"),
+        (["--init", "xavir"], "did you mean 'xavier'"),
+        (["--mode", "batsh"], "did you mean 'batch'"),
+        (["--target-accuracy", "98"], "write 0.98 for 98 %"),
+        (["--hidden-sizes", "8"], "give --table with them"),
+        (["--dataset", "sine"], "this study is about classes, 'sine' is a regression"),
+        (["--dataset", "digit"], "did you mean 'digits'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_one_line(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run_experiment("two_layer_mnist", *arguments)
+    assert outcome.status == 2
+    assert said in outcome.error_line
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_variants_of_the_source_go_together(tmp_path: Path) -> None:
+    flags = ["--seeds", "2", "--no-pictures", "--init", "xavier", "--no-bias", "--mode", "batch"]
+    outcome, (result,) = run_study(tmp_path / "run", "8", "2", "16", "0.2", *flags)
+    assert "without biases; init glorot_normal\none update an epoch" in outcome.out
+    assert result["batch_size"] == 300
+
+
+def test_the_help_explains_the_call_and_the_two_names_of_the_weights() -> None:
+    said = run_experiment("two_layer_mnist", "--help").out
+    assert "[HIDDEN [EPOCHS [BATCH [LEARNING_RATE]]]]" in said
+    assert "N(0, √(2/I))" in said
+
+
+@pytest.mark.slow
+def test_it_runs_as_a_program(tmp_path: Path) -> None:
+    outcome = run_program("two_layer_mnist", "8", "2", *DIGITS, "--no-pictures", folder=tmp_path)
+    assert outcome.status == 0
+    assert "test accuracy" in outcome.out
+    assert len(list((tmp_path / "runs").glob("two-layer-digits-*/results.json"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    MANUAL_DIR_VARIABLE not in os.environ,
+    reason=f"{MANUAL_DIR_VARIABLE} names no folder with MNIST's archives",
+)
+def test_on_mnist_two_epochs_beat_a_linear_classifier(tmp_path: Path) -> None:
+    status = two_layer_mnist.main(
+        ["100", "2", "--seeds", "1", "--no-pictures", "--quiet", "--out", str(tmp_path / "run")]
+    )
+    (result,) = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert status == 0
+    assert result["final"]["test accuracy"][0] > 0.94

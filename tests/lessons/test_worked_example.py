@@ -1,0 +1,211 @@
+"""The worked example's numbers are the table's, and its program takes any small network."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import worked_example
+from chain_rule_steps import values_of
+from command_runs import run_experiment
+from worked_cases import NEW_FIRST_WEIGHT, RIGHT, UPDATES, by_symbol, example_of, stages_of
+from worked_example import descend, first_update, is_the_posts, named_arrays, read_options, trace_example
+
+from jaxmlp import ACTIVATIONS
+
+
+@pytest.fixture(autouse=True)
+def _float64(x64: None) -> None:
+    return
+
+
+def differing(values: Mapping[str, float]) -> list[str]:
+    return [name for name, right in by_symbol(RIGHT).items() if abs(values[name] - right) > 5e-7]
+
+
+def test_every_value_of_the_table_is_right_to_six_digits() -> None:
+    values = values_of(stages_of(example_of()))
+    assert len(by_symbol(RIGHT)) == 3 + 3 + 2 + 2 + 3 + 6 + 2 + 6 + 3
+    assert differing(values) == []
+
+
+def test_a_wrong_relu_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    relu = ACTIVATIONS["relu"]
+    wrong = relu._replace(derivative=lambda z, a: 0.999998 * relu.derivative(z, a))
+    monkeypatch.setitem(ACTIVATIONS._things, "relu", wrong)  # type: ignore[attr-defined]
+    assert "∂E/∂W¹₁₁" in differing(values_of(stages_of(example_of())))
+
+
+@pytest.mark.parametrize("rate", UPDATES)
+def test_updates_until_the_fit_is_good_enough(rate: float) -> None:
+    descent = descend(example_of(), rate, 1e-4, 10000)
+    assert descent.reached
+    assert descent.updates == UPDATES[rate] == len(descent.values) - 1
+    assert descent.values[-1] < 1e-4 <= descent.values[-2]
+    assert descent.values[0] == pytest.approx(RIGHT["E"], abs=1e-12)
+
+
+@pytest.mark.parametrize("rate", UPDATES)
+def test_the_update_is_of_every_weight_along_its_gradient(rate: float) -> None:
+    example = example_of()
+    stage = first_update(example, trace_example(example), rate)
+    values = values_of([stage])
+    assert len(stage.steps) == len(values) == 17
+    assert values["new W¹₁₁"] == pytest.approx(NEW_FIRST_WEIGHT[rate], abs=5e-9)
+    grads = by_symbol({name: each for name, each in RIGHT.items() if name.startswith("∂E/∂")})
+    before = {"W²": [[0.5, 0.3, 0.2], [0.1, 0.5, 0.2]], "b²": [0.4, 0.1], "b¹": [0.1, 0.3, 0.5]}
+    before["W¹"] = [[0.1, 0.3], [0.5, 0.1], [0.4, 0.2]]
+    for name, weight in by_symbol(before).items():
+        assert values[f"new {name}"] == pytest.approx(weight - rate * grads[f"∂E/∂{name}"], abs=1e-12)
+
+
+def test_a_descent_ends_at_its_limit_or_when_it_diverges() -> None:
+    example = example_of()
+    short = descend(example, 0.01, 1e-4, 3)
+    assert (short.updates, short.reached, worked_example.outcome(short)[:25]) == (
+        3,
+        False,
+        "not reached in 3 updates,",
+    )
+    wild = descend(example_of("--activation", "identity"), 1e3, 1e-4, 200)
+    assert not wild.reached
+    assert wild.updates < 200
+    assert "diverged" in worked_example.outcome(wild)
+    assert "smaller --learning-rate" in worked_example.outcome(wild)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), True),
+        (("--sizes", "2", "3", "2"), True),
+        (("--learning-rate", "0.5"), True),
+        (("--activation", "tanh"), False),
+        (("--loss", "squared_error"), False),
+        (("--output-activation", "none"), False),
+        (("--inputs", "1", "2"), False),
+        (("--seed", "0"), False),
+        (("--sizes", "2", "2"), False),
+    ],
+)
+def test_only_the_posts_own_example_is_compared_with_the_post(
+    arguments: tuple[str, ...], expected: bool
+) -> None:
+    assert is_the_posts(read_options(arguments)) == expected
+
+
+# --- the program ---
+
+
+@pytest.fixture(scope="module")
+def post_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """One run with no options: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("post") / "run"
+    outcome = run_experiment("worked_example", "--out", folder)
+    assert (outcome.status, outcome.err) == (0, "")
+    return folder, outcome.out
+
+
+def test_the_program_prints_the_steps_in_order_and_the_training(post_run: tuple[Path, str]) -> None:
+    printed = post_run[1]
+    expected = [
+        "z¹₁ = W¹₁₁·x₁ + W¹₁₂·x₂ + b¹₁ = 0.1·0.6 + 0.3·0.9 + 0.1 = 0.43",
+        "a¹₁ = relu(z¹₁) = relu(0.43) = 0.43",
+        "E = E₁ + E₂ = 0.324818 + 0.036992 = 0.36181",
+        "∂E/∂a²₁ = a²₁ − t₁ = 1.006 − 0.2 = 0.806",
+        "∂E/∂W²₁₁ = ∂E/∂z²₁·a¹₁ = 0.806·0.43 = 0.34658",
+        "∂E/∂W¹₁₁ = ∂E/∂z¹₁·x₁ = 0.4302·0.6 = 0.25812",
+        "new W¹₁₁ = W¹₁₁ − η·∂E/∂W¹₁₁ = 0.1 − 0.01·0.25812 = 0.0974188",
+        "new W¹₁₁ = W¹₁₁ − η·∂E/∂W¹₁₁ = 0.1 − 0.1·0.25812 = 0.074188",
+        "the post's numbers beside the right ones",
+        "η = 0.01: 155 updates",
+        "η = 0.1: 14 updates",
+    ]
+    places = [printed.find(line) for line in expected]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_the_run_folder_holds_pictures_text_and_numbers(post_run: tuple[Path, str]) -> None:
+    folder, printed = post_run
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"config.json", "graph.png", "graph.svg", "network.json", "steps.txt", "trace.npz"}
+    assert (folder / "steps.txt").read_text(encoding="utf-8").strip() in printed
+    assert "<svg" in (folder / "graph.svg").read_text(encoding="utf-8")
+    with np.load(folder / "trace.npz", allow_pickle=False) as arrays:
+        np.testing.assert_allclose(arrays["0 dense/param_grads.w"].T, RIGHT["∂E/∂W¹"], rtol=0, atol=5e-7)
+        assert arrays["value"].dtype == np.float64
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["options"]["learning_rate"] == [
+        0.01,
+        0.1,
+    ]
+
+
+def test_the_network_it_wrote_can_be_followed_again(post_run: tuple[Path, str], tmp_path: Path) -> None:
+    example, again = example_of(), example_of("--weights", str(post_run[0] / "network.json"))
+    for left, right in zip(jax.tree.leaves(example[1:4]), jax.tree.leaves(again[1:4]), strict=True):
+        assert np.array_equal(left, right)
+    assert example.net == again.net
+
+
+@pytest.mark.slow
+def test_a_network_too_large_to_write_out_is_described_by_layer(tmp_path: Path) -> None:
+    outcome = run_experiment(
+        "worked_example", "--sizes", 20, 9, 2, "--most-updates", 1, "--learning-rate", 0.1, "--out", tmp_path
+    )
+    assert outcome.status == 0
+    assert "1. forward" not in outcome.out
+    lines = outcome.out.splitlines()
+    assert next(line for line in lines if line.startswith("0 dense")).split()[2] == "9"
+    assert "not reached in 1 update, E =" in outcome.out
+    assert "the post" not in outcome.out
+
+
+def test_every_array_of_the_trace_has_a_name() -> None:
+    names = set(named_arrays(trace_example(example_of())))
+    assert {
+        "value",
+        "0 dense/param_grads.w",
+        "0 dense/params.b",
+        "1 relu/output_grad",
+        "3 relu/outputs",
+    } <= names
+    assert len(names) == 1 + 4 * 4 + 2 * 4
+
+
+def test_a_seed_gives_the_same_network_and_another_one_another() -> None:
+    first, same, other = (example_of("--seed", seed).params[0].w for seed in ("1", "1", "2"))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(first, np.round(np.asarray(first), 2)), "not to be followed by hand"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--sizes", 2), "--sizes takes at least two numbers"),
+        (("--sizes", 2, 0, 2), "--sizes takes at least two numbers of at least 1"),
+        (("--activation", "rellu"), "did you mean 'relu'?"),
+        (("--output-activation", "sofmax"), "unknown activation 'sofmax'"),
+        (("--loss", "half_squared"), "did you mean 'half_squared_error'?"),
+        (("--inputs", 1, 2, 3), "inputs must have shape [N, 2]"),
+        (("--inputs", 1, "nan"), "NaN or infinite"),
+        (("--targets", 1), "targets of shape [N, 2]"),
+        (("--targets", 3, "--loss", "negative_log_likelihood"), "labels must lie in 0 to 1"),
+        (("--targets", 0.5, "--loss", "negative_log_likelihood"), "a whole number from 0, given [0.5]"),
+        (("--learning-rate", -1), "finite numbers above 0"),
+        (("--learning-rate",), "given nothing"),
+        (("--goal", 0), "--goal must be above 0"),
+        (("--most-updates", 0), "--most-updates at least 1"),
+        (("--seed", -1), "--seed must be at least 0"),
+        (("--weights", "nowhere.json"), "nowhere.json"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(arguments: tuple[Any, ...], complaint: str, tmp_path: Path) -> None:
+    outcome = run_experiment("worked_example", *arguments, "--out", tmp_path / "run")
+    assert outcome.status == 2
+    assert complaint in outcome.error_line
+    assert not (tmp_path / "run").exists(), "it wrote something"

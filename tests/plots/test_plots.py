@@ -1,0 +1,279 @@
+"""What every figure owes its reader: labelled axes, a file a format, one line for a wrong argument."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+import jaxmlp
+from jaxmlp import plots
+from jaxmlp.types import ArgumentError
+
+COLUMNS = {
+    "epoch": [1, 2, 3],
+    "train_loss": [2.0, 1.0, 0.5],
+    "valid_loss": [2.1, 1.2, 0.9],
+    "train_accuracy": [0.2, 0.5, 0.9],
+    "valid_accuracy": [0.1, 0.4, 0.8],
+    "gradient_norm": [1.0, 0.1, 0.01],
+    "max_weight_1": [0.5, 0.6, 0.7],
+    "max_weight_2": [0.4, 0.5, 0.9],
+}
+INPUTS = np.array([[0.0, 0.0], [1.0, 2.0], [2.0, 1.0]])
+LABELS = np.array([0, 1, 2])
+NAMES = ["cat", "dog", "$bird_ with a name that is far too long for a legend"]
+GRID = np.linspace(0, 2, 5)
+REGIONS = np.tile([0, 0, 1, 2, 2], (5, 1))
+BOUNDARY = (GRID, GRID, REGIONS, INPUTS, LABELS)
+
+NET = jaxmlp.mlp([2, 3, 2], activation="tanh", output_activation="softmax")
+TRACED = jaxmlp.trace(
+    NET, jaxmlp.init(NET, jax.random.key(0)), jnp.ones((1, 2)), jnp.array([1]), loss="negative_log_likelihood"
+)
+
+# Functions that return a figure, each with arguments that are right.
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "learning_curves": lambda: plots.learning_curves(COLUMNS),
+    "gradient_curves": lambda: plots.gradient_curves(COLUMNS),
+    "gradient_flow": lambda: plots.gradient_flow([[1.0, 0.5], [0.1, 0.2]]),
+    "computational_graph": lambda: plots.computational_graph(TRACED, targets=[1]),
+    "confusion_matrix": lambda: plots.confusion_matrix(np.diag([3, 4, 5]), NAMES),
+    "table_heatmap": lambda: plots.table_heatmap(
+        [[1.0, np.nan]], ["a"], ["b", "c"], row_label="units", column_label="rate", value_label="accuracy (%)"
+    ),
+    "label_scores": lambda: plots.label_scores([0.5, 0.9, 1.0], NAMES),
+    "confident_mistakes": lambda: plots.confident_mistakes(
+        np.eye(4)[:3], (2, 2), LABELS, [1, 1, 0], [0.9] * 3, NAMES
+    ),
+    "first_layer_weights": lambda: plots.first_layer_weights(np.ones((4, 3)), (4,), feature_names="abcd"),
+    "decision_boundary": lambda: plots.decision_boundary(*BOUNDARY, NAMES),
+    "scatter_classes": lambda: plots.scatter_classes(INPUTS, LABELS, NAMES),
+    "side_by_side_boundaries": lambda: plots.side_by_side_boundaries([("one", *BOUNDARY)] * 4, NAMES),
+    "accuracy_and_boundary": lambda: plots.accuracy_and_boundary(COLUMNS, *BOUNDARY, NAMES),
+    "predicted_against_true": lambda: plots.predicted_against_true(INPUTS, INPUTS + 0.1, ["a", "b"]),
+    "regression_curve": lambda: plots.regression_curve([0, 1], [0, 1], {"fit": GRID}, GRID),
+    "loss_curves": lambda: plots.loss_curves([("absolute", GRID, {"|x|": GRID})]),
+    "band_curves": lambda: plots.band_curves(GRID, {"train": np.ones((3, 5))}, x_label="x", y_label="loss"),
+    "sweep_scores": lambda: plots.sweep_scores(
+        {"rate": [0.1, 1.0], "kind": ["a", "b"]}, [0.5, np.nan], score_label="accuracy", best=0
+    ),
+    "time_bars": lambda: plots.time_bars(
+        {"a case": {"ours": [1.0, 0.9, 1.1], "theirs": [2.0, 1.5, 4.0]}}, x_label="times as long"
+    ),
+    "run_curves": lambda: plots.run_curves(
+        {
+            "digits": {NAMES[2]: COLUMNS, "_two": COLUMNS},
+            "sine": {"one": {**COLUMNS, "train_loss": [1, 2, np.nan]}},
+        }
+    ),
+    "growth_sheet": lambda: plots.growth_sheet(
+        {"width": [1, 10], "depth": [1, 2]},
+        {"time (s)": {"width": [1.0, 9.0], "depth": [1.0, 2.0]}},
+        {"time (s)": {"width": 0.95, "depth": 1.0}},
+    ),
+}
+LABELLED_BY_ROW = {"sweep_scores", "growth_sheet"}  # the y label stands at the first axes of a row
+BARS_WITH_NAMES = {"time_bars"}  # which say what stands on y
+OTHERS = {"animate", "boundary_grid", "save"}  # public, but they return no figure
+
+
+def _shown(figure: Figure) -> list[Axes]:
+    return [axes for axes in figure.axes if axes.axison]
+
+
+def test_every_public_function_is_tested_here() -> None:
+    assert set(plots.__all__) == set(FIGURES) | OTHERS
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_axes_are_labelled(name: str) -> None:
+    figure = FIGURES[name]()
+    assert type(figure) is Figure
+    first_of_rows = name in LABELLED_BY_ROW
+    for place, axes in enumerate(_shown(figure)):
+        # A colour bar is an axes of its own, with its label on y alone.
+        is_colorbar = hasattr(axes, "_colorbar")
+        is_labelled = axes.get_ylabel() or name in BARS_WITH_NAMES or (first_of_rows and place > 0)
+        assert is_labelled, f"{name} has an axes without a y label"
+        assert is_colorbar or axes.get_xlabel(), f"{name} has an axes without an x label"
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+@pytest.mark.parametrize("ending", [".png", ".svg"])
+def test_figure_is_written_with_nothing_cut_off(name: str, ending: str, tmp_path: Path) -> None:
+    figure = FIGURES[name]()
+    path = tmp_path / f"figure{ending}"
+    plots.save(figure, path)
+    if ending == ".svg":
+        assert "<svg" in path.read_text(encoding="utf-8")
+        return
+    pixels = imread(path)
+    width, height = figure.get_size_inches()
+    assert pixels.shape[:2] == (round(120 * height), round(120 * width))
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    assert np.all(border[:, :3] == 1.0), f"{name} draws over its border"
+    assert np.any(pixels[..., :3] < 0.5), f"{name} is empty"
+
+
+@pytest.mark.parametrize("name", sorted(FIGURES))
+def test_no_text_is_too_small_to_read(name: str) -> None:
+    figure = FIGURES[name]()
+    texts = [text for axes in _shown(figure) for text in axes.texts + axes.get_xticklabels()]
+    assert all(text.get_fontsize() >= 6 for text in texts)
+
+
+# A wrong argument, and what its message must name.
+REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
+    "no column": (lambda: plots.learning_curves({"epoch": [1]}), "no column 'train_loss'"),
+    "no epoch": (lambda: plots.learning_curves({"epoch": [], "train_loss": []}), "'epoch' is empty"),
+    "short column": (
+        lambda: plots.learning_curves({**COLUMNS, "valid_loss": [1.0]}),
+        "'valid_loss' has shape",
+    ),
+    "text column": (lambda: plots.learning_curves({"epoch": [1], "train_loss": ["a"]}), "not numbers"),
+    "no trace": (lambda: plots.computational_graph([1.0]), "traced is a list without layers"),
+    "no example": (lambda: plots.computational_graph(TRACED, example=1), "example is 1"),
+    "short gradient": (
+        lambda: plots.computational_graph(
+            TRACED._replace(layers=(TRACED.layers[0]._replace(output_grad=jnp.ones((1, 2))),))
+        ),
+        "output_grad of layer '0 dense' has shape [1, 2]",
+    ),
+    "no gradient": (lambda: plots.gradient_curves({"epoch": [1]}), "no column 'gradient_norm'"),
+    "short weights": (lambda: plots.gradient_curves({**COLUMNS, "max_weight_2": [1.0]}), "'max_weight_2'"),
+    "flow of cubes": (lambda: plots.gradient_flow(np.ones((2, 2, 2))), "norms has shape [2, 2, 2]"),
+    "flow of nothing": (lambda: plots.gradient_flow([]), "norms is empty"),
+    "flow of no label": (lambda: plots.gradient_flow({}), "norms has no entry"),
+    "flow of epochs": (lambda: plots.gradient_flow([1.0], epochs=[1]), "no axis of epochs"),
+    "flow short": (lambda: plots.gradient_flow(np.ones((2, 3)), epochs=[1]), "epochs has shape [1]"),
+    "not square": (lambda: plots.confusion_matrix(np.ones((2, 3)), NAMES), "matrix has shape [2, 3]"),
+    "negative": (lambda: plots.confusion_matrix([[-1]], ["a"]), "counts of at least 0"),
+    "NaN count": (lambda: plots.confusion_matrix([[np.nan]], ["a"]), "NaN"),
+    "names": (lambda: plots.confusion_matrix(np.eye(2), NAMES), "class_names has 3 name(s): give 2"),
+    "ragged": (lambda: plots.confusion_matrix([[1], [1, 2]], ["a", "b"]), "rows of different lengths"),
+    "table": (lambda: plots.table_heatmap([1.0], ["a"], ["b"]), "values has shape [1]"),
+    "format": (lambda: plots.table_heatmap([[1.0]], ["a"], ["b"], number_format="zz"), "number_format 'zz'"),
+    "share": (lambda: plots.label_scores([1.5], ["a"]), "from 0 to 1"),
+    "share NaN": (lambda: plots.label_scores([np.nan], ["a"]), "from 0 to 1"),
+    "no image": (lambda: plots.confident_mistakes(INPUTS, (2,), LABELS, LABELS, GRID[:3], NAMES), "no image"),
+    "two channels": (
+        lambda: plots.confident_mistakes(np.ones((3, 8)), (2, 2, 2), LABELS, LABELS, GRID[:3], NAMES),
+        "feature_shape is (2, 2, 2)",
+    ),
+    "image size": (
+        lambda: plots.confident_mistakes(INPUTS, (2, 2), LABELS, LABELS, GRID[:3], NAMES),
+        "images has shape [3, 2]",
+    ),
+    "label": (
+        lambda: plots.confident_mistakes(np.eye(4)[:1], (2, 2), [3], [0], [1], NAMES),
+        "labels holds 3",
+    ),
+    "half label": (
+        lambda: plots.confident_mistakes(np.eye(4)[:1], (2, 2), [0], [0.5], [1], NAMES),
+        "predicted holds 0.5",
+    ),
+    "probability": (
+        lambda: plots.confident_mistakes(np.eye(4)[:1], (2, 2), [0], [1], [1.5], NAMES),
+        "no probabilities",
+    ),
+    "count": (
+        lambda: plots.confident_mistakes(np.eye(4)[:1], (2, 2), [0], [1], [1], NAMES, count=0),
+        "count is 0",
+    ),
+    "weights": (lambda: plots.first_layer_weights(np.ones(4), (2, 2)), "w has shape [4]"),
+    "weight shape": (lambda: plots.first_layer_weights(np.ones((4, 2)), (3, 3)), "w's columns"),
+    "weight rows": (lambda: plots.first_layer_weights(np.ones((4, 2)), (3,)), "w has shape [4, 2]"),
+    "pixel names": (
+        lambda: plots.first_layer_weights(np.ones((4, 2)), (2, 2), feature_names="abcd"),
+        "feature_names is given for images",
+    ),
+    "grid inputs": (lambda: plots.boundary_grid(np.ones((2, 3))), "inputs has shape [2, 3]"),
+    "grid steps": (lambda: plots.boundary_grid(INPUTS, steps=1), "steps is 1"),
+    "no inputs": (lambda: plots.boundary_grid(np.ones((0, 2))), "inputs is empty"),
+    "regions": (
+        lambda: plots.decision_boundary(GRID, GRID[:4], *BOUNDARY[2:], NAMES),
+        "regions has shape [5, 5]",
+    ),
+    "region class": (
+        lambda: plots.decision_boundary(GRID, GRID, REGIONS + 1, INPUTS, LABELS, NAMES),
+        "regions holds 3",
+    ),
+    "thin grid": (lambda: plots.decision_boundary([0], GRID, REGIONS, INPUTS, LABELS, NAMES), "at least 2"),
+    "scores": (
+        lambda: plots.decision_boundary(GRID, GRID, REGIONS * 0.5, INPUTS, LABELS, NAMES),
+        "regions holds scores, but there are 3",
+    ),
+    "axis names": (
+        lambda: plots.scatter_classes(INPUTS, LABELS, NAMES, axis_names=["x"]),
+        "axis_names has 1 name(s): give 2",
+    ),
+    "no panel": (lambda: plots.side_by_side_boundaries([], NAMES), "no panels"),
+    "no accuracy": (
+        lambda: plots.accuracy_and_boundary({"epoch": [1]}, *BOUNDARY, NAMES),
+        "no column 'train_accuracy'",
+    ),
+    "broadcast": (
+        lambda: plots.predicted_against_true(np.ones((3, 1)), np.ones((3, 3)), "abc"),
+        "predicted has shape [3, 1]",
+    ),
+    "no truth": (lambda: plots.predicted_against_true([1.0], [np.nan], ["a"]), "true holds NaN"),
+    "y": (lambda: plots.regression_curve([0, 1], [0], {}, GRID), "y has shape [1]"),
+    "curve": (
+        lambda: plots.regression_curve([0], [0], {"fit": [1.0]}, GRID),
+        "predicted 'fit' has shape [1]",
+    ),
+    "mask": (lambda: plots.regression_curve([0], [0], {}, GRID, [1]), "outliers holds int64"),
+    "no runs": (lambda: plots.run_curves({}), "groups has no entry, or one without a run"),
+    "a group of none": (lambda: plots.run_curves({"a": {"b": COLUMNS}, "c": {}}), "one without a run"),
+    "short run": (
+        lambda: plots.run_curves({"a": {"b": {**COLUMNS, "valid_loss": [1.0]}}}),
+        "'valid_loss' has shape [1]",
+    ),
+    "no loss panel": (lambda: plots.loss_curves([]), "no panels"),
+    "no curve": (lambda: plots.loss_curves([("hinge", GRID, {})]), "panel 'hinge' has no curve"),
+    "loss length": (lambda: plots.loss_curves([("hinge", GRID, {"a": [1.0]})]), "curve 'a' of panel 'hinge'"),
+    "no series": (lambda: plots.band_curves(GRID, {}, x_label="x", y_label="y"), "series has no entry"),
+    "series": (
+        lambda: plots.band_curves(GRID, {"a": np.ones((5, 2))}, x_label="x", y_label="y"),
+        "series 'a' has shape [5, 2]",
+    ),
+    "log of 0": (
+        lambda: plots.band_curves(GRID, {"a": np.ones((1, 5))}, x_label="x", y_label="y", log_x=True),
+        "x holds 0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSALS))
+def test_wrong_argument_is_refused_in_one_line(case: str) -> None:
+    call, wanted = REFUSALS[case]
+    with pytest.raises(ArgumentError) as refusal:
+        call()
+    message = str(refusal.value)
+    assert wanted in message
+    assert "\n" not in message
+    assert "give " in message or "add " in message or "leave " in message, "says nothing of what to do"
+
+
+def test_import_is_light_and_no_window_is_ever_needed(tmp_path: Path) -> None:
+    code = """
+import sys
+from jaxmlp import plots
+assert not any(name.split(".")[0] in ("matplotlib", "PIL") for name in sys.modules), "matplotlib at import"
+figure = plots.label_scores([0.5], ["a"])
+plots.save(figure, sys.argv[1])
+assert "matplotlib" in sys.modules
+assert "matplotlib.pyplot" not in sys.modules, "pyplot holds global state"
+"""
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "figure.png")], check=True, cwd=Path(__file__).parents[2]
+    )

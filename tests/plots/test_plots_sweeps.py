@@ -1,0 +1,62 @@
+"""The picture of a sweep shows every network once, numbers on axes of numbers, and the diverged as crosses."""
+
+import numpy as np
+import pytest
+
+from jaxmlp.plots import sweep_scores
+from jaxmlp.types import ArgumentError
+
+SCORES = [0.5, 0.7, np.nan, 0.9]
+
+
+def test_every_network_is_drawn_against_each_hyper_parameter() -> None:
+    varied = {"learning_rate": [0.001, 0.01, 10.0, 0.1], "hidden": ["4", "8", "8", "4"], "seed": [0, 1, 2, 3]}
+    figure = sweep_scores(varied, SCORES, score_label="accuracy [%]", best=3)
+    rate, hidden, seed = figure.axes
+    assert [axes.get_xlabel() for axes in figure.axes] == ["learning rate", "hidden", "seed"]
+    assert (rate.get_xscale(), seed.get_xscale()) == ("log", "linear")
+    assert [text.get_text() for text in hidden.get_xticklabels()] == ["4", "8"]
+    dots, crosses, ring = rate.collections
+    np.testing.assert_allclose(dots.get_offsets(), [[0.001, 0.5], [0.01, 0.7], [0.1, 0.9]])
+    np.testing.assert_allclose(crosses.get_offsets()[:, 0], [10.0])
+    assert rate.get_xlim()[1] > 10  # wide enough to show it
+    np.testing.assert_allclose(ring.get_offsets(), [[0.1, 0.9]])
+    assert [line.get_ydata()[0] for line in hidden.lines] == [0.7, 0.7]  # medians of the columns
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["a network", "median", "chosen", "diverged: 1"]
+
+
+def test_networks_stopped_early_are_told_from_those_trained_to_the_end() -> None:
+    figure = sweep_scores(
+        {"rate": [0.1, 0.2, 0.3, 0.4]},
+        SCORES,
+        score_label="accuracy [%]",
+        best=3,
+        stopped=[True, False, True, False],
+    )
+    stopped, finished, crosses, _ = figure.axes[0].collections
+    np.testing.assert_allclose(stopped.get_offsets(), [[0.1, 0.5]])
+    np.testing.assert_allclose(finished.get_offsets(), [[0.2, 0.7], [0.4, 0.9]])
+    np.testing.assert_allclose(crosses.get_offsets()[:, 0], [0.3])  # it diverged before it was stopped
+    assert len(stopped.get_paths()[0].vertices) < len(finished.get_paths()[0].vertices)  # no circle
+    assert (stopped.get_facecolor()[0, :3] != finished.get_facecolor()[0, :3]).any()
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["trained to the end", "stopped early: 1", "chosen", "diverged: 1"]
+    figure.draw_without_rendering()
+    box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1  # of a single panel too
+
+
+@pytest.mark.parametrize(
+    ("varied", "options", "words"),
+    [
+        ({}, {}, "varied has no entry"),
+        ({"rate": [1]}, {}, "'rate' has 1 values for 4 scores"),
+        ({"rate": [1, 2, 3, 4]}, {"best": 4}, "best must be one of the 4 networks"),
+        ({"rate": [1, 2, 3, 4]}, {"stopped": [True]}, "stopped"),
+    ],
+)
+def test_refuses_in_one_line(varied: dict, options: dict, words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        sweep_scores(varied, SCORES, score_label="score", **options)

@@ -1,0 +1,74 @@
+"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from jaxmlp.saving import read_checkpoint
+from jaxmlp.types import ArgumentError
+
+ODD = np.array([1 / 7, -0.0, np.inf, -np.inf, np.nan, -np.nan, 5e-324, 1e-40, 1 / 3])
+
+# By name, with what a name may hold.
+ARRAYS: dict[str, np.ndarray] = {
+    "params[0].w": ODD.astype(np.float32).reshape(3, 3),
+    "params/0.w": ODD.astype(np.float16),
+    "['a.b']['c/d']": ODD.copy(),
+    "a name: with spaces, ü and \n a line": np.array([0x7FC00001, 0xFFC12345], np.uint32).view(np.float32),
+    "bfloat16": ODD.astype(np.float32).astype(ml_dtypes.bfloat16),
+    "negative zeros": np.full((3, 2), -0.0, np.float32),
+    "count": np.array(7, np.int32),
+    "none": np.zeros((0, 3), np.float64),
+    "nothing": np.zeros(0, np.int32),
+    "flags": np.array([True, False]),
+    "strided": np.arange(12.0)[::-2],
+    "Fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "../../outside": np.arange(5, dtype=np.int64),
+    "": np.array(-0.0),
+}
+
+
+def bits(tree: Any) -> list[tuple[str, tuple[int, ...], bytes]]:
+    """Type, shape and bytes of every leaf; random keys by their data."""
+    return [(str(leaf.dtype), leaf.shape, _bytes(leaf)) for leaf in map(_array, jax.tree.leaves(tree))]
+
+
+def _array(leaf: Any) -> Any:
+    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+
+
+def _bytes(leaf: Any) -> bytes:
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All files of a folder, those of its folders too."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def refusal(path: Path) -> str:
+    """The line by which a checkpoint is refused."""
+    with pytest.raises(ArgumentError) as caught:
+        read_checkpoint(path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert path.name in message
+    return message
+
+
+def odd_like(shapes: Any) -> Any:
+    """A tree of given shapes and types, filled with odd numbers; every random key another one."""
+
+    def fill(shape: Any) -> Any:
+        if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+            return jax.random.key(9)
+        values = ODD if jnp.issubdtype(shape.dtype, jnp.floating) else np.arange(-3, 9)
+        return jnp.array(np.resize(values, shape.shape).astype(shape.dtype))
+
+    return jax.tree.map(fill, shapes)

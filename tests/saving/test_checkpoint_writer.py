@@ -1,0 +1,324 @@
+"""The writer works beside the training, keeps what it should, and tells every failure."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmlp.saving import CheckpointWriter, latest_checkpoint, read_checkpoint, write_checkpoint
+from jaxmlp.saving import writer as writer_module
+from jaxmlp.saving.files import checkpoints_in
+from jaxmlp.types import ArgumentError
+
+ARRAYS = {"w": jnp.arange(3.0)}
+
+
+def epochs(folder: Path) -> list[int]:
+    assert all(read_checkpoint(path) for path in checkpoints_in(folder).values())
+    assert len(os.listdir(folder)) == len(checkpoints_in(folder)), "nothing else is left"
+    return list(checkpoints_in(folder))
+
+
+class Gate:
+    """Stands before `write_checkpoint`: opens when told, counts, and fails where told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.failures: dict[int, Exception] = {}
+        monkeypatch.setattr(writer_module, "write_checkpoint", self._write)
+
+    def _write(self, folder: Path, epoch: int, *arguments: Any) -> Path:
+        self.entered.release()
+        assert self.open.wait(30)
+        if epoch in self.failures:
+            raise self.failures[epoch]
+        return write_checkpoint(folder, epoch, *arguments)
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    return Gate(monkeypatch)
+
+
+# --- beside the training ---
+
+
+def test_saving_does_not_wait_until_two_wait(tmp_path: Path, gate: Gate) -> None:
+    with CheckpointWriter(tmp_path, keep=9) as writer:
+        writer.save(1, ARRAYS, None)
+        assert gate.entered.acquire(timeout=30)  # the first is being written
+        writer.save(2, ARRAYS, None)
+        third = threading.Thread(target=writer.save, args=(3, ARRAYS, None))
+        third.start()
+        third.join(0.2)
+        assert third.is_alive(), "a third one waits for room"
+        assert epochs(tmp_path) == []
+        gate.open.set()
+        third.join(30)
+        assert not third.is_alive()
+    assert epochs(tmp_path) == [1, 2, 3]
+
+
+def test_it_is_busy_until_all_is_written(tmp_path: Path, gate: Gate) -> None:
+    with CheckpointWriter(tmp_path) as writer:
+        assert not writer.is_busy
+        writer.save(1, ARRAYS, None)
+        assert gate.entered.acquire(timeout=30)
+        assert writer.is_busy
+        gate.open.set()
+        for _ in range(300):
+            if not writer.is_busy:
+                break
+            time.sleep(0.1)
+        assert not writer.is_busy
+    assert epochs(tmp_path) == [1]
+
+
+def test_what_is_altered_after_saving_does_not_matter(tmp_path: Path, gate: Gate) -> None:
+    mine, description = np.zeros(3), {"list": [1]}
+    arrays: dict[str, Any] = {"w": mine, "x": jnp.ones(2)}
+    with CheckpointWriter(tmp_path) as writer:
+        writer.save(1, arrays, description)
+        mine[:] = 9
+        description["list"].append(2)
+        del arrays["x"]
+        gate.open.set()
+    found, _ = latest_checkpoint(tmp_path)
+    assert found.arrays["w"].tolist() == [0, 0, 0]
+    assert list(found.arrays) == ["w", "x"]
+    assert found.description == {"list": [1]}
+
+
+def test_no_thread_is_left(tmp_path: Path) -> None:
+    before = threading.active_count()
+    with CheckpointWriter(tmp_path) as writer:
+        writer.save(1, ARRAYS, None)
+    writer.close()  # once more does no harm
+    assert threading.active_count() == before
+    with pytest.raises(RuntimeError, match="is closed"):
+        writer.save(2, ARRAYS, None)
+
+
+# --- what is kept ---
+
+
+@pytest.mark.parametrize(
+    ("keep", "better", "values", "kept"),
+    [
+        (2, None, [1, 2, 3, 4], [3, 4]),
+        (1, None, [1, 2], [2]),
+        (9, None, [1, 2], [1, 2]),
+        (2, "smaller", [0.5, 0.1, 0.3, 0.4], [2, 3, 4]),
+        (2, "larger", [0.5, 0.1, 0.3, 0.4], [1, 3, 4]),
+        (1, "smaller", [0.5, 0.4, 0.3], [3]),
+        (1, "smaller", [0.5, 0.5, 0.5], [1, 3]),
+        (1, "smaller", [0.5, float("nan"), None], [1, 3]),
+        (1, "larger", [float("nan"), 0.1, None, 0.0], [2, 4]),
+        (1, "smaller", [None, None], [2]),
+        (1, None, [0.1, 0.5], [2]),
+        (1, "larger", [float("-inf"), None], [1, 2]),
+    ],
+)
+def test_the_last_and_the_best_are_kept(
+    tmp_path: Path, keep: int, better: str | None, values: list[Any], kept: list[int]
+) -> None:
+    with CheckpointWriter(tmp_path, keep=keep, better=better) as writer:
+        for epoch, value in enumerate(values, 1):
+            writer.save(epoch, ARRAYS, None, value)
+    assert epochs(tmp_path) == kept
+
+
+def test_the_best_is_known_when_a_run_goes_on(tmp_path: Path) -> None:
+    for saved, kept in [
+        ({1: 0.5, 2: 0.1, 3: 0.3}, [2, 3]),
+        ({4: 0.4}, [2, 4]),
+        ({5: 0.05}, [5]),
+        ({6: 0.1}, [5, 6]),
+    ]:
+        with CheckpointWriter(tmp_path, keep=1, better="smaller") as writer:
+            for epoch, value in saved.items():
+                writer.save(epoch, ARRAYS, None, value)
+        assert epochs(tmp_path) == kept
+
+
+def test_a_run_that_goes_back_supersedes_what_came_later(tmp_path: Path) -> None:
+    with CheckpointWriter(tmp_path, keep=9, better="smaller") as writer:
+        for epoch in (1, 2, 3, 4):
+            writer.save(epoch, ARRAYS, "old", 1 / epoch)
+    next(checkpoints_in(tmp_path)[4].glob("manifest.json")).unlink()
+    assert latest_checkpoint(tmp_path)[0].epoch == 3
+    with CheckpointWriter(tmp_path, keep=9, better="smaller") as writer:
+        writer.save(3, ARRAYS, "new", 1.0)
+    assert epochs(tmp_path) == [1, 2, 3]
+    assert latest_checkpoint(tmp_path)[0].description == "new"
+
+
+def test_none_is_deleted_before_the_new_one_is_whole(tmp_path: Path, gate: Gate) -> None:
+    gate.open.set()
+    gate.failures = {2: OSError(28, "No space left on device")}
+    writer = CheckpointWriter(tmp_path, keep=1)
+    writer.save(1, ARRAYS, None)
+    writer.save(2, ARRAYS, None)
+    with pytest.raises(OSError, match="No space left"):
+        writer.close()
+    assert epochs(tmp_path) == [1]
+
+
+# --- failures ---
+
+
+def test_a_failure_is_raised_by_the_next_save_and_the_one_after_goes_on(tmp_path: Path, gate: Gate) -> None:
+    gate.failures = {2: OSError(28, "No space left on device")}
+    gate.open.set()
+    with CheckpointWriter(tmp_path) as writer:
+        writer.save(1, ARRAYS, None)
+        writer.save(2, ARRAYS, None)
+        with pytest.raises(OSError, match="No space left on device"):  # noqa: PT012
+            for _ in range(3):
+                writer.save(3, ARRAYS, None)
+        writer.save(4, ARRAYS, None)
+    assert epochs(tmp_path)[0] == 1
+    assert epochs(tmp_path)[-1] == 4
+    assert 2 not in epochs(tmp_path)
+
+
+def test_two_failures_are_both_told(tmp_path: Path, gate: Gate) -> None:
+    gate.failures = {epoch: OSError(5, f"failure {epoch}") for epoch in (1, 2)}
+    writer = CheckpointWriter(tmp_path)
+    writer.save(1, ARRAYS, None)
+    writer.save(2, ARRAYS, None)
+    gate.open.set()
+    with pytest.raises(OSError, match="failure 1") as caught:
+        writer.close()
+    assert "failure 2" in caught.value.__notes__[0]
+    writer.close()
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt(), ZeroDivisionError("the run's own")])
+def test_what_ended_the_run_is_not_hidden_by_a_failure(
+    tmp_path: Path, gate: Gate, ending: BaseException
+) -> None:
+    gate.failures = {1: OSError(28, "No space left on device")}
+    gate.open.set()
+    with pytest.raises(type(ending)) as caught, CheckpointWriter(tmp_path) as writer:  # noqa: PT012
+        writer.save(1, ARRAYS, None)
+        raise ending
+    assert "No space left on device" in caught.value.__notes__[0]
+
+
+def test_a_run_that_ends_by_an_exception_still_has_its_checkpoint(tmp_path: Path, gate: Gate) -> None:
+    def late() -> None:
+        gate.open.set()
+
+    timer = threading.Timer(0.1, late)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), CheckpointWriter(tmp_path) as writer:  # noqa: PT012
+        writer.save(1, ARRAYS, None)
+        raise KeyboardInterrupt
+    timer.join()
+    assert epochs(tmp_path) == [1]
+
+
+def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    writer = CheckpointWriter(folder)
+    writer.save(1, ARRAYS, None)
+    writer.close()
+    writer = CheckpointWriter(folder)
+    shutil.rmtree(tmp_path / "run")
+    writer.save(2, ARRAYS, None)
+    with pytest.raises(FileNotFoundError, match="deleted while a run writes its checkpoints"):
+        writer.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_made_anew_is_not_written_to(tmp_path: Path) -> None:
+    # orbax makes folders that it misses, so that a save that waits could go on in one.
+    writer = CheckpointWriter(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    writer.save(1, ARRAYS, None)
+    with pytest.raises(FileNotFoundError, match="deleted while a run writes its checkpoints"):
+        writer.close()
+    assert os.listdir(tmp_path / "run") == []
+
+
+def test_wrong_arguments_are_refused_at_once(tmp_path: Path) -> None:
+    with CheckpointWriter(tmp_path) as writer, pytest.raises(ArgumentError, match="plain JSON data"):
+        writer.save(1, ARRAYS, {1, 2})
+    for options in ({"keep": 0}, {"keep": 1.5}, {"better": "smallest"}):
+        with pytest.raises(ArgumentError):
+            CheckpointWriter(tmp_path, **options)  # type: ignore[arg-type]
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="exists"):
+        CheckpointWriter(tmp_path / "file")
+
+
+def test_a_folder_without_leave_to_write_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tmp_path.chmod(0o500)
+    if os.access(tmp_path, os.W_OK):  # this user may write anywhere
+        monkeypatch.setattr(os, "access", lambda *arguments: False)
+    with pytest.raises(PermissionError):
+        CheckpointWriter(tmp_path)
+
+
+# --- a full disk, really ---
+
+FULL = """
+import sys
+import numpy as np
+from jaxmlp.saving import CheckpointWriter, latest_checkpoint
+folder = sys.argv[1]
+numbers = np.random.default_rng(0).normal(size=(12, 50_000))
+small, large = {"w": numbers[0, :100]}, {f"w{place}": row for place, row in enumerate(numbers)}
+writer = CheckpointWriter(folder)
+writer.save(1, small, None)
+writer.save(2, large, None)
+try:
+    writer.close()
+except OSError as error:
+    print(error.errno)
+with CheckpointWriter(folder) as writer:
+    writer.save(3, small, None)
+print(latest_checkpoint(folder)[0].epoch)
+"""
+SMALL_DISK = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"'
+LIMITED = 'ulimit -f 1000 && exec "$2" -c "$3" "$1"'
+
+
+def full(shell: list[str], script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*shell, script, "sh", str(folder), sys.executable, FULL], capture_output=True, text=True, timeout=120
+    )
+
+
+def can_mount(folder: Path) -> bool:
+    try:
+        command = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs none "$1"', "sh", str(folder)]
+        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+    except OSError:
+        return False
+
+
+def test_a_full_disk_is_told_by_its_number_and_keeps_what_was_there(tmp_path: Path) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("no small file system can be mounted here")
+    run = full(["unshare", "-Urm", "sh", "-c"], SMALL_DISK, tmp_path)
+    assert (run.stdout.split(), run.stderr) == (["28", "3"], ""), "ENOSPC, and no traceback of orbax"
+
+
+def test_a_limit_of_the_file_s_size_is_told_alike(tmp_path: Path) -> None:
+    run = full(["sh", "-c"], LIMITED, tmp_path)
+    assert (run.stdout.split(), run.stderr) == (["27", "3"], "")  # EFBIG
+    assert epochs(tmp_path) == [1, 3]

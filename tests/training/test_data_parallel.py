@@ -1,0 +1,174 @@
+"""A fit whose minibatches several devices share is the fit on one, and the work is really divided."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from data_parallel_cases import CASES, FAULTS, IN_MICROBATCHES
+
+from jaxmlp.layers import LAYERS
+from jaxmlp.training.fit import fit
+from jaxmlp.training.parallel import batch_mesh, keep_whole, largest_of_processes, place_whole, share_rows
+from jaxmlp.types import ArgumentError
+
+BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
+COUNTS = [2, 3, 8]
+
+
+def ask(*questions: dict[str, Any], devices: int = 8, **variables: str) -> list[Any]:
+    """Let a process with some CPU devices answer."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "data_parallel_cases.py", str(devices)],
+        input=json.dumps(questions),
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | variables,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def comparison(name: str, dtype: str, **changes: Any) -> dict[str, Any]:
+    """A question: a case in float32 after an epoch, or in float64 after several."""
+    epochs = 1 if dtype == "float32" else 6
+    return {"kind": "compare", "name": name, "counts": COUNTS, "epochs": epochs, "dtype": dtype} | changes
+
+
+def assert_equal(found: dict[str, list[float]], dtype: str, counts: list[int]) -> None:
+    """Assert that parameters, optimiser's state and history are those of one device, on any number of them."""
+    assert list(found) == [str(count) for count in counts]
+    for differences in found.values():
+        assert len(differences) == 3
+        assert all(each <= BOUNDS[dtype] for each in differences), found  # not so for NaN
+
+
+# --- equal on any number of devices ---
+
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "float32": comparison("momentum", "float32", counts=[8]),
+    "float64": comparison("adam", "float64", counts=[3]),
+    "whole": {"kind": "divided", "batch_size": 32, "count": 1},
+    "even": {"kind": "divided", "batch_size": 32, "count": 8},
+    "uneven": {"kind": "divided", "batch_size": 33, "count": 8},
+    "alone": {"kind": "placed", "place": 5},
+    "forgotten": {"kind": "divided", "batch_size": 32, "count": 8, "fault": "forget_constraint"},
+    **{fault: comparison("sgd", "float64", counts=[3], epochs=1, fault=fault) for fault in FAULTS},
+}
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, Any]:
+    """What one process with eight devices answers to all that is asked by default."""
+    return dict(zip(QUESTIONS, ask(*QUESTIONS.values()), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_a_fit_on_several_devices_is_the_fit_on_one(answers: dict[str, Any], dtype: str) -> None:
+    assert_equal(answers[dtype], dtype, QUESTIONS[dtype]["counts"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_every_case_and_every_layer_is_equal_on_2_3_and_8_devices(dtype: str) -> None:
+    names = [*CASES, *(f"layer:{layer}" for layer in LAYERS)]
+    for found in ask(*(comparison(name, dtype) for name in names)):
+        assert_equal(found, dtype, COUNTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_in_microbatches_the_parameters_have_the_same_bits_on_any_number_of_devices(dtype: str) -> None:
+    for found in ask(*(comparison(name, dtype, epochs=4) for name in IN_MICROBATCHES)):
+        assert_equal(found, dtype, COUNTS)
+        assert all(params == state == 0 for params, state, _ in found.values()), found
+
+
+@pytest.mark.slow
+def test_as_whole_minibatches_the_same_cases_have_other_bits() -> None:
+    with_1 = [comparison(name, "float32", epochs=4, microbatches=1) for name in IN_MICROBATCHES]
+    for found in ask(*with_1):
+        assert all(params > 0 for params, _, _ in found.values()), found
+
+
+@pytest.mark.slow
+def test_in_microbatches_processes_of_as_many_threads_have_the_same_bits_whatever_a_part_s_rows() -> None:
+    # XLA divides sums over many rows by its threads, and took those over 32 otherwise where a device has one part.
+    sizes = (1, 31, 32, 33, 64, 1024)
+    cases = [{"kind": "digest", "microbatches": 8, "rows": rows} for rows in sizes]
+    one = ask(*(case | {"count": 1} for case in cases), devices=1, NPROC="8")
+    two = ask(*(case | {"count": 2} for case in cases), devices=8, NPROC="8")
+    eight = ask(*(case | {"count": 8} for case in cases), devices=8, NPROC="8")
+    assert one == two == eight
+    (whole,) = ask(cases[-1] | {"count": 8, "microbatches": 1}, devices=8, NPROC="8")
+    assert whole != one[-1]
+
+
+# --- really divided ---
+
+
+@pytest.mark.slow
+def test_each_device_has_its_rows_and_the_sums_go_over_all(answers: dict[str, Any]) -> None:
+    assert answers["whole"] == {"rows": [32], "sums": 0}
+    assert (answers["even"]["rows"], answers["uneven"]["rows"]) == ([4], [5])
+    assert min(answers["even"]["sums"], answers["uneven"]["sums"]) > 0
+    assert answers["forgotten"] == {"rows": [32], "sums": 0}, "it would be seen that nothing is divided"
+
+
+@pytest.mark.slow
+def test_a_single_device_that_is_named_is_the_one_that_computes(answers: dict[str, Any]) -> None:
+    assert answers["alone"] == [5]
+
+
+# --- a wrong sum over devices is caught ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_corrupted_sum_is_caught(answers: dict[str, Any], fault: str) -> None:
+    params, _, history = answers[fault]["3"]
+    assert params > 1e-4
+    assert history > 1e-4
+
+
+# --- the parts ---
+
+
+def test_the_default_device_alone_needs_no_mesh() -> None:
+    assert batch_mesh(None) is None
+    assert batch_mesh(jax.devices()[:1]) is None
+
+
+@pytest.mark.parametrize("devices", [[], jax.devices()[:1] * 2])
+def test_no_device_and_one_twice_are_refused(devices: Any) -> None:
+    with pytest.raises(ArgumentError, match=rf"at least one and each once, given {len(devices)}"):
+        batch_mesh(devices)
+    with pytest.raises(ArgumentError, match="at least one and each once"):
+        fit(None, None, optimizer="sgd", batch_size=1, epochs=1, devices=devices)  # type: ignore[arg-type]
+
+
+def test_without_a_mesh_nothing_changes() -> None:
+    block = jnp.arange(6).reshape(2, 3)
+    (shared,) = share_rows(None, block)
+    assert shared is block
+    assert keep_whole(None, block) is block
+    assert largest_of_processes(3, None) == 3
+
+
+def test_a_mesh_of_one_process_agrees_with_itself_and_places_keys_too() -> None:
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("batch",))
+    assert largest_of_processes(2, mesh) == 2
+    key, numbers = place_whole((jax.random.key(5), np.arange(4)), mesh)
+    assert bool(key == jax.random.key(5))
+    assert numbers.tolist() == [0, 1, 2, 3]
+    assert numbers.sharding.mesh == mesh

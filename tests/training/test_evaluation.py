@@ -1,0 +1,300 @@
+"""An evaluation equals scikit-learn's numbers on the same outputs, however the set is cut into chunks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics
+
+import jaxmlp
+from jaxmlp.losses import LOSSES
+from jaxmlp.network import Network, forward, init, mlp
+from jaxmlp.training import evaluation
+from jaxmlp.training.evaluation import evaluate, gather
+from jaxmlp.training.metrics import METRICS, score
+from jaxmlp.types import ArgumentError, Batch, Key
+
+EXAMPLES, FEATURES, OUTPUTS = 23, 3, 3
+# Chunks of one, of no divisor of the set, and of more than the set; each with weights or without.
+CHUNKS = [(1, True), (5, False), (5, True), (1024, False)]
+# Losses on probabilities, so the network has to end in a Softmax layer.
+ON_PROBABILITIES = ("negative_log_likelihood",)
+
+RANDOM = np.random.default_rng(0)
+INPUTS: Any = RANDOM.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
+WEIGHT: Any = RANDOM.uniform(0, 2, EXAMPLES).astype(np.float32)
+TARGETS: dict[str, Any] = {
+    "labels": RANDOM.integers(0, OUTPUTS, EXAMPLES),
+    "soft_labels": RANDOM.dirichlet(np.ones(OUTPUTS), EXAMPLES).astype(np.float32),
+    "binary": RANDOM.integers(0, 2, (EXAMPLES, OUTPUTS)).astype(np.float32),
+    "values": RANDOM.normal(size=(EXAMPLES, OUTPUTS)).astype(np.float32),
+}
+
+
+def make_net(loss: str = "softmax_cross_entropy") -> tuple[Network, Any]:
+    net = mlp(
+        [FEATURES, 5, OUTPUTS],
+        activation="tanh",
+        bias_init="normal:0.1",
+        output_activation="softmax" if loss in ON_PROBABILITIES else None,
+    )
+    return net, init(net, jax.random.key(3))
+
+
+def close(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=2e-6, atol=1e-6)
+
+
+# --- the loss, whole and in chunks ---
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_loss_in_chunks_is_the_objective_of_the_whole(loss: str) -> None:
+    net, params = make_net(loss)
+    targets = jnp.asarray(TARGETS[LOSSES[loss].targets])
+    options: dict[str, Any] = {"loss": loss, "sample_weight": jnp.asarray(WEIGHT), "l2": 0.01}
+    expected = jaxmlp.loss(net, params, jnp.asarray(INPUTS), targets, **options)
+    found = evaluate(net, params, (INPUTS, targets), batch_size=5, **options)
+    close(found.loss, expected)
+    close(found.weight, WEIGHT.sum())
+    assert found.gradient_norm is None
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_in_chunks_is_that_of_the_whole(metric: str) -> None:
+    net, params = make_net()
+    data = Batch(INPUTS, TARGETS["binary"], WEIGHT)  # targets of this kind fit every metric
+    found = evaluate(net, params, data, loss="sigmoid_cross_entropy", metric=metric, batch_size=5)
+    outputs = forward(net, params, jnp.asarray(INPUTS))
+    close(found.score, score(metric, outputs, jnp.asarray(TARGETS["binary"]), jnp.asarray(WEIGHT)))
+
+
+# --- against scikit-learn ---
+
+
+def label_accuracy(targets: np.ndarray, outputs: np.ndarray, weight: np.ndarray | None) -> float:
+    each_label = [
+        sklearn.metrics.accuracy_score(targets[:, k], outputs[:, k] > 0, sample_weight=weight)
+        for k in range(OUTPUTS)
+    ]
+    return float(np.mean(each_label))
+
+
+# metric: (a loss that it fits, scikit-learn's number of the same outputs)
+SKLEARN: dict[str, tuple[str, Callable[..., float]]] = {
+    "accuracy": (
+        "softmax_cross_entropy",
+        lambda t, f, w: sklearn.metrics.accuracy_score(t, f.argmax(axis=1), sample_weight=w),
+    ),
+    "zero_one_loss": (
+        "multiclass_hinge",
+        lambda t, f, w: sklearn.metrics.zero_one_loss(t, f.argmax(axis=1), sample_weight=w),
+    ),
+    "label_accuracy": ("sigmoid_cross_entropy", label_accuracy),
+    "r2": ("squared_error", lambda t, f, w: sklearn.metrics.r2_score(t, f, sample_weight=w)),
+}
+
+
+@pytest.mark.parametrize(("chunk", "weighted"), CHUNKS)
+@pytest.mark.parametrize("metric", SKLEARN)
+def test_scores_equal_those_of_scikit_learn(metric: str, chunk: int, weighted: bool) -> None:
+    loss, reference = SKLEARN[metric]
+    net, params = make_net()
+    kind = "labels" if LOSSES[loss].targets == "soft_labels" else LOSSES[loss].targets
+    weight = WEIGHT if weighted else None
+    found = evaluate(
+        net,
+        params,
+        (INPUTS, TARGETS[kind]),
+        loss=loss,
+        metric=metric,
+        sample_weight=weight,
+        batch_size=chunk,
+    )
+    outputs = np.asarray(forward(net, params, jnp.asarray(INPUTS)))
+    close(found.score, reference(TARGETS[kind], outputs, weight))
+
+
+def test_cross_entropy_equals_that_of_scikit_learn() -> None:
+    net, params = make_net()
+    found = evaluate(net, params, (INPUTS, TARGETS["labels"]), sample_weight=WEIGHT, batch_size=4)
+    logits = np.asarray(forward(net, params, jnp.asarray(INPUTS)))
+    chances = np.asarray(jax.nn.softmax(logits, axis=1), np.float64)
+    chances /= chances.sum(axis=1, keepdims=True)
+    expected = sklearn.metrics.log_loss(
+        TARGETS["labels"], chances, sample_weight=WEIGHT, labels=range(OUTPUTS)
+    )
+    close(found.loss, expected)
+
+
+@pytest.mark.parametrize(
+    ("loss", "metric"),
+    [("softmax_cross_entropy", "accuracy"), ("sigmoid_cross_entropy", "label_accuracy"), ("huber", "r2")],
+)
+def test_the_metric_follows_from_the_loss(loss: str, metric: str) -> None:
+    net, params = make_net(loss)
+    kind = LOSSES[loss].targets
+    data = (INPUTS, TARGETS["labels" if kind == "soft_labels" else kind])
+    by_default = evaluate(net, params, data, loss=loss).score
+    assert float(by_default) == float(evaluate(net, params, data, loss=loss, metric=metric).score)
+
+
+def test_float64_is_kept(x64: None) -> None:
+    net, params = make_net()
+    found = evaluate(
+        net, params, (INPUTS.astype(np.float64), TARGETS["values"].astype(np.float64)), loss="squared_error"
+    )
+    assert found.loss.dtype == found.score.dtype == jnp.float64
+    outputs = np.asarray(forward(net, params, jnp.asarray(INPUTS, jnp.float64)))
+    expected = ((outputs - TARGETS["values"]) ** 2).sum(axis=1).mean()
+    np.testing.assert_allclose(float(found.loss), expected, rtol=1e-13)
+
+
+# --- chunks ---
+
+
+def test_gathering_keeps_rows_together_and_weighs_empty_places_nothing() -> None:
+    data = Batch(jnp.asarray(INPUTS), jnp.asarray(TARGETS["labels"]), jnp.asarray(WEIGHT))
+    chosen = jnp.array([4, 2, 0])
+    batch = gather(data, chosen, jnp.array([True, True, False]))
+    np.testing.assert_array_equal(batch.inputs, INPUTS[[4, 2, 0]])
+    np.testing.assert_array_equal(batch.targets, TARGETS["labels"][[4, 2, 0]])
+    assert batch.weight is not None
+    np.testing.assert_array_equal(batch.weight, [WEIGHT[4], WEIGHT[2], 0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_integer_inputs_leave_fractional_weights_alone(dtype: Any) -> None:
+    data = Batch(jnp.ones((2, 1), dtype), jnp.zeros(2, int), jnp.array([0.5, 0.25]))
+    batch = gather(data, jnp.array([0, 1]), jnp.array([True, True]))
+    assert batch.weight is not None
+    assert batch.weight.tolist() == [0.5, 0.25]
+
+
+def clear_compiled() -> None:
+    compiled: Any = evaluation._jitted_evaluate
+    compiled.clear_cache()
+
+
+def test_a_lost_mask_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Without the mask, the last chunk counts its filling; the comparison with scikit-learn must see it.
+    def forgetful(data: Batch, indices: Any, held: Any) -> Batch:
+        return gather(data, indices, jnp.ones_like(held))
+
+    monkeypatch.setattr(evaluation, "gather", forgetful)
+    clear_compiled()
+    with pytest.raises(AssertionError):
+        test_scores_equal_those_of_scikit_learn("accuracy", 5, False)
+    monkeypatch.undo()
+    clear_compiled()
+    test_scores_equal_those_of_scikit_learn("accuracy", 5, False)
+
+
+def test_equal_descriptions_compile_once() -> None:
+    data = (INPUTS, TARGETS["labels"])
+    compiled: Any = evaluation._jitted_evaluate
+    evaluate(*make_net(), data, batch_size=6)
+    before = compiled._cache_size()
+    evaluate(*make_net(), data, batch_size=6)
+    evaluate(*make_net(), (2 * INPUTS, TARGETS["labels"]), batch_size=6)
+    assert compiled._cache_size() == before
+    evaluate(*make_net(), data, batch_size=7)
+    assert compiled._cache_size() == before + 1
+
+
+def test_evaluations_of_many_networks_run_side_by_side() -> None:
+    net, _ = make_net()
+    keys = jax.random.split(jax.random.key(0), 3)
+    many = jax.vmap(lambda key: init(net, key))(keys)
+    data = (INPUTS, TARGETS["labels"])
+    together = jax.vmap(lambda params: evaluate(net, params, data, batch_size=5))(many)
+    alone = [evaluate(net, init(net, key), data, batch_size=5) for key in keys]
+    close(together.loss, [metrics.loss for metrics in alone])
+    close(together.score, [metrics.score for metrics in alone])
+
+
+# --- transforms ---
+
+
+def add_noise(key: Key, inputs: Any) -> Any:
+    return inputs + jax.random.normal(key, inputs.shape, inputs.dtype)
+
+
+def double(key: Key, inputs: Any) -> Any:
+    return 2 * inputs
+
+
+def test_a_transform_is_applied_to_every_chunk() -> None:
+    net, params = make_net()
+    data = (INPUTS, TARGETS["labels"])
+    found = evaluate(net, params, data, transform=double, key=jax.random.key(0), batch_size=5)
+    expected = evaluate(net, params, (2 * INPUTS, TARGETS["labels"]), batch_size=5)
+    assert float(found.loss) == float(expected.loss)
+    assert float(found.loss) != float(evaluate(net, params, data, batch_size=5).loss)
+
+
+def test_a_drawing_transform_follows_its_key_and_differs_from_chunk_to_chunk() -> None:
+    net, params = make_net()
+    same = (np.zeros((6, FEATURES), np.float32), np.zeros(6, int))
+    first, again, other = (
+        float(evaluate(net, params, same, transform=add_noise, key=jax.random.key(seed), batch_size=2).loss)
+        for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first != other
+    one_chunk = evaluate(
+        net,
+        params,
+        (same[0][:2], same[1][:2]),
+        transform=add_noise,
+        key=jax.random.key(0),
+        batch_size=2,
+    )
+    assert first != pytest.approx(float(one_chunk.loss), rel=1e-4)
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "words"),
+    [
+        ((INPUTS, TARGETS["labels"][:-1]), {}, "given 22 for 23 inputs"),
+        ((INPUTS, np.int64(1)), {}, "a single number for 23 inputs"),
+        ((INPUTS[:0], TARGETS["labels"][:0]), {}, "set is empty"),
+        ((INPUTS[:, :2], TARGETS["labels"]), {}, "inputs must have shape [B, 3]"),
+        ((INPUTS, TARGETS["labels"].astype(np.float32)), {}, "integer labels"),
+        ((INPUTS, TARGETS["labels"]), {"sample_weight": WEIGHT[:-1]}, "shape [23], given [22]"),
+        (
+            (INPUTS, TARGETS["labels"]),
+            {"loss": "softmax_cross_entrop"},
+            "did you mean 'softmax_cross_entropy'",
+        ),
+        ((INPUTS, TARGETS["labels"]), {"metric": "acuracy"}, "did you mean 'accuracy'"),
+        ((INPUTS, TARGETS["labels"]), {"metric": "r2"}, "takes targets of shape"),
+        ((INPUTS, TARGETS["labels"]), {"batch_size": 0}, "at least 1, given 0"),
+        ((INPUTS, TARGETS["labels"]), {"batch_size": -1}, "at least 1, given -1"),
+        ((INPUTS, TARGETS["labels"]), {"batch_size": 2.5}, "at least 1, given 2.5"),
+        ((INPUTS, TARGETS["labels"]), {"batch_size": True}, "at least 1, given True"),
+        ((INPUTS, TARGETS["labels"]), {"transform": double}, "give key="),
+        (INPUTS, {}, "a pair (inputs, targets) or a Batch, given ndarray"),
+    ],
+)
+def test_refuses_in_one_line(data: Any, options: dict[str, Any], words: str) -> None:
+    net, params = make_net()
+    with pytest.raises(ArgumentError) as caught:
+        evaluate(net, params, data, **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_lists_are_taken_as_arrays() -> None:
+    net, params = make_net()
+    found = evaluate(
+        net, params, (INPUTS.tolist(), TARGETS["labels"].tolist()), sample_weight=WEIGHT.tolist()
+    )
+    expected = evaluate(net, params, (INPUTS, TARGETS["labels"]), sample_weight=WEIGHT)
+    assert float(found.loss) == float(expected.loss)

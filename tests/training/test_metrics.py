@@ -1,0 +1,206 @@
+"""The metrics are scikit-learn's, with and without weights, and add up over minibatches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.metrics
+
+from jaxmlp.losses import LOSSES
+from jaxmlp.training.metrics import (
+    METRICS,
+    accuracy,
+    confusion_matrix,
+    default_metric,
+    r_squared,
+    score,
+    target_variance,
+    weighted_mean,
+    zero_one_loss,
+)
+from jaxmlp.types import ArgumentError
+
+EXAMPLES, CLASSES = 40, 4
+RANDOM = np.random.default_rng(0)
+SCORES = RANDOM.normal(size=(EXAMPLES, CLASSES))
+LABELS = RANDOM.integers(0, CLASSES, EXAMPLES)
+BINARY = RANDOM.integers(0, 2, (EXAMPLES, CLASSES)).astype(float)
+TARGETS = SCORES * np.array([1.0, 3.0, -1.0, 0.2]) + RANDOM.normal(size=(EXAMPLES, CLASSES))
+WEIGHTS = {"unweighted": None, "weighted": np.append(RANDOM.uniform(0, 3, EXAMPLES - 3), [0.0, 0.0, 5.0])}
+
+
+def label_accuracy(targets: np.ndarray, scores: np.ndarray, weight: np.ndarray | None) -> float:
+    each = [
+        sklearn.metrics.accuracy_score(targets[:, k], scores[:, k] > 0, sample_weight=weight)
+        for k in range(CLASSES)
+    ]
+    return float(np.mean(each))
+
+
+# metric -> (targets, what scikit-learn makes of targets, outputs and weights)
+REFERENCES: dict[str, tuple[np.ndarray, Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]]] = {
+    "accuracy": (
+        LABELS,
+        lambda t, f, weight: sklearn.metrics.accuracy_score(t, f.argmax(axis=1), sample_weight=weight),
+    ),
+    "zero_one_loss": (
+        LABELS,
+        lambda t, f, weight: sklearn.metrics.zero_one_loss(t, f.argmax(axis=1), sample_weight=weight),
+    ),
+    "label_accuracy": (BINARY, label_accuracy),
+    "r2": (TARGETS, lambda t, f, weight: sklearn.metrics.r2_score(t, f, sample_weight=weight)),
+}
+
+
+def as_jax(*arrays: Any) -> list[Any]:
+    return [None if array is None else jnp.asarray(array) for array in arrays]
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS.keys())
+@pytest.mark.parametrize("name", REFERENCES)
+def test_the_score_is_scikit_learns(name: str, weight: np.ndarray | None) -> None:
+    targets, reference = REFERENCES[name]
+    expected = reference(targets, SCORES, weight)
+    assert float(score(name, *as_jax(SCORES, targets, weight))) == pytest.approx(expected, abs=1e-12)
+    # The weights count: a score that ignored them would be seen to be wrong.
+    other = WEIGHTS["weighted"] if weight is None else None
+    assert float(score(name, *as_jax(SCORES, targets, other))) != pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), [(accuracy, "accuracy"), (zero_one_loss, "zero_one_loss"), (r_squared, "r2")]
+)
+def test_the_functions_are_the_metrics_by_name(function: Callable[..., Any], name: str) -> None:
+    arguments = as_jax(SCORES, REFERENCES[name][0], WEIGHTS["weighted"])
+    assert float(function(*arguments)) == float(score(name, *arguments))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS.keys())
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_is_the_same_however_the_set_is_cut(name: str, weight: np.ndarray | None) -> None:
+    targets = REFERENCES[name][0] if name in REFERENCES else LABELS
+    metric = METRICS[name]
+    each = np.ones(EXAMPLES) if weight is None else weight
+    total = sum(
+        jnp.tensordot(jnp.asarray(each[part]), metric.statistic(*as_jax(SCORES[part], targets[part])), axes=1)
+        for part in (slice(0, 1), slice(1, 30), slice(30, None))
+    )
+    variance = target_variance(*as_jax(targets, weight)) if metric.needs_variance else None
+    assert float(metric.summary(total / each.sum(), variance)) == pytest.approx(
+        float(score(name, *as_jax(SCORES, targets, weight))), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_better_outputs_have_the_better_score(name: str) -> None:
+    targets = REFERENCES[name][0]
+    perfect = (
+        np.eye(CLASSES)[LABELS] if targets is LABELS else 2 * targets - 1 if targets is BINARY else targets
+    )
+    best, worst = (float(score(name, *as_jax(outputs, targets))) for outputs in (perfect, -perfect))
+    assert (best > worst) == METRICS[name].more_is_better
+
+
+@pytest.mark.parametrize("name", ["accuracy", "zero_one_loss"])
+def test_one_hot_and_soft_labels_name_their_largest_class(name: str) -> None:
+    one_hot = np.eye(CLASSES)[LABELS]
+    expected = float(score(name, *as_jax(SCORES, LABELS)))
+    assert float(score(name, *as_jax(SCORES, one_hot))) == expected
+    assert float(score(name, *as_jax(SCORES, 0.7 * one_hot + 0.1))) == expected
+
+
+@pytest.mark.parametrize("labels", [np.array([1, 0, 1, 0]), np.array([[1.0], [0.0], [1.0], [0.0]])])
+def test_a_single_output_is_the_logit_of_class_1(labels: np.ndarray) -> None:
+    logits = np.array([[0.3], [-0.2], [-5.0], [-1.0]])
+    assert float(accuracy(*as_jax(logits, labels))) == 0.75
+    assert float(zero_one_loss(*as_jax(logits, labels))) == 0.25
+
+
+def test_labels_of_integers_count_as_those_of_floats() -> None:
+    whole = as_jax(SCORES, BINARY.astype(int))
+    assert float(score("label_accuracy", *whole)) == float(score("label_accuracy", *as_jax(SCORES, BINARY)))
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_target_that_does_not_vary_counts_as_scikit_learns_does() -> None:
+    targets = np.array([[1.0, 2.0], [1.0, 4.0], [1.0, 6.0]])
+    missed = targets + np.array([0.5, 0.5])
+    for outputs in (targets, missed):
+        expected = sklearn.metrics.r2_score(targets, outputs)
+        assert float(r_squared(*as_jax(outputs, targets))) == pytest.approx(expected, abs=1e-12)
+    assert sklearn.metrics.r2_score(targets, targets) == 1.0
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("shape", [(EXAMPLES - 1,), (EXAMPLES, CLASSES - 1), (1, CLASSES), (EXAMPLES, 1), ()])
+def test_targets_of_another_shape_are_refused(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        METRICS[name].statistic(jnp.asarray(SCORES), jnp.zeros(shape, jnp.float32))
+    assert str(caught.value) == f"this metric takes targets of shape [40, 4] here, given {list(shape)}"
+
+
+@pytest.mark.parametrize("name", ["label_accuracy", "r2"])
+def test_labels_are_refused_where_values_are_compared(name: str) -> None:
+    with pytest.raises(ArgumentError, match=r"takes targets of shape \[40, 4\] here, given \[40\]"):
+        METRICS[name].statistic(*as_jax(SCORES, LABELS))
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="unknown metric 'acuracy': did you mean 'accuracy'"):
+        score("acuracy", *as_jax(SCORES, LABELS))
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_has_a_metric_of_its_own_targets(name: str) -> None:
+    kind = LOSSES[name].targets
+    found = default_metric(kind)
+    assert found in METRICS
+    assert (found == "r2") == (kind == "values")
+    assert (found == "label_accuracy") == (kind == "binary")
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS.keys())
+def test_mean_and_variance_are_numpys(weight: np.ndarray | None) -> None:
+    mean = np.average(TARGETS, axis=0, weights=weight)
+    np.testing.assert_allclose(weighted_mean(*as_jax(TARGETS, weight)), mean, rtol=1e-12)
+    variance = np.average((TARGETS - mean) ** 2, axis=0, weights=weight)
+    np.testing.assert_allclose(target_variance(*as_jax(TARGETS, weight)), variance, rtol=1e-12)
+
+
+def test_weights_that_sum_to_0_give_a_mean_of_0() -> None:
+    assert weighted_mean(jnp.ones((3, 2)), jnp.zeros(3)).tolist() == [0.0, 0.0]
+
+
+def test_the_confusion_matrix_is_scikit_learns() -> None:
+    predicted = SCORES.argmax(axis=1)
+    found = np.asarray(confusion_matrix(jnp.asarray(predicted), jnp.asarray(LABELS), CLASSES))
+    expected = sklearn.metrics.confusion_matrix(LABELS, predicted)
+    assert found.tolist() == expected.tolist()
+    assert found.tolist() != expected.T.tolist()
+    assert found.sum() == EXAMPLES
+
+
+def test_the_confusion_matrix_keeps_classes_that_never_occur() -> None:
+    assert confusion_matrix(jnp.array([0, 2]), jnp.array([0, 0]), 3).tolist() == [
+        [1, 0, 1],
+        [0, 0, 0],
+        [0, 0, 0],
+    ]
+
+
+def test_a_confusion_matrix_of_differing_lengths_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="predictions and labels must have one shape"):
+        confusion_matrix(jnp.array([0, 1, 1]), jnp.array([0, 1]), 2)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "label_accuracy"])
+def test_outputs_fitted_to_0_and_1_are_split_at_a_half(name):
+    outputs, targets = jnp.array([[0.1], [0.9], [0.4]]), jnp.array([[0.0], [1.0], [1.0]])
+    assert float(score(f"{name}:0.5", outputs, targets)) == pytest.approx(2 / 3)
+    assert float(score(name, outputs, targets)) == pytest.approx(2 / 3)  # as logits, all three are class 1
+    assert float(score(name, outputs[:1], targets[:1])) == 0.0

@@ -1,0 +1,294 @@
+"""Optimisers are optax's own by name, built once a description, with their rates where a sweep can reach them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, matrices, resolve_optimizer
+from jaxmlp.types import ArgumentError
+
+# Schedules whose parameters have no default need an example; any other is tested by its bare name.
+SCHEDULE_EXAMPLES = {"exponential": "exponential:0.5", "step": "step:0.5,2"}
+SCHEDULE_NAMES = [SCHEDULE_EXAMPLES.get(name, name) for name in SCHEDULES]
+STEPS, STEPS_PER_EPOCH = 12, 3
+HORIZON = (STEPS, STEPS_PER_EPOCH)
+
+# The plain optax optimiser that each description stands for.
+PLAIN: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "sgd": optax.sgd,
+    "adam": optax.adam,
+    "nadam": optax.nadam,
+    "rmsprop": optax.rmsprop,
+    "adagrad": optax.adagrad,
+    "momentum": lambda rate: optax.sgd(rate, momentum=0.9),
+    "momentum:0.5": lambda rate: optax.sgd(rate, momentum=0.5),
+    "nesterov": lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True),
+    "nesterov:0.5": lambda rate: optax.sgd(rate, momentum=0.5, nesterov=True),
+    "adamw": lambda rate: optax.adamw(rate, weight_decay=1e-2, mask=matrices),
+    "adamw:0.3": lambda rate: optax.adamw(rate, weight_decay=0.3, mask=matrices),
+    "lion": lambda rate: optax.lion(rate, weight_decay=1e-2, mask=matrices),
+    "lion:0.3": lambda rate: optax.lion(rate, weight_decay=0.3, mask=matrices),
+    "lamb": lambda rate: optax.lamb(rate, weight_decay=1e-2, mask=matrices),
+    "lamb:0.3": lambda rate: optax.lamb(rate, weight_decay=0.3, mask=matrices),
+}
+
+
+def start() -> Any:
+    random = np.random.default_rng(0)
+    return {name: jnp.asarray(random.normal(size=shape), jnp.float32) for name, shape in SHAPES.items()}
+
+
+SHAPES = {"w": (3, 2), "b": (2,)}
+
+
+def quadratic(params: Any) -> float:
+    return sum(float(jnp.sum(leaf**2)) / 2 for leaf in params.values())
+
+
+def descend(
+    optimizer: optax.GradientTransformation,
+    count: int,
+    gradient: Callable[[Any], Any] = lambda params: params,
+    rate: float | None = None,
+) -> list[Any]:
+    """Take steps and return the parameters before, between and after them; ½‖p‖² has the gradient p."""
+    params = start()
+    seen = [params]
+    # Optax mixes types inside; `train_step` does the same.
+    with jax.numpy_dtype_promotion("standard"):
+        state = optimizer.init(params)
+        if rate is not None:
+            state.hyperparams["learning_rate"] = jnp.asarray(rate)
+        for _ in range(count):
+            updates, state = optimizer.update(gradient(params), state, params)
+            params = optax.apply_updates(params, updates)
+            seen.append(params)
+    return seen
+
+
+def factors(schedule: str, horizon: tuple[int, int] = HORIZON, count: int = STEPS + 2) -> np.ndarray:
+    """Read a schedule's factors [count] off the updates of plain descent along a gradient of 1."""
+    optimizer = make_optimizer("sgd", 1.0, schedule=schedule, horizon=horizon)
+    seen = descend(optimizer, count, lambda params: jax.tree.map(jnp.ones_like, params))
+    path = np.array([params["b"][0] for params in seen])
+    return -np.diff(path)
+
+
+# --- each name ---
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_with_every_schedule_goes_downhill(name: str, schedule: str) -> None:
+    optimizer = make_optimizer(name, schedule=schedule, horizon=HORIZON)
+    seen = descend(optimizer, 4)
+    assert all(bool(jnp.all(jnp.isfinite(leaf))) for params in seen for leaf in params.values())
+    assert quadratic(seen[-1]) < quadratic(seen[0])
+    for name_of_leaf, shape in SHAPES.items():
+        assert seen[-1][name_of_leaf].shape == shape
+
+
+def test_every_optimizer_has_a_plain_counterpart_here() -> None:
+    assert set(OPTIMIZERS) <= set(PLAIN), "give the new optimiser its plain optax counterpart in PLAIN"
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_three_steps_equal_plain_optax(name: str) -> None:
+    found = descend(make_optimizer(name, 0.02), 3)[-1]
+    expected = descend(PLAIN[name](0.02), 3)[-1]
+    other_rate = descend(PLAIN[name](0.03), 3)[-1]
+    for leaf in SHAPES:
+        np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-6, atol=1e-7)
+        assert not np.allclose(found[leaf], other_rate[leaf], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_default_rate_is_the_registered_one(name: str) -> None:
+    assert make_optimizer(name) is make_optimizer(name, OPTIMIZERS[name].learning_rate)
+
+
+# --- schedules ---
+
+
+# Factors at the first step, after half of the run and after the whole of it.
+DOCUMENTED: list[tuple[str, float, float, float]] = [
+    ("constant", 1, 1, 1),
+    ("cosine", 1, 0.5, 0),
+    ("cosine:0.2", 1, 0.6, 0.2),
+    ("linear", 1, 0.5, 0),
+    ("linear:0.2", 1, 0.6, 0.2),
+    ("exponential:0.5", 1, 0.5**2, 0.5**4),
+    ("step:0.5,2", 1, 0.5, 0.25),
+    ("step:0.1,4", 1, 1, 0.1),
+    # Up over 3 of 12 steps, then half a cosine over the other 9, of which 3 are done at the middle.
+    ("warmup_cosine:0.25", 0, (1 + math.cos(math.pi / 3)) / 2, 0),
+]
+
+
+@pytest.mark.parametrize(("schedule", "first", "middle", "last"), DOCUMENTED)
+def test_schedule_begins_and_ends_as_documented(
+    schedule: str, first: float, middle: float, last: float
+) -> None:
+    found = factors(schedule)
+    np.testing.assert_allclose(found[[0, STEPS // 2, STEPS]], [first, middle, last], atol=1e-5)
+
+
+def test_every_schedule_is_documented_here() -> None:
+    assert {row[0].partition(":")[0] for row in DOCUMENTED} == set(SCHEDULES)
+
+
+def test_exponential_and_step_change_between_epochs_alone() -> None:
+    by_epoch = [0.5 ** (step // STEPS_PER_EPOCH) for step in range(STEPS)]
+    np.testing.assert_allclose(factors("exponential:0.5", count=STEPS), by_epoch, atol=1e-5)
+    every_second = [0.5 ** (step // (2 * STEPS_PER_EPOCH)) for step in range(STEPS)]
+    np.testing.assert_allclose(factors("step:0.5,2", count=STEPS), every_second, atol=1e-5)
+
+
+def test_warm_up_climbs_in_a_straight_line() -> None:
+    np.testing.assert_allclose(factors("warmup_cosine:0.5")[:7], np.arange(7) / 6, atol=1e-5)
+    np.testing.assert_allclose(factors("warmup_cosine", (1, 1), count=2), [0, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
+def test_no_schedule_raises_the_rate_above_the_given_one(schedule: str) -> None:
+    found = factors(schedule)
+    assert np.all((found >= -1e-6) & (found <= 1 + 1e-5))
+
+
+# --- descriptions, and the rates in the state ---
+
+
+@pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_description_is_one_object(name: str, schedule: str) -> None:
+    description: dict[str, Any] = {"schedule": schedule, "horizon": HORIZON, "clip_norm": 1.0}
+    first = make_optimizer(name, 0.1, **description)
+    assert make_optimizer(name, 0.1, **description) is first
+    assert make_optimizer(name, 0.2, **description) is not first
+    assert make_optimizer(name, 0.1, **description | {"clip_norm": 2.0}) is not first
+    assert hash(make_optimizer(name, 0.1, **description)) == hash(first)
+
+
+def test_a_name_resolves_to_its_object_and_a_bare_transformation_to_itself() -> None:
+    bare = optax.chain(optax.clip(1.0), optax.adam(1e-3))
+    assert resolve_optimizer(bare) is bare
+    assert resolve_optimizer("momentum:0.5") is make_optimizer("momentum:0.5")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_rate_stands_in_the_state_and_rules_from_there(name: str) -> None:
+    optimizer = make_optimizer(name, 0.01)
+    assert float(optimizer.init(start()).hyperparams["learning_rate"]) == pytest.approx(0.01)
+    found = descend(optimizer, 2, rate=0.03)[-1]
+    expected = descend(make_optimizer(name, 0.03), 2)[-1]
+    unchanged = descend(optimizer, 2)[-1]
+    for leaf in SHAPES:
+        np.testing.assert_allclose(found[leaf], expected[leaf], rtol=1e-6)
+        assert not np.allclose(found[leaf], unchanged[leaf], rtol=1e-4)
+
+
+# --- weight decay and clipping ---
+
+
+def decoupled() -> list[str]:
+    return [name for name in OPTIMIZERS if "weight_decay" in make_optimizer(name).init(start()).hyperparams]
+
+
+def test_some_optimizers_decay_weights() -> None:
+    assert set(decoupled()) >= {"adamw", "lion", "lamb"}
+
+
+@pytest.mark.parametrize("name", decoupled())
+def test_weight_decay_shrinks_matrices_and_leaves_biases(name: str) -> None:
+    def no_gradient(params: Any) -> Any:
+        return jax.tree.map(jnp.zeros_like, params)
+
+    before, after = descend(make_optimizer(f"{name}:0.5", 0.1), 1, no_gradient)
+    np.testing.assert_array_equal(after["b"], before["b"])
+    assert float(jnp.linalg.norm(after["w"])) < 0.99 * float(jnp.linalg.norm(before["w"]))
+    _, undecayed = descend(make_optimizer(f"{name}:0", 0.1), 1, no_gradient)
+    np.testing.assert_array_equal(undecayed["w"], before["w"])
+
+
+def test_adamw_decays_by_rate_times_strength() -> None:
+    before, after = descend(
+        make_optimizer("adamw:0.5", 0.1), 1, lambda params: jax.tree.map(jnp.zeros_like, params)
+    )
+    np.testing.assert_allclose(after["w"], before["w"] * (1 - 0.1 * 0.5), rtol=1e-6)
+
+
+def test_clipping_holds_the_norm_of_the_whole_gradient() -> None:
+    def gradient(params: Any) -> Any:
+        return jax.tree.map(lambda leaf: 100 * jnp.ones_like(leaf), params)
+
+    before, after = descend(make_optimizer("sgd", 1.0, clip_norm=0.5), 1, gradient)
+    assert float(optax.tree.norm(optax.tree.sub(after, before))) == pytest.approx(0.5, rel=1e-5)
+    before, after = descend(make_optimizer("sgd", 1.0, clip_norm=1e6), 1, gradient)
+    np.testing.assert_allclose(after["w"], before["w"] - 100, rtol=1e-6)
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("adm", {}, "unknown optimiser 'adm': did you mean 'adam'"),
+        ("sgd:0.9", {}, "takes no parameter"),
+        ("sgd", {"learning_rate": 0.0}, "finite number above 0, given 0"),
+        ("sgd", {"learning_rate": -0.1}, "finite number above 0, given -0.1"),
+        ("sgd", {"learning_rate": math.nan}, "finite number above 0, given nan"),
+        ("sgd", {"learning_rate": math.inf}, "finite number above 0, given inf"),
+        ("momentum:1.5", {}, "momentum must be at least 0 and below 1, given 1.5"),
+        ("nesterov:-0.1", {}, "momentum must be at least 0 and below 1, given -0.1"),
+        ("momentum:nan", {}, "not finite numbers"),
+        ("momentum:0.9,0.9", {}, "2 parameter(s)"),
+        ("adamw:-1", {}, "weight decay must be at least 0, given -1"),
+        ("lion:-1", {}, "weight decay must be at least 0, given -1"),
+        ("lamb:-1", {}, "weight decay must be at least 0, given -1"),
+        ("sgd", {"learning_rate": "0.1"}, "a finite number above 0, given '0.1'"),
+        ("sgd", {"clip_norm": 0.0}, "must be above 0, given 0"),
+        ("sgd", {"clip_norm": -1.0}, "must be above 0, given -1"),
+        ("sgd", {"clip_norm": math.nan}, "must be above 0, given nan"),
+        ("sgd", {"schedule": "cosin", "horizon": HORIZON}, "did you mean 'cosine'"),
+        ("sgd", {"schedule": "constant:1"}, "takes no parameter"),
+        ("sgd", {"schedule": "exponential", "horizon": HORIZON}, "takes factor"),
+        ("sgd", {"schedule": "exponential:-1", "horizon": HORIZON}, "factor must be above 0, given -1"),
+        ("sgd", {"schedule": "step:0,2", "horizon": HORIZON}, "factor must be above 0, given 0"),
+        ("sgd", {"schedule": "step:0.5,0", "horizon": HORIZON}, "epochs must be above 0, given 0"),
+        ("sgd", {"schedule": "linear:-1", "horizon": HORIZON}, "end must be at least 0, given -1"),
+        ("sgd", {"schedule": "cosine:-1", "horizon": HORIZON}, "end must be at least 0, given -1"),
+        ("sgd", {"schedule": "warmup_cosine:0", "horizon": HORIZON}, "share of the run"),
+        ("sgd", {"schedule": "warmup_cosine:1", "horizon": HORIZON}, "share of the run"),
+        ("sgd", {"schedule": "cosine", "horizon": (0, 3)}, "at least 1 step"),
+        ("sgd", {"schedule": "exponential:0.5", "horizon": (12, 0)}, "at least 1 step"),
+    ],
+)
+def test_refuses_in_one_line(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        make_optimizer(name, **options)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("schedule", [name for name in SCHEDULE_NAMES if name != "constant"])
+def test_refuses_a_schedule_without_the_runs_length(schedule: str) -> None:
+    with pytest.raises(ArgumentError, match=r"give horizon=\(steps, steps an epoch\)"):
+        make_optimizer("sgd", schedule=schedule)
+
+
+@pytest.mark.parametrize("given", [3, None, optax.adam])
+def test_refuses_what_is_no_optimizer(given: Any) -> None:
+    with pytest.raises(ArgumentError, match="not an optimiser"):
+        resolve_optimizer(given)
+
+
+def test_a_constant_rate_does_not_depend_on_the_runs_length():
+    assert make_optimizer("sgd", 0.1, horizon=(10, 5)) is make_optimizer("sgd", 0.1)
+    assert make_optimizer("sgd", 0.1, schedule="cosine", horizon=(10, 5)) is not make_optimizer("sgd", 0.1)
