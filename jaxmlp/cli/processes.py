@@ -47,8 +47,6 @@ OWN = (
     "compilation_cache",
 )
 
-THREADS = "NPROC"  # what XLA reads the number of a CPU's threads from
-
 sharing = partial(option, group="devices and processes")
 
 
@@ -249,28 +247,6 @@ def together(options: ProcessOptions, program: str) -> Iterator[Group]:
             group.part()
         except BaseException as error:
             _end_early(meeting, program, error)
-
-
-@contextlib.contextmanager
-def threads_of(microbatches: int) -> Iterator[None]:
-    """Let XLA compute on a CPU with as many threads as there are microbatches, however many cores and devices it has.
-
-    By their number it divides long sums, which would else be rounded by it; NPROC, if it is set, has its way.
-
-    Args:
-        microbatches: parts of each minibatch; 1 leaves the number to XLA.
-
-    Yields:
-        Nothing; JAX must begin inside.
-    """
-    if microbatches == 1 or THREADS in os.environ:
-        yield
-        return
-    os.environ[THREADS] = str(microbatches)
-    try:
-        yield
-    finally:
-        del os.environ[THREADS]
 
 
 def _count_devices(devices: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxmlp import ArgumentError, Stopping
 from jaxmlp.cli.command_line import explicit_options, option, parse_options
-from jaxmlp.cli.processes import ProcessOptions, check_processes, sharing
+from jaxmlp.cli.processes import ProcessOptions, check_processes
 from jaxmlp.cli.run_folder import CHECKPOINTS, CONFIG, write_config
 from jaxmlp.cli.train_options import DESCRIPTION, TrainOptions, check_options
 
@@ -63,12 +63,6 @@ class RunOptions(ProcessOptions, TrainOptions):
     time_limit: float | None = _stopping(
         None, "begin no epoch after so many seconds of training", metavar="SECONDS"
     )
-    microbatches: int = sharing(
-        1,
-        "compute each minibatch in N parts and add them in their order: with more than 1 the parameters are the same "
-        "to the last bit on any number of like devices that divides N",
-        metavar="N",
-    )
     resume: str | None = _saving(
         None,
         "go on with the run in this folder from its last whole checkpoint, with its own options; this call may "
@@ -101,7 +95,7 @@ def read_options(arguments: Sequence[str] | None) -> RunOptions:
         options = _resumed(options, explicit_options(RunOptions, arguments))
     check_options(options)
     check_processes(options)
-    for name, least in (("checkpoint_every", 0), ("keep", 1), ("microbatches", 1)):
+    for name, least in (("checkpoint_every", 0), ("keep", 1)):
         if getattr(options, name) < least:
             raise ArgumentError(
                 f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"

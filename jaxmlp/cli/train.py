@@ -34,7 +34,7 @@ from jaxmlp.cli.compilation_cache import compilation_cache
 from jaxmlp.cli.interruption import Interruption, interruption
 from jaxmlp.cli.metrics_file import write_metrics
 from jaxmlp.cli.pictures import draw_pictures
-from jaxmlp.cli.processes import OWN, Group, threads_of, together
+from jaxmlp.cli.processes import OWN, Group, together
 from jaxmlp.cli.records import Records, describe_run, last_saved, read_progress, recording, why
 from jaxmlp.cli.run_folder import (
     MODEL,
@@ -51,9 +51,7 @@ from jaxmlp.datasets import Dataset, load
 from jaxmlp.datasets.problem import Problem, make_problem
 from jaxmlp.sweep.members import scale_weights
 from jaxmlp.training.batching import steps_per_epoch
-from jaxmlp.training.microbatches import check_microbatches
 from jaxmlp.training.optimizers import OPTIMIZERS
-from jaxmlp.training.parallel import batch_mesh
 
 PARTS = ("train", "valid", "test")
 SCORE_NAMES = {"accuracy": "accuracy", "label_accuracy": "label accuracy", "r2": "R²"}
@@ -64,7 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_options(arguments)
     with (
         compilation_cache(options.compilation_cache),
-        threads_of(options.microbatches),
         together(options, "train.py") as group,
         computing(options.device, options.precision) as precision,
     ):
@@ -86,8 +83,7 @@ def train(options: RunOptions, precision: str | None, group: Group) -> int:
     problem = problem._replace(**{part: jax.device_put(getattr(problem, part)) for part in PARTS})
     net = network_of(options, problem, precision)
     group.agree(shared_by_all(net, problem, dataset, options))
-    devices = group.devices(find_device(options.device).platform)
-    check_microbatches(options.microbatches, batch_size_of(options, problem), batch_mesh(devices))
+    group.devices(find_device(options.device).platform)
     if not group.is_first:
         return follow(net, problem, dataset, options, group)
     if options.resume is not None:
@@ -346,7 +342,6 @@ def fit_with_progress(
             metric=problem.metric,
             l2=options.l2,
             devices=group.devices(find_device(options.device).platform),
-            microbatches=options.microbatches,
         )
     params = jax.tree.map(lambda leaf: jax.device_put(np.asarray(leaf)), result.state.params)
     return result._replace(state=result.state._replace(params=params))

@@ -18,7 +18,6 @@ from jaxmlp.losses import Loss
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.training.devices import Devices
 from jaxmlp.training.evaluation import Data, Transform, Weight, all_finite, evaluate, resolve_metric
-from jaxmlp.training.microbatches import check_microbatches
 from jaxmlp.training.optimizers import Optimizer
 from jaxmlp.training.parallel import batch_mesh, largest_of_processes, place_whole
 from jaxmlp.training.steps import TrainState, init_state, train_epoch
@@ -103,7 +102,6 @@ def fit(
     resume: FitState | None = None,
     save: Save | None = None,
     devices: Devices = None,
-    microbatches: int = 1,
 ) -> FitResult:
     """Train a network for some epochs and keep a history.
 
@@ -133,9 +131,6 @@ def fit(
         save: called after every epoch with all that `resume` needs, before the callback, and after every window
             of a stream; its arrays are never altered, so that another thread may write them.
         devices: to share each minibatch, of all processes; None computes on the default one.
-        microbatches: parts in which each minibatch's gradient is computed, one after another on each device, and
-            added in their order; 1, which leaves the sums to XLA, or a multiple of the devices, for parameters
-            that are the same to the last bit on any number of them, see `jaxmlp.training.microbatches`.
 
     Returns:
         The last finite state, the history, the metric's name, and why it stopped early, if so.
@@ -143,8 +138,7 @@ def fit(
     Raises:
         ArgumentError: data that do not fit the network or the loss (see `check_data`), sizes below 1,
             an unknown name, none of key, state and resume, the last two at once, a resume of another network
-            or optimiser, patience without validation data, or microbatches that are more than a
-            minibatch's examples or that the devices cannot share alike.
+            or optimiser, or patience without validation data.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -169,7 +163,6 @@ def fit(
     else:
         examples = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
         batch_size = min(batch_size, len(examples.inputs))
-    check_microbatches(microbatches, batch_size, mesh)
     valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
     metric = resolve_metric(metric, loss)
     check_stopping(stopping, metric, validated=valid is not None)
@@ -186,7 +179,6 @@ def fit(
         "l2": l2,
         "transform": transform,
         "mesh": mesh,
-        "microbatches": int(microbatches),
     }
 
     def keep(state: TrainState, position: Position) -> None:

@@ -5,7 +5,6 @@ The rules of the layers know nothing of it: XLA's partitioner divides what is co
 the sums over devices, so that a minibatch, its batch statistics and its dropout mean the same on 1 device or 8.
 """
 
-import math
 from typing import Any
 
 import jax
@@ -76,8 +75,8 @@ def place_whole(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(place, tree)
 
 
-def share_rows(mesh: Mesh | None, *blocks: Array, parts: int = 1) -> tuple[Array, ...]:
-    """Divide the columns of index blocks among devices, or into parts; columns of 0 fill up what is uneven.
+def share_rows(mesh: Mesh | None, *blocks: Array) -> tuple[Array, ...]:
+    """Divide the columns of index blocks among devices; columns of 0 fill up what is uneven.
 
     What is computed from them is then divided the same way, and XLA adds the sums over devices where a
     result is wanted whole, so that no rule of a layer has to know of devices.
@@ -85,22 +84,18 @@ def share_rows(mesh: Mesh | None, *blocks: Array, parts: int = 1) -> tuple[Array
     Args:
         mesh: the devices, D of them; None for 1.
         blocks: arrays [S, B].
-        parts: P, of which the columns are to be a multiple too.
 
     Returns:
-        Arrays [S, C], where C is the least multiple of D and of P that is not below B.
+        Arrays [S, C], where C is the least multiple of D that is not below B.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> share_rows(None, jnp.zeros((2, 3)))[0].shape, share_rows(None, jnp.zeros((2, 3)), parts=2)[0].shape
-        ((2, 3), (2, 4))
+        >>> share_rows(None, jnp.zeros((2, 3)))[0].shape
+        (2, 3)
     """
-    if mesh is None and parts == 1:
-        return blocks
-    multiple = parts if mesh is None else math.lcm(parts, mesh.size)
-    filled = tuple(jnp.pad(block, ((0, 0), (0, -block.shape[1] % multiple))) for block in blocks)
     if mesh is None:
-        return filled
+        return blocks
+    filled = tuple(jnp.pad(block, ((0, 0), (0, -block.shape[1] % mesh.size))) for block in blocks)
     return jax.lax.with_sharding_constraint(filled, NamedSharding(mesh, PartitionSpec(None, AXIS)))
 
 

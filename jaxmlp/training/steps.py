@@ -26,7 +26,6 @@ from jaxmlp.training.evaluation import (
     summarise,
 )
 from jaxmlp.training.metrics import weighted_mean
-from jaxmlp.training.microbatches import check_microbatches, in_microbatches
 from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.training.parallel import keep_whole, share_rows
 from jaxmlp.types import Batch, Key, Metrics, Params, Scalar
@@ -171,12 +170,6 @@ def _jitted_step(
     return state, summarise(sums, batch, metric, optax.tree.norm(found.grads))
 
 
-def _on_whole_minibatches(transform: Transform, mesh: Mesh | None) -> Transform:
-    """Let every device transform the whole minibatch, in a program that is the same for any number of them."""
-
-    return lambda key, inputs: keep_whole(mesh, transform(key, keep_whole(mesh, inputs)))
-
-
 def train_step(
     net: Network,
     optimizer: Optimizer,
@@ -242,7 +235,6 @@ def scan_steps(
     transform: Transform | None,
     gradient: Gradient = objective_and_grads,
     mesh: Mesh | None = None,
-    microbatches: int = 1,
 ) -> tuple[TrainState, BatchSums, Scalar]:
     """Scan over the minibatches of some examples: an epoch's or a window's; plain, as `epoch_of_steps` is.
 
@@ -259,7 +251,6 @@ def scan_steps(
         transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
         gradient: see `epoch_of_steps` (static).
         mesh: devices that share each minibatch; None for one device (static).
-        microbatches: parts of each minibatch, see `microbatches.in_microbatches` (static).
 
     Returns:
         The next state, and as the steps were taken: the sums over the examples, and the gradient's norm over steps
@@ -280,10 +271,7 @@ def scan_steps(
     """
     check_metric(metric, data.targets, layer_shapes(net)[-1].out_features)
     blocks = minibatch_indices(key, data.inputs.shape[0], batch_size)
-    indices, held = share_rows(mesh, *blocks, parts=microbatches)
-    if microbatches > 1:
-        gradient = in_microbatches(gradient, microbatches, mesh)
-        transform = None if transform is None else _on_whole_minibatches(transform, mesh)
+    indices, held = share_rows(mesh, *blocks)
     steps = indices.shape[0]
     interval = max(1, steps // NORMS)
     measured = jnp.arange(steps) % interval == 0
@@ -327,7 +315,6 @@ def epoch_of_steps(
     transform: Transform | None,
     gradient: Gradient = objective_and_grads,
     mesh: Mesh | None = None,
-    microbatches: int = 1,
 ) -> tuple[TrainState, Metrics]:
     """Scan one epoch; the plain function beneath `train_epoch`, for `vmap` and `shard_map`.
 
@@ -347,7 +334,6 @@ def epoch_of_steps(
         gradient: takes what `objective_and_grads` takes and stands in its place, where another way to the
             gradient is to be compared with the hand-written one (static).
         mesh: devices that share each minibatch, see `data_parallel.batch_mesh`; None for one device (static).
-        microbatches: parts of each minibatch, as `train_epoch` takes them (static).
 
     Returns:
         The next state, and the epoch's metrics, as `train_epoch` gives them.
@@ -379,7 +365,6 @@ def epoch_of_steps(
         transform=transform,
         gradient=gradient,
         mesh=mesh,
-        microbatches=microbatches,
     )
     return state._replace(epoch=state.epoch + 1), summarise(sums, data, metric, norm)
 
@@ -387,7 +372,7 @@ def epoch_of_steps(
 _jitted_epoch = partial(
     jax.jit,
     static_argnums=(0, 1),
-    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh", "microbatches"),
+    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh"),
 )(epoch_of_steps)
 
 
@@ -405,7 +390,6 @@ def train_epoch(
     sample_weight: Weight | None = None,
     transform: Transform | None = None,
     mesh: Mesh | None = None,
-    microbatches: int = 1,
 ) -> tuple[TrainState, Metrics]:
     """Train one epoch: one compiled `lax.scan` over minibatches, every example seen exactly once.
 
@@ -422,9 +406,6 @@ def train_epoch(
         sample_weight: [N], or None.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch (static).
         mesh: devices that share each minibatch, see `data_parallel.batch_mesh`; None for one device (static).
-        microbatches: parts in which each minibatch's gradient is computed, one after another on each device, and
-            added in their order; 1, which leaves the sums to XLA, or a multiple of the devices, for parameters
-            that are the same to the last bit on any number of them, see `jaxmlp.training.microbatches` (static).
 
     Returns:
         The next state, and the epoch's metrics as the steps were taken: loss and score over all examples,
@@ -447,7 +428,6 @@ def train_epoch(
     check_size("batch size", batch_size)
     batch = as_batch(data, sample_weight)
     check_lengths(batch)
-    check_microbatches(microbatches, batch_size, mesh)
     return _jitted_epoch(
         net,
         resolve_optimizer(optimizer),
@@ -460,5 +440,4 @@ def train_epoch(
         l2=traced_l2(l2),
         transform=transform,
         mesh=mesh,
-        microbatches=int(microbatches),
     )

@@ -17,7 +17,6 @@ from jaxmlp.network import Network, layer_shapes
 from jaxmlp.training.batching import steps_per_epoch
 from jaxmlp.training.evaluation import BatchSums, Transform, all_finite, means
 from jaxmlp.training.metrics import METRICS, target_variance, weighted_mean
-from jaxmlp.training.microbatches import check_microbatches
 from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.training.parallel import keep_whole, place_whole
 from jaxmlp.training.steps import TrainState, scan_steps, shuffle_key
@@ -101,7 +100,7 @@ def _window_key(state: TrainState, window: Int[Array, ""]) -> Key:
 @partial(
     jax.jit,
     static_argnums=(0, 1),
-    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh", "microbatches"),
+    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh"),
 )
 def train_window(
     net: Network,
@@ -117,7 +116,6 @@ def train_window(
     l2: L2,
     transform: Transform | None,
     mesh: Mesh | None,
-    microbatches: int = 1,
 ) -> tuple[TrainState, WindowSums]:
     """Train on one window: the very steps of `train_epoch`, with sums that can be added to other windows'.
 
@@ -134,7 +132,6 @@ def train_window(
         l2: strength of the penalty on weights; None for none.
         transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
         mesh: devices that share each minibatch; None for one device (static).
-        microbatches: parts of each minibatch, as `train_epoch` takes them (static).
 
     Returns:
         The next state, and the sums.
@@ -165,7 +162,6 @@ def train_window(
         l2=l2,
         transform=transform,
         mesh=mesh,
-        microbatches=microbatches,
     )
     mean = variance = jnp.zeros(0)
     if METRICS[metric].needs_variance:
@@ -188,7 +184,6 @@ def train_stream(
     l2: L2 = 0.0,
     transform: Transform | None = None,
     mesh: Mesh | None = None,
-    microbatches: int = 1,
     at_window: AtWindow = lambda state, position: None,
 ) -> StreamEpoch:
     """Train one epoch over a stream, or what is left of one, reading on while the device computes.
@@ -206,7 +201,6 @@ def train_stream(
         l2: strength of the penalty on weights.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch.
         mesh: devices that share each minibatch; None for one device.
-        microbatches: parts of each minibatch, as `train_epoch` takes them.
         at_window: called with state and position after every window that did not diverge, but for the last.
 
     Returns:
@@ -214,7 +208,7 @@ def train_stream(
 
     Raises:
         ArgumentError: a window that does not fit the network or the loss, a stream without rows, or one that
-            ends before the position, microbatches that `check_microbatches` refuses; and whatever reading raises.
+            ends before the position; and whatever reading raises.
 
     Example:
         >>> from jaxmlp.network import mlp
@@ -227,7 +221,6 @@ def train_stream(
         >>> found.position.windows, found.position.rows, int(found.state.epoch)
         (3, 5, 1)
     """
-    check_microbatches(microbatches, batch_size, mesh)
     began = time.perf_counter() - (0.0 if position is None else position.seconds)
     rows = batch_size * steps_per_epoch(stream.window, batch_size)
     train = partial(
@@ -240,7 +233,6 @@ def train_stream(
         l2=traced_l2(l2),
         transform=transform,
         mesh=mesh,
-        microbatches=int(microbatches),
     )
     running: _Running | None = None
     with read_ahead(_windows(net, loss, stream, rows, int(state.epoch), position)) as windows:

@@ -33,9 +33,6 @@ SMALL = ("--hidden", "12", "--no-pictures", "--quiet")
     ("arguments", "words"),
     [
         (("--devices", 0), "--devices must lie in 1 to 1024, given 0"),
-        (("--microbatches", 0), "--microbatches must be at least 1, given 0"),
-        (("--microbatches", 64), "examples, which is 32, given 64"),
-        (("--microbatches", 2000, "--batch-size", 5000), "examples, which is 1437, given 2000: give fewer"),
         (("--devices", 1025), "--devices must lie in 1 to 1024, given 1025"),
         (("--devices", 2, "--device", "cpu:0"), "--device cpu:0 names one device"),
         (("--coordinator", "a:1"), "--num-processes and --process-id are missing"),
@@ -266,28 +263,6 @@ def test_two_processes_end_with_the_parameters_of_one(
     other = Started(tmp_path, "other", *what, "--seed", 1, "--out", tmp_path / "other").end()
     assert other.status == 0
     assert largest_difference(run, tmp_path / "other") > 1e-3
-
-
-@pytest.mark.slow
-def test_in_microbatches_two_processes_end_with_the_very_bits_of_one(tmp_path: Path) -> None:
-    what = (*SMALL, "--optimizer", "adam", "--microbatches", 4)
-    run = tmp_path / "run"
-    with started(tmp_path, 2, *what, "--epochs", 4, "--devices", 2, "--out", run) as running:
-        ended = [each.end() for each in running]
-    assert [each.status for each in ended] == [0, 0], ended[0].err + ended[1].err
-    one = alone(tmp_path, *what, "--epochs", 4)
-    assert parameters(run) == parameters(one)
-    assert largest_difference(run, one) <= 1e-6  # the history's roundings
-    # A run of four devices goes on in one to the same end.
-    shorter = Started(tmp_path, "begun", *what, "--epochs", 2, "--out", tmp_path / "short").end()
-    assert shorter.status == 0, shorter.err
-    longer = Started(tmp_path, "resumed", "--resume", tmp_path / "short", "--epochs", 4, "--devices", 4).end()
-    assert longer.status == 0, longer.err
-    assert parameters(run) == parameters(tmp_path / "short")
-    refused = Started(tmp_path, "refused", *what, "--devices", 3, "--out", tmp_path / "none").end()
-    assert refused.status == 2
-    assert "3 devices cannot share 4 microbatches alike: give a number" in refused.err
-    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow
