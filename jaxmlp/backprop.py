@@ -89,22 +89,7 @@ class Objective(NamedTuple):
 
 
 def example_shares(weight: Weight | None, outputs: Outputs) -> Weight:
-    """Share the mean out among the examples: s_b = weight_b / Σ weight, for loss and gradient alike.
-
-    Args:
-        weight: [B], at least 0; None means 1 for each.
-        outputs: [B, K], for the number of examples and the type.
-
-    Returns:
-        [B], summing to 1; all 0 where the weights sum to 0.
-
-    Raises:
-        ArgumentError: the weight's shape is not [B].
-
-    Example:
-        >>> example_shares(jnp.array([1.0, 3.0]), jnp.zeros((2, 1))).tolist()
-        [0.25, 0.75]
-    """
+    """Share the mean out among the examples: s_b = weight_b / Σ weight, for loss and gradient alike."""
     examples = outputs.shape[0]
     if weight is None:
         return jnp.full(examples, 1 / max(examples, 1), outputs.dtype)
@@ -166,26 +151,7 @@ def mean_loss_gradient(pair: Loss, outputs: Outputs, targets: Targets, weight: W
 def backpropagate(
     net: Network, params: Params, residuals: tuple[Residuals, ...], output_grad: Outputs
 ) -> tuple[Params, Inputs]:
-    """Carry the gradient back through every layer, last to first.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        residuals: what `propagate` kept, one entry a layer.
-        output_grad: ∂E/∂outputs, [B, K].
-
-    Returns:
-        ∂E/∂params, like the parameters, and ∂E/∂inputs [B, I].
-
-    Example:
-        >>> from jaxmlp.network import init, mlp
-        >>> net = mlp([2, 3, 1])
-        >>> params = init(net, jax.random.key(0))
-        >>> outputs, residuals = propagate(net, params, jnp.ones((4, 2)))
-        >>> grads, input_grad = backpropagate(net, params, residuals, jnp.ones((4, 1)))
-        >>> grads[0].w.shape, input_grad.shape
-        ((2, 3), (4, 2))
-    """
+    """Carry the gradient back through every layer, last to first."""
     steps = backpropagate_by_layer(net, params, residuals, output_grad)
     return tuple(layer_grads for layer_grads, _ in steps), steps[0][1]
 
@@ -193,26 +159,7 @@ def backpropagate(
 def backpropagate_by_layer(
     net: Network, params: Params, residuals: tuple[Residuals, ...], output_grad: Outputs
 ) -> list[tuple[Params, Inputs]]:
-    """Carry the gradient back and keep what each layer passes on; the loop beneath `backpropagate`.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        residuals: what `propagate` kept, one entry a layer.
-        output_grad: ∂E/∂outputs, [B, K].
-
-    Returns:
-        Each layer's ∂E/∂params and ∂E/∂inputs [B, I], first to last.
-
-    Example:
-        >>> from jaxmlp.network import init, mlp
-        >>> net = mlp([2, 3, 1])
-        >>> params = init(net, jax.random.key(0))
-        >>> outputs, residuals = propagate(net, params, jnp.ones((4, 2)))
-        >>> steps = backpropagate_by_layer(net, params, residuals, jnp.ones((4, 1)))
-        >>> [input_grad.shape for _, input_grad in steps]
-        [(4, 2), (4, 3), (4, 3)]
-    """
+    """Carry the gradient back and keep what each layer passes on; the loop beneath `backpropagate`."""
     steps = []
     for layer, layer_params, kept in reversed(list(zip(net.layers, params, residuals, strict=True))):
         layer_grads, output_grad = layer.backward(layer_params, kept, output_grad)
@@ -221,21 +168,7 @@ def backpropagate_by_layer(
 
 
 def decayed(net: Network, params: Params) -> Params:
-    """Mark the leaves that L2 acts on: weights, not biases.
-
-    Args:
-        net: the network.
-        params: its parameters.
-
-    Returns:
-        A tree of bools like the parameters.
-
-    Example:
-        >>> from jaxmlp.network import init, mlp
-        >>> net = mlp([2, 1])
-        >>> decayed(net, init(net, jax.random.key(0)))
-        (DenseParams(w=True, b=False),)
-    """
+    """Mark the leaves that L2 acts on: weights, not biases."""
     return tuple(layer.decayed(layer_params) for layer, layer_params in zip(net.layers, params, strict=True))
 
 

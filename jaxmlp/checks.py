@@ -11,22 +11,7 @@ COUNTED_LABELS = ("labels", "soft_labels")
 
 
 def as_batch(data: Any, sample_weight: Any = None) -> Batch:
-    """Take a data set as a `Batch` or a pair of inputs and targets.
-
-    Args:
-        data: Batch(inputs [N, I], targets, weight) or (inputs, targets).
-        sample_weight: [N], multiplied with the batch's own weight where both are there.
-
-    Returns:
-        The Batch.
-
-    Raises:
-        ArgumentError: it is neither.
-
-    Example:
-        >>> as_batch((np.ones((3, 2)), np.zeros(3, int))).weight is None
-        True
-    """
+    """Take a data set as a `Batch` or a pair of inputs and targets."""
     if not isinstance(data, tuple) or len(data) not in (2, 3):
         raise ArgumentError(f"data must be a pair (inputs, targets) or a Batch, given {type(data).__name__}")
     batch = Batch(*map(_as_array, data))
@@ -46,12 +31,6 @@ def check_lengths(data: Batch) -> None:
 
     It reads shapes alone, so that it serves traced arrays too. Picking minibatches would not notice:
     JAX reads the last element in place of one that is not there.
-
-    Args:
-        data: the data set, of N examples.
-
-    Example:
-        >>> check_lengths(Batch(np.ones((3, 2)), np.array([0, 1, 1])))
     """
     examples, targets = len(data.inputs), np.shape(data.targets)[:1]
     if examples == 0:
@@ -66,37 +45,13 @@ def check_lengths(data: Batch) -> None:
 
 
 def check_size(name: str, given: Any) -> None:
-    """Raise an ArgumentError unless a count, as a batch size, is a whole number of at least 1.
-
-    Args:
-        name: what is counted, for the message.
-        given: the count.
-
-    Example:
-        >>> check_size("batch size", 32)
-    """
+    """Raise an ArgumentError unless a count, as a batch size, is a whole number of at least 1."""
     if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
         raise ArgumentError(f"{name} must be a whole number of at least 1, given {given!r}")
 
 
 def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss, name: str = "data") -> None:
-    """Raise an ArgumentError unless a data set fits a network and a loss, in shape and in value.
-
-    Args:
-        data: the data set, of N examples.
-        in_features: I of the network.
-        outputs: K of the network.
-        loss: the loss, which says what the targets must be.
-        name: what the data set is called in messages.
-
-    Raises:
-        ArgumentError: it is empty, lengths or shapes do not fit, features, targets or weights are
-            no finite numbers, a weight is negative, or labels are no integers in 0..K−1.
-
-    Example:
-        >>> check_data(Batch(np.ones((3, 2)), np.array([0, 1, 1])), in_features=2, outputs=2,
-        ...            loss="softmax_cross_entropy")
-    """
+    """Raise an ArgumentError unless a data set fits a network and a loss, in shape and in value."""
     inputs, targets = np.asarray(data.inputs), np.asarray(data.targets)
     if inputs.ndim != 2 or inputs.shape[1] != in_features:
         raise ArgumentError(

@@ -50,45 +50,12 @@ BIAS_INITIALIZERS = ("normal", "uniform", "zeros")
 
 
 def initial_weight(name: str, key: Key, inputs: int, outputs: int) -> Float[Array, "I O"]:
-    """Draw the weight of one layer.
-
-    Args:
-        name: an initialiser's name, as "he_normal" or "normal:1.0".
-        key: random key.
-        inputs: I.
-        outputs: O.
-
-    Returns:
-        The weight, [I, O], in JAX's default float type.
-
-    Raises:
-        ArgumentError: the name is not known.
-
-    Example:
-        >>> initial_weight("zeros", jax.random.key(0), 2, 3).shape
-        (2, 3)
-    """
+    """Draw the weight of one layer."""
     return INITIALIZERS[name](key, (inputs, outputs))
 
 
 def initial_bias(name: str, key: Key, outputs: int) -> Float[Array, "O"]:
-    """Draw the bias of one layer.
-
-    Args:
-        name: the name of an initialiser that does not scale with the inputs, as "zeros".
-        key: random key.
-        outputs: O.
-
-    Returns:
-        The bias, [O], in JAX's default float type.
-
-    Raises:
-        ArgumentError: the name is not known, or scales with the number of inputs.
-
-    Example:
-        >>> initial_bias("zeros", jax.random.key(0), 3).tolist()
-        [0.0, 0.0, 0.0]
-    """
+    """Draw the bias of one layer."""
     check_bias_initializer(name)
     return INITIALIZERS[name](key, (outputs,))
 

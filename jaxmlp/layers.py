@@ -32,20 +32,7 @@ NARROW = 32
 def weight_gradient(
     inputs: Float[Array, "B I"], output_grad: Float[Array, "B O"], *, precision: str | None = "float32"
 ) -> Float[Array, "I O"]:
-    """Multiply inputs by output gradients and sum over the batch: (xᵀ·δ)_io = Σ_b x_bi·δ_bo.
-
-    Args:
-        inputs: x, [B, I].
-        output_grad: δ, [B, O].
-        precision: of the product, see `Dense`.
-
-    Returns:
-        [I, O].
-
-    Example:
-        >>> weight_gradient(jnp.array([[1.0, 2.0]]), jnp.array([[3.0]])).tolist()
-        [[3.0], [6.0]]
-    """
+    """Multiply inputs by output gradients and sum over the batch: (xᵀ·δ)_io = Σ_b x_bi·δ_bo."""
 
     def direct(x: Array, delta: Array) -> Array:
         return jnp.matmul(x.T, delta, precision=precision)

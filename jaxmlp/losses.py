@@ -244,21 +244,7 @@ LOSSES: Registry[Loss] = Registry(
 
 
 def resolve_loss(loss: str | Loss) -> Loss:
-    """Take a loss by name, or a pair of the caller's own.
-
-    Args:
-        loss: a name in LOSSES, with its parameter where it takes one, or a `Loss`.
-
-    Returns:
-        The pair.
-
-    Raises:
-        ArgumentError: it is neither, or the name is not known.
-
-    Example:
-        >>> resolve_loss("huber:0.5").targets
-        'values'
-    """
+    """Take a loss by name, or a pair of the caller's own."""
     if isinstance(loss, str):
         return LOSSES[loss]
     if not isinstance(loss, Loss):

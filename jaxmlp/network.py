@@ -80,10 +80,6 @@ class LayerShape(NamedTuple):
         out_features: O.
         parameters: how many numbers its parameters hold.
         params: the parameters' shapes and types, as `jax.ShapeDtypeStruct` leaves.
-
-    Example:
-        >>> layer_shapes(mlp([2, 3]))[0].parameters
-        9
     """
 
     out_features: int
@@ -92,18 +88,7 @@ class LayerShape(NamedTuple):
 
 
 def layer_shapes(net: Network) -> tuple[LayerShape, ...]:
-    """Work out every layer's output size and parameter shapes without drawing anything.
-
-    Args:
-        net: the network.
-
-    Returns:
-        One LayerShape a layer.
-
-    Example:
-        >>> [shape.out_features for shape in layer_shapes(mlp([4, 3, 2]))]
-        [3, 3, 2]
-    """
+    """Work out every layer's output size and parameter shapes without drawing anything."""
     shapes = []
     features = net.in_features
     for layer in net.layers:
@@ -220,28 +205,7 @@ def propagate(
     key: Key | None = None,
     weight: Float[Array, "B"] | None = None,
 ) -> tuple[Float[Array, "B K"], tuple[Residuals, ...]]:
-    """Run the inputs through every layer and keep what the way back needs; plain, not jitted.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        inputs: [B, I].
-        train: whether layers behave as in training.
-        key: random key for layers that draw in training; None where none does.
-        weight: [B], for layers with batch statistics; None means 1 for each.
-
-    Returns:
-        Outputs [B, K] and the residuals, one entry a layer.
-
-    Raises:
-        ArgumentError: the inputs or the parameters do not fit the network.
-
-    Example:
-        >>> net = mlp([2, 3, 1])
-        >>> outputs, residuals = propagate(net, init(net, jax.random.key(0)), jnp.ones((4, 2)))
-        >>> outputs.shape, len(residuals)
-        ((4, 1), 3)
-    """
+    """Run the inputs through every layer and keep what the way back needs; plain, not jitted."""
     steps = propagate_by_layer(net, params, inputs, train=train, key=key, weight=weight)
     return steps[-1][0], tuple(kept for _, kept in steps)
 
@@ -255,28 +219,7 @@ def propagate_by_layer(
     key: Key | None = None,
     weight: Float[Array, "B"] | None = None,
 ) -> list[tuple[Float[Array, "B O"], Residuals]]:
-    """Run the inputs through every layer and keep each layer's outputs; the loop beneath `propagate`.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        inputs: [B, I].
-        train: whether layers behave as in training.
-        key: random key for layers that draw in training; None where none does.
-        weight: [B], for layers with batch statistics; None means 1 for each.
-
-    Returns:
-        Each layer's outputs [B, O] and residuals, first to last.
-
-    Raises:
-        ArgumentError: the inputs or the parameters do not fit the network.
-
-    Example:
-        >>> net = mlp([2, 3, 1])
-        >>> steps = propagate_by_layer(net, init(net, jax.random.key(0)), jnp.ones((4, 2)))
-        >>> [outputs.shape for outputs, _ in steps]
-        [(4, 3), (4, 3), (4, 1)]
-    """
+    """Run the inputs through every layer and keep each layer's outputs; the loop beneath `propagate`."""
     _check_inputs(net, params, inputs)
     keys = [None] * len(net.layers) if key is None else jax.random.split(key, len(net.layers))
     outputs, steps = inputs, []
@@ -398,18 +341,7 @@ def _asked(chances: Float[Array, "B K"] | None, probabilities: bool, classes: Ca
 
 
 def outputs_are_probabilities(net: Network) -> bool:
-    """Tell whether a network ends in a softmax or sigmoid.
-
-    Args:
-        net: the network.
-
-    Returns:
-        True where its outputs lie in [0, 1] by themselves.
-
-    Example:
-        >>> outputs_are_probabilities(mlp([2, 3], output_activation="softmax"))
-        True
-    """
+    """Tell whether a network ends in a softmax or sigmoid."""
     return net.layers[-1] in (Softmax(), Activate("sigmoid"))
 
 

@@ -102,12 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_plan(options: BenchmarkOptions) -> Plan:
-    """Check the options and say what to measure.
-
-    Raises:
-        ArgumentError: an unknown name, a device that is not there, a package that is missing, or a number of
-            repeats below 1.
-    """
+    """Check the options and say what to measure."""
     _check(options)
     device = find_device(options.device)
     there = peers_on(device.platform)

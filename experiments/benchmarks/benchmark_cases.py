@@ -87,17 +87,7 @@ def mnist(place: Place) -> Data:
 def generated_images(
     examples: int = 60_000, tests: int = 10_000, features: int = 784, classes: int = 10
 ) -> Data:
-    """Draw images of MNIST's shape: a faint pattern of each class in noise.
-
-    Args:
-        examples: N of the training part.
-        tests: N of the test part.
-        features: I.
-        classes: K.
-
-    Returns:
-        The data.
-    """
+    """Draw images of MNIST's shape: a faint pattern of each class in noise."""
     random = np.random.default_rng(0)
     patterns = random.random((classes, features), np.float32)
     labels = random.integers(0, classes, examples + tests, np.int32)
@@ -112,17 +102,7 @@ def digits(place: Place) -> Data:
 
 
 def tabular(place: Place, examples: int = 100_000, tests: int = 10_000, features: int = 50) -> Data:
-    """Generate a table whose target is a smooth function of its columns, with noise of a tenth of its spread.
-
-    Args:
-        place: not used.
-        examples: N of the training part.
-        tests: N of the test part.
-        features: I.
-
-    Returns:
-        The data; the target has mean 0 and deviation 1 or very nearly so.
-    """
+    """Generate a table whose target is a smooth function of its columns, with noise of a tenth of its spread."""
     random = np.random.default_rng(0)
     inputs = random.standard_normal((examples + tests, features), np.float32)
     directions = random.standard_normal((features, 3), np.float32) / np.sqrt(features)
@@ -163,17 +143,7 @@ CASES: Registry[Case] = Registry(
 
 
 def make_job(case: Case, data: Data, settings: Settings, epochs: int) -> Job:
-    """Bring together what every contestant gets: initial parameters and orders are those that jaxmlp draws.
-
-    Args:
-        case: the case.
-        data: its data.
-        settings: how to train.
-        epochs: E, how many epochs' orders.
-
-    Returns:
-        The job.
-    """
+    """Bring together what every contestant gets: initial parameters and orders are those that jaxmlp draws."""
     _, _, state = begin(settings)
     examples = len(data.train_inputs)
     return Job(
@@ -188,16 +158,7 @@ def make_job(case: Case, data: Data, settings: Settings, epochs: int) -> Job:
 
 
 def epoch_orders(state: training.TrainState, examples: int, epochs: int) -> np.ndarray:
-    """Draw the orders in which `train_epoch` will see the examples.
-
-    Args:
-        state: before the first epoch.
-        examples: N.
-        epochs: E.
-
-    Returns:
-        [E, N] int32, each row a permutation of 0..N−1.
-    """
+    """Draw the orders in which `train_epoch` will see the examples."""
 
     @jax.jit
     def order(epoch: jax.Array) -> jax.Array:

@@ -65,11 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_results(folder: Path) -> dict[str, Result]:
-    """Read the result files that are there.
-
-    Raises:
-        ArgumentError: there is none.
-    """
+    """Read the result files that are there."""
     there = [name for name in (*BENCHMARKS, STARTUP, GROWTH) if (folder / name).is_file()]
     if not there:
         raise ArgumentError(

@@ -55,15 +55,7 @@ class Field(NamedTuple):
 
 
 def measure(plan: Plan, tell: Tell) -> tuple[list[dict[str, Any]], list[str]]:
-    """Measure every case.
-
-    Args:
-        plan: what to measure.
-        tell: is given a line about what is being done.
-
-    Returns:
-        Plain data, a dictionary a case and optimiser that could be measured; and a line for each that could not.
-    """
+    """Measure every case."""
     field = _start(plan)
     results: list[dict[str, Any]] = []
     failures: list[str] = []
@@ -252,16 +244,7 @@ def time_summary(seconds: Sequence[float]) -> dict[str, Any]:
 
 
 def ceiling_summary(rounds: Sequence[Sequence[dict[str, Any]]], steps: float) -> dict[str, Any]:
-    """Bring the times of a step's products to the floor of an epoch.
-
-    Args:
-        rounds: for each turn, what `contestants.ceiling.Program.rates` found.
-        steps: of an epoch; a shorter last one counts in part.
-
-    Returns:
-        The products with the median seconds of the faster library; `epoch_seconds`, the matmul floor, which is
-        the steps times the sum of them; the floating-point operations of an epoch and rates a second.
-    """
+    """Bring the times of a step's products to the floor of an epoch."""
     products = []
     for same in zip(*rounds, strict=True):
         medians = {

@@ -48,14 +48,7 @@ RACE_SECONDS, RACE_OF_TORCH, RACE_OF_SKLEARN, RACE_ACCURACY = 4.0, 0.60, 0.40, 0
 
 
 def targets(result: Result) -> list[Target]:
-    """Hold a result against its targets.
-
-    Args:
-        result: what `benchmark.py` has measured, perhaps with the race and the sweep.
-
-    Returns:
-        The targets that apply to the device.
-    """
+    """Hold a result against its targets."""
     on_gpu = result["device"].startswith("gpu")
     cases = {case["case"]: case for case in result["cases"] if case["optimizer"] == "sgd"}
     if on_gpu:
@@ -195,17 +188,6 @@ def noise_of_ratio(ours: Iterable[float], theirs: Iterable[float]) -> float:
 
     The median of n times has about 1.25·s/√n of standard error, s from the median absolute deviation
     (1.48·MAD), so that a single disturbed turn does not count.
-
-    Args:
-        ours: times.
-        theirs: times.
-
-    Returns:
-        The relative error, 0 where all times agree.
-
-    Example:
-        >>> noise_of_ratio([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])
-        0.0
     """
     squares = 0.0
     for times in (list(ours), list(theirs)):

@@ -148,15 +148,7 @@ def check(options: GrowthOptions) -> None:
 
 
 def measure_series(name: str, options: GrowthOptions) -> dict[str, Any]:
-    """Measure one quantity's growth, until a point would take too long.
-
-    Args:
-        name: of what is varied.
-        options: the options.
-
-    Returns:
-        Plain data: the points, the values that were left out, those that failed and why, and the slopes.
-    """
+    """Measure one quantity's growth, until a point would take too long."""
     law = LAWS[name]
     base = getattr(BASE, name)
     values = [value for value in law.values if not options.quick or value <= base]
@@ -185,26 +177,14 @@ def expected_seconds(last: dict[str, Any], value: int, slope: float) -> float:
 
 
 def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
-    """Measure a point in a fresh process, so that its peak memory is its own.
-
-    Raises:
-        WorkerFailed: the process failed, as it does where the memory does not suffice.
-    """
+    """Measure a point in a fresh process, so that its peak memory is its own."""
     given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
     told = run_process(f"the point {given}", [str(POINT), given], process_environment(options.device))
     return json.loads(told.splitlines()[-1])
 
 
 def slopes(points: Sequence[dict[str, Any]], quantity: str) -> dict[str, float | None]:
-    """Fit a straight line through log(quantity) against log(value): over all points, and over the upper half.
-
-    Args:
-        points: with "value" and the quantity.
-        quantity: its name.
-
-    Returns:
-        "all" and "upper"; None where there are fewer than two points with a value above 0, and not below `LEAST`.
-    """
+    """Fit a straight line through log(quantity) against log(value): over all points, and over the upper half."""
     there = [(p["value"], p[quantity]) for p in points if counts(p[quantity], LEAST.get(quantity, 0))]
     upper = there[len(there) // 2 :] if len(there) > 2 else there
     return {"all": _slope(there), "upper": _slope(upper)}

@@ -54,16 +54,7 @@ class Training(NamedTuple):
 
 
 def measure(point: Point, precision: str | None) -> dict[str, Any]:
-    """Train with SGD from fresh parameters, once for the memory and some times over for the time.
-
-    Args:
-        point: what to train.
-        precision: of matrix products.
-
-    Returns:
-        "seconds" of the whole training (the median of several, compilation left out), "peak_bytes" of memory,
-        "memory_bytes" of it above what the process has by itself, and "temporaries_bytes" of the compiled epoch.
-    """
+    """Train with SGD from fresh parameters, once for the memory and some times over for the time."""
     with returning_freed():
         training = prepare(point, precision)
         own, peak = measure_memory(training, point.epochs)

@@ -44,17 +44,7 @@ class LargeSet(NamedTuple):
 
 
 def make_set(data: LargeSet) -> Iterator[int]:
-    """Write the files that are not there yet.
-
-    Args:
-        data: the set.
-
-    Yields:
-        The rows of each file, when it is there.
-
-    Raises:
-        ArgumentError: the disk has no room for them, or the folder cannot be written.
-    """
+    """Write the files that are not there yet."""
     missing = [number for number in range(len(data.shards)) if not data.path(number, "labels").exists()]
     needed = sum(data.shards[number] for number in missing) * (4 * FEATURES + 1)
     try:
@@ -83,17 +73,7 @@ def make_set(data: LargeSet) -> Iterator[int]:
 
 
 def draw(seed: int, number: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a shard.
-
-    Args:
-        seed: of the set.
-        number: of the shard; those of negative numbers are not in the set, and can be tested with.
-        rows: N.
-
-    Returns:
-        Inputs [N, 28] in float32, labels [N] of 0 and 1 in bytes; `NOISE` of them are swapped, so that no more than
-        1 − `NOISE` can be told right.
-    """
+    """Draw a shard."""
     teacher = np.random.default_rng((seed, 0))
     first = teacher.standard_normal((FEATURES, HIDDEN), np.float32) / np.sqrt(np.float32(FEATURES))
     second = teacher.standard_normal(HIDDEN, np.float32)
@@ -105,14 +85,6 @@ def draw(seed: int, number: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_shards(data: LargeSet, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read the files one by one, in an order of the epoch's own.
-
-    Args:
-        data: the set.
-        epoch: from 0.
-
-    Yields:
-        Inputs and labels of a file.
-    """
+    """Read the files one by one, in an order of the epoch's own."""
     for number in np.random.default_rng((data.seed, 2, epoch)).permutation(len(data.shards)):
         yield np.load(data.path(number, "inputs")), np.load(data.path(number, "labels"))

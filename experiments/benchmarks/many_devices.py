@@ -150,15 +150,7 @@ def check(options: ManyOptions) -> None:
 def train(
     sharing: Sharing, options: ManyOptions, optimizer: str, microbatches: int, folder: Path
 ) -> tuple[dict[str, list[np.ndarray]], list[float]]:
-    """Train in processes of their own.
-
-    Returns:
-        The parameters in float32 after an epoch and in float64 at the end, by precision; the seconds of each
-        epoch in float32.
-
-    Raises:
-        ArgumentError: a process failed or did not end, with the last line that it wrote.
-    """
+    """Train in processes of their own."""
     port = free_port("127.0.0.1")
     out, started = folder / "params.npz", []
     try:

@@ -50,16 +50,7 @@ class Trained(NamedTuple):
 
 
 def train(training: Training, precision: str, devices: list[jax.Device] | None) -> Trained:
-    """Train on generated classes.
-
-    Args:
-        training: what.
-        precision: float32 or float64.
-        devices: those that share each minibatch.
-
-    Returns:
-        What it was like.
-    """
+    """Train on generated classes."""
     after: list[list[np.ndarray]] = []
 
     def keep_first(report: EpochReport, state: TrainState) -> None:

@@ -4,32 +4,12 @@ from jaxmlp import ArgumentError
 
 
 def comments(block: str) -> tuple[str, str]:
-    """Write the comments that a block stands between.
-
-    Args:
-        block: its name.
-
-    Returns:
-        The one above it and the one below it.
-    """
+    """Write the comments that a block stands between."""
     return f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
 
 
 def with_block(text: str, block: str, new: str, file: str) -> str:
-    """Put new text in place of what stands between the two comments.
-
-    Args:
-        text: of the file.
-        block: the block's name.
-        new: what it shall hold.
-        file: the file's name, for the error.
-
-    Returns:
-        The new text of the file.
-
-    Raises:
-        ArgumentError: the comments are not there once each, in their order.
-    """
+    """Put new text in place of what stands between the two comments."""
     begin, end = comments(block)
     if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise ArgumentError(f"{file} needs the line {begin} and, below it, the line {end}, once each")

@@ -36,12 +36,7 @@ def _set_thresholds(trim: int, mmap: int) -> None:
 
 
 def begin_peak() -> int | None:
-    """Forget the peak so far, where that can be done; a device's own peak is that of the whole process.
-
-    Returns:
-        The bytes in use: of the device where it counts its own, else of this process; None where the system
-        cannot forget a peak, as only Linux can.
-    """
+    """Forget the peak so far, where that can be done; a device's own peak is that of the whole process."""
     of_device = _device_statistics()
     if "peak_bytes_in_use" in of_device:
         return of_device["bytes_in_use"]

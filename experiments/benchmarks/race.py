@@ -77,17 +77,6 @@ def measure_race(
 
     An uncounted run of each goes before, which fills the disk's cache and the cache of compiled programs: the
     time that counts is that of a machine on which the program has run before.
-
-    Args:
-        place: of the data set.
-        device: as the command line names it; scikit-learn computes on the CPU, whatever it is.
-        precision: of matrix products.
-        seeds: one run of each program a seed.
-        tell: is given a line about what is being done.
-
-    Returns:
-        Plain data; None where MNIST is not at hand. A program that fails has "failure" in place of its times, and
-        is not run again.
     """
     seeds = list(seeds)
     try:
@@ -138,11 +127,7 @@ def measure_race(
 
 
 def run_once(runner: Runner, folder: Path, seed: int, device: str = "cpu") -> tuple[float, float]:
-    """Run a program; returns the seconds of its process and the accuracy it printed.
-
-    Raises:
-        WorkerFailed: the program failed.
-    """
+    """Run a program; returns the seconds of its process and the accuracy it printed."""
     started = time.perf_counter()
     told = run_process(runner.title, runner.command(folder, seed), process_environment(device))
     return time.perf_counter() - started, runner.accuracy(told)

@@ -103,19 +103,7 @@ def measure(case: str, flags: Sequence[str], repeats: int, bar: Any) -> list[Run
 
 
 def time_process(flags: Sequence[str], folder: Path, name: str) -> Run:
-    """Run train.py as a user does, and wait for its end.
-
-    Args:
-        flags: its options.
-        folder: holds its compiled programs and its run folder.
-        name: the run folder's.
-
-    Returns:
-        What it took.
-
-    Raises:
-        ArgumentError: it failed, with the line that it wrote.
-    """
+    """Run train.py as a user does, and wait for its end."""
     programs = folder / "compiled"
     # What train.py sets by itself, in another folder.
     environment = {name.upper(): str(value) for name, value in SETTINGS.items()}

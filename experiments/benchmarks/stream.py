@@ -109,19 +109,7 @@ def check(options: StreamOptions) -> None:
 def measure_cases(
     cases: Sequence[tuple[str, int]], repeats: int, options: StreamOptions
 ) -> list[dict[str, Any]]:
-    """Measure every case several times, in an order drawn anew each time.
-
-    Args:
-        cases: route and rows of each.
-        repeats: how many times.
-        options: the options.
-
-    Returns:
-        A point each: route, rows, and lists of what was measured.
-
-    Raises:
-        ArgumentError: a process failed.
-    """
+    """Measure every case several times, in an order drawn anew each time."""
     random = np.random.default_rng(options.seed)
     points: list[dict[str, Any]] = [{"route": route, "rows": rows, "runs": []} for route, rows in cases]
     with tqdm(total=repeats * len(cases), unit="run", file=sys.stderr) as bar:
@@ -145,11 +133,7 @@ def measure_cases(
 
 
 def measure_point(route: str, rows: int, options: StreamOptions) -> dict[str, Any]:
-    """Train in a fresh process, so that its peak memory is its own.
-
-    Raises:
-        ArgumentError: the process failed, with its last line.
-    """
+    """Train in a fresh process, so that its peak memory is its own."""
     point = StreamPoint(route, rows, options.window, options.epochs, options.seed, options.data_dir)
     given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
     what = f"training on {rows:,} rows by {route}"
@@ -161,14 +145,7 @@ def measure_point(route: str, rows: int, options: StreamOptions) -> dict[str, An
 
 
 def ratios(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
-    """Compare the stream of all rows with that of a part, and with the part in memory.
-
-    Args:
-        points: of the stream of all, the stream of the part, and the part in memory.
-
-    Returns:
-        "rate_of_memory" of all rows and "rate_of_memory_on_part", and "peak_of_part", all against 1.
-    """
+    """Compare the stream of all rows with that of a part, and with the part in memory."""
     whole, part, memory = points
     peaks = whole["peak_bytes"], part["peak_bytes"]
     return {

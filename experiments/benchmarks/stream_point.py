@@ -40,16 +40,7 @@ class StreamPoint(NamedTuple):
 
 
 def measure(point: StreamPoint, precision: str | None) -> dict[str, Any]:
-    """Train with Adam and tell rate, memory and accuracy.
-
-    Args:
-        point: what to train on.
-        precision: of matrix products.
-
-    Returns:
-        "rates" in rows a second of every epoch (the first with compilation), "own_bytes" that the process has before
-        there are data, "peak_bytes" and "accuracy" on rows that are not in the set.
-    """
+    """Train with Adam and tell rate, memory and accuracy."""
     data = LargeSet(Path(point.folder), point.rows, point.seed)
     net, key = mlp(SIZES, precision=precision), jax.random.key(point.seed)
     test_inputs, test_labels = draw(point.seed, -1, TEST_ROWS)

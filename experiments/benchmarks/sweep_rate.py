@@ -30,19 +30,7 @@ SKLEARN, SKLEARN_NETWORKS = "scikit-learn", 5
 def measure_rates(
     device: str, precision: str, counts: Iterable[int], tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Time sweeps over learning rates of the digits' case, and scikit-learn at some of the same networks.
-
-    Args:
-        device: as the command line names it.
-        precision: of matrix products.
-        counts: how many networks at a time.
-        tell: is given a line about what is being done.
-
-    Returns:
-        Plain data: for each count the seconds of the whole sweep, without compilation and with it, and networks
-        a second; on a CPU scikit-learn's seconds of a network; "failure" where something did not finish, after
-        which nothing more is measured.
-    """
+    """Time sweeps over learning rates of the digits' case, and scikit-learn at some of the same networks."""
     result: dict[str, Any] = {"case": CASE, "epochs": EPOCHS, "points": []}
     try:
         for count in counts:
@@ -68,17 +56,7 @@ def learning_rates(count: int) -> list[float]:
 
 
 def measure(count: int, device: str, precision: str = "float32", epochs: int = EPOCHS) -> dict[str, Any]:
-    """Time a sweep in this process: a first time, which compiles, and then some more.
-
-    Args:
-        count: M, how many networks.
-        device: as the command line names it; of a CPU all devices take part.
-        precision: of matrix products.
-        epochs: E.
-
-    Returns:
-        Plain data.
-    """
+    """Time a sweep in this process: a first time, which compiles, and then some more."""
     case, chosen = CASES[CASE], find_device(device)
     # On a CPU all of its devices share the work; elsewhere the one that was asked for is measured.
     devices = jax.local_devices(backend="cpu") if chosen.platform == "cpu" else [chosen]
@@ -113,15 +91,7 @@ def _batches(data: Data) -> tuple[Batch, Batch]:
 
 
 def measure_sklearn(networks: int = SKLEARN_NETWORKS, epochs: int = EPOCHS) -> dict[str, Any]:
-    """Train a few of the sweep's networks by scikit-learn, one after another.
-
-    Args:
-        networks: how many.
-        epochs: E, as many as the sweep's.
-
-    Returns:
-        Plain data: the seconds of each `fit`, and the best score.
-    """
+    """Train a few of the sweep's networks by scikit-learn, one after another."""
     case = CASES[CASE]
     data = case.data(Place())
     times, scores = [], []

@@ -18,13 +18,7 @@ class WorkerFailed(Exception):
 
 
 class WorkerProcess:
-    """A worker that lives until it is closed.
-
-    Args:
-        name: the contestant's.
-        platform: JAX's platform for it, "" to leave the choice to JAX.
-        cores: how many cores it may use; None for all.
-    """
+    """A worker that lives until it is closed."""
 
     def __init__(self, name: str, platform: str = "", cores: int | None = None) -> None:
         self.name, self.failure = name, ""
@@ -40,18 +34,7 @@ class WorkerProcess:
         )
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Tell the worker to do something, and wait until it is done.
-
-        Args:
-            do: a method of `contestants.worker.Worker`.
-            arguments: its arguments.
-
-        Returns:
-            The answer.
-
-        Raises:
-            WorkerFailed: it could not, or its process ended.
-        """
+        """Tell the worker to do something, and wait until it is done."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -87,14 +70,7 @@ class WorkerProcess:
 
 
 def process_environment(device: str) -> dict[str, str]:
-    """Make the environment of a process that computes on a device, and finds no GPU where that is a CPU.
-
-    Args:
-        device: as the command line names it; "" leaves the choice to the libraries.
-
-    Returns:
-        This process's environment with what that takes.
-    """
+    """Make the environment of a process that computes on a device, and finds no GPU where that is a CPU."""
     # Several share one device; none may take its memory beforehand.
     environment = dict(os.environ) | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     if device.startswith("cpu"):
@@ -103,19 +79,7 @@ def process_environment(device: str) -> dict[str, str]:
 
 
 def run_process(what: str, arguments: Sequence[str], environment: Mapping[str, str]) -> str:
-    """Run a Python program to its end.
-
-    Args:
-        what: names it in the error.
-        arguments: the program's file and its own arguments.
-        environment: see `process_environment`.
-
-    Returns:
-        What it printed.
-
-    Raises:
-        WorkerFailed: it ended with a status other than 0, told with the last line that it wrote.
-    """
+    """Run a Python program to its end."""
     done = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,

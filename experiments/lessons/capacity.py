@@ -32,16 +32,7 @@ class Curve(NamedTuple):
 
 
 def vary_hidden_size(seeds: int, steps: int, sizes: tuple[int, ...] = HIDDEN_SIZES) -> Curve:
-    """Train networks of every hidden size and every seed in one compiled program.
-
-    Args:
-        seeds: M; each draws examples and weights of its own.
-        steps: updates.
-        sizes: numbers of hidden units.
-
-    Returns:
-        The losses on FIXED_EXAMPLES training examples and on the validation examples.
-    """
+    """Train networks of every hidden size and every seed in one compiled program."""
     net = mlp([2, max(sizes), 2], activation="tanh", init="lecun_normal")
     widest = draw_params(net, seeds)
     params = [jax.vmap(lambda one, size=size: narrow(one, size))(widest) for size in sizes]
@@ -61,13 +52,6 @@ def narrow(params: Any, size: int) -> Any:
 
     With tanh such a unit stays at 0 for ever: its output is tanh 0 = 0, so the weights behind it get the
     gradient 0, and as those are 0, so do its own. So the widest network can be trained in place of any other.
-
-    Args:
-        params: of [I, H, K] with tanh and weights drawn by `lecun_normal`, of variance 1/inputs.
-        size: how many of the H hidden units to leave.
-
-    Returns:
-        The parameters; the second weight is scaled to the variance that belongs to `size` inputs.
     """
     first, between, second = params
     width = first.w.shape[1]
@@ -80,16 +64,7 @@ def narrow(params: Any, size: int) -> Any:
 
 
 def vary_examples(seeds: int, steps: int, counts: tuple[int, ...] = EXAMPLE_COUNTS) -> Curve:
-    """Train one network on every number of examples and every seed in one compiled program.
-
-    Args:
-        seeds: M; each draws examples and weights of its own.
-        steps: updates.
-        counts: numbers of training examples.
-
-    Returns:
-        The losses of FIXED_HIDDEN hidden units on the training and on the validation examples.
-    """
+    """Train one network on every number of examples and every seed in one compiled program."""
     net = mlp([2, FIXED_HIDDEN, 2], activation="tanh", init="lecun_normal")
     train, valid = _draw_data(seeds, max(counts))
     # An example of weight 0 takes no part, so that all counts have arrays of one shape.

@@ -118,16 +118,7 @@ def names_of(letter: tuple[str, int | None], count: int) -> list[str]:
 
 
 def worked_stages(traced: Trace, targets: Any, loss: str) -> list[Stage]:
-    """Write out a pass through a network: forward, the loss, and back.
-
-    Args:
-        traced: what `jaxmlp.trace` returned, of one example.
-        targets: [1, K], or [1] for a label.
-        loss: the loss's name.
-
-    Returns:
-        The stages, in the order in which a person would write them.
-    """
+    """Write out a pass through a network: forward, the loss, and back."""
     layers = places(traced)
     outputs = names_of(layers[-1].goes, traced.outputs.shape[1])
     rules, steps = loss_steps(loss, outputs, traced, targets)
@@ -267,16 +258,7 @@ def _softmax_backward(place: Place) -> Iterator[Step]:
 
 
 def update_stage(traced: Trace, updated: Any, learning_rate: float) -> Stage:
-    """Write out one step of gradient descent.
-
-    Args:
-        traced: the pass before it.
-        updated: the parameters after it.
-        learning_rate: η.
-
-    Returns:
-        The stage, with a step a weight and a bias.
-    """
+    """Write out one step of gradient descent."""
     steps: list[Step] = []
     rate = short_number(learning_rate)
     dense = [place for place in places(traced) if place.kind == "dense"]
@@ -307,14 +289,7 @@ def values_of(stages: list[Stage]) -> dict[str, float]:
 
 
 def layer_table(traced: Trace) -> str:
-    """Describe a pass through a network too large to be written out: a line a layer, in norms.
-
-    Args:
-        traced: what `jaxmlp.trace` returned.
-
-    Returns:
-        The table.
-    """
+    """Describe a pass through a network too large to be written out: a line a layer, in norms."""
     rows = [("layer", "outputs", "smallest", "largest", "‖∂E/∂outputs‖", "‖∂E/∂W‖")]
     for layer in traced.layers:
         outputs, slopes = np.asarray(layer.outputs[0]), np.asarray(layer.output_grad[0])

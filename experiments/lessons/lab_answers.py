@@ -42,16 +42,7 @@ class Pictures(NamedTuple):
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray) -> str:
-    """Compare two sets of results over seeds: only ranges that do not overlap count as a difference.
-
-    Args:
-        ours: [M].
-        theirs: [M].
-
-    Returns:
-        ABOVE where every one of ours is above every one of theirs, BELOW for the opposite, OVERLAP, or UNKNOWN
-        where there is a single seed or a result that is not finite.
-    """
+    """Compare two sets of results over seeds: only ranges that do not overlap count as a difference."""
     if min(len(ours), len(theirs)) < 2 or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         return UNKNOWN
     if ours.min() > theirs.max():
@@ -60,27 +51,12 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> str:
 
 
 def chance(seeds: int) -> float:
-    """Tell how often two kinds that do not differ have ranges that do not overlap: 2 / C(2M, M).
-
-    Args:
-        seeds: M of each.
-
-    Returns:
-        The probability, whatever the results' distribution, without ties.
-    """
+    """Tell how often two kinds that do not differ have ranges that do not overlap: 2 / C(2M, M)."""
     return 2 / comb(2 * seeds, seeds)
 
 
 def spread(values: np.ndarray, write: Callable[[float], str]) -> str:
-    """Write a mean, and the least and the largest value.
-
-    Args:
-        values: [M].
-        write: writes one value.
-
-    Returns:
-        As "97.1 % (96.9 % to 97.3 %)"; says so where values are not finite.
-    """
+    """Write a mean, and the least and the largest value."""
     finite = values[np.isfinite(values)]
     if len(finite) < len(values):
         return f"not finite in {len(values) - len(finite)} of {len(values)} seeds"
@@ -115,14 +91,7 @@ def activations_of(runs: Runs, depth: int) -> list[str]:
 
 
 def grouped(verdicts: Mapping[str, str]) -> str:
-    """List comparisons by their verdicts.
-
-    Args:
-        verdicts: by the name of what was compared.
-
-    Returns:
-        As "above in every seed: relu, 2 layers; tanh, 2 layers".
-    """
+    """List comparisons by their verdicts."""
     words = {
         ABOVE: "above in every seed",
         BELOW: "below in every seed",
@@ -147,17 +116,7 @@ def judged(verdict: str) -> str:
 
 
 def conclude(verdicts: Collection[str], *, all_above: str, some: str, none: str) -> str:
-    """Choose the sentence that the verdicts support.
-
-    Args:
-        verdicts: of every comparison.
-        all_above: where all are ABOVE.
-        some: where at least one is ABOVE or BELOW.
-        none: where the ranges overlap in all.
-
-    Returns:
-        The sentence; where nothing was judged, that these runs cannot answer.
-    """
+    """Choose the sentence that the verdicts support."""
     if all(verdict == UNKNOWN for verdict in verdicts):
         return "These runs cannot answer: that needs at least 2 seeds with finite results."
     if all(verdict == ABOVE for verdict in verdicts):
@@ -336,17 +295,7 @@ QUESTIONS = {
 
 
 def write_report(folder: Path, setup: Setup, runs: Runs, pictures: Pictures) -> str:
-    """Write report.md: how it was made, all results, and the four answers with their pictures.
-
-    Args:
-        folder: the run folder.
-        setup: how it was made.
-        runs: what was measured.
-        pictures: the pictures' file names.
-
-    Returns:
-        The questions with the first sentences of their answers, for the screen.
-    """
+    """Write report.md: how it was made, all results, and the four answers with their pictures."""
     answers: Mapping[str, list[str]] = {
         "activation": answer_activation(runs),
         "layers": answer_layers(runs),

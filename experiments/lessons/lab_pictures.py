@@ -13,15 +13,7 @@ from jaxmlp.plots.histories import epoch_axis
 
 
 def draw_lab(folder: Path, runs: Runs) -> Pictures:
-    """Draw all pictures into the run folder.
-
-    Args:
-        folder: the run folder.
-        runs: what was measured.
-
-    Returns:
-        Their file names, by question.
-    """
+    """Draw all pictures into the run folder."""
     names = activations_of(runs, 3)
     deepest = max(kind.depth for kind in runs)
     deep = activations_of(runs, deepest) if deepest > 3 else []

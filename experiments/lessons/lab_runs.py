@@ -87,45 +87,19 @@ class Plan(NamedTuple):
 def kinds_of_lab(
     activations: Sequence[str], deep_activations: Sequence[str], deep_depths: Sequence[int]
 ) -> list[Kind]:
-    """List the perceptrons of the lab, each once.
-
-    Args:
-        activations: tried with 2 and 3 layers, besides no activation.
-        deep_activations: tried with 2 and 3 layers, and with more.
-        deep_depths: numbers of layers above 3.
-
-    Returns:
-        The kinds.
-    """
+    """List the perceptrons of the lab, each once."""
     shallow = [Kind(name, depth) for name in (IDENTITY, *activations, *deep_activations) for depth in (2, 3)]
     deep = [Kind(name, depth) for name in deep_activations for depth in deep_depths]
     return list(dict.fromkeys([Kind(SINGLE, 1), *shallow, *deep]))
 
 
 def initializer_for(activation: str) -> str:
-    """Name the initialiser made for an activation: He's for rectifiers, Glorot's for all others.
-
-    Args:
-        activation: its name, or SINGLE.
-
-    Returns:
-        The initialiser's name.
-    """
+    """Name the initialiser made for an activation: He's for rectifiers, Glorot's for all others."""
     return "he_normal" if activation.partition(":")[0] in RECTIFIERS else "glorot_normal"
 
 
 def build(kind: Kind, in_features: int, outputs: int, plan: Plan) -> Network:
-    """Describe the network of a kind.
-
-    Args:
-        kind: the kind.
-        in_features: I.
-        outputs: K.
-        plan: hidden units, initialiser and precision.
-
-    Returns:
-        The network; its outputs are logits.
-    """
+    """Describe the network of a kind."""
     sizes = [in_features, *[plan.hidden] * (kind.depth - 1), outputs]
     activation = IDENTITY if kind.depth == 1 else kind.activation
     init = plan.init or initializer_for(kind.activation)
@@ -135,18 +109,7 @@ def build(kind: Kind, in_features: int, outputs: int, plan: Plan) -> Network:
 def measure(
     net: Network, plan: Plan, train: Batch, test: Batch, after_epoch: Callable[[np.ndarray], None]
 ) -> Measured:
-    """Train M networks side by side and measure them at the start and after every epoch.
-
-    Args:
-        net: the network.
-        plan: how to train it.
-        train: the training examples; gradient norms are measured over the first PROBED of them.
-        test: the test examples.
-        after_epoch: told each epoch's test accuracies [M].
-
-    Returns:
-        What was measured.
-    """
+    """Train M networks side by side and measure them at the start and after every epoch."""
     probe = jax.tree.map(lambda leaf: leaf[:PROBED], train)
     states = start_members(net, OPTIMIZER, range(plan.seeds), plan.learning_rate)
     epoch = compile_epoch(net, OPTIMIZER, states, train, batch_size=min(plan.batch_size, len(train.inputs)))

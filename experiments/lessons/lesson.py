@@ -72,11 +72,7 @@ class Progress(NamedTuple):
 
 
 def draw_lesson() -> Lesson:
-    """Draw the lesson's data and starting weights.
-
-    Returns:
-        The lesson.
-    """
+    """Draw the lesson's data and starting weights."""
     random = np.random.RandomState(0)  # numpy.random.seed(0) without the global state
     inputs, labels = make_classification(
         n_samples=100, n_features=2, n_redundant=0, n_informative=2, flip_y=0.2, random_state=random
@@ -102,15 +98,7 @@ def _draw_start(random: np.random.RandomState, sizes: Sequence[int]) -> Any:
 
 
 def lesson_network(sizes: Sequence[int], *, softmax: bool = True) -> Network:
-    """Put the lesson's layers together one by one.
-
-    Args:
-        sizes: features of input, hidden layers and output.
-        softmax: whether a softmax layer is the last, for `negative_log_likelihood`.
-
-    Returns:
-        The network.
-    """
+    """Put the lesson's layers together one by one."""
     layers: list[Any] = []
     for features in sizes[1:-1]:
         layers += [Dense(features), Activate("tanh")]
@@ -121,19 +109,7 @@ def lesson_network(sizes: Sequence[int], *, softmax: bool = True) -> Network:
 def train_run(
     net: Network, params: Any, lesson: Lesson, run: Run, *, loss: str = LOSS, batch_size: int = BATCH_SIZE
 ) -> Progress:
-    """Train a network as the lesson does: plain gradient descent on minibatches in the given order.
-
-    Args:
-        net: the network.
-        params: its starting parameters.
-        lesson: the data.
-        run: learning rate and epochs.
-        loss: the loss that fits the network's last layer.
-        batch_size: examples a minibatch.
-
-    Returns:
-        The parameters and the measurements at the start and after every epoch.
-    """
+    """Train a network as the lesson does: plain gradient descent on minibatches in the given order."""
     optimizer = make_optimizer("sgd", run.learning_rate)
     state = init_state(net, optimizer, jax.random.key(0))._replace(params=params)
     kept, rows = [params], [measure(net, params, lesson, loss)]
@@ -148,17 +124,7 @@ def train_run(
 
 
 def measure(net: Network, params: Any, lesson: Lesson, loss: str) -> dict[str, float]:
-    """Measure loss and accuracy on the training and on the test part.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        lesson: the data.
-        loss: the loss that fits the network's last layer.
-
-    Returns:
-        The four numbers, by the names that `jaxmlp.plots` knows.
-    """
+    """Measure loss and accuracy on the training and on the test part."""
     numbers: dict[str, float] = {}
     for name, part in (("train", lesson.train), ("valid", lesson.test)):
         metrics = evaluate(net, params, part, loss=loss)
@@ -167,14 +133,5 @@ def measure(net: Network, params: Any, lesson: Lesson, loss: str) -> dict[str, f
 
 
 def class_1_probability(net: Network, params: Any, points: np.ndarray) -> np.ndarray:
-    """Ask a network that ends in a softmax how likely it holds class 1.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        points: [N, 2].
-
-    Returns:
-        [N].
-    """
+    """Ask a network that ends in a softmax how likely it holds class 1."""
     return np.asarray(forward(net, params, jnp.asarray(points, jnp.float32)))[:, 1]

@@ -41,17 +41,7 @@ SUMS = {
 
 
 def loss_steps(loss: str, outputs: Sequence[str], traced: Trace, targets: Any) -> Lines:
-    """Write out the loss.
-
-    Args:
-        loss: its name.
-        outputs: the names of the network's outputs.
-        traced: the pass through the network, of one example.
-        targets: [1, K], or [1] for a label.
-
-    Returns:
-        The rules and the lines, the last of which is E.
-    """
+    """Write out the loss."""
     if loss in SUMS:
         return _sum(SUMS[loss], loss, outputs, traced, targets)
     values, E = traced.outputs[0], float(traced.value)
@@ -67,17 +57,7 @@ def loss_steps(loss: str, outputs: Sequence[str], traced: Trace, targets: Any) -
 
 
 def loss_start(loss: str, outputs: Sequence[str], traced: Trace, targets: Any) -> Lines:
-    """Write out the gradient of the loss at the outputs, where the way back begins.
-
-    Args:
-        loss: its name.
-        outputs: the names of the network's outputs.
-        traced: the pass through the network, of one example.
-        targets: [1, K], or [1] for a label.
-
-    Returns:
-        The rules and a line an output.
-    """
+    """Write out the gradient of the loss at the outputs, where the way back begins."""
     output = outputs[0].rstrip("₀₁₂₃₄₅₆₇₈₉,")
     names, slopes = [gradient_symbol(name) for name in outputs], np.asarray(traced.output_grad[0])
     if loss in SUMS:

@@ -40,37 +40,14 @@ def _start(net: Network, optimizer: Any, seeds: Any, learning_rate: Any) -> Trai
 
 
 def start_members(net: Network, optimizer: Any, seeds: Sequence[int], learning_rate: float) -> TrainState:
-    """Draw one network a seed, and set the rate that they all learn with.
-
-    Args:
-        net: the network.
-        optimizer: made by `make_optimizer`, so that its rate stands in its state: one compiled
-            program then serves every rate.
-        seeds: M seeds.
-        learning_rate: η.
-
-    Returns:
-        A TrainState whose every leaf has a leading axis of M; a member begins as the same seed alone does.
-    """
+    """Draw one network a seed, and set the rate that they all learn with."""
     return _start(net, optimizer, np.asarray(seeds, np.uint32), learning_rate)
 
 
 def compile_epoch(
     net: Network, optimizer: Any, states: TrainState, data: Batch, *, batch_size: int, shuffle: bool = True
 ) -> Epoch:
-    """Compile one epoch of all members before it is needed, so that the clock measures training alone.
-
-    Args:
-        net: the network.
-        optimizer: as in `start_members`.
-        states: of M members, for their shapes.
-        data: what they learn from; each member sees it in an order of its own.
-        batch_size: B.
-        shuffle: whether each epoch has a fresh order; without, the order is the given one for all.
-
-    Returns:
-        A function: states before an epoch -> states after it, and metrics [M] as the steps were taken.
-    """
+    """Compile one epoch of all members before it is needed, so that the clock measures training alone."""
 
     compiled = _epoch.lower(net, optimizer, states, data, batch_size=batch_size, shuffle=shuffle).compile()
     return lambda states: compiled(states, data)
@@ -86,31 +63,13 @@ def _epoch(
 
 @partial(jax.jit, static_argnums=0)
 def evaluate_members(net: Network, params: Any, data: Batch) -> Metrics:
-    """Measure every member on a data set.
-
-    Args:
-        net: the network.
-        params: parameters of M members.
-        data: N examples.
-
-    Returns:
-        Accuracy and cross-entropy, [M] each.
-    """
+    """Measure every member on a data set."""
     return jax.vmap(lambda one: evaluate(net, one, data, loss=LOSS))(params)
 
 
 @partial(jax.jit, static_argnums=0)
 def survey_members(net: Network, params: Any, data: Batch) -> Survey:
-    """Measure every member's gradient and weights, layer by layer.
-
-    Args:
-        net: the network.
-        params: parameters of M members.
-        data: the examples whose mean cross-entropy is differentiated.
-
-    Returns:
-        The survey.
-    """
+    """Measure every member's gradient and weights, layer by layer."""
 
     def survey(params: Any) -> Survey:
         _, grads = value_and_grad(net, params, data.inputs, data.targets, loss=LOSS)
@@ -122,16 +81,7 @@ def survey_members(net: Network, params: Any, data: Batch) -> Survey:
 
 
 def keep_members(kept: Any, old: TrainState, new: TrainState) -> TrainState:
-    """Leave some members where they stand while the others go on.
-
-    Args:
-        kept: [M], whether a member stays.
-        old: the states before.
-        new: the states after.
-
-    Returns:
-        The old states of the kept members and the new states of the others.
-    """
+    """Leave some members where they stand while the others go on."""
     stays = jnp.asarray(kept)
     return jax.tree.map(
         lambda before, after: jnp.where(stays.reshape(-1, *[1] * (before.ndim - 1)), before, after), old, new
@@ -139,16 +89,7 @@ def keep_members(kept: Any, old: TrainState, new: TrainState) -> TrainState:
 
 
 def draw_examples(data: Batch, count: int | None, seed: int = 0) -> Batch:
-    """Draw some of a data set's examples without replacement, and bring them to the device.
-
-    Args:
-        data: N examples.
-        count: how many; None, or more than there are, takes all in their order.
-        seed: of the draw.
-
-    Returns:
-        The examples, as arrays of JAX.
-    """
+    """Draw some of a data set's examples without replacement, and bring them to the device."""
     if count is None or count >= len(data.inputs):
         return jax.tree.map(jnp.asarray, data)
     chosen = np.random.default_rng(seed).choice(len(data.inputs), count, replace=False)

@@ -37,15 +37,7 @@ class Fits(NamedTuple):
 
 
 def fit_curves(seeds: int, steps: int) -> Fits:
-    """Fit a sine with each loss, with outliers and without, every seed with points and weights of its own.
-
-    Args:
-        seeds: M.
-        steps: updates.
-
-    Returns:
-        The fits.
-    """
+    """Fit a sine with each loss, with outliers and without, every seed with points and weights of its own."""
     clean_points = stack(_draw_points(seed) for seed in range(seeds))
     outliers, points = _add_outliers(clean_points, seeds)
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), clean_points, points)

@@ -50,14 +50,7 @@ class Comparison(NamedTuple):
 
 
 def compare(values: Mapping[str, float]) -> list[Comparison]:
-    """Compare what the post prints with what is right.
-
-    Args:
-        values: every number of the pass by its symbol.
-
-    Returns:
-        A comparison a printed number.
-    """
+    """Compare what the post prints with what is right."""
     return [
         Comparison(name, text, values[name], verdict(text, values[name])) for name, text in PRINTED.items()
     ]
@@ -82,16 +75,7 @@ def value_with(example: SmallNetwork, first_weight: float) -> float:
 def comparison_text(
     example: SmallNetwork, values: Mapping[str, float], updated: Mapping[float, Mapping[str, float]]
 ) -> str:
-    """Set the post right, number by number.
-
-    Args:
-        example: the post's network.
-        values: every number of the pass by its symbol.
-        updated: by learning rate, the new weights by their symbol.
-
-    Returns:
-        The text.
-    """
+    """Set the post right, number by number."""
     rows = [("", "the post", "right", "")]
     rows += [
         (

@@ -31,16 +31,7 @@ class Separation(NamedTuple):
 
 
 def separate(shape: str, seeds: int, steps: int) -> Separation:
-    """Train both networks on a data set, all seeds of each side by side.
-
-    Args:
-        shape: a data set of two features and two classes, by name.
-        seeds: M; the weights are drawn anew, the data stay.
-        steps: updates.
-
-    Returns:
-        Accuracies and decision boundaries.
-    """
+    """Train both networks on a data set, all seeds of each side by side."""
     dataset = load(shape, examples=500)
     problem = make_problem(dataset)
     train, test = (repeat(stack([part[:2]]), seeds) for part in (problem.train, problem.test))

@@ -28,43 +28,19 @@ class Trained(NamedTuple):
 
 
 def stack(parts: Any) -> Batch:
-    """Put M parts of data sets on top of each other.
-
-    Args:
-        parts: M pairs of inputs [N, I] and targets.
-
-    Returns:
-        A batch whose arrays have a leading axis of M.
-    """
+    """Put M parts of data sets on top of each other."""
     inputs, targets = zip(*parts, strict=True)
     return Batch(jnp.asarray(np.stack(inputs)), jnp.asarray(np.stack(targets)))
 
 
 def repeat(tree: Any, times: int) -> Any:
-    """Repeat M models, or their data, so that settings × M of them can be trained.
-
-    Args:
-        tree: arrays with a leading axis of M.
-        times: how many settings.
-
-    Returns:
-        The same with a leading axis of times·M, all M of the first setting first.
-    """
+    """Repeat M models, or their data, so that settings × M of them can be trained."""
     return jax.tree.map(lambda leaf: jnp.tile(leaf, (times,) + (1,) * (leaf.ndim - 1)), tree)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def draw_params(net: Network, models: int, seed: int = 0) -> Any:
-    """Draw the parameters of M models.
-
-    Args:
-        net: the network.
-        models: M.
-        seed: what they follow from.
-
-    Returns:
-        The parameters, each array with a leading axis of M.
-    """
+    """Draw the parameters of M models."""
     return jax.vmap(partial(init, net))(jax.random.split(jax.random.key(seed), models))
 
 
@@ -79,20 +55,7 @@ def train_side_by_side(
     loss: str = "softmax_cross_entropy",
     learning_rate: float = 0.01,
 ) -> Trained:
-    """Train M models, each on data of its own, by Adam on the gradient of all its examples.
-
-    Args:
-        net: the network that all of them are.
-        params: where they start, each array with a leading axis of M.
-        train: inputs [M, N, I], targets [M, N, ...] and perhaps weights [M, N].
-        valid: the same of validation; it plays no part in training.
-        steps: updates.
-        loss: the loss's name.
-        learning_rate: Adam's.
-
-    Returns:
-        The trained parameters and the metrics of each model.
-    """
+    """Train M models, each on data of its own, by Adam on the gradient of all its examples."""
     optimizer = make_optimizer("adam", learning_rate)
     examples = train.inputs.shape[1]
 
@@ -114,15 +77,7 @@ def train_side_by_side(
 
 
 def spread(values: Any, digits: int = 3) -> str:
-    """Write the median of M values with their least and largest.
-
-    Args:
-        values: [M].
-        digits: behind the point.
-
-    Returns:
-        For instance "0.310 (0.280 to 0.400)".
-    """
+    """Write the median of M values with their least and largest."""
     numbers = np.asarray(values, float)
     median, least, largest = np.median(numbers), numbers.min(), numbers.max()
     return f"{median:.{digits}f} ({least:.{digits}f} to {largest:.{digits}f})"

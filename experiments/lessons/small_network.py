@@ -69,18 +69,7 @@ def post_numbers() -> Numbers:
 
 
 def drawn_numbers(sizes: Sequence[int], seed: int) -> Numbers:
-    """Draw weights from N(0, 2/I) and biases from N(0, 0.01), rounded to be followed by hand.
-
-    Args:
-        sizes: features of input, hidden layers and output.
-        seed: of what is drawn.
-
-    Returns:
-        The weights and biases, with two decimals.
-
-    Raises:
-        ArgumentError: fewer than two sizes, a size below 1, or a negative seed.
-    """
+    """Draw weights from N(0, 2/I) and biases from N(0, 0.01), rounded to be followed by hand."""
     if len(sizes) < 2 or min(sizes) < 1:
         raise ArgumentError(
             f"--sizes takes at least two numbers of at least 1, as 2 3 2, given {' '.join(map(str, sizes))}"
@@ -100,17 +89,7 @@ def drawn_numbers(sizes: Sequence[int], seed: int) -> Numbers:
 
 
 def read_numbers(path: str) -> Numbers:
-    """Read the numbers of a small network from a JSON file, see FORMAT.
-
-    Args:
-        path: the file; "b", "inputs" and "targets" may be left out.
-
-    Returns:
-        The numbers.
-
-    Raises:
-        ArgumentError: it cannot be read, is no JSON of this form, or its layers do not fit each other.
-    """
+    """Read the numbers of a small network from a JSON file, see FORMAT."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -174,14 +153,7 @@ def _read_array(given: Any, axes: int, name: str) -> np.ndarray:
 
 
 def numbers_as_json(example: SmallNetwork) -> str:
-    """Write a small network as `read_numbers` reads it.
-
-    Args:
-        example: the network and its example.
-
-    Returns:
-        The file's text.
-    """
+    """Write a small network as `read_numbers` reads it."""
     layers = [
         {"w": layer.w.tolist(), "b": None if layer.b is None else layer.b.tolist()}
         for layer in example.params
@@ -195,21 +167,7 @@ def numbers_as_json(example: SmallNetwork) -> str:
 def make_network(
     numbers: Numbers, *, activation: str, output_activation: str, loss: str, seed: int
 ) -> SmallNetwork:
-    """Put a network and its example together, and draw what is not said; needs x64 enabled.
-
-    Args:
-        numbers: weights, and perhaps inputs and targets.
-        activation: of the hidden layers.
-        output_activation: of the last layer; "none" for none, "softmax" for a Softmax layer.
-        loss: the loss's name.
-        seed: of the inputs and targets that are not said.
-
-    Returns:
-        The network with one example.
-
-    Raises:
-        ArgumentError: an unknown name, or inputs or targets that do not fit the network and the loss.
-    """
+    """Put a network and its example together, and draw what is not said; needs x64 enabled."""
     kind = LOSSES[loss].targets
     layers: list[Layer] = []
     params: list[Any] = []

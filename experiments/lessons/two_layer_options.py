@@ -96,17 +96,7 @@ def _one(value: Any) -> tuple[Any, ...]:
 
 
 def read_options(arguments: Sequence[str]) -> TwoLayerOptions:
-    """Read and check the command line, its leading arguments by their places.
-
-    Args:
-        arguments: the arguments.
-
-    Returns:
-        The options.
-
-    Raises:
-        ArgumentError: an option that no data set could make right.
-    """
+    """Read and check the command line, its leading arguments by their places."""
     options, _ = parse_options(TwoLayerOptions, DESCRIPTION, _named(arguments))
     _check(options)
     return options

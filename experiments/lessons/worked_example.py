@@ -248,17 +248,7 @@ def compare_with_post(example: SmallNetwork, traced: Trace) -> str:
 
 
 def descend(example: SmallNetwork, learning_rate: float, goal: float, most_updates: int) -> Descent:
-    """Train by plain gradient descent until E is below the goal, or not finite any more.
-
-    Args:
-        example: the network and its example.
-        learning_rate: η.
-        goal: what E must come below.
-        most_updates: when to give up.
-
-    Returns:
-        The course of it.
-    """
+    """Train by plain gradient descent until E is below the goal, or not finite any more."""
     state = first_state(example, learning_rate)
     values = [value_of(example, state)]
     while math.isfinite(values[-1]) and values[-1] >= goal and len(values) <= most_updates:

@@ -42,11 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
-    """Run an experiment's `main` as a program: what the user can set right is told in one line.
-
-    Args:
-        main: takes the arguments, or None for those of the process; returns the exit status.
-    """
+    """Run an experiment's `main` as a program: what the user can set right is told in one line."""
     # All that is left ends with the process: to look through it for cycles first took a third of a second.
     atexit.register(gc.freeze)
     try:
@@ -67,32 +63,14 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
 
 
 def one_line(error: Exception) -> str:
-    """Say what went wrong in one line.
-
-    Args:
-        error: an ArgumentError, or an OSError of the file system.
-
-    Returns:
-        The message without line breaks.
-    """
+    """Say what went wrong in one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'file'}: {error.strerror}"
     return " ".join(str(error).split())
 
 
 def option(default: Any, help: str, *, group: str, metavar: str | None = None, read: Any = None) -> Any:
-    """Declare a command-line option as a field of a frozen dataclass; its name and type are the field's.
-
-    Args:
-        default: the value without the option; shown in `--help` unless it is None.
-        help: one line.
-        group: the heading that it stands under in `--help`.
-        metavar: what stands for its value in `--help`.
-        read: turns its text into the value, where the field's type does not.
-
-    Returns:
-        The field.
-    """
+    """Declare a command-line option as a field of a frozen dataclass; its name and type are the field's."""
     return dataclasses.field(
         default=default, metadata={"help": help, "group": group, "metavar": metavar, "read": read}
     )
@@ -101,17 +79,7 @@ def option(default: Any, help: str, *, group: str, metavar: str | None = None, r
 def parse_options(
     kind: type[Options], description: str, arguments: Sequence[str] | None, *, positionals: Sequence[str] = ()
 ) -> tuple[Options, list[str]]:
-    """Read the command line into a dataclass whose fields were declared with `option`.
-
-    Args:
-        kind: the dataclass.
-        description: opens `--help`.
-        arguments: the arguments; None takes those of the process.
-        positionals: names of the arguments that stand without a flag, in their order.
-
-    Returns:
-        An instance, and the positional arguments.
-    """
+    """Read the command line into a dataclass whose fields were declared with `option`."""
     parser = Parser(description, positionals)
     for name in positionals:
         parser.add_argument(name, help=argparse.SUPPRESS)
@@ -127,15 +95,7 @@ def parse_options(
 
 
 def explicit_options(kind: type[Any], arguments: Sequence[str] | None) -> list[str]:
-    """Tell which options a command line names, whatever their values.
-
-    Args:
-        kind: the dataclass.
-        arguments: the arguments, which `parse_options` has read without an error.
-
-    Returns:
-        Names of fields.
-    """
+    """Tell which options a command line names, whatever their values."""
     parser = argparse.ArgumentParser(allow_abbrev=False, argument_default=argparse.SUPPRESS)
     types = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
@@ -192,17 +152,7 @@ class DeviceOptions:
 
 
 def find_device(name: str) -> jax.Device:
-    """Find a device by name.
-
-    Args:
-        name: a platform ("cpu", "gpu", "tpu"), one of its devices ("gpu:1"), or "auto".
-
-    Returns:
-        The device.
-
-    Raises:
-        ArgumentError: there is no such device here.
-    """
+    """Find a device by name."""
     if name == "auto":
         return jax.local_devices()[0]
     platform, _, number = name.partition(":")
@@ -219,14 +169,7 @@ def find_device(name: str) -> jax.Device:
 
 
 def check_fits(sizes: Sequence[int]) -> None:
-    """Refuse a network that its device cannot hold: XLA would abort the program, without a line of ours.
-
-    Args:
-        sizes: features of input, hidden layers and output.
-
-    Raises:
-        ArgumentError: parameters, their gradients and the next parameters need more than all the memory.
-    """
+    """Refuse a network that its device cannot hold: XLA would abort the program, without a line of ours."""
     parameters = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
     needed, memory = 3 * 4 * parameters, memory_of(list(jax.device_put(0.0).devices()))
     if memory is not None and needed > memory:
@@ -243,18 +186,7 @@ def available_cores() -> int:
 
 @contextlib.contextmanager
 def computing(device: str, precision: str) -> Iterator[str | None]:
-    """Compute on a device in a precision, inside a `with`.
-
-    Args:
-        device: see `find_device`.
-        precision: "float32", "float64", "tensorfloat32" or "bfloat16".
-
-    Yields:
-        The precision of the layers' matrix products, as `mlp` takes it.
-
-    Raises:
-        ArgumentError: an unknown device or precision.
-    """
+    """Compute on a device in a precision, inside a `with`."""
     if precision not in COMPUTED_IN:
         raise unknown_name("precision", precision, COMPUTED_IN)
     with jax.default_device(find_device(device)), jax.enable_x64(precision == "float64"):

@@ -39,14 +39,7 @@ class CompilationCacheOptions:
 
 
 def folder() -> Path:
-    """Name the folder of compiled programs; in the user's own, because to load a program is to trust it.
-
-    Returns:
-        The folder, which need not exist.
-
-    Raises:
-        RuntimeError: the user has no home.
-    """
+    """Name the folder of compiled programs; in the user's own, because to load a program is to trust it."""
     return Path.home() / ".cache" / "jaxmlp" / "compiled"
 
 
@@ -57,9 +50,6 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
     JAX's own variables win: a folder in JAX_COMPILATION_CACHE_DIR is used and not trimmed, and nothing is kept with
     JAX_ENABLE_COMPILATION_CACHE=false. A folder that cannot be read or written costs time and nothing else;
     where it was asked for, a line on standard error says so.
-
-    Args:
-        wanted: whether to keep programs at all.
     """
     settings: dict[str, Any] = {} if wanted else {"jax_enable_compilation_cache": False}
     if wanted and _setting("jax_enable_compilation_cache"):

@@ -15,9 +15,6 @@ class EventFile:
 
     They are written at once and by the caller. The package's own `SummaryWriter` writes in a thread, which dies on a
     full disk; whoever adds a point then waits for it for ever.
-
-    Args:
-        folder: the run folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,15 +23,7 @@ class EventFile:
         self._path: Path | None = None  # of a file without a point so far
 
     def add(self, report: EpochReport, metric: str) -> None:
-        """Add the point of an epoch to every curve, and see it written.
-
-        Args:
-            report: of the epoch.
-            metric: the score's name.
-
-        Raises:
-            OSError: it could not be written; the next epoch begins another file.
-        """
+        """Add the point of an epoch to every curve, and see it written."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
@@ -84,17 +73,7 @@ class EventFile:
 
 
 def event_file(folder: Path) -> EventFile:
-    """Keep the events of a run in its folder.
-
-    Args:
-        folder: the run folder.
-
-    Returns:
-        The events, of which a file is begun with the first epoch.
-
-    Raises:
-        ArgumentError: tensorboardX is not installed.
-    """
+    """Keep the events of a run in its folder."""
     try:
         import tensorboardX  # noqa: F401
     except ModuleNotFoundError:

@@ -33,12 +33,6 @@ def interruption(advice: str = "") -> Iterator[Interruption]:
     """Note SIGINT and SIGTERM inside a `with`; a second one ends the process at once.
 
     Both are heard by a thread: Python's own handlers wait until the compiled program that computes an epoch returns.
-
-    Args:
-        advice: what to do after a second one, for its line.
-
-    Yields:
-        What was asked for.
     """
     asked = Interruption()
     heard, told = socket.socketpair()

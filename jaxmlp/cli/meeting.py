@@ -57,12 +57,6 @@ class Connection:
 class Meeting:
     """The connections of this process: to process 0, or of process 0 to all others.
 
-    Args:
-        index: of this process, from 0.
-        count: P, how many there are.
-        connections: by the index of the process at the other end.
-        service: (host, port) of JAX's own service at process 0.
-
     Attributes:
         lost: the line that says who is gone; None as long as nobody is.
         advice: how to go on, in words, as process 0 says it.
@@ -84,11 +78,7 @@ class Meeting:
         self._lock = threading.Lock()
 
     def watch(self, on_loss: Callable[[str], None]) -> None:
-        """Watch the others from now on, in threads of their own.
-
-        Args:
-            on_loss: called once with the line that says who is gone.
-        """
+        """Watch the others from now on, in threads of their own."""
         self._on_loss = on_loss
         threading.Thread(target=self._beat, daemon=True).start()
         for other, connection in self.connections.items():
@@ -97,36 +87,18 @@ class Meeting:
             listener.start()
 
     def advise(self, advice: str) -> None:
-        """Tell all how to go on if one of them should be gone.
-
-        Args:
-            advice: in words.
-        """
+        """Tell all how to go on if one of them should be gone."""
         self.advice = advice
         self._send_all({"advice": advice})
 
     def fail(self, why: str) -> None:
-        """Tell the others that this process ends with an error.
-
-        Args:
-            why: in one line.
-        """
+        """Tell the others that this process ends with an error."""
         self._send_all({"failed": why})
 
     def settle(self, said: Message, judge: Callable[[dict[int, Message]], str | None]) -> str | None:
         """Let process 0 compare what each process says, and tell all what is wrong; all of them call it.
 
         Where something is wrong, the meeting ends, and process 0 waits until all have heard why.
-
-        Args:
-            said: by this process, plain data.
-            judge: called at process 0 with what each said, by index; returns what is wrong in one line, or None.
-
-        Returns:
-            What is wrong, the same at all processes; or None.
-
-        Raises:
-            ConnectionError: a process is gone meanwhile.
         """
         if self.index > 0:
             self._send_all({"said": said})
@@ -200,17 +172,7 @@ class Meeting:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Read HOST:PORT.
-
-    Args:
-        address: as 10.0.0.1:29500, machine:29500 or [::1]:29500.
-
-    Returns:
-        Host and port.
-
-    Raises:
-        ArgumentError: it is none.
-    """
+    """Read HOST:PORT."""
     host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
@@ -221,20 +183,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def meet(address: str, index: int, count: int, seconds: float) -> Meeting:
-    """Wait until all processes are there.
-
-    Args:
-        address: HOST:PORT of process 0.
-        index: of this process, from 0.
-        count: P, how many there are.
-        seconds: how long to wait.
-
-    Returns:
-        The meeting; nobody watches yet.
-
-    Raises:
-        ArgumentError: they were not all there in time, do not fit together, or the port cannot be had.
-    """
+    """Wait until all processes are there."""
     host, port = split_address(address)
     deadline = time.monotonic() + seconds
     if index > 0:
@@ -315,14 +264,7 @@ def _reason(error: OSError) -> str:
 
 
 def free_port(host: str) -> int:
-    """Find a port that nobody listens at.
-
-    Args:
-        host: of this machine.
-
-    Returns:
-        The port.
-    """
+    """Find a port that nobody listens at."""
     with socket.create_server((host, 0), family=_family(host, 0)) as probe:
         return probe.getsockname()[1]
 
@@ -336,12 +278,6 @@ def relay(service: tuple[str, int]) -> Iterator[str]:
 
     If process 0 dies, JAX aborts its process at once when it sees its connection closed. Through here it does
     not see that, and there is time to say who is gone and to end in order.
-
-    Args:
-        service: (host, port).
-
-    Yields:
-        HOST:PORT of this machine, in the service's place.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     ends = contextlib.ExitStack()

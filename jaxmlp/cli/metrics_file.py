@@ -12,16 +12,7 @@ METRICS = "metrics.csv"
 
 
 def write_metrics(folder: Path, history: Sequence[EpochReport], metric: str) -> None:
-    """Write metrics.csv anew, all at once; rows of epochs that the history does not hold are gone.
-
-    Args:
-        folder: the run folder.
-        history: E reports.
-        metric: the score's name.
-
-    Raises:
-        OSError: the disk refuses; the table stays as it was.
-    """
+    """Write metrics.csv anew, all at once; rows of epochs that the history does not hold are gone."""
     unfinished = folder / f"{METRICS}.unfinished"
     try:
         with unfinished.open("w", newline="", encoding="utf-8") as file:
@@ -36,16 +27,7 @@ def write_metrics(folder: Path, history: Sequence[EpochReport], metric: str) -> 
 
 
 def add_row(folder: Path, report: EpochReport, metric: str) -> None:
-    """Add the row of an epoch; before the first one, the columns' names.
-
-    Args:
-        folder: the run folder.
-        report: of the epoch.
-        metric: the score's name.
-
-    Raises:
-        OSError: the disk refuses; no part of the row is left.
-    """
+    """Add the row of an epoch; before the first one, the columns' names."""
     path = folder / METRICS
     size = path.stat().st_size if path.exists() else 0
     try:

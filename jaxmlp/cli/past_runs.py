@@ -48,17 +48,7 @@ class PastRun(NamedTuple):
 
 
 def read_runs(folders: Sequence[str]) -> list[PastRun]:
-    """Read runs for a comparison; nothing in their folders is changed.
-
-    Args:
-        folders: the run folders, each once.
-
-    Returns:
-        The runs, in this order, each of a name of its own.
-
-    Raises:
-        ArgumentError: a folder holds no run that can be compared, or is given twice.
-    """
+    """Read runs for a comparison; nothing in their folders is changed."""
     places = [Path(folder).resolve() for folder in folders]
     for place, folder in zip(places, folders, strict=True):
         if places.count(place) > 1:

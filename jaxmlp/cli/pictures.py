@@ -28,16 +28,7 @@ def draw_pictures(
     dataset: Dataset,
     columns: Mapping[str, np.ndarray],
 ) -> None:
-    """Draw every picture that fits the task into the run folder.
-
-    Args:
-        folder: the run folder.
-        net: the trained network.
-        params: its parameters.
-        problem: the data as the network saw them.
-        dataset: the data as they were loaded.
-        columns: the history's columns.
-    """
+    """Draw every picture that fits the task into the run folder."""
     finite = {name: column[np.isfinite(columns["train_loss"])] for name, column in columns.items()}
     if len(finite["epoch"]):
         label = "test" if problem.valid is None else "validation"
@@ -51,19 +42,7 @@ def draw_pictures(
 def predict_in_chunks(
     net: Network, params: Any, inputs: Any, *, task: str, loss: str, probabilities: bool = False
 ) -> np.ndarray:
-    """Predict a large set chunk by chunk.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        inputs: scaled inputs, [N, I].
-        task: see `predict`.
-        loss: see `predict`.
-        probabilities: see `predict`.
-
-    Returns:
-        What `predict` returns, for all N.
-    """
+    """Predict a large set chunk by chunk."""
     inputs = np.asarray(inputs)  # a part of a JAX array would be a program to compile
     starts = range(0, len(inputs), CHUNK)
     parts = [

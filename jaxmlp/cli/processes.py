@@ -70,14 +70,7 @@ class ProcessOptions:
 
 
 def check_processes(options: ProcessOptions) -> None:
-    """Refuse options that do not fit together.
-
-    Args:
-        options: the options.
-
-    Raises:
-        ArgumentError: in one line, what is wrong and what is allowed.
-    """
+    """Refuse options that do not fit together."""
     if options.devices is not None and not 1 <= options.devices <= MOST_DEVICES:
         raise ArgumentError(f"--devices must lie in 1 to {MOST_DEVICES}, given {options.devices}")
     device = getattr(options, "device", "auto")
@@ -115,12 +108,7 @@ def check_processes(options: ProcessOptions) -> None:
 
 
 class Group:
-    """The processes of a run, as one of them sees it.
-
-    Args:
-        meeting: with the others; None where there are none.
-        devices: how many of each process take part; None for all where there are several processes, else one.
-    """
+    """The processes of a run, as one of them sees it."""
 
     def __init__(self, meeting: Meeting | None, devices: int | None) -> None:
         self._meeting, self._devices = meeting, devices
@@ -133,17 +121,7 @@ class Group:
         return self._meeting is None or self._meeting.index == 0
 
     def devices(self, platform: str) -> list[jax.Device] | None:
-        """Choose the devices that share each minibatch.
-
-        Args:
-            platform: of the devices: "cpu", "gpu" or "tpu".
-
-        Returns:
-            Those of all processes, for `fit`; None for a single one.
-
-        Raises:
-            ArgumentError: this process has fewer than were asked for.
-        """
+        """Choose the devices that share each minibatch."""
         if self._meeting is None and self._devices is None:
             return None
         local = jax.local_devices(backend=platform)
@@ -159,15 +137,7 @@ class Group:
         return [device for own in by_process.values() for device in own[: self._devices]]
 
     def agree(self, items: Mapping[str, Any]) -> None:
-        """Compare what all processes must have alike: these items, and the devices that were chosen last.
-
-        Args:
-            items: plain data by name; each process gives the same names.
-
-        Raises:
-            ArgumentError: one differs; all processes raise it.
-            ConnectionError: a process is gone.
-        """
+        """Compare what all processes must have alike: these items, and the devices that were chosen last."""
         if self._meeting is None:
             return
         sums = {
@@ -192,14 +162,7 @@ class Group:
 
 
 def find_difference(said: Mapping[int, Message]) -> str | None:
-    """Find where a process differs from process 0.
-
-    Args:
-        said: by the index of each process: "sums" by name, and "platform" and number of "devices" if chosen.
-
-    Returns:
-        In one line, the first difference and what to do; None if there is none.
-    """
+    """Find where a process differs from process 0."""
     first = said[0]
     for index, other in said.items():
         names = [name for name in first["sums"] if other["sums"].get(name) != first["sums"][name]]
@@ -219,18 +182,7 @@ def find_difference(said: Mapping[int, Message]) -> str | None:
 
 @contextlib.contextmanager
 def together(options: ProcessOptions, program: str) -> Iterator[Group]:
-    """Start this process's part of a run inside a `with`, before JAX first computes.
-
-    Args:
-        options: the options, checked.
-        program: what its lines on standard error begin with.
-
-    Yields:
-        The group. Where there are several processes, an error or the loss of one ends this process here.
-
-    Raises:
-        ArgumentError: the others did not come, or JAX has begun already with fewer devices.
-    """
+    """Start this process's part of a run inside a `with`, before JAX first computes."""
     _count_devices(options.devices)
     if options.coordinator is None:
         yield Group(None, options.devices)

@@ -35,17 +35,7 @@ from jaxmlp.training.metrics import METRICS
 
 
 def describe_run(net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
-    """Say what a checkpoint is of: all that its arrays follow from.
-
-    Args:
-        net: the network.
-        problem: the data made ready.
-        dataset: the data set.
-        options: the options.
-
-    Returns:
-        Plain data.
-    """
+    """Say what a checkpoint is of: all that its arrays follow from."""
     # Where the data are, and the names of files, do not change what is trained.
     of_no_matter = {*OF_THIS_CALL, "out", "dataset"}
     asked = {name: value for name, value in dataclasses.asdict(options).items() if name not in of_no_matter}
@@ -60,20 +50,7 @@ def describe_run(net: Network, problem: Problem, dataset: Dataset, options: RunO
 
 
 def read_progress(folder: Path, like: FitState, description: dict[str, Any]) -> tuple[FitState, list[str]]:
-    """Find where an interrupted run stood.
-
-    Args:
-        folder: the run folder.
-        like: the run's state before its first epoch.
-        description: of the run, as `describe_run` gives it.
-
-    Returns:
-        Its state at the last whole checkpoint, and a line for each thing that the user should know.
-
-    Raises:
-        ArgumentError: the checkpoints are all damaged, or of another network, data set, version or options; or
-            there is none, and the run has ended, so that to begin anew would lose its model.
-    """
+    """Find where an interrupted run stood."""
     if not checkpoints_in(folder / CHECKPOINTS):
         if (folder / MODEL).exists():
             raise ArgumentError(f"{folder} has ended and holds no checkpoint to go on from: begin a new run")
@@ -101,27 +78,13 @@ def _check_contents(found: Any, wanted: dict[str, Any]) -> None:
 
 
 def why(error: Exception) -> str:
-    """Say in a few words why something could not be written.
-
-    Args:
-        error: an OSError, or an ArgumentError.
-
-    Returns:
-        One line; a file's name where one is to blame.
-    """
+    """Say in a few words why something could not be written."""
     nameless = isinstance(error, OSError) and error.strerror and error.filename is None
     return str(error.strerror) if nameless else one_line(error)  # type: ignore[attr-defined]
 
 
 def last_saved(folder: Path) -> int:
-    """Tell the epoch of a run's newest checkpoint.
-
-    Args:
-        folder: the run folder.
-
-    Returns:
-        The epoch; 0 where there is none.
-    """
+    """Tell the epoch of a run's newest checkpoint."""
     return max(checkpoints_in(folder / CHECKPOINTS), default=0)
 
 
@@ -241,22 +204,7 @@ def recording(
     description: dict[str, Any],
     before: FitState,
 ) -> Iterator[Records]:
-    """Open the records of a run inside a `with`; rows of epochs that it has not done are cut off.
-
-    Args:
-        folder: the run folder.
-        lock: that holds it.
-        options: the options.
-        metric: the score's name.
-        description: of the run, as `describe_run` gives it.
-        before: where the run stands.
-
-    Yields:
-        The records; their `save` is for `fit`.
-
-    Raises:
-        ArgumentError: TensorBoard events are asked for, and their package is missing.
-    """
+    """Open the records of a run inside a `with`; rows of epochs that it has not done are cut off."""
     write_metrics(folder, before.history, metric)
     writer = None
     if options.checkpoint_every:

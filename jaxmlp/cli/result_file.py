@@ -10,15 +10,7 @@ from jaxmlp import ArgumentError
 
 
 def check_out(out: str | None, kind: str = "json") -> None:
-    """Refuse a file that cannot be written, before anything is computed.
-
-    Args:
-        out: as the command line names it; None for no file.
-        kind: of file, as "csv".
-
-    Raises:
-        ArgumentError: it is a folder, or lies in none.
-    """
+    """Refuse a file that cannot be written, before anything is computed."""
     if out is None:
         return
     if not out or Path(out).is_dir():
@@ -28,29 +20,13 @@ def check_out(out: str | None, kind: str = "json") -> None:
 
 
 def write_result(out: str | None, result: dict[str, Any]) -> None:
-    """Write a result as JSON.
-
-    Args:
-        out: the file; None writes nothing.
-        result: plain data.
-
-    Raises:
-        ArgumentError: the file cannot be written.
-    """
+    """Write a result as JSON."""
     if out is not None:
         write_whole(Path(out), json.dumps(result, indent=1) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all, so that an older one is not lost to a full disk.
-
-    Args:
-        path: of the file.
-        text: what it is to hold.
-
-    Raises:
-        ArgumentError: the file cannot be written.
-    """
+    """Write a file whole or not at all, so that an older one is not lost to a full disk."""
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
         unfinished.write_text(text, encoding="utf-8")

@@ -20,18 +20,7 @@ CONFIG, MODEL, CHECKPOINTS = "config.json", "model.safetensors", "checkpoints"
 
 
 def make_run_folder(out: str | None, name: str) -> Path:
-    """Make the folder of a new run; a folder that holds a run already is refused, so that nothing is lost.
-
-    Args:
-        out: the folder that was asked for; None makes one under runs/, named after the data set and the time.
-        name: the data set's name.
-
-    Returns:
-        The folder, made and writable.
-
-    Raises:
-        ArgumentError: it holds a run, is no folder, or cannot be written.
-    """
+    """Make the folder of a new run; a folder that holds a run already is refused, so that nothing is lost."""
     folder = _fresh_folder(name) if out is None else Path(out)
     if (folder / CONFIG).exists() or (folder / MODEL).exists():
         has_checkpoints = (folder / CONFIG).exists() and any((folder / CHECKPOINTS).glob("epoch-*"))
@@ -56,14 +45,7 @@ def _fresh_folder(name: str) -> Path:
 
 
 def free_folder(wanted: Path) -> Path:
-    """Name a folder that is not there yet.
-
-    Args:
-        wanted: the name that is taken where it is free.
-
-    Returns:
-        That folder, or one whose name ends in a number besides; not made.
-    """
+    """Name a folder that is not there yet."""
     candidate, number = wanted, 2
     while candidate.exists():
         candidate, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
@@ -71,24 +53,12 @@ def free_folder(wanted: Path) -> Path:
 
 
 def holds_files(folder: Path) -> bool:
-    """Tell whether a folder holds any file, or folders of it do.
-
-    Args:
-        folder: the folder, which need not exist.
-
-    Returns:
-        Whether it does; empty folders do not count.
-    """
+    """Tell whether a folder holds any file, or folders of it do."""
     return any(not path.is_dir() for path in folder.rglob("*"))
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    """Write config.json, all at once.
-
-    Args:
-        folder: the run folder.
-        config: plain data.
-    """
+    """Write config.json, all at once."""
     unfinished = folder / f"{CONFIG}.unfinished"
     unfinished.write_text(json.dumps(config, indent=2, default=_plain) + "\n", encoding="utf-8")
     os.replace(unfinished, folder / CONFIG)
@@ -101,11 +71,7 @@ def _plain(value: Any) -> Any:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Name the machine and the versions that a result was made with.
-
-    Returns:
-        Plain data.
-    """
+    """Name the machine and the versions that a result was made with."""
     versions = {}
     for package in ("jaxmlp", "jax", "jaxlib", "optax", "numpy"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -14,11 +14,7 @@ LOOK = 0.2  # seconds: one that only looks, as compare.py does, holds the lock f
 
 
 class Lock:
-    """A run folder that is held.
-
-    Args:
-        path: of the lock's file, which is there.
-    """
+    """A run folder that is held."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, os.stat(path)
@@ -34,17 +30,7 @@ class Lock:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[Lock]:
-    """Hold a run folder inside a `with`; the lock goes with the process, however that ends.
-
-    Args:
-        folder: the run folder.
-
-    Yields:
-        The lock.
-
-    Raises:
-        ArgumentError: another run holds it, or nothing can be written there.
-    """
+    """Hold a run folder inside a `with`; the lock goes with the process, however that ends."""
     lock = filelock.FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=LOOK)
@@ -72,14 +58,7 @@ def locked(folder: Path) -> Iterator[Lock]:
 
 
 def is_locked(folder: Path) -> bool:
-    """Tell whether a run holds a folder, without changing anything in it.
-
-    Args:
-        folder: the run folder.
-
-    Returns:
-        Whether a run that has not ended holds it; where the system has no `fcntl`, whether one has left its lock.
-    """
+    """Tell whether a run holds a folder, without changing anything in it."""
     path = folder / LOCK
     try:
         import fcntl

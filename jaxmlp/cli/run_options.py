@@ -79,17 +79,7 @@ class RunOptions(ProcessOptions, TrainOptions):
 
 
 def read_options(arguments: Sequence[str] | None) -> RunOptions:
-    """Read and check the command line, and with --resume the options of the run that goes on.
-
-    Args:
-        arguments: the arguments; None takes those of the process.
-
-    Returns:
-        The options.
-
-    Raises:
-        ArgumentError: an option that no data set could make right, or one that --resume takes from the run.
-    """
+    """Read and check the command line, and with --resume the options of the run that goes on."""
     options, _ = parse_options(RunOptions, DESCRIPTION, arguments)
     if options.resume is not None:
         options = _resumed(options, explicit_options(RunOptions, arguments))
@@ -131,17 +121,7 @@ def _check_patience(options: RunOptions) -> None:
 
 
 def stopping_of(options: RunOptions) -> Stopping:
-    """Say to the library when the run stops.
-
-    Args:
-        options: the options.
-
-    Returns:
-        The rule.
-
-    Raises:
-        ArgumentError: a number out of its range.
-    """
+    """Say to the library when the run stops."""
     return Stopping(
         patience=options.patience,
         monitor=options.monitor,
@@ -152,15 +132,7 @@ def stopping_of(options: RunOptions) -> Stopping:
 
 
 def remember(folder: Path, options: RunOptions) -> None:
-    """Write into config.json what a call with --resume has changed, so that the next one need not say it again.
-
-    Args:
-        folder: the run folder, whose config.json `read_options` has read.
-        options: the options.
-
-    Raises:
-        OSError: it cannot be written; the old one stays.
-    """
+    """Write into config.json what a call with --resume has changed, so that the next one need not say it again."""
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     changed = config["options"] | {name: getattr(options, name) for name in KEPT}
     for name in PLACES:

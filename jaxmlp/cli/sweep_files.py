@@ -25,13 +25,7 @@ NOT_OF_A_RUN = ("out", "quiet", "pictures", "target_accuracy", "compilation_cach
 def append_reports(
     folder: Path, reports: Iterable[TrialReport], described: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Add a line for each network that finished, and see it written before going on.
-
-    Args:
-        folder: the run folder.
-        reports: of the networks.
-        described: what each network of the sweep is, by number.
-    """
+    """Add a line for each network that finished, and see it written before going on."""
     lines = []
     for report in reports:
         finite = {
@@ -49,18 +43,7 @@ def append_reports(
 
 
 def read_reports(folder: Path, described: Sequence[Mapping[str, Any]] | None = None) -> list[TrialReport]:
-    """Read back the networks that finished; a line that was cut off when the sweep was stopped is left out.
-
-    Args:
-        folder: the run folder.
-        described: what each network of the sweep is, by number, to go on with them; None only reads.
-
-    Returns:
-        Their reports.
-
-    Raises:
-        ArgumentError: a line is damaged, or its network is not the sweep's of that number.
-    """
+    """Read back the networks that finished; a line that was cut off when the sweep was stopped is left out."""
     path = folder / TRIALS
     if not path.exists():
         return []
@@ -117,17 +100,7 @@ def _check_same_networks(
 
 
 def read_config(run: str) -> dict[str, Any]:
-    """Read what a sweep was started with.
-
-    Args:
-        run: its run folder.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        ArgumentError: there is no sweep.
-    """
+    """Read what a sweep was started with."""
     path = Path(run) / CONFIG
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -141,16 +114,7 @@ def read_config(run: str) -> dict[str, Any]:
 
 
 def stored_options(config: Mapping[str, Any], given: SweepOptions) -> SweepOptions:
-    """Rebuild the options of an interrupted sweep.
-
-    Args:
-        config: what `read_config` returned.
-        given: those of this call, for what may change: where to compute, and what is shown; the check where
-            this call names one.
-
-    Returns:
-        The options.
-    """
+    """Rebuild the options of an interrupted sweep."""
     known = {field.name for field in dataclasses.fields(SweepOptions)}
     stored = {
         name: tuple(value) if isinstance(value, list) else value
@@ -164,14 +128,7 @@ def stored_options(config: Mapping[str, Any], given: SweepOptions) -> SweepOptio
 
 
 def train_command(setting: TrainOptions) -> str:
-    """Write the command that trains a network alone.
-
-    Args:
-        setting: its options.
-
-    Returns:
-        A line for a shell, run where `experiments/` lies.
-    """
+    """Write the command that trains a network alone."""
     words = ["python", "experiments/train.py"]
     for field in dataclasses.fields(setting):
         value, flag = getattr(setting, field.name), "--" + field.name.replace("_", "-")
@@ -189,14 +146,7 @@ def train_command(setting: TrainOptions) -> str:
 def write_ranking(
     folder: Path, ranking: Sequence[Standing], settings: Sequence[Mapping[str, Any]], metric: str
 ) -> None:
-    """Write ranking.csv, a row a setting, best first.
-
-    Args:
-        folder: the run folder.
-        ranking: the settings.
-        settings: the hyper-parameters of each.
-        metric: the score's name.
-    """
+    """Write ranking.csv, a row a setting, best first."""
     statistics = ("mean", "median", "deviation", "least", "largest")
     names = [f"valid_{metric.partition(':')[0]}_{name}" for name in statistics]
     with (folder / RANKING).open("w", newline="", encoding="utf-8") as file:

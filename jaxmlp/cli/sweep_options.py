@@ -89,17 +89,7 @@ class SweepOptions(TrainOptions):
 
 
 def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
-    """Read the command line, and check what no data set could make right.
-
-    Args:
-        arguments: the arguments; None takes those of the process.
-
-    Returns:
-        The options.
-
-    Raises:
-        ArgumentError: in one line, what is wrong and what is allowed.
-    """
+    """Read the command line, and check what no data set could make right."""
     options, _ = parse_options(SweepOptions, DESCRIPTION, arguments)
     for name, least in {"cores": 1, "block": 1, "top": 1, "against_count": 1, "check": 0, "folds": 2}.items():
         given = getattr(options, name)
@@ -147,17 +137,7 @@ def _check_resume(options: SweepOptions) -> None:
 
 
 def halving_of(options: SweepOptions) -> Halving | None:
-    """Read how the worst are stopped early.
-
-    Args:
-        options: the sweep's.
-
-    Returns:
-        The halving; None where all are trained to the end.
-
-    Raises:
-        ArgumentError: a first rung without halving, or one that is no shorter than the run.
-    """
+    """Read how the worst are stopped early."""
     if options.halving is None:
         if options.first_rung is not None:
             raise ArgumentError("--first-rung belongs to --halving: give its ETA too, as --halving 3")
@@ -172,17 +152,7 @@ def halving_of(options: SweepOptions) -> Halving | None:
 
 
 def settings_of(options: SweepOptions) -> list[TrainOptions]:
-    """List every network to be trained, as the options of the run that trains it alone.
-
-    Args:
-        options: the sweep's.
-
-    Returns:
-        The options of each; a network alone has no validation part.
-
-    Raises:
-        ArgumentError: something that cannot be varied, or a value that is not allowed.
-    """
+    """List every network to be trained, as the options of the run that trains it alone."""
     shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainOptions)}
     plain = TrainOptions(**(shared | {"validation": 0.0, "out": None}))
     drawn = _draw(options.random, options.seed)
@@ -200,27 +170,13 @@ def settings_of(options: SweepOptions) -> list[TrainOptions]:
 
 
 def varied_names(settings: Sequence[TrainOptions]) -> list[str]:
-    """Name what differs between settings, the seed left out.
-
-    Args:
-        settings: the options of each network.
-
-    Returns:
-        Names of fields, in their order.
-    """
+    """Name what differs between settings, the seed left out."""
     names = [field.name for field in dataclasses.fields(TrainOptions) if field.name != "seed"]
     return [name for name in names if len({getattr(setting, name) for setting in settings}) > 1]
 
 
 def spell(value: Any) -> str:
-    """Write a value as --grid takes it.
-
-    Args:
-        value: of an option.
-
-    Returns:
-        For instance "64x64" or "0.05".
-    """
+    """Write a value as --grid takes it."""
     if isinstance(value, tuple):
         return "x".join(map(str, value)) or "none"
     if isinstance(value, float):

@@ -5,12 +5,7 @@ from typing import Any
 
 
 def seconds(value: float) -> str:
-    """Write a time so that its digits are those that matter.
-
-    Example:
-        >>> seconds(0.6401), seconds(12.34), seconds(0.00371)
-        ('0.640 s', '12.3 s', '3.71 ms')
-    """
+    """Write a time so that its digits are those that matter."""
     if value < 0.1:
         return f"{1000 * value:.3g} ms"
     return f"{value:.3f} s" if value < 10 else f"{value:.1f} s"

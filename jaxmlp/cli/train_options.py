@@ -126,14 +126,7 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
 
 
 def check_options(options: TrainOptions) -> None:
-    """Refuse what no data set could make right.
-
-    Args:
-        options: the options.
-
-    Raises:
-        ArgumentError: in one line, what is wrong and what is allowed.
-    """
+    """Refuse what no data set could make right."""
     _check_counts(options)
     _check_names(options)
 

@@ -18,10 +18,6 @@ class Archive(NamedTuple):
         filename: its official name.
         size: bytes.
         sha256: its checksum, in hexadecimal.
-
-    Example:
-        >>> Archive("labels.gz", 3, "ab12").filename
-        'labels.gz'
     """
 
     filename: str
@@ -36,10 +32,6 @@ class ArchiveSet(NamedTuple):
         name: the data set's name.
         archives: its files.
         mirrors: addresses of folders that hold the files, the official one first.
-
-    Example:
-        >>> ArchiveSet("tiny", (), ("https://example.org/tiny/",)).name
-        'tiny'
     """
 
     name: str
@@ -47,59 +39,18 @@ class ArchiveSet(NamedTuple):
     mirrors: tuple[str, ...]
 
     def checksums(self) -> dict[str, str]:
-        """Give the sha256 of each file by its name.
-
-        Returns:
-            {filename: sha256}.
-
-        Example:
-            >>> ArchiveSet("tiny", (Archive("labels.gz", 3, "ab12"),), ()).checksums()
-            {'labels.gz': 'ab12'}
-        """
+        """Give the sha256 of each file by its name."""
         return {archive.filename: archive.sha256 for archive in self.archives}
 
 
 def file_sha256(path: Path) -> str:
-    """Compute the SHA-256 of a file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Raises:
-        OSError: the file cannot be read.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "empty"
-        >>> path.touch()
-        >>> file_sha256(path)[:8]
-        'e3b0c442'
-    """
+    """Compute the SHA-256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_archive(path: Path, archive: Archive, owner: str, owners: dict[str, str] | None = None) -> None:
-    """Refuse an archive that is missing, cut off or altered.
-
-    Args:
-        path: where the file should be.
-        archive: what it should be.
-        owner: name of the data set it belongs to.
-        owners: names of data sets by the sha256 of their files, to say whose the file is instead.
-
-    Raises:
-        ArgumentError: the file is missing, unreadable or another one.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "a.gz"
-        >>> _ = path.write_bytes(b"abc")
-        >>> check_archive(path, Archive("a.gz", 3, hashlib.sha256(b"abc").hexdigest()), "tiny")
-    """
+    """Refuse an archive that is missing, cut off or altered."""
     try:
         size, sha256 = path.stat().st_size, file_sha256(path)
     except OSError as error:
@@ -125,18 +76,7 @@ def check_archive(path: Path, archive: Archive, owner: str, owners: dict[str, st
 
 
 def find_manual_folder(archive_set: ArchiveSet, manual_dir: Path) -> Path | None:
-    """Find the folder that holds the archives downloaded by hand.
-
-    Args:
-        archive_set: the files wanted.
-        manual_dir: the folder itself, or one with a sub-folder named after the data set.
-
-    Returns:
-        The first of the two folders that holds at least one of the files; None if neither does.
-
-    Example:
-        >>> find_manual_folder(ArchiveSet("tiny", (Archive("a.gz", 3, "ab12"),), ()), Path("no-such-folder"))
-    """
+    """Find the folder that holds the archives downloaded by hand."""
     for folder in (manual_dir / archive_set.name, manual_dir):
         if any((folder / archive.filename).is_file() for archive in archive_set.archives):
             return folder
@@ -144,19 +84,7 @@ def find_manual_folder(archive_set: ArchiveSet, manual_dir: Path) -> Path | None
 
 
 def how_to_provide(archive_set: ArchiveSet) -> str:
-    """Say in half a sentence which files to put where, for the end of an error.
-
-    Args:
-        archive_set: the files wanted.
-
-    Returns:
-        The advice.
-
-    Example:
-        >>> tiny = ArchiveSet("tiny", (Archive("a.gz", 3, "ab12"),), ("https://example.org/",))
-        >>> how_to_provide(tiny)[:56]
-        'download a.gz from https://example.org/ into a folder na'
-    """
+    """Say in half a sentence which files to put where, for the end of an error."""
     names = ", ".join(archive.filename for archive in archive_set.archives)
     return (
         f"download {names} from {archive_set.mirrors[0]} into a folder named '{archive_set.name}', "
@@ -169,15 +97,6 @@ def download(archive_set: ArchiveSet, folder: Path, *, quiet: bool = False) -> N
 
     pooch does the work rather than TFDS's download manager: it tries what we ask for one address at a
     time, so that there can be mirrors, and a file only takes its name once its checksum is right.
-
-    Args:
-        archive_set: the files wanted.
-        folder: where they are put; made if need be.
-        quiet: no progress bar.
-
-    Raises:
-        ArgumentError: no mirror gives one of the files whole, or the folder cannot be written; the line
-            says why, and what to do instead.
     """
     for archive in archive_set.archives:
         reasons = []

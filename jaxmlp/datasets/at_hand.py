@@ -15,24 +15,7 @@ def is_at_hand(
     data_dir: str | os.PathLike[str] | None = None,
     manual_dir: str | os.PathLike[str] | None = None,
 ) -> bool:
-    """Tell whether a data set can be loaded without downloading anything.
-
-    Args:
-        name: a name in DATASETS.
-        data_dir: as `load` takes it.
-        manual_dir: as `load` takes it.
-
-    Returns:
-        Whether it is bundled or generated, or was prepared before, or its archives lie in the folder of archives
-        downloaded by hand. Files are looked for, not checked: `load` does that.
-
-    Raises:
-        ArgumentError: the name is not in DATASETS.
-
-    Example:
-        >>> is_at_hand("digits"), is_at_hand("mnist", data_dir="no-such-folder", manual_dir="nor-this-one")
-        (True, False)
-    """
+    """Tell whether a data set can be loaded without downloading anything."""
     DATASETS[name]  # raises for an unknown name
     if name not in IMAGE_SETS:
         return True

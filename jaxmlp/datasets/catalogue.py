@@ -28,23 +28,6 @@ def load_from_catalogue(name: str, options: Options, known: Iterable[str]) -> Da
     It is looked for in `data_dir` and in TFDS's own folder. array_record files are read without
     TensorFlow; other files, and data sets not yet prepared, need it. Only supervised sets of one image
     or one vector of numbers with a label or a value are understood.
-
-    Args:
-        name: the TFDS name, with a configuration and a version behind slashes if wanted.
-        options: `data_dir`, `test_fraction`, `seed` and `quiet` are read; the latter two where the set has
-            neither a test nor a validation split.
-        known: names known without TFDS, for the error.
-
-    Returns:
-        The data set.
-
-    Raises:
-        ArgumentError: the name is unknown, the set is not prepared and cannot be, or it is of another kind.
-
-    Example:
-        >>> load_from_catalogue("mnits", Options(Path("no-such-folder")), ["digits", "mnist"])
-        Traceback (most recent call last):
-        jaxmlp.registry.UnknownNameError: unknown data set 'mnits': did you mean 'mnist'? ...
     """
     folder = find_prepared(name, (options.data_dir, tfds_folder()))
     if folder is None:
@@ -58,37 +41,12 @@ def load_from_catalogue(name: str, options: Options, known: Iterable[str]) -> Da
 
 
 def tfds_folder() -> Path:
-    """Give the folder where TFDS keeps its data sets.
-
-    Returns:
-        The folder in the variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
-
-    Example:
-        >>> tfds_folder().is_absolute() or "TFDS_DATA_DIR" in os.environ
-        True
-    """
+    """Give the folder where TFDS keeps its data sets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser()
 
 
 def find_prepared(name: str, roots: Iterable[Path]) -> Path | None:
-    """Find the folder of a prepared data set, without importing TFDS.
-
-    Args:
-        name: the TFDS name.
-        roots: folders to look in, in this order.
-
-    Returns:
-        The folder that holds its dataset_info.json, of the latest version; None if there is none.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> for version in ("1.9.0", "1.10.0"):
-        ...     (root / "tiny" / version).mkdir(parents=True)
-        ...     _ = (root / "tiny" / version / "dataset_info.json").write_text("{}")
-        >>> find_prepared("tiny", [root]).name
-        '1.10.0'
-    """
+    """Find the folder of a prepared data set, without importing TFDS."""
     relative = Path(name.replace(":", "/"))
     if relative.is_absolute() or ".." in relative.parts:
         return None

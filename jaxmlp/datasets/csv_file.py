@@ -23,25 +23,6 @@ def read_frame(path: Path, *, names_wanted: bool = True) -> "pd.DataFrame":
     """Read a csv with every column as text; columns are separated by commas, semicolons or tabs.
 
     Empty fields, and the usual spellings of a missing value such as NA and ?, become NaN.
-
-    Args:
-        path: the file, in UTF-8.
-        names_wanted: the first line must name the columns; otherwise a first line of numbers alone
-            is taken as the first row.
-
-    Returns:
-        A frame of text columns.
-
-    Raises:
-        ArgumentError: the file cannot be read, is no text, is empty, has a row of another length than
-            its first line (so that a file that was cut off is noticed), or names a column twice.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "a.csv"
-        >>> _ = path.write_text("size,hue\\n1,red\\n")
-        >>> list(read_frame(path).columns)
-        ['size', 'hue']
     """
     import pandas as pd
 
@@ -75,27 +56,6 @@ def load_csv(path: Path, options: Options) -> Dataset:
 
     Text columns become one feature a category; which categories there are, and what fills a gap, is
     learned from the training part alone. A category that only the test part has is encoded as zeros.
-
-    Args:
-        path: the file; its first line names the columns.
-        options: `target`, `task`, `missing`, `test_fraction` and `seed` are read.
-
-    Returns:
-        The data set, with the encoding in `table`.
-
-    Raises:
-        ArgumentError: the file is damaged, the target is not named or not a column, a value is missing
-            and not to be imputed, or what the file holds cannot be trained on.
-
-    Example:
-        >>> import tempfile
-        >>> from jaxmlp.datasets import load
-        >>> path = Path(tempfile.mkdtemp()) / "fruit.csv"
-        >>> rows = ["red,1.5,apple", "yellow,2.5,banana"] * 5
-        >>> _ = path.write_text("\\n".join(["hue,length,fruit", *rows]))
-        >>> fruit = load(path, target="fruit")
-        >>> fruit.feature_names, fruit.class_names
-        (('hue=red', 'hue=yellow', 'length'), ('apple', 'banana'))
     """
     origin = f"file '{path}'"
     frame = read_frame(path)

@@ -65,56 +65,19 @@ class Dataset(NamedTuple):
 
 
 def check_task(task: str | None) -> None:
-    """Refuse a task that does not exist; None means that it is inferred.
-
-    Args:
-        task: the task's name, or None.
-
-    Raises:
-        ArgumentError: the task is unknown.
-
-    Example:
-        >>> check_task("regression")
-    """
+    """Refuse a task that does not exist; None means that it is inferred."""
     if task is not None and task not in TASKS:
         raise unknown_name("task", str(task), TASKS)
 
 
 def row_chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Go through the rows of an array in blocks that fit in the processor's cache and in memory.
-
-    Args:
-        array: [N, ...].
-
-    Returns:
-        An iterator of views, each of at most CHUNK_ROWS rows.
-
-    Example:
-        >>> [len(block) for block in row_chunks(np.zeros((10_000, 2)))]
-        [8192, 1808]
-    """
+    """Go through the rows of an array in blocks that fit in the processor's cache and in memory."""
     for start in range(0, len(array), CHUNK_ROWS):
         yield array[start : start + CHUNK_ROWS]
 
 
 def flatten_inputs(inputs: np.ndarray, origin: str) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Bring features of any number of axes to [N, I], as bytes or float32.
-
-    Args:
-        inputs: [N, ...] numbers or booleans.
-        origin: where they come from, for the error, as "file 'a.npz'".
-
-    Returns:
-        [N, I] uint8 (kept as it is) or float32, and the shape of one example before.
-
-    Raises:
-        ArgumentError: fewer than two axes, no feature, or not numbers.
-
-    Example:
-        >>> flat, shape = flatten_inputs(np.zeros((5, 4, 3)), "an example")
-        >>> flat.shape, flat.dtype.name, shape
-        ((5, 12), 'float32', (4, 3))
-    """
+    """Bring features of any number of axes to [N, I], as bytes or float32."""
     if inputs.ndim < 2:
         raise ArgumentError(
             f"{origin} has features of shape {inputs.shape}: give [N, I], one row an example "
@@ -136,19 +99,7 @@ def flatten_inputs(inputs: np.ndarray, origin: str) -> tuple[np.ndarray, tuple[i
 
 
 def check_inputs(inputs: np.ndarray, origin: str, feature_names: tuple[str, ...] = ()) -> None:
-    """Refuse features that are empty, NaN or infinite.
-
-    Args:
-        inputs: [N, I] features.
-        origin: where they come from, for the error.
-        feature_names: I names to say which feature is wrong, or ().
-
-    Raises:
-        ArgumentError: no example, or a feature that is NaN or infinite in float32.
-
-    Example:
-        >>> check_inputs(np.ones((2, 3)), "an example")
-    """
+    """Refuse features that are empty, NaN or infinite."""
     if len(inputs) == 0:
         raise ArgumentError(f"{origin} is empty (0 examples): give at least one example")
     if inputs.dtype.kind != "f":
@@ -165,23 +116,7 @@ def check_inputs(inputs: np.ndarray, origin: str, feature_names: tuple[str, ...]
 
 
 def check_dataset(dataset: Dataset) -> Dataset:
-    """Refuse a data set that cannot be trained on, so that the run does not fail or mislead later.
-
-    Args:
-        dataset: the data set as a loader made it.
-
-    Returns:
-        The same data set.
-
-    Raises:
-        ArgumentError: a part is empty, its features and targets differ in length, a value is NaN or
-            infinite, the parts differ in their features, or there are fewer than two classes.
-
-    Example:
-        >>> from jaxmlp.datasets import load
-        >>> check_dataset(load("moons", examples=50)).name
-        'moons'
-    """
+    """Refuse a data set that cannot be trained on, so that the run does not fail or mislead later."""
     check_task(dataset.task)
     for title, part in (("training", dataset.train), ("test", dataset.test)):
         origin = f"the {title} part of '{dataset.name}'"

@@ -25,17 +25,6 @@ def load_digits(options: Options) -> Dataset:
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
     Repository, 1998, https://doi.org/10.24432/C50P49 (its test set, as scikit-learn bundles it).
-
-    Args:
-        options: `data_dir`, `test_fraction` and `seed` are read.
-
-    Returns:
-        The data set, split by class in the same proportions.
-
-    Example:
-        >>> from jaxmlp.datasets import load
-        >>> load("digits").train.inputs.shape
-        (1437, 64)
     """
     identity: dict[str, Any] = {
         "name": "digits",

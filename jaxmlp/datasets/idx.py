@@ -19,22 +19,6 @@ def read_idx(path: Path) -> np.ndarray:
     of axes; then one big-endian 32-bit size an axis; then the numbers, last axis fastest.
 
     Source: Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits, 1998.
-
-    Args:
-        path: a gzipped file.
-
-    Returns:
-        uint8 of the shape the file states: [N, height, width] for images, [N] for labels.
-
-    Raises:
-        ArgumentError: the file cannot be read, is cut off, or is not of this format.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "labels.gz"
-        >>> _ = path.write_bytes(gzip.compress(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1])))
-        >>> read_idx(path).tolist()
-        [7, 2, 1]
     """
     try:
         with gzip.open(path, "rb") as file:

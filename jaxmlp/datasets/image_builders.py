@@ -79,34 +79,14 @@ class IdxImages(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare_records(config: IdxConfig, archive_folder: Path, data_dir: Path) -> tfds.core.DatasetBuilder:
-    """Write the archives' examples as array_record files.
-
-    Args:
-        config: which data set.
-        archive_folder: holds the four archives, already checked.
-        data_dir: where TFDS puts its folder.
-
-    Returns:
-        The builder, ready for `as_data_source`.
-
-    Raises:
-        ArgumentError: an archive is not what its name says.
-    """
+    """Write the archives' examples as array_record files."""
     builder = IdxImages(config=config, data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=archive_folder))
     return builder
 
 
 def read_records(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read a prepared split back.
-
-    Args:
-        builder: a prepared builder of this family.
-        split: "train" or "test".
-
-    Returns:
-        [N, height, width] uint8 images and [N] int32 labels, in the archives' order.
-    """
+    """Read a prepared split back."""
     source = builder.as_data_source(split=split)
     images = np.empty((len(source), *builder.builder_config.image_shape), np.uint8)
     labels = np.empty(len(source), np.int32)
@@ -116,20 +96,6 @@ def read_records(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndar
 
 
 def read_examples(source: Any) -> Iterator[dict[str, Any]]:
-    """Go through a TFDS data source in blocks, which takes half the time of one by one.
-
-    Args:
-        source: what `as_data_source` gave for one split.
-
-    Returns:
-        An iterator of examples, each a dictionary of features.
-
-    Example:
-        >>> class Source(list):
-        ...     def __getitems__(self, rows):
-        ...         return [self[row] for row in rows]
-        >>> [example["label"] for example in read_examples(Source([{"label": 3}]))]
-        [3]
-    """
+    """Go through a TFDS data source in blocks, which takes half the time of one by one."""
     for start in range(0, len(source), CHUNK_ROWS):
         yield from source.__getitems__(range(start, min(start + CHUNK_ROWS, len(source))))

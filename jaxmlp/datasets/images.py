@@ -33,10 +33,6 @@ class ImageSet(NamedTuple):
         description: one line for lists and `--help`; it ends with the source.
         archive_set: its files, checksums and mirrors.
         class_names: K names.
-
-    Example:
-        >>> IMAGE_SETS["kmnist"].class_names[:3]
-        ('o', 'ki', 'su')
     """
 
     description: str
@@ -120,20 +116,7 @@ IMAGE_SETS: dict[str, ImageSet] = {
 
 
 def load_images(image_set: ImageSet, options: Options) -> Dataset:
-    """Load a data set of the MNIST family, preparing it first where that was not done yet.
-
-    Args:
-        image_set: which one.
-        options: `data_dir`, `manual_dir` and `quiet` are read.
-
-    Returns:
-        The data set with its official training and test part; the images stay on disk and are mapped
-        into memory, as uint8.
-
-    Raises:
-        ArgumentError: an archive is missing, cut off, altered or of another data set; there is neither a
-            manual folder nor a network; the data folder cannot be written; or array_record is not installed.
-    """
+    """Load a data set of the MNIST family, preparing it first where that was not done yet."""
     archive_set = image_set.archive_set
     folder = options.data_dir / archive_set.name
     identity = {"name": archive_set.name, "archives": archive_set.checksums()}

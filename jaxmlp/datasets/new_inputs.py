@@ -74,19 +74,7 @@ def read_inputs(
 
 
 def check_data_file(path: Path) -> None:
-    """Refuse a path that cannot be a file of data, before anything is read.
-
-    Args:
-        path: what the user gave.
-
-    Raises:
-        ArgumentError: there is no such file, it is a folder, or it ends in neither .csv nor .npz.
-
-    Example:
-        >>> check_data_file(Path("notes.txt"))
-        Traceback (most recent call last):
-        jaxmlp.types.ArgumentError: file 'notes.txt' ends in '.txt': give one that ends in .csv or .npz
-    """
+    """Refuse a path that cannot be a file of data, before anything is read."""
     if path.is_dir():
         raise ArgumentError(f"'{path}' is a folder: give a file that ends in .csv or .npz")
     if path.suffix.lower() not in (".csv", ".npz"):

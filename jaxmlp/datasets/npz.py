@@ -26,24 +26,7 @@ SPLIT_KEYS = (
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of an .npz file without unpickling anything.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The arrays by key.
-
-    Raises:
-        ArgumentError: the file cannot be read, is cut off, is not an .npz, or holds a pickle.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "a.npz"
-        >>> np.savez(path, inputs=np.zeros((2, 3)))
-        >>> read_arrays(path)["inputs"].shape
-        (2, 3)
-    """
+    """Read every array of an .npz file without unpickling anything."""
     try:
         with open(path, "rb") as file:  # NumPy leaves a damaged file open when it opens it itself
             loaded = np.load(file, allow_pickle=False)
@@ -66,25 +49,6 @@ def load_npz(path: Path, options: Options) -> Dataset:
     It holds `inputs` and `targets` (or `x`, `y`; `X`, `y`), which are split, or with a test part of its own
     `train_inputs`, `train_targets`, `test_inputs` and `test_targets` (or Keras's `x_train`, `y_train`,
     `x_test`, `y_test`). Features of more than two axes are flattened.
-
-    Args:
-        path: the file.
-        options: `test_fraction`, `seed` and `task` are read.
-
-    Returns:
-        The data set.
-
-    Raises:
-        ArgumentError: the file is damaged, lacks arrays, or holds what cannot be trained on.
-
-    Example:
-        >>> import tempfile
-        >>> from jaxmlp.datasets import load
-        >>> path = Path(tempfile.mkdtemp()) / "pets.npz"
-        >>> np.savez(path, inputs=np.zeros((10, 4, 4), np.uint8), targets=np.array(["cat", "dog"] * 5))
-        >>> pets = load(path)
-        >>> pets.train.inputs.shape, pets.feature_shape, pets.class_names
-        ((8, 16), (4, 4), ('cat', 'dog'))
     """
     arrays = read_arrays(path)
     origin = f"file '{path}'"

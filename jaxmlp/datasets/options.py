@@ -31,10 +31,6 @@ class Options:
         examples: how many examples to generate, or None for the generator's own number.
         noise: how noisy the generated set is, or None for the generator's own value.
         quiet: no progress bars.
-
-    Example:
-        >>> Options(data_dir=Path("data")).missing
-        'refuse'
     """
 
     data_dir: Path
@@ -61,18 +57,7 @@ class Options:
             raise ArgumentError(f"noise {self.noise} is not allowed: give a finite number, 0 or more")
 
     def refuse(self, name: str, given: tuple[str, ...]) -> None:
-        """Refuse options that the data set of this name would silently ignore.
-
-        Args:
-            name: the data set's name, for the error.
-            given: names of the options that do not apply.
-
-        Raises:
-            ArgumentError: one of them was given.
-
-        Example:
-            >>> Options(Path("data"), examples=50).refuse("moons", ("target", "missing"))
-        """
+        """Refuse options that the data set of this name would silently ignore."""
         for option in given:
             if getattr(self, option) not in (None, "refuse"):
                 raise ArgumentError(
@@ -83,35 +68,14 @@ class Options:
 
 
 def check_missing(missing: str) -> None:
-    """Refuse a way to treat missing values that does not exist.
-
-    Args:
-        missing: "refuse" or "impute".
-
-    Raises:
-        ArgumentError: anything else.
-
-    Example:
-        >>> check_missing("impute")
-    """
+    """Refuse a way to treat missing values that does not exist."""
     if missing not in MISSING:
         raise unknown_name("treatment of missing values", str(missing), MISSING)
 
 
 @contextlib.contextmanager
 def silenced(quiet: bool) -> Iterator[None]:
-    """Keep a library from printing: TFDS cannot be told not to without changing it for the whole program.
-
-    Args:
-        quiet: False lets it print.
-
-    Returns:
-        A context in which nothing is printed.
-
-    Example:
-        >>> with silenced(True):
-        ...     print("unheard")
-    """
+    """Keep a library from printing: TFDS cannot be told not to without changing it for the whole program."""
     if not quiet:
         yield
         return

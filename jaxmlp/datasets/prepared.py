@@ -21,20 +21,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def read_prepared(folder: Path, identity: Mapping[str, Any]) -> Arrays | None:
-    """Map the arrays of a prepared folder into memory, if it is whole and of this identity.
-
-    Args:
-        folder: the prepared folder.
-        identity: what it must have been made from, JSON-able.
-
-    Returns:
-        The arrays by name, read-only; None when the folder is missing, incomplete, altered or made
-        from something else, so that it has to be prepared again.
-
-    Example:
-        >>> read_prepared(Path("no-such-folder"), {}) is None
-        True
-    """
+    """Map the arrays of a prepared folder into memory, if it is whole and of this identity."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if record["format"] != FORMAT or record["identity"] != dict(identity):
@@ -51,24 +38,6 @@ def prepare(folder: Path, identity: Mapping[str, Any], make: Callable[[Path], Ar
 
     All is written into a temporary folder beside it, which takes the folder's name at the end. Whatever
     stood there before is replaced.
-
-    Args:
-        folder: the folder to make.
-        identity: what it is made from, JSON-able.
-        make: computes the arrays; it may leave further files in the temporary folder it is given.
-
-    Returns:
-        The arrays by name, mapped into memory.
-
-    Raises:
-        ArgumentError: the folder cannot be written, or does not read back the same.
-
-    Example:
-        >>> folder = Path(tempfile.mkdtemp()) / "tiny"
-        >>> prepare(folder, {"name": "tiny"}, lambda _: {"labels": np.arange(3)})["labels"].tolist()
-        [0, 1, 2]
-        >>> sorted(path.name for path in folder.iterdir())
-        ['labels.npy', 'prepared.json']
     """
     with _unwritable_is_an_argument_error(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -111,24 +111,7 @@ def make_problem(
 
 
 def count_outputs(dataset: Dataset, loss: str) -> int:
-    """Count the outputs K that a network needs for a data set and a loss.
-
-    Args:
-        dataset: the data set.
-        loss: the loss's name.
-
-    Returns:
-        K: one a class, label or value; a single one for two classes under `sigmoid_cross_entropy`.
-
-    Raises:
-        ArgumentError: the loss is not known, or does not fit the task.
-
-    Example:
-        >>> from jaxmlp.datasets import load
-        >>> moons = load("moons")
-        >>> count_outputs(moons, "softmax_cross_entropy"), count_outputs(moons, "sigmoid_cross_entropy")
-        (2, 1)
-    """
+    """Count the outputs K that a network needs for a data set and a loss."""
     kind = LOSSES[loss].targets
     fitting = {
         "classification": ("labels", "soft_labels", "binary", "values"),

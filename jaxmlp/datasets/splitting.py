@@ -8,17 +8,7 @@ from jaxmlp.types import ArgumentError
 
 
 def check_test_fraction(test_fraction: float) -> None:
-    """Refuse a fraction that leaves nothing to train or nothing to test on.
-
-    Args:
-        test_fraction: share of the examples held out.
-
-    Raises:
-        ArgumentError: the fraction is not between 0 and 1, both excluded.
-
-    Example:
-        >>> check_test_fraction(0.2)
-    """
+    """Refuse a fraction that leaves nothing to train or nothing to test on."""
     if isinstance(test_fraction, bool) or not isinstance(test_fraction, int | float):
         raise ArgumentError(f"test fraction {test_fraction!r} is not a number: give one between 0 and 1")
     if not 0.0 < test_fraction < 1.0:
@@ -74,22 +64,6 @@ def fold_indices(
 
     Shuffled, and stratified where there are classes, each with as many examples as folds at least. The
     sizes of two folds differ by one example at most.
-
-    Args:
-        examples: N, the number of examples.
-        folds: how many, at least 2.
-        seed: fixes the shuffle.
-        labels: [N] classes to stratify by, or None.
-
-    Returns:
-        For each fold the indices that train and those held out, both in rising order.
-
-    Raises:
-        ArgumentError: fewer than 2 folds, or more than there are examples.
-
-    Example:
-        >>> [(len(kept), len(held_out)) for kept, held_out in fold_indices(10, 3, seed=0)]
-        [(6, 4), (7, 3), (7, 3)]
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 

@@ -22,29 +22,6 @@ def fit_table(
 
     scikit-learn's SimpleImputer gives the fill (mean of numbers, most frequent text) and its
     OneHotEncoder the categories, both from the training rows alone.
-
-    Args:
-        frame: all rows, every column as text.
-        columns: names of the feature columns.
-        training_rows: indices of the training part.
-        missing: "refuse" or "impute".
-        origin: where the frame comes from, for errors.
-
-    Returns:
-        A JSON-able description: `missing`, and `columns`, each with `name`, `kind` ("number" or
-        "category"), `fill` and for a category its `categories`.
-
-    Raises:
-        ArgumentError: a column without a single value in the training part, or of too many different texts.
-
-    Example:
-        >>> import pandas
-        >>> frame = pandas.DataFrame({"size": ["1", "3"], "colour": ["red", "blue"]}, dtype=str)
-        >>> table = fit_table(frame, ["size", "colour"], np.array([0, 1]), "refuse", "an example")
-        >>> table["columns"][0]
-        {'name': 'size', 'kind': 'number', 'fill': 2.0}
-        >>> table["columns"][1]["categories"]
-        ['blue', 'red']
     """
     check_missing(missing)
     described = []
@@ -64,18 +41,7 @@ def fit_table(
 
 
 def table_feature_names(table: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the encoded features: a number by its column, a category as "column=value".
-
-    Args:
-        table: what `fit_table` gave.
-
-    Returns:
-        I names.
-
-    Example:
-        >>> table_feature_names({"columns": [{"name": "hue", "kind": "category", "categories": ["red"]}]})
-        ('hue=red',)
-    """
+    """Name the encoded features: a number by its column, a category as "column=value"."""
     names: list[str] = []
     for column in table["columns"]:
         if column["kind"] == "number":
@@ -93,29 +59,7 @@ def encode_table(
     missing: str | None = None,
     allow_unknown: bool = False,
 ) -> np.ndarray:
-    """Encode rows as the table says; columns are found by name, in any order, others are left aside.
-
-    Args:
-        frame: the rows, every column as text.
-        table: what `fit_table` gave.
-        origin: where the frame comes from, for errors.
-        missing: "refuse" or "impute"; None takes the table's own.
-        allow_unknown: encode a category that the training part lacks as all zeros; else refuse it.
-
-    Returns:
-        [N, I] float32.
-
-    Raises:
-        ArgumentError: a column is not there, text stands where numbers are wanted, a value is missing, or a
-            category is unknown.
-
-    Example:
-        >>> import pandas
-        >>> table = {"missing": "refuse", "columns": [
-        ...     {"name": "hue", "kind": "category", "categories": ["blue", "red"], "fill": "red"}]}
-        >>> encode_table(pandas.DataFrame({"hue": ["red"]}), table, origin="an example").tolist()
-        [[0.0, 1.0]]
-    """
+    """Encode rows as the table says; columns are found by name, in any order, others are left aside."""
     missing = table["missing"] if missing is None else missing
     check_missing(missing)
     wanted = [column["name"] for column in table["columns"]]
@@ -135,20 +79,7 @@ def encode_table(
 
 
 def refuse_missing(frame: "pd.DataFrame", columns: Sequence[str], origin: str) -> None:
-    """Refuse missing values, and say where they are.
-
-    Args:
-        frame: the rows.
-        columns: the columns that matter.
-        origin: where the frame comes from, for the error.
-
-    Raises:
-        ArgumentError: a value is missing; the line gives the columns and how many each lacks.
-
-    Example:
-        >>> import pandas
-        >>> refuse_missing(pandas.DataFrame({"size": ["1"], "hue": [None]}), ["size"], "an example")
-    """
+    """Refuse missing values, and say where they are."""
     counts = frame[list(columns)].isna().sum()
     lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.items() if count)
     if lacking:
@@ -158,19 +89,7 @@ def refuse_missing(frame: "pd.DataFrame", columns: Sequence[str], origin: str) -
 
 
 def numeric_column(column: "pd.Series[Any]") -> np.ndarray | None:
-    """Read a column of text as numbers, if all that it holds are numbers.
-
-    Args:
-        column: [N] text, gaps as NaN.
-
-    Returns:
-        [N] int64 or float64, gaps as NaN; None if some text is no number, or all is missing.
-
-    Example:
-        >>> import pandas
-        >>> numeric_column(pandas.Series(["1", "2.5"])).tolist(), numeric_column(pandas.Series(["1", "b"]))
-        ([1.0, 2.5], None)
-    """
+    """Read a column of text as numbers, if all that it holds are numbers."""
     import pandas as pd
 
     numbers = pd.to_numeric(column.astype(object), errors="coerce")
@@ -181,18 +100,7 @@ def numeric_column(column: "pd.Series[Any]") -> np.ndarray | None:
 
 
 def is_number(text: str) -> bool:
-    """Tell whether a field of a csv is a number.
-
-    Args:
-        text: the field.
-
-    Returns:
-        True for what Python reads as a number.
-
-    Example:
-        >>> is_number("-1e3"), is_number("red")
-        (True, False)
-    """
+    """Tell whether a field of a csv is a number."""
     try:
         float(text)
     except ValueError:

@@ -18,10 +18,6 @@ class Targets(NamedTuple):
         values: [N] int32 classes, or [N, K] float32.
         class_names: K names of classes or labels; () for regression.
         target_names: K names of regressed values; () otherwise.
-
-    Example:
-        >>> Targets("regression", np.zeros((3, 1), np.float32), (), ("price",)).target_names
-        ('price',)
     """
 
     task: str
@@ -35,18 +31,6 @@ def infer_task(raw: np.ndarray) -> str:
 
     Text, truth values and whole numbers are classes; several columns of 0 and 1 are labels that do not
     exclude each other; all other numbers are values.
-
-    Args:
-        raw: [N], [N, 1] or [N, K] targets as the file holds them.
-
-    Returns:
-        "classification", "multilabel" or "regression".
-
-    Example:
-        >>> infer_task(np.array(["cat", "dog"])), infer_task(np.array([0.5, 2.0]))
-        ('classification', 'regression')
-        >>> infer_task(np.array([[0, 1], [1, 1]]))
-        'multilabel'
     """
     if raw.ndim == 2 and raw.shape[1] > 1:
         return "multilabel" if _only_zeros_and_ones(raw) else "regression"
@@ -59,24 +43,6 @@ def encode_targets(
     """Encode the targets of all examples, so that both parts share their classes.
 
     Classes are numbered in the order of their sorted names or numbers, so 1..K serves as well as 0..K-1.
-
-    Args:
-        raw: [N], [N, 1] or [N, K] text, truth values or numbers.
-        origin: where they come from, for errors, as "file 'a.npz'".
-        task: the task, or None to infer it.
-        names: names of the columns of targets, or ().
-
-    Returns:
-        The targets with their task and names.
-
-    Raises:
-        ArgumentError: an unknown task, more than two axes, a value that is NaN or infinite, classes that are
-            not whole numbers, labels other than 0 and 1, or text where numbers are wanted.
-
-    Example:
-        >>> encoded = encode_targets(np.array(["dog", "cat", "dog"]), origin="an example")
-        >>> encoded.values.tolist(), encoded.class_names
-        ([1, 0, 1], ('cat', 'dog'))
     """
     check_task(task)
     if raw.dtype.kind not in "biufU":

@@ -24,10 +24,6 @@ class Toy(NamedTuple):
         noise: the noise when none is asked for.
         task: "classification" or "regression".
         largest_noise: the largest noise that makes sense.
-
-    Example:
-        >>> TOYS["moons"].noise
-        0.1
     """
 
     description: str
@@ -128,22 +124,6 @@ def load_toy(name: str, options: Options) -> Dataset:
 
     Sources: scikit-learn's generators; `friedman` is J. H. Friedman, Multivariate Adaptive Regression
     Splines, Annals of Statistics 19, 1991, with its noise of standard deviation 1.
-
-    Args:
-        name: a name in TOYS.
-        options: `examples`, `noise`, `seed` and `test_fraction` are read.
-
-    Returns:
-        The data set; the same options always give the same.
-
-    Raises:
-        ArgumentError: too few examples to hold every class, or a noise the generator cannot draw.
-
-    Example:
-        >>> from jaxmlp.datasets import load
-        >>> moons = load("moons", examples=100, noise=0.0)
-        >>> moons.train.inputs.shape, moons.class_names
-        ((80, 2), ('0', '1'))
     """
     toy = TOYS[name]
     examples = DEFAULT_EXAMPLES if options.examples is None else int(options.examples)

@@ -11,24 +11,7 @@ from jaxmlp.types import ArgumentError
 
 
 def array(name: str, given: Any, shape: Sequence[int | str], *, finite: bool = False) -> np.ndarray:
-    """Take an argument as an array of numbers of a stated shape.
-
-    Args:
-        name: the argument's name, for the error.
-        given: anything that `numpy.asarray` takes.
-        shape: an entry an axis: a number is binding, a letter only names the axis.
-        finite: whether NaN and infinities are refused.
-
-    Returns:
-        The array.
-
-    Raises:
-        ArgumentError: the shape is another one, the entries are no numbers, or not finite.
-
-    Example:
-        >>> array("matrix", [[1, 2]], ("K", 2)).shape
-        (1, 2)
-    """
+    """Take an argument as an array of numbers of a stated shape."""
     try:
         values = np.asarray(given)
     except ValueError:
@@ -46,22 +29,7 @@ def array(name: str, given: Any, shape: Sequence[int | str], *, finite: bool = F
 
 
 def not_empty(name: str, values: np.ndarray) -> np.ndarray:
-    """Refuse an array without entries.
-
-    Args:
-        name: the argument's name, for the error.
-        values: the array.
-
-    Returns:
-        The same array.
-
-    Raises:
-        ArgumentError: it has no entries.
-
-    Example:
-        >>> not_empty("x", np.zeros(2)).size
-        2
-    """
+    """Refuse an array without entries."""
     if values.size == 0:
         raise ArgumentError(
             f"{name} is empty, of shape {list(values.shape)}: give at least one entry an axis"
@@ -70,24 +38,7 @@ def not_empty(name: str, values: np.ndarray) -> np.ndarray:
 
 
 def classes(name: str, given: Any, shape: Sequence[int | str], count: int) -> np.ndarray:
-    """Take an argument as class numbers from 0 to the number of classes less one.
-
-    Args:
-        name: the argument's name, for the error.
-        given: whole numbers, of integer or floating type.
-        shape: as `array` takes it.
-        count: how many classes there are.
-
-    Returns:
-        The class numbers as integers.
-
-    Raises:
-        ArgumentError: the shape is another one, or an entry names no class.
-
-    Example:
-        >>> classes("labels", [0.0, 1.0], ("N",), 2).tolist()
-        [0, 1]
-    """
+    """Take an argument as class numbers from 0 to the number of classes less one."""
     values = array(name, given, shape, finite=True)
     numbers = values.astype(np.int64)
     wrong = values[(numbers != values) | (numbers < 0) | (numbers >= count)]
@@ -100,46 +51,14 @@ def classes(name: str, given: Any, shape: Sequence[int | str], count: int) -> np
 
 
 def names(name: str, given: Sequence[object], count: int) -> list[str]:
-    """Take an argument as one name an entry.
-
-    Args:
-        name: the argument's name, for the error.
-        given: the names, strings or anything with a string form.
-        count: how many are wanted.
-
-    Returns:
-        The names as strings.
-
-    Raises:
-        ArgumentError: there are more or fewer.
-
-    Example:
-        >>> names("class_names", range(3), 3)
-        ['0', '1', '2']
-    """
+    """Take an argument as one name an entry."""
     if len(given) != count:
         raise ArgumentError(f"{name} has {len(given)} name(s): give {count}, one for each entry")
     return [str(each) for each in given]
 
 
 def column(columns: Mapping[str, Any], name: str, epochs: int | str = "E") -> np.ndarray:
-    """Take one column of a history.
-
-    Args:
-        columns: the history, a column a name.
-        name: the column wanted.
-        epochs: how many rows it must have, where that is known.
-
-    Returns:
-        [E] the column as floating-point numbers.
-
-    Raises:
-        ArgumentError: the column is not there, is empty, or has another length.
-
-    Example:
-        >>> column({"train_loss": [2, 1]}, "train_loss").tolist()
-        [2.0, 1.0]
-    """
+    """Take one column of a history."""
     if name not in columns:
         present = ", ".join(sorted(columns)) or "none"
         raise ArgumentError(f"the history has no column '{name}' (it has: {present}): add that column")
@@ -148,22 +67,7 @@ def column(columns: Mapping[str, Any], name: str, epochs: int | str = "E") -> np
 
 
 def positive(name: str, given: int) -> int:
-    """Take an argument as a count of at least 1.
-
-    Args:
-        name: the argument's name, for the error.
-        given: the count.
-
-    Returns:
-        The same count.
-
-    Raises:
-        ArgumentError: it is below 1.
-
-    Example:
-        >>> positive("count", 16)
-        16
-    """
+    """Take an argument as a count of at least 1."""
     if given < 1:
         raise ArgumentError(f"{name} is {given}: give a whole number of at least 1")
     return given

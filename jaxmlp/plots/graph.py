@@ -127,21 +127,7 @@ def computational_graph(
 
 
 def count_neurons(traced: Any) -> int:
-    """Count the neurons of a trace: the inputs, and the outputs of every layer with weights.
-
-    Args:
-        traced: what `jaxmlp.trace` returned.
-
-    Returns:
-        How many there are.
-
-    Example:
-        >>> import jax, jaxmlp
-        >>> net = jaxmlp.mlp([2, 3, 1])
-        >>> params = jaxmlp.init(net, jax.random.key(0))
-        >>> count_neurons(jaxmlp.trace(net, params, np.ones((1, 2)), np.array([0])))
-        6
-    """
+    """Count the neurons of a trace: the inputs, and the outputs of every layer with weights."""
     dense = [layer.outputs.shape[1] for layer in traced.layers if _has_weights(layer)]
     return int(traced.layers[0].inputs.shape[1] + sum(dense))
 

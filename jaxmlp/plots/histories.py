@@ -48,20 +48,7 @@ def learning_curves(columns: Mapping[str, Any], *, valid_label: str = "validatio
 
 
 def draw_metric(axes: Axes, columns: Mapping[str, Any], metric: str, valid_label: str) -> None:
-    """Draw one metric by epoch, in training and in validation.
-
-    Args:
-        axes: the axes to draw on.
-        columns: the history, as `learning_curves` takes it.
-        metric: the columns' name without "train_" and "valid_", as "loss".
-        valid_label: what the validation part is called.
-
-    Example:
-        >>> axes = style.new_figure(4, 3).subplots()
-        >>> draw_metric(axes, {"epoch": [1], "train_loss": [2.0]}, "loss", "test")
-        >>> axes.lines[0].get_ydata().tolist()
-        [2.0]
-    """
+    """Draw one metric by epoch, in training and in validation."""
     epochs = checks.column(columns, "epoch")
     scale = scale_of(metric)
     for part, label, color, line in (
@@ -87,18 +74,7 @@ def draw_metric(axes: Axes, columns: Mapping[str, Any], metric: str, valid_label
 
 
 def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
-    """Label the x axis with whole epochs, with room on both sides, so that a single epoch is in the middle.
-
-    Args:
-        axes: the axes to change.
-        epochs: [E] the epochs' numbers.
-
-    Example:
-        >>> axes = style.new_figure(4, 3).subplots()
-        >>> epoch_axis(axes, np.array([1.0]))
-        >>> [float(end) for end in axes.get_xlim()]
-        [0.5, 1.5]
-    """
+    """Label the x axis with whole epochs, with room on both sides, so that a single epoch is in the middle."""
     from matplotlib.ticker import MaxNLocator
 
     room = max(0.5, 0.03 * float(np.ptp(epochs)))
@@ -108,34 +84,12 @@ def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
 
 
 def scale_of(metric: str) -> float:
-    """Tell by what a metric is multiplied to be drawn: a share in %.
-
-    Args:
-        metric: its name, as "accuracy".
-
-    Returns:
-        100 or 1.
-
-    Example:
-        >>> scale_of("accuracy"), scale_of("loss")
-        (100.0, 1.0)
-    """
+    """Tell by what a metric is multiplied to be drawn: a share in %."""
     return 100.0 if metric.endswith("accuracy") else 1.0
 
 
 def metric_label(metric: str) -> str:
-    """Name a metric as an axis does, with its unit.
-
-    Args:
-        metric: its name, as "label_accuracy".
-
-    Returns:
-        The label.
-
-    Example:
-        >>> metric_label("label_accuracy"), metric_label("r2")
-        ('label accuracy (%)', 'R²')
-    """
+    """Name a metric as an axis does, with its unit."""
     name = _METRIC_NAMES.get(metric, metric.replace("_", " "))
     return f"{name} (%)" if scale_of(metric) == 100.0 else name
 
@@ -144,16 +98,6 @@ def log_when_wide(axes: Axes) -> None:
     """Make the y axis logarithmic where what is drawn spans more than two powers of ten.
 
     On a linear axis, whatever follows a steep start is a flat line at the bottom.
-
-    Args:
-        axes: the axes to change, with their lines.
-
-    Example:
-        >>> axes = style.new_figure(4, 3).subplots()
-        >>> _ = axes.plot([1, 2], [1000.0, 1.0])
-        >>> log_when_wide(axes)
-        >>> axes.get_yscale()
-        'log'
     """
     drawn = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in axes.lines)])
     if drawn.size and drawn.min() > 0 and drawn.max() > 100 * drawn.min():
@@ -161,18 +105,7 @@ def log_when_wide(axes: Axes) -> None:
 
 
 def score_names(columns: Mapping[str, Any]) -> list[str]:
-    """Name the metrics that have columns, without the loss.
-
-    Args:
-        columns: the history.
-
-    Returns:
-        Their names without "train_" and "valid_", in the columns' order.
-
-    Example:
-        >>> score_names({"epoch": [1], "train_loss": [1.0], "valid_r2": [0.5]})
-        ['r2']
-    """
+    """Name the metrics that have columns, without the loss."""
     metrics = [
         name.removeprefix(part) for name in columns for part in ("train_", "valid_") if name.startswith(part)
     ]

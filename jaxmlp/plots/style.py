@@ -21,19 +21,7 @@ LONGEST_NAME = 24  # characters
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure that lays itself out.
-
-    Args:
-        width: its width in inches.
-        height: its height in inches.
-
-    Returns:
-        The figure; it belongs to no window, so that no display is needed.
-
-    Example:
-        >>> new_figure(4, 3).get_size_inches().tolist()
-        [4.0, 3.0]
-    """
+    """Make an empty figure that lays itself out."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -43,36 +31,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def colors(count: int) -> list[str]:
-    """Choose colours that can be told apart: the Okabe-Ito palette, or viridis for more than eight.
-
-    Args:
-        count: how many.
-
-    Returns:
-        That many colours, as "#RRGGBB".
-
-    Example:
-        >>> colors(2), len(set(colors(60)))
-        (['#0072B2', '#D55E00'], 60)
-    """
+    """Choose colours that can be told apart: the Okabe-Ito palette, or viridis for more than eight."""
     if count <= len(OKABE_ITO):
         return list(OKABE_ITO[:count])
     return ordered_colors(count)
 
 
 def ordered_colors(count: int) -> list[str]:
-    """Choose colours for things that stand in an order, as layers do, dark first.
-
-    Args:
-        count: how many.
-
-    Returns:
-        That many colours of viridis, as "#RRGGBB".
-
-    Example:
-        >>> ordered_colors(1)
-        ['#440154']
-    """
+    """Choose colours for things that stand in an order, as layers do, dark first."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -81,19 +47,7 @@ def ordered_colors(count: int) -> list[str]:
 
 
 def plain(text: object, longest: int = LONGEST_NAME) -> str:
-    """Make a name from data fit for a figure: of bounded length, and with "$" as itself, not as a formula.
-
-    Args:
-        text: the name.
-        longest: how many characters to show at most.
-
-    Returns:
-        The text to hand to matplotlib.
-
-    Example:
-        >>> plain("a name of more than twenty-four characters"), plain("5 $")
-        ('a name of mo… characters', '5 \\\\$')
-    """
+    """Make a name from data fit for a figure: of bounded length, and with "$" as itself, not as a formula."""
     name = " ".join(str(text).split())
     if len(name) > longest:
         # Names such as "a long name 7" and "a long name 8" differ at their ends, so the middle goes.
@@ -104,84 +58,31 @@ def plain(text: object, longest: int = LONGEST_NAME) -> str:
 
 
 def text_color(shade: Sequence[float]) -> str:
-    """Choose black or white text, whichever reads better on a shade.
-
-    Args:
-        shade: red, green and blue (and perhaps alpha), each from 0 to 1.
-
-    Returns:
-        "black" or "white".
-
-    Example:
-        >>> text_color((1.0, 1.0, 0.5)), text_color((0.0, 0.1, 0.3))
-        ('black', 'white')
-    """
+    """Choose black or white text, whichever reads better on a shade."""
     luminance = float(np.dot(np.asarray(shade)[:3], (0.2126, 0.7152, 0.0722)))
     return "black" if luminance > 0.45 else "white"
 
 
 def marker_every(points: int) -> dict[str, Any]:
-    """Choose a line's markers: on each of few points, so that a single one is visible, and none on many.
-
-    Args:
-        points: how many points the line has.
-
-    Returns:
-        Keywords for `Axes.plot`.
-
-    Example:
-        >>> marker_every(1), marker_every(500)
-        ({'marker': 'o', 'markersize': 5}, {})
-    """
+    """Choose a line's markers: on each of few points, so that a single one is visible, and none on many."""
     return {"marker": "o", "markersize": 5} if points <= 40 else {}
 
 
 def quiet_grid(axes: Axes) -> None:
-    """Put a faint grid behind the data and take away the frame's upper and right sides.
-
-    Args:
-        axes: the axes to draw on.
-
-    Example:
-        >>> axes = new_figure(4, 3).subplots()
-        >>> quiet_grid(axes)
-        >>> axes.spines["top"].get_visible()
-        False
-    """
+    """Put a faint grid behind the data and take away the frame's upper and right sides."""
     axes.grid(visible=True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def log_axis(axes: Axes, values: np.ndarray) -> None:
-    """Make the y axis logarithmic where there is anything that a logarithm can show.
-
-    Args:
-        axes: the axes to change.
-        values: everything that is drawn on it, any shape.
-
-    Example:
-        >>> axes = new_figure(4, 3).subplots()
-        >>> log_axis(axes, np.zeros(3))
-        >>> axes.get_yscale()
-        'linear'
-    """
+    """Make the y axis logarithmic where there is anything that a logarithm can show."""
     if np.any(np.isfinite(values) & (values > 0)):
         axes.set_yscale("log")
 
 
 def log_across(axes: Axes) -> None:
-    """Make the x axis logarithmic, with numbers at powers of ten alone: of a short range the others would overlap.
-
-    Args:
-        axes: the axes to change.
-
-    Example:
-        >>> axes = new_figure(4, 3).subplots()
-        >>> log_across(axes)
-        >>> axes.get_xscale()
-        'log'
-    """
+    """Make the x axis logarithmic, with numbers at powers of ten alone: of a short range the others would overlap."""
     from matplotlib.ticker import NullFormatter
 
     axes.set_xscale("log")
@@ -189,38 +90,13 @@ def log_across(axes: Axes) -> None:
 
 
 def grid_of(panels: int, widest: int) -> tuple[int, int]:
-    """Arrange panels in rows of equal length.
-
-    Args:
-        panels: how many.
-        widest: how many may stand in a row.
-
-    Returns:
-        Rows and columns, with room for all panels.
-
-    Example:
-        >>> grid_of(5, 3), grid_of(2, 3)
-        ((2, 3), (1, 2))
-    """
+    """Arrange panels in rows of equal length."""
     columns = max(1, min(panels, widest))
     return max(1, -(-panels // columns)), columns
 
 
 def axes_grid(figure: Figure, panels: int, widest: int) -> list[Axes]:
-    """Add a grid of axes to a figure and hide those that no panel needs.
-
-    Args:
-        figure: the figure to fill.
-        panels: how many axes are wanted.
-        widest: how many may stand in a row.
-
-    Returns:
-        That many axes, row by row.
-
-    Example:
-        >>> len(axes_grid(new_figure(4, 3), 5, 3))
-        5
-    """
+    """Add a grid of axes to a figure and hide those that no panel needs."""
     rows, columns = grid_of(panels, widest)
     every = list(figure.subplots(rows, columns, squeeze=False).ravel())
     for unused in every[panels:]:

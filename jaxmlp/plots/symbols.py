@@ -9,23 +9,7 @@ _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def symbol(letter: str, layer: int | None, *indices: int) -> str:
-    """Write a letter with its layer above and its indices below.
-
-    Args:
-        letter: the letter, as "W".
-        layer: the layer's number; None for what belongs to no layer, as the inputs.
-        indices: counted from 1; for a weight the neuron it leads to, then the one it comes from.
-
-    Returns:
-        The symbol in Unicode; indices of several digits are kept apart by a comma.
-
-    Raises:
-        ArgumentError: a number is negative.
-
-    Example:
-        >>> symbol("W", 1, 2, 1), symbol("x", None, 3), symbol("W", 2, 10, 3)
-        ('W¹₂₁', 'x₃', 'W²₁₀,₃')
-    """
+    """Write a letter with its layer above and its indices below."""
     if min((*indices, layer or 0)) < 0:
         raise ArgumentError(f"a symbol has the numbers {layer} and {indices}: give numbers of at least 0")
     above = "" if layer is None else str(layer).translate(_SUPERSCRIPT)
@@ -34,34 +18,11 @@ def symbol(letter: str, layer: int | None, *indices: int) -> str:
 
 
 def gradient_symbol(name: str) -> str:
-    """Write the derivative of the objective with respect to something.
-
-    Args:
-        name: its symbol.
-
-    Returns:
-        The symbol of ∂E/∂name.
-
-    Example:
-        >>> gradient_symbol(symbol("b", 2, 1))
-        '∂E/∂b²₁'
-    """
+    """Write the derivative of the objective with respect to something."""
     return f"∂E/∂{name}"
 
 
 def short_number(value: float, digits: int = 6) -> str:
-    """Write a number with few digits and a real minus sign.
-
-    Args:
-        value: the number.
-        digits: how many significant digits.
-
-    Returns:
-        The text; zeros at its end are left out.
-
-    Example:
-        >>> short_number(0.25812000001), short_number(-0.5), short_number(-0.0)
-        ('0.25812', '−0.5', '0')
-    """
+    """Write a number with few digits and a real minus sign."""
     text = f"{value:.{digits}g}"
     return "0" if text == "-0" else text.replace("-", "−", 1) if text.startswith("-") else text

@@ -7,21 +7,7 @@ from jaxmlp.types import ArgumentError
 
 
 def plain_data(description: Any) -> Any:
-    """Copy a description as a file gives it back: tuples become lists.
-
-    Args:
-        description: plain JSON data.
-
-    Returns:
-        The copy.
-
-    Raises:
-        ArgumentError: it is not plain data.
-
-    Example:
-        >>> plain_data({"sizes": (4, 3)})
-        {'sizes': [4, 3]}
-    """
+    """Copy a description as a file gives it back: tuples become lists."""
     try:
         return json.loads(json.dumps(description))
     except (TypeError, ValueError) as error:

@@ -208,18 +208,7 @@ def checkpoints_in(folder: AnyPath) -> dict[int, Path]:
 
 
 def value_of(path: Path) -> float | None:
-    """Tell how good a checkpoint is, without reading its arrays.
-
-    Args:
-        path: its folder.
-
-    Returns:
-        The value it was written with; None where there is none or the description is damaged.
-
-    Example:
-        >>> value_of(Path("nowhere")) is None
-        True
-    """
+    """Tell how good a checkpoint is, without reading its arrays."""
     try:
         verify(path, only=DESCRIPTION)
         value = _header_of(path)["value"]
@@ -229,43 +218,14 @@ def value_of(path: Path) -> float | None:
 
 
 def discard(path: Path) -> None:
-    """Delete a checkpoint so that a kill in the middle leaves no part of it that looks whole.
-
-    Args:
-        path: its folder.
-
-    Raises:
-        OSError: it cannot be deleted.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     discard(write_checkpoint(folder, 1, {}, None))
-        ...     checkpoints_in(folder)
-        {}
-    """
+    """Delete a checkpoint so that a kill in the middle leaves no part of it that looks whole."""
     doomed = path.with_name(path.name + UNFINISHED)
     os.rename(path, doomed)
     shutil.rmtree(doomed)
 
 
 def clean(folder: Path) -> None:
-    """Clear up what a kill left in a folder: unfinished checkpoints, and one that was being replaced.
-
-    Args:
-        folder: where the checkpoints of one run are.
-
-    Raises:
-        OSError: the folder is not there or cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     Path(folder, "epoch-00000001.unfinished").mkdir()
-        ...     clean(Path(folder))
-        ...     os.listdir(folder)
-        []
-    """
+    """Clear up what a kill left in a folder: unfinished checkpoints, and one that was being replaced."""
     for path in sorted(folder.iterdir()):
         if re.fullmatch(rf"epoch-\d{{8,}}({re.escape(REPLACED)})?{re.escape(UNFINISHED)}", path.name):
             shutil.rmtree(path)
@@ -278,18 +238,7 @@ def clean(folder: Path) -> None:
 
 
 def check_same_folder(folder: Path, descriptor: int, cause: OSError | None = None) -> None:
-    """Raise a FileNotFoundError if a folder was deleted, even if there is another one in its place.
-
-    Args:
-        folder: its path.
-        descriptor: the folder, opened when it was there, so that no other one can have its number.
-        cause: the error that led to the question, if one did.
-
-    Example:
-        >>> descriptor = os.open(".", os.O_RDONLY)
-        >>> check_same_folder(Path.cwd(), descriptor)
-        >>> os.close(descriptor)
-    """
+    """Raise a FileNotFoundError if a folder was deleted, even if there is another one in its place."""
     if not folder.is_dir() or not os.path.samestat(os.fstat(descriptor), os.stat(folder)):
         raise FileNotFoundError(
             errno.ENOENT, "deleted while a run writes its checkpoints", str(folder)

@@ -12,22 +12,7 @@ MANIFEST = "manifest.json"
 
 
 def write_manifest(folder: Path) -> None:
-    """Write down size and sum of every file in a folder.
-
-    Args:
-        folder: the folder, all of whose files are written.
-
-    Raises:
-        OSError: it cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     size = Path(folder, "a").write_text("text")
-        ...     write_manifest(Path(folder))
-        ...     json.loads(Path(folder, MANIFEST).read_text())["files"]["a"]["bytes"]
-        4
-    """
+    """Write down size and sum of every file in a folder."""
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _sum_of(path)}
         for path in sorted(folder.rglob("*"))
@@ -38,23 +23,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def verify(folder: Path, only: str | None = None) -> None:
-    """Hold the files of a folder against its manifest; files that it does not list do not matter.
-
-    Args:
-        folder: the folder.
-        only: the one file to check, which must be listed; None for all.
-
-    Raises:
-        ArgumentError: the manifest or a file is missing, cannot be read or is not what was written; the first is
-            named.
-
-    Example:
-        >>> try:
-        ...     verify(Path("nowhere"))
-        ... except ArgumentError as error:
-        ...     print(error)
-        checkpoint nowhere is damaged (manifest.json is missing)
-    """
+    """Hold the files of a folder against its manifest; files that it does not list do not matter."""
 
     def damaged(what: str) -> ArgumentError:
         return ArgumentError(f"checkpoint {folder.name} is damaged ({what})")
@@ -97,18 +66,7 @@ def _wrong_with(path: Path, written: dict[str, Any]) -> str | None:
 
 
 def sync(folder: Path, *, inside: bool = True) -> None:
-    """Wait until the disk has a folder: a rename may otherwise survive a loss of power that the files do not.
-
-    Args:
-        folder: the folder.
-        inside: also all that is in it; otherwise its list of names alone.
-
-    Raises:
-        OSError: the disk refuses.
-
-    Example:
-        >>> sync(Path.cwd(), inside=False)
-    """
+    """Wait until the disk has a folder: a rename may otherwise survive a loss of power that the files do not."""
     paths = [*sorted(folder.rglob("*"), reverse=True), folder] if inside else [folder]
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)

@@ -24,22 +24,7 @@ FORMAT = "jaxmlp-1"
 
 
 def describe_network(net: Network) -> dict[str, Any]:
-    """Describe a network in plain data, for JSON.
-
-    Args:
-        net: a network of registered layers.
-
-    Returns:
-        {"in_features": I, "layers": [{"layer": name, its settings}, …]}.
-
-    Raises:
-        ArgumentError: a layer is not a registered one.
-
-    Example:
-        >>> from jaxmlp.layers import Activate
-        >>> describe_network(Network(2, [Activate("tanh")]))
-        {'in_features': 2, 'layers': [{'layer': 'Activate', 'activation': 'tanh'}]}
-    """
+    """Describe a network in plain data, for JSON."""
     return {"in_features": net.in_features, "layers": [_describe_layer(layer) for layer in net.layers]}
 
 
@@ -53,23 +38,7 @@ def _describe_layer(layer: Layer) -> dict[str, Any]:
 
 
 def rebuild_network(description: Mapping[str, Any]) -> Network:
-    """Build the network that `describe_network` described.
-
-    Args:
-        description: what it returned.
-
-    Returns:
-        A network equal to the described one.
-
-    Raises:
-        ArgumentError: an unknown layer, or settings that are none of that layer's.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> net = mlp([4, 3, 2], activation="leaky_relu:0.1")
-        >>> rebuild_network(describe_network(net)) == net
-        True
-    """
+    """Build the network that `describe_network` described."""
     layers = []
     for described in description["layers"]:
         settings = dict(described)

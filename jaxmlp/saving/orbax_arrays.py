@@ -17,23 +17,7 @@ BYTES = "bytes"
 
 
 def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> None:
-    """Save arrays in a new folder; where none has an element there is nothing to save, and no folder.
-
-    Args:
-        path: the folder, an absolute path.
-        arrays: arrays of numbers.
-
-    Raises:
-        OSError: it cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_arrays(Path(folder, "arrays"), [np.arange(3.0), np.ones((0, 2))])
-        ...     shapes = [jax.ShapeDtypeStruct((3,), float), jax.ShapeDtypeStruct((0, 2), float)]
-        ...     [array.tolist() for array in load_arrays(Path(folder, "arrays"), shapes)]
-        [[0.0, 1.0, 2.0], []]
-    """
+    """Save arrays in a new folder; where none has an element there is nothing to save, and no folder."""
     # All bytes as one array: with one write in flight, one that fails leaves no other behind, which would write into
     # the deleted folder; less CPU time than with an array each; and no type or size that orbax does not take.
     parts = [np.ascontiguousarray(array).reshape(-1).view(np.uint8) for array in arrays if array.size]
@@ -52,22 +36,7 @@ def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> None:
 
 
 def load_arrays(path: Path, shapes: Sequence[jax.ShapeDtypeStruct]) -> list[np.ndarray]:
-    """Load what `save_arrays` saved.
-
-    Args:
-        path: the folder.
-        shapes: shape and type of each array.
-
-    Returns:
-        The arrays.
-
-    Raises:
-        ValueError, KeyError, TypeError, OSError: the files hold something else.
-
-    Example:
-        >>> load_arrays(Path("nowhere"), [])
-        []
-    """
+    """Load what `save_arrays` saved."""
     sizes = [math.prod(shape.shape) * np.dtype(shape.dtype).itemsize for shape in shapes]
     stored = np.empty(0, np.uint8)
     if sum(sizes):

@@ -36,18 +36,6 @@ def bytes_per_member(recipe: Recipe, examples: int) -> int:
 
     The state (parameters and the optimiser's) is there before and after an epoch, beside gradients and updates;
     a is a number's size, Σ O runs over the layers; a shuffled order of N takes keys and places, each twice.
-
-    Args:
-        recipe: what the members share.
-        examples: N that a member learns from.
-
-    Returns:
-        Bytes.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> bytes_per_member(Recipe(mlp([64, 64, 10])), 1437) // 1024
-        1179
     """
     state = jax.eval_shape(lambda: init_state(recipe.net, recipe.optimizer, jax.random.key(0)))
     parameters = _bytes_of(state.params)
@@ -81,27 +69,6 @@ def block_size(
     """Choose how many members to train at a time: as many as fit, in blocks of equal size.
 
     On CPUs a block holds at most 8 members a device, because more are no faster (see `MEMBERS_A_CPU`).
-
-    Args:
-        recipe: what the members share.
-        members: M in all.
-        data: what they learn from.
-        devices: to spread them over; None takes all local ones.
-        block: the most members of a block; None leaves it to what is measured and to the memory.
-        memory: bytes that a block may take on all devices together; None takes half of what the devices have.
-
-    Returns:
-        A multiple of the number of devices, so that blocks of it hold all members with the least padding.
-
-    Raises:
-        ArgumentError: a number that is not above 0, or data that leave no memory for a member.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> import numpy as np
-        >>> data = Batch(np.ones((5, 2), np.float32), np.zeros(5, int))
-        >>> block_size(Recipe(mlp([2, 2])), 10, data, devices=jax.devices()[:1], block=4)
-        4
     """
     check_size("number of members", members)
     local = tuple(devices or jax.local_devices())
@@ -138,24 +105,6 @@ def narrowed_size(
         copies·epochs·3·N·Σ I·O
 
     multiplications, forward and backward. A block of another size is another program to compile.
-
-    Args:
-        recipe: what the members share.
-        size: that of a block as `block_size` chose it for all, whose program is there already.
-        members: how many are left.
-        examples: N that a member learns from.
-        epochs: how long the block is about to train.
-        devices: to spread it over.
-
-    Returns:
-        The multiple of the number of devices that holds all members, where it is at most half of `size` and the
-        copies would cost more than compiling; `size` otherwise.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> small, large = Recipe(mlp([64, 64, 10])), Recipe(mlp([784, 300, 10]))
-        >>> [narrowed_size(recipe, 16, 2, 1437, 20, jax.devices("cpu")[:1]) for recipe in (small, large)]
-        [16, 2]
     """
     needed = -(-members // len(devices)) * len(devices)
     if needed > size // 2:

@@ -91,24 +91,7 @@ class MemberScores(NamedTuple):
 
 
 def scale_weights(net: Network, params: Params, factor: Any) -> Params:
-    """Multiply the weights of a network, not its biases: W → factor·W.
-
-    Args:
-        net: the network.
-        params: its parameters.
-        factor: a scalar.
-
-    Returns:
-        The parameters scaled.
-
-    Example:
-        >>> from jaxmlp.network import init, mlp
-        >>> net = mlp([2, 1], init="normal:1", bias_init="normal:1")
-        >>> params = init(net, jax.random.key(0))
-        >>> scaled = scale_weights(net, params, 2.0)
-        >>> bool((scaled[0].w == 2 * params[0].w).all()), bool((scaled[0].b == params[0].b).all())
-        (True, True)
-    """
+    """Multiply the weights of a network, not its biases: W → factor·W."""
     leaves, structure = jax.tree.flatten(params)
     marks = jax.tree.leaves(decayed(net, params))
     scaled = [
@@ -119,27 +102,7 @@ def scale_weights(net: Network, params: Params, factor: Any) -> Params:
 
 
 def start_members(recipe: Recipe, members: Members, *, devices: Devices = None) -> TrainState:
-    """Draw the parameters of M members and set their rates.
-
-    Args:
-        recipe: what they share.
-        members: what they differ in.
-        devices: to spread the members over; their number must divide M. None takes as many local ones as do.
-
-    Returns:
-        A TrainState whose every leaf has a leading axis of M; a member is what
-        `init_state(net, optimizer, jax.random.key(seed))` gives alone, its weights scaled.
-
-    Raises:
-        ArgumentError: the optimiser holds no rate of that name, or lengths differ.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> members = Members(np.array([0, 1]), {"learning_rate": np.array([0.1, 0.2])})
-        >>> states = start_members(Recipe(mlp([2, 3, 2])), members)
-        >>> states.params[0].w.shape, states.opt_state.hyperparams["learning_rate"].tolist()
-        ((2, 2, 3), [0.10000000149011612, 0.20000000298023224])
-    """
+    """Draw the parameters of M members and set their rates."""
     members = _as_arrays(members)
     known = rates_of(recipe.optimizer)
     for name in members.rates:
@@ -177,29 +140,6 @@ def train_members(
     """Train M members for some epochs in one compiled program, which serves any number of epochs.
 
     Nothing is measured on the way: the metrics of the steps are left out of the program.
-
-    Args:
-        recipe: what they share.
-        members: what they differ in; the rates that count are those in `states`.
-        states: where they stand.
-        data: N examples, which all members share; they are not copied for each.
-        epochs: how many to train now.
-        rows: [M, R] the examples that each member learns from, by number; None for all of them.
-        devices: as in `start_members`.
-
-    Returns:
-        The states after; a member is what `train_epoch` gives alone on `data[rows]`, up to rounding.
-
-    Raises:
-        ArgumentError: lengths differ, rows are no numbers of examples, or there are no epochs.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> recipe, members = Recipe(mlp([2, 3, 2]), batch_size=2), Members(np.arange(4))
-        >>> data = Batch(np.ones((5, 2), np.float32), np.array([0, 1, 1, 0, 1]))
-        >>> states = train_members(recipe, members, start_members(recipe, members), data, epochs=2)
-        >>> states.step.tolist(), states.epoch.tolist()
-        ([6, 6, 6, 6], [2, 2, 2, 2])
     """
     check_size("number of epochs", epochs)
     members, examples = _as_arrays(members), len(data.inputs)
@@ -266,32 +206,7 @@ def evaluate_members(
     weight: Float[Array, "M N"] | None = None,
     devices: Devices = None,
 ) -> MemberScores:
-    """Measure M members on a data set.
-
-    Args:
-        recipe: what they share.
-        members: what they differ in, for the strength of L2.
-        params: their parameters.
-        data: N examples.
-        weight: [M, N] how much each example counts for each member, as 1 for those held out of its fold and
-            0 for the others; None for 1.
-        devices: as in `start_members`.
-
-    Returns:
-        What each member scores; the same as `evaluate` gives alone.
-
-    Raises:
-        ArgumentError: lengths differ.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> recipe, members = Recipe(mlp([2, 2], init="zeros")), Members(np.arange(2))
-        >>> data = Batch(np.ones((3, 2), np.float32), np.array([0, 0, 1]))
-        >>> held_out = np.array([[1, 1, 0], [0, 0, 1]], np.float32)
-        >>> params = start_members(recipe, members).params
-        >>> evaluate_members(recipe, members, params, data, weight=held_out).score.tolist()
-        [1.0, 0.0]
-    """
+    """Measure M members on a data set."""
     members = _as_arrays(members)
     check_lengths(data)
     _check_count("parameters", params, len(members.seed))
@@ -326,36 +241,13 @@ def _evaluate(recipe: Recipe, devices: tuple[jax.Device, ...], own: Any, data: B
 
 
 def take_members(tree: Any, places: Sequence[int] | np.ndarray) -> Any:
-    """Pick some members, in any order and as often as wanted.
-
-    Args:
-        tree: arrays with a leading axis of M.
-        places: which, each in 0..M−1.
-
-    Returns:
-        The same arrays with a leading axis of `len(places)`.
-
-    Example:
-        >>> take_members({"w": jnp.arange(4)}, [2, 0])["w"].tolist()
-        [2, 0]
-    """
+    """Pick some members, in any order and as often as wanted."""
     chosen = np.asarray(places, np.int32)
     return jax.tree.map(lambda leaf: leaf[chosen], tree)
 
 
 def rates_of(optimizer: Optimizer) -> dict[str, float]:
-    """Tell the rates that an optimiser holds in its state, where members can differ in them.
-
-    Args:
-        optimizer: a name, `make_optimizer(...)` or any optax transformation.
-
-    Returns:
-        Each rate by its name; none where the transformation injects none.
-
-    Example:
-        >>> rates_of("momentum:0.5")
-        {'learning_rate': 0.05, 'momentum': 0.5}
-    """
+    """Tell the rates that an optimiser holds in its state, where members can differ in them."""
     with jax.ensure_compile_time_eval():
         injected = _injected(resolve_optimizer(optimizer).init(()))
     # Single precision would show 0.1 as 0.10000000149; its shortest spelling is what was given.

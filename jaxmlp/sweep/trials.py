@@ -156,24 +156,7 @@ class Standing(NamedTuple):
 
 
 def rank(trials: Sequence[Trial], reports: Iterable[TrialReport], metric: str) -> tuple[Standing, ...]:
-    """Rank settings by the mean score of their trials; those that diverged come last, those stopped early before.
-
-    Args:
-        trials: all trials of the sweep.
-        reports: a report a trial, of all or of some.
-        metric: the score's name, which says whether more is better.
-
-    Returns:
-        The settings, best first; of equal scores the lower loss.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> trials = [Trial(mlp([2, 2]), learning_rate=rate) for rate in (0.1, 9.0, 0.2)]
-        >>> scores = [TrialReport(0, 5, 0.4, 0.8, False), TrialReport(1, 5, np.nan, np.nan, True),
-        ...           TrialReport(2, 5, 0.3, 0.9, False)]
-        >>> [standing.setting.learning_rate for standing in rank(trials, scores, "accuracy")]
-        [0.2, 0.1, 9.0]
-    """
+    """Rank settings by the mean score of their trials; those that diverged come last, those stopped early before."""
     by_setting: dict[Trial, list[TrialReport]] = {}
     for report in reports:
         by_setting.setdefault(trials[report.number].setting, []).append(report)
@@ -201,22 +184,7 @@ def _standing(setting: Trial, reports: Sequence[TrialReport]) -> Standing:
 
 
 def planned_epochs(trials: Sequence[Trial], epochs: int, halving: Halving | None = None) -> int:
-    """Count the epochs of a sweep, summed over its networks, for a progress bar.
-
-    Args:
-        trials: what to try; with halving, each setting has as many trials.
-        epochs: of a whole run.
-        halving: as in `sweep`.
-
-    Returns:
-        The sum.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> trials = [Trial(mlp([2, 2]), learning_rate=rate) for rate in (0.1, 0.2, 0.3, 0.4)]
-        >>> planned_epochs(trials, 10), planned_epochs(trials, 10, Halving(first=5, eta=2))
-        (40, 30)
-    """
+    """Count the epochs of a sweep, summed over its networks, for a progress bar."""
     if halving is None:
         return len(trials) * epochs
     settings = len({trial.setting for trial in trials})

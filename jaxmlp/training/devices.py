@@ -20,18 +20,7 @@ AXIS = "members"
 
 
 def memory_of(devices: Sequence[jax.Device]) -> int | None:
-    """Tell how many bytes devices can hold together; CPU devices share their machine's.
-
-    Args:
-        devices: at least one, of one platform.
-
-    Returns:
-        Bytes; None where the machine does not tell.
-
-    Example:
-        >>> memory_of(jax.devices()) > 2**20
-        True
-    """
+    """Tell how many bytes devices can hold together; CPU devices share their machine's."""
     if devices[0].platform != "cpu":
         limits: list[int | None] = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
         told = [limit for limit in limits if limit is not None]
@@ -43,59 +32,19 @@ def memory_of(devices: Sequence[jax.Device]) -> int | None:
 
 
 def place_shared(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Copy arrays that all members share to every device, once and not at each call.
-
-    Args:
-        tree: the arrays.
-        devices: which.
-
-    Returns:
-        The arrays of JAX.
-
-    Example:
-        >>> place_shared(np.arange(3), jax.devices()[:1]).tolist()
-        [0, 1, 2]
-    """
+    """Copy arrays that all members share to every device, once and not at each call."""
     return jax.device_put(tree, NamedSharding(_mesh(tuple(devices)), PartitionSpec()))
 
 
 def place_members(tree: Any, devices: Sequence[jax.Device]) -> Any:
-    """Divide arrays of members among devices, as `side_by_side` leaves them, so that nothing compiles again.
-
-    Args:
-        tree: arrays with a leading axis of M, a multiple of the number of devices.
-        devices: which.
-
-    Returns:
-        The arrays of JAX.
-
-    Example:
-        >>> place_members(np.arange(3), jax.devices()[:1]).tolist()
-        [0, 1, 2]
-    """
+    """Divide arrays of members among devices, as `side_by_side` leaves them, so that nothing compiles again."""
     return jax.device_put(tree, NamedSharding(_mesh(tuple(devices)), PartitionSpec(AXIS)))
 
 
 def side_by_side(
     one: Callable[[Any, Any], Any], devices: tuple[jax.Device, ...], own: Any, shared: Any
 ) -> Any:
-    """Apply a function to every member: `vmap` over the members of a device, within `shard_map` over devices.
-
-    Args:
-        one: (a member's own arrays, what all share) -> arrays.
-        devices: D of them.
-        own: arrays with a leading axis of M, a multiple of D.
-        shared: arrays that every member sees whole.
-
-    Returns:
-        What `one` returns, with a leading axis of M.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> scaled = side_by_side(lambda a, b: a * b, devices_for(4, None), jnp.arange(4.0), jnp.ones(2))
-        >>> scaled.shape
-        (4, 2)
-    """
+    """Apply a function to every member: `vmap` over the members of a device, within `shard_map` over devices."""
 
     def on_a_device(own: Any, shared: Any) -> Any:
         return jax.vmap(one, in_axes=(0, None))(own, shared)
@@ -108,22 +57,7 @@ def side_by_side(
 
 
 def devices_for(members: int, devices: Devices) -> tuple[jax.Device, ...]:
-    """Choose the devices that members can be spread evenly over.
-
-    Args:
-        members: M.
-        devices: those asked for; None takes as many local ones as divide M.
-
-    Returns:
-        The devices.
-
-    Raises:
-        ArgumentError: M is no multiple of the devices that were asked for.
-
-    Example:
-        >>> len(devices_for(1, None))
-        1
-    """
+    """Choose the devices that members can be spread evenly over."""
     if devices is None:
         local = jax.local_devices()
         count = max(number for number in range(1, len(local) + 1) if members % number == 0)

@@ -38,22 +38,7 @@ class BatchSums(NamedTuple):
 
 
 def resolve_metric(metric: str | None, loss: str | Loss) -> str:
-    """Name the metric to report: the given one, or the one that fits the loss.
-
-    Args:
-        metric: a metric's name, or None.
-        loss: a loss's name or pair.
-
-    Returns:
-        The metric's name.
-
-    Raises:
-        ArgumentError: an unknown metric or loss.
-
-    Example:
-        >>> resolve_metric(None, "squared_error")
-        'r2'
-    """
+    """Name the metric to report: the given one, or the one that fits the loss."""
     pair = resolve_loss(loss)
     name = default_metric(pair.targets) if metric is None else metric
     METRICS[name]  # raises for an unknown name
@@ -61,37 +46,14 @@ def resolve_metric(metric: str | None, loss: str | Loss) -> str:
 
 
 def check_metric(metric: str, targets: Num[Array, "N ..."], outputs: int) -> None:
-    """Refuse targets that a metric cannot be taken of, before anything is computed.
-
-    Args:
-        metric: the metric's name.
-        targets: labels [N], or [N, K].
-        outputs: K.
-
-    Raises:
-        ArgumentError: their shape is not what the metric takes.
-
-    Example:
-        >>> check_metric("accuracy", jnp.array([0, 1]), 2)
-    """
+    """Refuse targets that a metric cannot be taken of, before anything is computed."""
     is_float = jnp.issubdtype(targets.dtype, jnp.floating)
     shape = jax.ShapeDtypeStruct((len(targets), outputs), targets.dtype if is_float else float)
     jax.eval_shape(METRICS[metric].statistic, shape, targets)
 
 
 def all_finite(params: Params) -> Bool[Array, ""]:
-    """Tell whether no parameter is NaN or infinite: what a run that diverged has not.
-
-    Args:
-        params: a network's parameters.
-
-    Returns:
-        A scalar; True where there are none.
-
-    Example:
-        >>> bool(all_finite((jnp.ones(2),))), bool(all_finite((jnp.array([1.0, jnp.nan]),)))
-        (True, False)
-    """
+    """Tell whether no parameter is NaN or infinite: what a run that diverged has not."""
     finite = jnp.array(True)
     for leaf in jax.tree.leaves(params):
         finite &= jnp.all(jnp.isfinite(leaf))
@@ -99,21 +61,7 @@ def all_finite(params: Params) -> Bool[Array, ""]:
 
 
 def gather(data: Batch, indices: Int[Array, "B"], held: Bool[Array, "B"]) -> Batch:
-    """Pick a minibatch out of a data set; places that hold no example get weight 0.
-
-    Args:
-        data: the data set, of N examples.
-        indices: [B] in 0..N−1.
-        held: [B], whether each place holds an example.
-
-    Returns:
-        The minibatch of B rows.
-
-    Example:
-        >>> data = Batch(jnp.arange(6.0).reshape(3, 2), jnp.array([0, 1, 2]))
-        >>> gather(data, jnp.array([2, 0]), jnp.array([True, False])).weight.tolist()
-        [1.0, 0.0]
-    """
+    """Pick a minibatch out of a data set; places that hold no example get weight 0."""
     inputs = data.inputs[indices]
     # Inputs may be integers, as pixels are; weights of 0.5 must not become 0 with them.
     is_float = jnp.issubdtype(inputs.dtype, jnp.floating)
@@ -130,23 +78,7 @@ def batch_sums(
     weight: Float[Array, "B"] | None,
     metric: str,
 ) -> BatchSums:
-    """Sum a batch's objective and metric, weighted by its examples.
-
-    Args:
-        value: the batch's objective, a scalar.
-        outputs: the network's outputs, [B, K].
-        targets: labels [B], or [B, K].
-        weight: the examples' weights, [B]; None means 1 for each.
-        metric: the metric's name.
-
-    Returns:
-        The sums.
-
-    Example:
-        >>> outputs, labels, weight = jnp.eye(2), jnp.array([0, 0]), jnp.array([1.0, 3.0])
-        >>> float(batch_sums(jnp.array(0.5), outputs, labels, weight, "accuracy").statistic)
-        1.0
-    """
+    """Sum a batch's objective and metric, weighted by its examples."""
     statistic = METRICS[metric].statistic(outputs, targets)
     weight = jnp.ones(outputs.shape[0], outputs.dtype) if weight is None else weight
     total = jnp.sum(weight).astype(outputs.dtype)
@@ -156,24 +88,7 @@ def batch_sums(
 
 
 def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar | None = None) -> Metrics:
-    """Bring sums over a data set to means over its examples.
-
-    Args:
-        sums: of the whole set, however it was cut into batches.
-        data: the set, of N examples; a metric relative to the targets' variance takes it from here.
-        metric: the metric's name.
-        gradient_norm: passed on, a scalar or None.
-
-    Returns:
-        Loss and score as means, 0 where the weights sum to 0; the weights' sum; the gradient's norm.
-
-    Example:
-        >>> data = Batch(jnp.eye(2), jnp.array([0, 0]))
-        >>> sums = batch_sums(jnp.array(0.5), jnp.eye(2), data.targets, None, "accuracy")
-        >>> metrics = summarise(sums, data, "accuracy")
-        >>> float(metrics.loss), float(metrics.score), float(metrics.weight)
-        (0.5, 0.5, 2.0)
-    """
+    """Bring sums over a data set to means over its examples."""
     is_relative = METRICS[metric].needs_variance
     variance = target_variance(data.targets, data.weight) if is_relative else None
     return means(sums, variance, metric, gradient_norm)
@@ -182,22 +97,7 @@ def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar |
 def means(
     sums: BatchSums, variance: Float[Array, "K"] | None, metric: str, gradient_norm: Scalar | None = None
 ) -> Metrics:
-    """Bring sums to means, where the targets' variance is known beforehand.
-
-    Args:
-        sums: over all examples.
-        variance: the targets' weighted variance [K]; None where the metric is not relative to it.
-        metric: the metric's name.
-        gradient_norm: passed on, a scalar or None.
-
-    Returns:
-        Loss and score as means, 0 where the weights sum to 0; the weights' sum; the gradient's norm.
-
-    Example:
-        >>> sums = BatchSums(jnp.array(4.0), jnp.array(2.0), jnp.array(3.0))
-        >>> float(means(sums, None, "accuracy").score)
-        0.75
-    """
+    """Bring sums to means, where the targets' variance is known beforehand."""
     divisor = jnp.where(sums.weight == 0, 1, sums.weight)
     score = METRICS[metric].summary(sums.statistic / divisor, variance)
     return Metrics(sums.loss / divisor, score, sums.weight, gradient_norm)

@@ -105,35 +105,12 @@ METRICS: Registry[Metric] = Registry(
 
 
 def default_metric(targets: str) -> str:
-    """Name the metric that fits a loss.
-
-    Args:
-        targets: what the loss's targets are, `Loss.targets`.
-
-    Returns:
-        "accuracy" for labels, "label_accuracy" for binary targets, "r2" for values.
-
-    Example:
-        >>> default_metric("values")
-        'r2'
-    """
+    """Name the metric that fits a loss."""
     return {"values": "r2", "binary": "label_accuracy"}.get(targets, "accuracy")
 
 
 def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | None) -> Float[Array, "..."]:
-    """Average over examples: Σ_b weight_b·values_b / Σ_b weight_b.
-
-    Args:
-        values: [B, ...].
-        weight: [B], at least 0; None means 1 for each.
-
-    Returns:
-        [...]; 0 where the weights sum to 0.
-
-    Example:
-        >>> float(weighted_mean(jnp.array([1.0, 5.0]), jnp.array([3.0, 1.0])))
-        2.0
-    """
+    """Average over examples: Σ_b weight_b·values_b / Σ_b weight_b."""
     if weight is None:
         return jnp.mean(values, axis=0)
     total = jnp.sum(weight)
@@ -142,42 +119,13 @@ def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | Non
 
 
 def target_variance(targets: Float[Array, "N K"], weight: Float[Array, "N"] | None) -> Float[Array, "K"]:
-    """Measure how much each target varies: the weighted mean of (t − t̄)².
-
-    Args:
-        targets: [N, K].
-        weight: [N], or None.
-
-    Returns:
-        [K].
-
-    Example:
-        >>> target_variance(jnp.array([[1.0], [3.0]]), None).tolist()
-        [1.0]
-    """
+    """Measure how much each target varies: the weighted mean of (t − t̄)²."""
     mean = weighted_mean(targets, weight)
     return weighted_mean(jnp.square(targets - mean[None, :]), weight)
 
 
 def score(name: str, outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | None = None) -> Scalar:
-    """Compute a metric of a batch.
-
-    Args:
-        name: a metric's name.
-        outputs: [B, K].
-        targets: as the metric takes them.
-        weight: [B], or None.
-
-    Returns:
-        A scalar.
-
-    Raises:
-        ArgumentError: the name is not known, or shapes do not fit.
-
-    Example:
-        >>> float(score("r2", jnp.array([[1.0], [2.0]]), jnp.array([[1.0], [2.0]])))
-        1.0
-    """
+    """Compute a metric of a batch."""
     metric = METRICS[name]
     variance = target_variance(targets, weight) if metric.needs_variance else None
     return metric.summary(weighted_mean(metric.statistic(outputs, targets), weight), variance)

@@ -23,19 +23,7 @@ Factor: TypeAlias = Callable[[Any], Float[Array, ""]]
 
 
 def matrices(params: Params) -> Params:
-    """Mark the leaves that weight decay acts on: those of two or more axes, which are a network's weights.
-
-    Args:
-        params: a network's parameters.
-
-    Returns:
-        A tree of bools like the parameters.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> matrices((jnp.ones((2, 3)), jnp.ones(3)))
-        (True, False)
-    """
+    """Mark the leaves that weight decay acts on: those of two or more axes, which are a network's weights."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
@@ -232,21 +220,7 @@ def _build(
 
 
 def resolve_optimizer(optimizer: Optimizer) -> optax.GradientTransformation:
-    """Take an optimiser's name, built with its default learning rate, or a bare optax transformation.
-
-    Args:
-        optimizer: the name or the transformation.
-
-    Returns:
-        The transformation.
-
-    Raises:
-        ArgumentError: it is neither, or the name is not known.
-
-    Example:
-        >>> resolve_optimizer("adam") is make_optimizer("adam")
-        True
-    """
+    """Take an optimiser's name, built with its default learning rate, or a bare optax transformation."""
     if isinstance(optimizer, str):
         return make_optimizer(optimizer)
     if not isinstance(optimizer, optax.GradientTransformation):

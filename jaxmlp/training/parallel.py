@@ -21,21 +21,7 @@ AXIS = "batch"
 
 
 def batch_mesh(devices: Devices) -> Mesh | None:
-    """Lay out devices to share the minibatches of one network, its parameters being on all of them.
-
-    Args:
-        devices: those to share among, of all processes; None or JAX's default one alone for no sharing.
-
-    Returns:
-        A mesh with the one axis "batch"; None where all is computed on the default device anyway.
-
-    Raises:
-        ArgumentError: no device, or one of them twice.
-
-    Example:
-        >>> batch_mesh(jax.devices()[:1]) is None
-        True
-    """
+    """Lay out devices to share the minibatches of one network, its parameters being on all of them."""
     if devices is None:
         return None
     if not devices or len(set(devices)) < len(devices):
@@ -48,19 +34,7 @@ def batch_mesh(devices: Devices) -> Mesh | None:
 
 
 def place_whole(tree: Any, mesh: Mesh) -> Any:
-    """Copy arrays to every device of a mesh; with several processes each gives its own, equal copy.
-
-    Args:
-        tree: arrays of NumPy or JAX, keys among them.
-        mesh: the devices.
-
-    Returns:
-        The arrays of JAX.
-
-    Example:
-        >>> place_whole(np.arange(3), Mesh(np.array(jax.devices()), (AXIS,))).tolist()
-        [0, 1, 2]
-    """
+    """Copy arrays to every device of a mesh; with several processes each gives its own, equal copy."""
     sharding = NamedSharding(mesh, PartitionSpec())
 
     def place(leaf: Any) -> Any:
@@ -80,18 +54,6 @@ def share_rows(mesh: Mesh | None, *blocks: Array) -> tuple[Array, ...]:
 
     What is computed from them is then divided the same way, and XLA adds the sums over devices where a
     result is wanted whole, so that no rule of a layer has to know of devices.
-
-    Args:
-        mesh: the devices, D of them; None for 1.
-        blocks: arrays [S, B].
-
-    Returns:
-        Arrays [S, C], where C is the least multiple of D that is not below B.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> share_rows(None, jnp.zeros((2, 3)))[0].shape
-        (2, 3)
     """
     if mesh is None:
         return blocks
@@ -100,38 +62,14 @@ def share_rows(mesh: Mesh | None, *blocks: Array) -> tuple[Array, ...]:
 
 
 def keep_whole(mesh: Mesh | None, tree: Any) -> Any:
-    """Hold arrays whole on every device of a mesh, inside a compiled function.
-
-    Args:
-        mesh: the devices; None leaves the arrays alone.
-        tree: arrays.
-
-    Returns:
-        The same arrays.
-
-    Example:
-        >>> keep_whole(None, 1.0)
-        1.0
-    """
+    """Hold arrays whole on every device of a mesh, inside a compiled function."""
     return (
         tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
     )
 
 
 def largest_of_processes(number: int, mesh: Mesh | None) -> int:
-    """Take the largest of the numbers that the processes of a mesh hold, so that all decide alike.
-
-    Args:
-        number: this process's.
-        mesh: the devices; None for this process alone.
-
-    Returns:
-        The largest.
-
-    Example:
-        >>> largest_of_processes(3, None)
-        3
-    """
+    """Take the largest of the numbers that the processes of a mesh hold, so that all decide alike."""
     if mesh is None or len({device.process_index for device in mesh.devices.flat}) == 1:
         return number
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))

@@ -96,20 +96,7 @@ def init_state(net: Network, optimizer: Optimizer, key: Key) -> TrainState:
 
 
 def shuffle_key(state: TrainState) -> Key:
-    """Derive the key that the order of the next epoch's examples is drawn from.
-
-    Args:
-        state: where training stands; its key and its epoch count.
-
-    Returns:
-        The key.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> state = init_state(mlp([2, 3, 2]), "sgd", jax.random.key(0))
-        >>> bool(shuffle_key(state) == shuffle_key(state._replace(epoch=state.epoch + 1)))
-        False
-    """
+    """Derive the key that the order of the next epoch's examples is drawn from."""
     return jax.random.fold_in(jax.random.fold_in(state.key, 0), state.epoch)
 
 
@@ -236,39 +223,7 @@ def scan_steps(
     gradient: Gradient = objective_and_grads,
     mesh: Mesh | None = None,
 ) -> tuple[TrainState, BatchSums, Scalar]:
-    """Scan over the minibatches of some examples: an epoch's or a window's; plain, as `epoch_of_steps` is.
-
-    Args:
-        net: the network (static).
-        optimizer: an optax transformation, as `resolve_optimizer` gives it (static).
-        state: where training stands; its epoch is not counted up.
-        data: inputs [N, I], targets [N] or [N, K], weight [N] or None.
-        key: what the examples' order is drawn from; None keeps the given one.
-        loss: a loss's name or pair (static).
-        metric: a metric's name (static).
-        batch_size: B (static).
-        l2: strength of the penalty on weights; None for none.
-        transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
-        gradient: see `epoch_of_steps` (static).
-        mesh: devices that share each minibatch; None for one device (static).
-
-    Returns:
-        The next state, and as the steps were taken: the sums over the examples, and the gradient's norm over steps
-        spread evenly.
-
-    Raises:
-        ArgumentError: targets that the metric cannot be taken of.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> net, optimizer = mlp([2, 3, 2]), resolve_optimizer("sgd")
-        >>> data = Batch(jnp.ones((5, 2)), jnp.array([0, 1, 1, 0, 1]))
-        >>> state = init_state(net, optimizer, jax.random.key(0))
-        >>> state, sums, _ = scan_steps(net, optimizer, state, data, None, loss="softmax_cross_entropy",
-        ...                             metric="accuracy", batch_size=2, l2=None, transform=None)
-        >>> int(state.step), int(state.epoch), float(sums.weight)
-        (3, 0, 5.0)
-    """
+    """Scan over the minibatches of some examples: an epoch's or a window's; plain, as `epoch_of_steps` is."""
     check_metric(metric, data.targets, layer_shapes(net)[-1].out_features)
     blocks = minibatch_indices(key, data.inputs.shape[0], batch_size)
     indices, held = share_rows(mesh, *blocks)
@@ -319,37 +274,6 @@ def epoch_of_steps(
     """Scan one epoch; the plain function beneath `train_epoch`, for `vmap` and `shard_map`.
 
     Where the caller does not use the metrics, the compiler drops what they would cost.
-
-    Args:
-        net: the network (static).
-        optimizer: an optax transformation, as `resolve_optimizer` gives it (static).
-        state: where training stands.
-        data: inputs [N, I], targets [N] or [N, K], weight [N] or None.
-        loss: a loss's name or pair (static).
-        metric: a metric's name (static).
-        batch_size: B (static).
-        shuffle: a fresh permutation every epoch, or the given order (static).
-        l2: strength of the penalty on weights; None for none.
-        transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
-        gradient: takes what `objective_and_grads` takes and stands in its place, where another way to the
-            gradient is to be compared with the hand-written one (static).
-        mesh: devices that share each minibatch, see `data_parallel.batch_mesh`; None for one device (static).
-
-    Returns:
-        The next state, and the epoch's metrics, as `train_epoch` gives them.
-
-    Raises:
-        ArgumentError: targets that the metric cannot be taken of, or a batch size below 1.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> net, optimizer = mlp([2, 3, 2]), resolve_optimizer("sgd")
-        >>> states = jax.vmap(lambda key: init_state(net, optimizer, key))(jax.random.split(jax.random.key(0)))
-        >>> data = Batch(jnp.ones((5, 2)), jnp.array([0, 1, 1, 0, 1]))
-        >>> train = partial(epoch_of_steps, net, optimizer, data=data, loss="softmax_cross_entropy",
-        ...                 metric="accuracy", batch_size=2, shuffle=True, l2=None, transform=None)
-        >>> jax.vmap(train)(states)[1].loss.shape
-        (2,)
     """
     key = shuffle_key(state) if shuffle else None
     state, sums, norm = scan_steps(

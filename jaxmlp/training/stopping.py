@@ -70,19 +70,7 @@ class Best(NamedTuple):
 
 
 def check_stopping(stopping: Stopping, metric: str, *, validated: bool) -> None:
-    """Refuse what this fit could not be stopped by.
-
-    Args:
-        stopping: when to stop.
-        metric: the score's name.
-        validated: whether there are validation data.
-
-    Raises:
-        ArgumentError: patience without validation data, or a score of that name is not known.
-
-    Example:
-        >>> check_stopping(Stopping(patience=3), "accuracy", validated=True)
-    """
+    """Refuse what this fit could not be stopped by."""
     METRICS[metric]  # raises for an unknown name
     if stopping.patience is not None and not validated:
         raise ArgumentError(
@@ -93,23 +81,7 @@ def check_stopping(stopping: Stopping, metric: str, *, validated: bool) -> None:
 def better(
     stopping: Stopping, metric: str, best: Best | None, report: EpochReport, params: Params
 ) -> Best | None:
-    """Keep the better of the best epoch until now and the one just ended.
-
-    Args:
-        stopping: what is monitored.
-        metric: the score's name, which tells whether more of it is better.
-        best: the best epoch until now; None before the first.
-        report: of the epoch just ended.
-        params: the parameters after it.
-
-    Returns:
-        The best epoch; None where nothing is monitored, or nothing finite was met.
-
-    Example:
-        >>> report = EpochReport(1, 0.9, 0.5, 0.8, 0.6, 1.0, (1.0,), 0.1, 10.0)
-        >>> better(Stopping(patience=3), "accuracy", None, report, ()).value
-        0.8
-    """
+    """Keep the better of the best epoch until now and the one just ended."""
     value = _monitored(stopping, report)
     if stopping.patience is None or value is None or not math.isfinite(value):
         return best
@@ -125,23 +97,7 @@ def better(
 def reason_to_stop(
     stopping: Stopping, metric: str, best: Best | None, report: EpochReport, seconds: float
 ) -> str | None:
-    """Tell why a fit should end after an epoch.
-
-    Args:
-        stopping: when to stop.
-        metric: the score's name.
-        best: the best epoch, this one included.
-        report: of the epoch just ended.
-        seconds: since the fit began.
-
-    Returns:
-        "target", "patience", "time", or None to go on.
-
-    Example:
-        >>> report = EpochReport(4, 0.9, 0.5, 0.8, 0.6, 1.0, (1.0,), 0.1, 10.0)
-        >>> reason_to_stop(Stopping(patience=3), "accuracy", Best((), 1, 0.7), report, 0.4)
-        'patience'
-    """
+    """Tell why a fit should end after an epoch."""
     if stopping.target_score is not None and _reached(stopping.target_score, metric, report):
         return "target"
     # An epoch without validation data, as before a resumption that brings some, was not waited for.

@@ -199,24 +199,7 @@ def _go_to(records: Any, place: bytes) -> None:
 
 
 def cut(chunks: Iterable[Any], rows: int, *, skip: int = 0) -> Iterator[Batch]:
-    """Cut chunks of any sizes into windows of a fixed number of rows.
-
-    Args:
-        chunks: (inputs [N, I], targets) or (inputs, targets, weight), of one shape but for N and of one type.
-        rows: of a window.
-        skip: rows to leave out at the beginning.
-
-    Yields:
-        Windows, copied out of the chunks; the last may be shorter, none is empty.
-
-    Raises:
-        ArgumentError: a chunk is no pair, its lengths differ, or it is unlike the first.
-
-    Example:
-        >>> chunks = [(np.ones((3, 2)), np.array([0, 1, 2])), (np.ones((2, 2)), np.array([3, 4]))]
-        >>> [batch.targets.tolist() for batch in cut(chunks, 2, skip=1)]
-        [[1, 2], [3, 4]]
-    """
+    """Cut chunks of any sizes into windows of a fixed number of rows."""
     first: Batch | None = None
     window, filled, number = None, 0, 0
     for given in chunks:
@@ -286,30 +269,7 @@ def _copy(window: Batch, at: int, chunk: Batch, start: int, rows: int) -> None:
 def checked(
     windows: Iterator[Window], *, in_features: int, outputs: int, loss: str | Loss, epoch: int, row: int
 ) -> Iterator[Window]:
-    """Check each window as arrays are checked, and name its rows where something is wrong.
-
-    Args:
-        windows: of one epoch.
-        in_features: I of the network.
-        outputs: K of the network.
-        loss: the loss, which says what the targets must be.
-        epoch: from 1, for the message.
-        row: of the first window, from 0.
-
-    Yields:
-        The windows. Their weights may be 0 throughout; an epoch's may not.
-
-    Raises:
-        ArgumentError: see `check_data`.
-
-    Example:
-        >>> windows = iter([Window(Batch(np.ones((3, 2)), np.array([0, 1, 5])), b"")])
-        >>> try:
-        ...     list(checked(windows, in_features=2, outputs=2, loss="softmax_cross_entropy", epoch=1, row=6))
-        ... except ArgumentError as error:
-        ...     print(error)
-        training data, epoch 1, rows 6 to 8: labels must lie in 0 to 1 for 2 outputs, given 0 to 5
-    """
+    """Check each window as arrays are checked, and name its rows where something is wrong."""
     with _closing(windows):
         for window in windows:
             data = window.data
@@ -331,19 +291,7 @@ def checked(
 
 @contextlib.contextmanager
 def read_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
-    """Let another thread get the next item while one is worked on; never more than one ahead.
-
-    Args:
-        items: used by that thread alone.
-
-    Yields:
-        The items in their order; what getting one raises is raised here. The thread ends with the `with`.
-
-    Example:
-        >>> with read_ahead(iter([1, 2, 3])) as items:
-        ...     list(items)
-        [1, 2, 3]
-    """
+    """Let another thread get the next item while one is worked on; never more than one ahead."""
     wanted: queue.SimpleQueue[bool] = queue.SimpleQueue()
     found: queue.SimpleQueue[tuple[list[Item], BaseException | None]] = queue.SimpleQueue()
 

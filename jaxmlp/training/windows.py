@@ -117,38 +117,7 @@ def train_window(
     transform: Transform | None,
     mesh: Mesh | None,
 ) -> tuple[TrainState, WindowSums]:
-    """Train on one window: the very steps of `train_epoch`, with sums that can be added to other windows'.
-
-    Args:
-        net: the network (static).
-        optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation (static).
-        state: where training stands; its epoch is the stream's, and is not counted up.
-        data: the window, inputs [N, I], targets [N] or [N, K], weight [N] or None.
-        window: its number within the epoch, from 0.
-        loss: a loss's name or pair (static).
-        metric: a metric's name (static).
-        batch_size: B (static).
-        shuffle: an order drawn from the run's key, the epoch and the window, or the given order (static).
-        l2: strength of the penalty on weights; None for none.
-        transform: a pure function (key, inputs [B, I]) -> inputs, or None (static).
-        mesh: devices that share each minibatch; None for one device (static).
-
-    Returns:
-        The next state, and the sums.
-
-    Raises:
-        ArgumentError: targets that the metric cannot be taken of.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> from jaxmlp.training.steps import init_state
-        >>> net, data = mlp([2, 3, 2]), Batch(jnp.ones((5, 2)), jnp.array([0, 1, 1, 0, 1]))
-        >>> state, found = train_window(net, "sgd", init_state(net, "sgd", jax.random.key(0)), data, 0,
-        ...                             loss="softmax_cross_entropy", metric="accuracy", batch_size=2,
-        ...                             shuffle=True, l2=None, transform=None, mesh=None)
-        >>> int(state.step), int(state.epoch), float(found.sums.weight)
-        (3, 0, 5.0)
-    """
+    """Train on one window: the very steps of `train_epoch`, with sums that can be added to other windows'."""
     key = _window_key(state, jnp.asarray(window)) if shuffle else None
     state, sums, norm = scan_steps(
         net,
@@ -186,41 +155,7 @@ def train_stream(
     mesh: Mesh | None = None,
     at_window: AtWindow = lambda state, position: None,
 ) -> StreamEpoch:
-    """Train one epoch over a stream, or what is left of one, reading on while the device computes.
-
-    Args:
-        net: the network.
-        optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation.
-        state: where training stands.
-        stream: the examples.
-        position: where in the epoch to go on from; None for its beginning.
-        loss: a loss's name or pair.
-        batch_size: B; windows are made up to a multiple of it.
-        shuffle: a fresh order within every window, or the given order.
-        metric: a metric's name.
-        l2: strength of the penalty on weights.
-        transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch.
-        mesh: devices that share each minibatch; None for one device.
-        at_window: called with state and position after every window that did not diverge, but for the last.
-
-    Returns:
-        What the epoch came to; it ends with the window that diverges, if one does.
-
-    Raises:
-        ArgumentError: a window that does not fit the network or the loss, a stream without rows, or one that
-            ends before the position; and whatever reading raises.
-
-    Example:
-        >>> from jaxmlp.network import mlp
-        >>> from jaxmlp.training.stream import stream_from_chunks
-        >>> from jaxmlp.training.steps import init_state
-        >>> net = mlp([2, 3, 2])
-        >>> stream = stream_from_chunks([(np.ones((5, 2), np.float32), np.array([0, 1, 1, 0, 1]))], window=2)
-        >>> found = train_stream(net, "sgd", init_state(net, "sgd", jax.random.key(0)), stream, batch_size=2,
-        ...                      loss="softmax_cross_entropy", shuffle=True, metric="accuracy")
-        >>> found.position.windows, found.position.rows, int(found.state.epoch)
-        (3, 5, 1)
-    """
+    """Train one epoch over a stream, or what is left of one, reading on while the device computes."""
     began = time.perf_counter() - (0.0 if position is None else position.seconds)
     rows = batch_size * steps_per_epoch(stream.window, batch_size)
     train = partial(

@@ -45,34 +45,12 @@ CONTESTANTS: Registry[Entry] = Registry(
 
 
 def peers_on(device: str) -> tuple[str, ...]:
-    """Name the peers that can compute on a device.
-
-    Args:
-        device: "cpu", "gpu" or "tpu".
-
-    Returns:
-        Their names in the order of the registry.
-
-    Example:
-        >>> peers_on("gpu")
-        ('jax', 'flax', 'torch', 'torch_compile', 'torch_cuda_graph')
-    """
+    """Name the peers that can compute on a device."""
     return tuple(
         name for name, entry in CONTESTANTS.items() if entry.kind == "peer" and device in entry.devices
     )
 
 
 def missing_packages(name: str) -> tuple[str, ...]:
-    """Name the packages that a contestant needs and that are not installed.
-
-    Args:
-        name: the contestant's.
-
-    Returns:
-        Their names; none where it can run.
-
-    Example:
-        >>> missing_packages("numpy")
-        ()
-    """
+    """Name the packages that a contestant needs and that are not installed."""
     return tuple(package for package in CONTESTANTS[name].packages if not importlib.util.find_spec(package))

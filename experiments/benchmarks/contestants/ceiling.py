@@ -67,17 +67,6 @@ def products_of_step(sizes: tuple[int, ...], batch_size: int) -> list[Product]:
     A layer of I inputs and O outputs takes z = x·w (2·B·I·O operations) going forward, and going back
     ∂E/∂w = xᵀ·∂E/∂z and ∂E/∂x = ∂E/∂z·wᵀ (2·B·I·O each); the first layer has no need of ∂E/∂x. A step is
     therefore 2·B·(3·Σ I·O − I₁·O₁) operations; what is done element by element is not counted.
-
-    Args:
-        sizes: features of input, hidden layers and output.
-        batch_size: B.
-
-    Returns:
-        The products.
-
-    Example:
-        >>> sum(product.operations for product in products_of_step((4, 3, 2), 10))
-        840
     """
     products = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
@@ -150,15 +139,7 @@ def xla_runner(product: Product, precision: str) -> Callable[[int], object]:
 
 
 def seconds_each(repeat: Callable[[int], object], block_seconds: float = BLOCK_SECONDS) -> float:
-    """Time one run of what is repeated: the median of some blocks of many.
-
-    Args:
-        repeat: does it so many times.
-        block_seconds: how long a block takes about.
-
-    Returns:
-        Seconds.
-    """
+    """Time one run of what is repeated: the median of some blocks of many."""
     repeat(1)
     started = time.perf_counter()
     repeat(3)
@@ -192,11 +173,7 @@ class Program:
             self.runners.append(runners)
 
     def rates(self) -> list[dict[str, Any]]:
-        """Time every product once more.
-
-        Returns:
-            For each its shape and seconds by library, "turned" the other way round; the large one stands last.
-        """
+        """Time every product once more."""
         return [
             product._asdict()
             | {"operations": product.operations}

@@ -11,14 +11,7 @@ from jaxmlp.cli.command_line import find_device
 
 
 def choose_device(settings: Settings) -> jax.Device:
-    """Compute everything that follows in this process on the job's device, in the job's precision.
-
-    Args:
-        settings: of the job.
-
-    Returns:
-        The device.
-    """
+    """Compute everything that follows in this process on the job's device, in the job's precision."""
     device = find_device(settings.device)
     jax.config.update("jax_default_device", device)
     jax.config.update("jax_default_matmul_precision", settings.precision)

@@ -16,14 +16,7 @@ METRIC = {"classification": "accuracy", "regression": "r2"}
 
 
 def begin(settings: Settings) -> tuple[Network, Any, TrainState]:
-    """Describe the network and its optimiser, and draw the state before the first step.
-
-    Args:
-        settings: of the job.
-
-    Returns:
-        The network, the optimiser and the state; parameters and orders follow from `settings.seed`.
-    """
+    """Describe the network and its optimiser, and draw the state before the first step."""
     net = mlp(settings.sizes, precision=settings.precision)
     name = f"momentum:{MOMENTUM}" if settings.optimizer == "momentum" else settings.optimizer
     optimizer = make_optimizer(name, settings.learning_rate)
@@ -75,19 +68,7 @@ def compile_epoch(
     settings: Settings,
     gradient: training.Gradient = objective_and_grads,
 ) -> Any:
-    """Compile the function beneath `train_epoch`, with the hand-written gradient or another.
-
-    Args:
-        net: the network.
-        optimizer: the optimiser.
-        state: before the epoch, for its shapes.
-        data: the training part.
-        settings: of the job.
-        gradient: computes the objective and its gradient.
-
-    Returns:
-        The compiled program: (state, data) -> (state, metrics).
-    """
+    """Compile the function beneath `train_epoch`, with the hand-written gradient or another."""
     epoch = jax.jit(
         lambda state, data: training.epoch_of_steps(
             net,

@@ -84,12 +84,7 @@ class Contestant(Protocol):
 
 
 def write_job(folder: Path, job: Job) -> None:
-    """Write a job for the contestants to read.
-
-    Args:
-        folder: an existing folder.
-        job: what to write.
-    """
+    """Write a job for the contestants to read."""
     for name in ARRAYS:
         np.save(folder / f"{name}.npy", getattr(job, name))
     write_layers(folder / "initial.npz", job.layers)
@@ -97,14 +92,7 @@ def write_job(folder: Path, job: Job) -> None:
 
 
 def read_job(folder: Path) -> Job:
-    """Read a job.
-
-    Args:
-        folder: where `write_job` has written it.
-
-    Returns:
-        The job; each array belongs to the reader.
-    """
+    """Read a job."""
     given: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     settings = Settings(**(given | {"sizes": tuple(given["sizes"])}))
     arrays = {name: np.load(folder / f"{name}.npy") for name in ARRAYS}
@@ -124,38 +112,14 @@ def read_layers(path: Path) -> Layers:
 
 
 def mean_of_steps(losses: Sequence[float] | np.ndarray, examples: int, batch_size: int) -> float:
-    """Average the losses of an epoch's steps, each weighted by its examples.
-
-    Args:
-        losses: [S].
-        examples: N.
-        batch_size: B; the last step has what is left.
-
-    Returns:
-        The mean over the examples.
-
-    Example:
-        >>> mean_of_steps([1.0, 4.0], examples=3, batch_size=2)
-        2.0
-    """
+    """Average the losses of an epoch's steps, each weighted by its examples."""
     weight = np.full(len(losses), batch_size, float)
     weight[-1] = examples - batch_size * (len(losses) - 1)
     return float(np.dot(np.asarray(losses, float), weight) / examples)
 
 
 def score(layers: Layers, inputs: np.ndarray, targets: np.ndarray, task: str, chunk: int = 10_000) -> float:
-    """Measure parameters on a test part, in the same way for every contestant.
-
-    Args:
-        layers: weights and biases.
-        inputs: [N, I].
-        targets: [N] labels or [N, 1] values.
-        task: "classification" or "regression".
-        chunk: examples at a time.
-
-    Returns:
-        The accuracy (0 to 1) or R².
-    """
+    """Measure parameters on a test part, in the same way for every contestant."""
     outputs = np.concatenate(
         [_outputs(layers, inputs[start : start + chunk]) for start in range(0, len(inputs), chunk)]
     )
