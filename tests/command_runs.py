@@ -13,7 +13,7 @@ from unittest import mock
 
 import numpy as np
 
-from jaxmlp.cli import COMMANDS, command_line
+from jaxmlp.cli import COMMANDS, session
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 LESSONS, BENCHMARKS = EXPERIMENTS / "lessons", EXPERIMENTS / "benchmarks"
@@ -46,7 +46,7 @@ def run_experiment(name: str, *arguments: object) -> Outcome:
         contextlib.redirect_stderr(err),
     ):
         try:
-            command_line.run(module.main)
+            session.run(module.main)
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
     return Outcome(status, out.getvalue(), err.getvalue())

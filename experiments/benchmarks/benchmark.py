@@ -19,10 +19,10 @@ from race import measure_race
 from sweep_rate import COUNTS, measure_rates
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import DeviceOptions, available_cores, find_device, option, parse_options, run
-from jaxmlp.cli.result_file import check_out, write_result
-from jaxmlp.cli.run_folder import describe_machine
-from jaxmlp.cli.text import aligned, machine_line
+from jaxmlp.cli.options import DeviceOptions, option, parse_options
+from jaxmlp.cli.run import describe_machine
+from jaxmlp.cli.session import available_cores, find_device, run
+from jaxmlp.cli.text import aligned, check_out, machine_line, write_result
 from jaxmlp.registry import unknown_name
 
 DESCRIPTION = """Measure an epoch of training against scikit-learn, PyTorch (eager, compiled), NumPy by hand,

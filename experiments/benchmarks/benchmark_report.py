@@ -15,7 +15,8 @@ from growth import QUANTITIES, base_note, counts, least_note, left_out_notes, sl
 from marked_block import with_block
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import option, parse_options, run
+from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.session import run
 from jaxmlp.cli.text import machine_line, markdown, seconds
 from jaxmlp.plots import growth_sheet, save, time_bars
 

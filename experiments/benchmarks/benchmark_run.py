@@ -13,7 +13,7 @@ from contestants import CEILING, CONTESTANTS, OURS
 from contestants.job import Layers, read_layers, write_job
 from worker_process import WorkerFailed, WorkerProcess
 
-from jaxmlp.cli.command_line import available_cores
+from jaxmlp.cli.session import available_cores
 
 Tell = Callable[[str], None]
 ROUNDING = float(np.finfo(np.float32).eps)

@@ -15,13 +15,11 @@ from mnist_options import MnistOptions
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError, EpochReport, FitState, TrainState, fit
-from jaxmlp.cli.command_line import computing, option, parse_options, run
-from jaxmlp.cli.compilation_cache import CompilationCacheOptions, compilation_cache
+from jaxmlp.cli.options import CompilationCacheOptions, RunOptions, option, parse_options
 from jaxmlp.cli.records import describe_run, recording
-from jaxmlp.cli.result_file import check_out, write_result
-from jaxmlp.cli.run_folder import describe_machine
-from jaxmlp.cli.run_lock import locked
-from jaxmlp.cli.run_options import RunOptions, read_options
+from jaxmlp.cli.run import describe_machine, locked, read_options
+from jaxmlp.cli.session import compilation_cache, computing, run
+from jaxmlp.cli.text import check_out, write_result
 from jaxmlp.cli.train import PARTS, load_dataset, network_of, optimizer_of, start
 from jaxmlp.datasets.problem import make_problem
 

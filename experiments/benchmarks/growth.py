@@ -16,10 +16,10 @@ from machine_load import tell_load
 from worker_process import WorkerFailed, process_environment, run_process
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import DeviceOptions, available_cores, computing, option, parse_options, run
-from jaxmlp.cli.result_file import check_out, write_result
-from jaxmlp.cli.run_folder import describe_machine
-from jaxmlp.cli.text import aligned, amount, machine_line, seconds
+from jaxmlp.cli.options import DeviceOptions, option, parse_options
+from jaxmlp.cli.run import describe_machine
+from jaxmlp.cli.session import available_cores, computing, run
+from jaxmlp.cli.text import aligned, amount, check_out, machine_line, seconds, write_result
 from jaxmlp.registry import Registry
 
 DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each

@@ -15,7 +15,7 @@ from contestants.job import Settings
 from peak_memory import begin_peak, peak_bytes, returning_freed
 
 from jaxmlp import Batch, TrainState, init_state, make_optimizer, mlp
-from jaxmlp.cli.command_line import computing
+from jaxmlp.cli.session import computing
 
 CLASSES = 10
 ENOUGH_SECONDS, MOST_RUNS = 2.0, 5

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from jaxmlp.cli.command_line import available_cores
+from jaxmlp.cli.session import available_cores
 
 
 def tell_load() -> float | None:

@@ -17,12 +17,11 @@ import numpy as np
 from worker_process import process_environment
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import available_cores, option, parse_options, run
 from jaxmlp.cli.meeting import free_port
-from jaxmlp.cli.processes import ProcessOptions
-from jaxmlp.cli.result_file import check_out, write_result
-from jaxmlp.cli.run_folder import describe_machine
-from jaxmlp.cli.text import seconds
+from jaxmlp.cli.options import ProcessOptions, option, parse_options
+from jaxmlp.cli.run import describe_machine
+from jaxmlp.cli.session import available_cores, run
+from jaxmlp.cli.text import check_out, seconds, write_result
 
 POINT = Path(__file__).parent / "many_devices_point.py"
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end

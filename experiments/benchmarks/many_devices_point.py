@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxmlp.cli.processes import threads_of
 
 from jaxmlp import EpochReport, TrainState, fit, init_state, make_optimizer, mlp
-from jaxmlp.cli.processes import ProcessOptions, threads_of, together
+from jaxmlp.cli.distributed import together
+from jaxmlp.cli.options import ProcessOptions
 
 
 class Training(NamedTuple):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxmlp.cli.command_line import option
+from jaxmlp.cli.options import option
 
 
 @dataclass(frozen=True)

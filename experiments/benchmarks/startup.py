@@ -17,10 +17,10 @@ from recipe import RECIPE
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import option, parse_options, run
-from jaxmlp.cli.compilation_cache import SETTINGS
-from jaxmlp.cli.result_file import check_out, write_result
-from jaxmlp.cli.run_folder import describe_machine
+from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.run import describe_machine
+from jaxmlp.cli.session import SETTINGS, run
+from jaxmlp.cli.text import check_out, write_result
 from jaxmlp.datasets import load
 
 HERE = Path(__file__).parent

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from worker_process import WorkerFailed, process_environment, run_process
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import DeviceOptions, available_cores, computing, option, parse_options, run
-from jaxmlp.cli.result_file import check_out, write_result, write_whole
-from jaxmlp.cli.run_folder import describe_machine
-from jaxmlp.cli.text import aligned, amount, machine_line, markdown
+from jaxmlp.cli.options import DeviceOptions, option, parse_options
+from jaxmlp.cli.run import describe_machine
+from jaxmlp.cli.session import available_cores, computing, run
+from jaxmlp.cli.text import aligned, amount, check_out, machine_line, markdown, write_result, write_whole
 
 HERE = Path(__file__).parent
 POINT = HERE / "stream_point.py"

@@ -11,7 +11,7 @@ from large_set import FEATURES, LargeSet, draw, read_shards
 from peak_memory import begin_peak, peak_bytes
 
 from jaxmlp import ArgumentError, evaluate, fit, make_optimizer, mlp, stream_from_chunks
-from jaxmlp.cli.command_line import computing
+from jaxmlp.cli.session import computing
 from jaxmlp.training.stream import Stream
 
 SIZES, BATCH, RATE = (FEATURES, 64, 2), 4096, 1e-2

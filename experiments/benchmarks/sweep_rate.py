@@ -16,7 +16,7 @@ from sklearn.neural_network import MLPClassifier
 from worker_process import WorkerFailed, process_environment, run_process
 
 from jaxmlp import Batch, mlp
-from jaxmlp.cli.command_line import find_device
+from jaxmlp.cli.session import find_device
 from jaxmlp.cli.sweep import use_cores
 from jaxmlp.sweep.sweep import sweep
 from jaxmlp.sweep.trials import Trial

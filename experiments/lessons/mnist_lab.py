@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from jaxmlp import ArgumentError, mlp
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.cli.command_line import DeviceOptions, computing, option, parse_options, run
-from jaxmlp.cli.compilation_cache import CompilationCacheOptions, compilation_cache
-from jaxmlp.cli.run_folder import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option, parse_options
+from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.session import compilation_cache, computing, run
 from jaxmlp.cli.train import as_float64
 from jaxmlp.datasets import Dataset, load
 from jaxmlp.datasets.at_hand import is_at_hand

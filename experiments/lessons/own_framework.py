@@ -29,8 +29,9 @@ from side_by_side import spread
 
 from jaxmlp import LOSSES, ArgumentError, Dense, DenseParams, Network, Softmax, value_and_grad
 from jaxmlp import loss as mean_loss
-from jaxmlp.cli.command_line import option, parse_options, run
-from jaxmlp.cli.run_folder import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.session import run
 
 DESCRIPTION = """Run the lesson "build your own framework" (AI for Beginners 3.4) with hand-written gradients.
 

@@ -7,8 +7,7 @@ from functools import partial
 from typing import Any
 
 from jaxmlp import ArgumentError, mlp
-from jaxmlp.cli.command_line import DeviceOptions, option, parse_options
-from jaxmlp.cli.compilation_cache import CompilationCacheOptions
+from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option, parse_options
 from jaxmlp.registry import unknown_name
 
 DESCRIPTION = """Train a two-layer network on MNIST:

@@ -38,8 +38,9 @@ from jaxmlp import (
     train_step,
 )
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.cli.command_line import computing, option, parse_options, run
-from jaxmlp.cli.run_folder import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.session import computing, run
 from jaxmlp.plots.graph import MOST_NEURONS, count_neurons
 from jaxmlp.plots.symbols import short_number
 

@@ -12,7 +12,7 @@ def main() -> None:
     if name not in COMMANDS:
         print(f"usage: jaxmlp {{{','.join(COMMANDS)}}} [options]; each has its own --help")
         sys.exit(0 if name in ("-h", "--help") else 2)
-    from jaxmlp.cli.command_line import run
+    from jaxmlp.cli.session import run
 
     sys.argv = [f"jaxmlp {name}", *sys.argv[2:]]
     run(importlib.import_module(f"jaxmlp.cli.{name}").main)

@@ -10,13 +10,10 @@ from typing import Any
 import numpy as np
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import Parser
+from jaxmlp.cli.options import Parser, RunOptions
 from jaxmlp.cli.past_runs import PastRun, read_runs
-from jaxmlp.cli.result_file import check_out
-from jaxmlp.cli.run_options import RunOptions
 from jaxmlp.cli.sweep_options import spell
-from jaxmlp.cli.text import aligned, seconds
-from jaxmlp.cli.train import SCORE_NAMES, show_score
+from jaxmlp.cli.text import SCORE_NAMES, aligned, check_out, seconds, show_score
 from jaxmlp.plots import run_curves, save
 from jaxmlp.training.metrics import METRICS
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxmlp import LOSSES, ArgumentError, check_gradients, init, mlp
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.cli.command_line import option, parse_options
+from jaxmlp.cli.options import option, parse_options
 from jaxmlp.datasets import load
 from jaxmlp.datasets.problem import make_problem
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from jaxmlp import ArgumentError
+from jaxmlp.cli.options import split_address
 
 BEAT, SILENCE = 1.0, 15.0  # seconds between signs of life, and without one until a process counts as gone
 GREETING = 5.0  # seconds that a newcomer has to say who it is
@@ -169,17 +170,6 @@ class Meeting:
 
 
 # --- how they find each other ---
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Read HOST:PORT."""
-    host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise ArgumentError(
-            f"--coordinator takes HOST:PORT with a port from 1 to 65535, as 10.0.0.1:29500, given '{address}'"
-        )
-    return host, int(port)
 
 
 def meet(address: str, index: int, count: int, seconds: float) -> Meeting:

@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.metrics_file import METRICS
-from jaxmlp.cli.run_folder import CONFIG, MODEL
-from jaxmlp.cli.run_lock import is_locked
+from jaxmlp.cli.run import CONFIG, METRICS, MODEL, is_locked
 from jaxmlp.training.metrics import METRICS as SCORES
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from jaxmlp import ArgumentError, Network, load_model
-from jaxmlp.cli.command_line import DeviceOptions, computing, option, parse_options
-from jaxmlp.cli.compilation_cache import CompilationCacheOptions, compilation_cache
+from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option, parse_options
 from jaxmlp.cli.pictures import predict_in_chunks
-from jaxmlp.cli.result_file import check_out, write_whole
-from jaxmlp.cli.run_folder import MODEL
+from jaxmlp.cli.run import MODEL
+from jaxmlp.cli.session import compilation_cache, computing
+from jaxmlp.cli.text import check_out, write_whole
 from jaxmlp.datasets import Preprocessing, read_inputs
 
 DESCRIPTION = """Predict with a network that train.py has trained.

@@ -4,22 +4,22 @@ What cannot be written, as on a full disk, is told once and tried again: it does
 """
 
 import contextlib
+import csv
 import dataclasses
+import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 import jaxmlp
-from jaxmlp import ArgumentError, EpochReport, FitState, Network
-from jaxmlp.cli.command_line import one_line
-from jaxmlp.cli.event_file import EventFile, event_file
-from jaxmlp.cli.metrics_file import add_row, write_metrics
-from jaxmlp.cli.run_folder import CHECKPOINTS, MODEL
-from jaxmlp.cli.run_lock import Lock
-from jaxmlp.cli.run_options import OF_THIS_CALL, RunOptions
+from jaxmlp import ArgumentError, EpochReport, FitState, Network, history_columns
+from jaxmlp.cli.options import OF_THIS_CALL, RunOptions
+from jaxmlp.cli.run import CHECKPOINTS, METRICS, MODEL, Lock
+from jaxmlp.cli.session import one_line
 from jaxmlp.datasets import Dataset
 from jaxmlp.datasets.problem import Problem
 from jaxmlp.saving import (
@@ -31,7 +31,124 @@ from jaxmlp.saving import (
     restore_fit,
 )
 from jaxmlp.saving.model_file import describe_network
-from jaxmlp.training.metrics import METRICS
+from jaxmlp.training.metrics import METRICS as SCORES
+
+EVENTS = "events"
+
+
+def write_metrics(folder: Path, history: Sequence[EpochReport], metric: str) -> None:
+    """Write metrics.csv anew, all at once; rows of epochs that the history does not hold are gone."""
+    unfinished = folder / f"{METRICS}.unfinished"
+    try:
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if history:
+                writer.writerow(history_columns(tuple(history), metric))
+                writer.writerows(_rows(history, metric))
+        os.replace(unfinished, folder / METRICS)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def add_row(folder: Path, report: EpochReport, metric: str) -> None:
+    """Add the row of an epoch; before the first one, the columns' names."""
+    path = folder / METRICS
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if size == 0:
+                writer.writerow(history_columns((report,), metric))
+            writer.writerows(_rows((report,), metric))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        raise
+
+
+def _rows(history: Sequence[EpochReport], metric: str) -> Iterator[list[str]]:
+    # A value that was never measured is left empty; one that is NaN says so.
+    columns = history_columns(tuple(history), metric)
+    for place, report in enumerate(history):
+        absent = report.valid_loss is None
+        yield [
+            "" if absent and name.startswith("valid_") else repr(column[place].item())
+            for name, column in columns.items()
+        ]
+
+
+class EventFile:
+    """The events of one run, in files that are numbered in the order in which they were begun.
+
+    They are written at once and by the caller. The package's own `SummaryWriter` writes in a thread, which dies on a
+    full disk; whoever adds a point then waits for it for ever.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / EVENTS
+        self._writer: Any = None
+        self._path: Path | None = None  # of a file without a point so far
+
+    def add(self, report: EpochReport, metric: str) -> None:
+        """Add the point of an epoch to every curve, and see it written."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        values = [
+            Summary.Value(tag=name, simple_value=column[0])
+            for name, column in history_columns((report,), metric).items()
+            if name != "epoch" and not (name.startswith("valid_") and report.valid_loss is None)
+        ]
+        try:
+            if self._writer is None:
+                self._begin(report.epoch)
+            self._write(Event(step=report.epoch, summary=Summary(value=values)))
+            self._writer.flush()
+            self._path = None
+        except OSError:
+            # A record may be there in part, and nothing could be read behind it.
+            self.close()
+            with contextlib.suppress(OSError):
+                if self._path is not None:
+                    self._path.unlink()
+            raise
+
+    def close(self) -> None:
+        """Close the file, if one is open."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(OSError):  # what could not be written has been told
+                writer.close()
+
+    def _begin(self, epoch: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.record_writer import RecordWriter
+
+        self._folder.mkdir(exist_ok=True)
+        # TensorBoard reads files in the order of their names; the clock may jump, a count does not.
+        number = sum(1 for _ in self._folder.iterdir())
+        self._path = self._folder / f"{number:04d}.out.tfevents.{time.time():.0f}"
+        self._writer = RecordWriter(str(self._path))
+        self._write(Event(file_version="brain.Event:2"))
+        if number:
+            # Hides points of this epoch and later ones, which a run that was killed has left.
+            self._write(Event(step=epoch, session_log=SessionLog(status=SessionLog.START)))
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
+
+
+def event_file(folder: Path) -> EventFile:
+    """Keep the events of a run in its folder."""
+    try:
+        import tensorboardX  # noqa: F401
+    except ModuleNotFoundError:
+        raise ArgumentError(
+            "--tensorboard needs the package tensorboardX: python -m pip install -e '.[tensorboard]'"
+        ) from None
+    return EventFile(folder)
 
 
 def describe_run(net: Network, problem: Problem, dataset: Dataset, options: RunOptions) -> dict[str, Any]:
@@ -208,7 +325,7 @@ def recording(
     write_metrics(folder, before.history, metric)
     writer = None
     if options.checkpoint_every:
-        more_is_better = options.monitor == "score" and METRICS[metric].more_is_better
+        more_is_better = options.monitor == "score" and SCORES[metric].more_is_better
         better = "larger" if more_is_better else "smaller"
         writer = CheckpointWriter(folder / CHECKPOINTS, keep=options.keep, better=better)
     events = event_file(folder) if options.tensorboard else None

@@ -13,9 +13,8 @@ import jax
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import INTERRUPTED, available_cores, computing
-from jaxmlp.cli.compilation_cache import compilation_cache
-from jaxmlp.cli.run_folder import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.session import INTERRUPTED, available_cores, compilation_cache, computing
 from jaxmlp.cli.sweep_files import append_reports, read_config, read_reports, stored_options, write_ranking
 from jaxmlp.cli.sweep_measurements import print_check, print_sklearn
 from jaxmlp.cli.sweep_options import SweepOptions, halving_of, read_sweep, spell, varied_names
@@ -29,7 +28,8 @@ from jaxmlp.cli.sweep_report import (
     value_of,
 )
 from jaxmlp.cli.sweep_study import Study, make_study
-from jaxmlp.cli.train import load_dataset, show_score
+from jaxmlp.cli.text import show_score
+from jaxmlp.cli.train import load_dataset
 from jaxmlp.datasets import Dataset
 from jaxmlp.sweep.sweep import Progress, SweepResult, sweep
 from jaxmlp.sweep.trials import TrialReport, planned_epochs

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.run_folder import CONFIG
+from jaxmlp.cli.options import TrainOptions
+from jaxmlp.cli.run import CONFIG
 from jaxmlp.cli.sweep_options import OF_THIS_CALL, SweepOptions, spell
-from jaxmlp.cli.train_options import TrainOptions
 from jaxmlp.sweep.trials import Standing, TrialReport
 
 TRIALS, RANKING = "trials.jsonl", "ranking.csv"

@@ -12,7 +12,7 @@ from jaxmlp import fit, init_state, make_optimizer
 from jaxmlp.cli.sweep_options import SKLEARN_ACTIVATIONS
 from jaxmlp.cli.sweep_report import name_of
 from jaxmlp.cli.sweep_study import Study
-from jaxmlp.cli.train import score_name, show_score
+from jaxmlp.cli.text import score_name, show_score
 from jaxmlp.sweep.members import scale_weights
 from jaxmlp.sweep.sweep import SweepResult, sweep
 from jaxmlp.sweep.trials import Trial

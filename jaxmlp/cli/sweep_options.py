@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import option, parse_options
-from jaxmlp.cli.train_options import TrainOptions, batch_size, check_options
+from jaxmlp.cli.options import TrainOptions, batch_size, check_options, option, parse_options
 from jaxmlp.registry import unknown_name
 from jaxmlp.sweep.trials import Halving
 

@@ -8,20 +8,13 @@ import jax
 import numpy as np
 
 from jaxmlp import evaluate, fit, save_model
-from jaxmlp.cli.run_folder import MODEL
+from jaxmlp.cli.options import TrainOptions
+from jaxmlp.cli.run import MODEL
 from jaxmlp.cli.sweep_files import train_command
 from jaxmlp.cli.sweep_options import spell, varied_names
 from jaxmlp.cli.sweep_study import Study
-from jaxmlp.cli.train import (
-    as_float64,
-    network_of,
-    optimizer_of,
-    saved_preprocessing,
-    score_name,
-    show_score,
-    start,
-)
-from jaxmlp.cli.train_options import TrainOptions
+from jaxmlp.cli.text import score_name, show_score
+from jaxmlp.cli.train import as_float64, network_of, optimizer_of, saved_preprocessing, start
 from jaxmlp.datasets import Dataset
 from jaxmlp.datasets.problem import make_problem
 from jaxmlp.plots import save, sweep_scores

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import jax
 
-from jaxmlp.cli.command_line import find_device
+from jaxmlp.cli.options import TrainOptions
+from jaxmlp.cli.session import find_device
 from jaxmlp.cli.sweep_options import SweepOptions, settings_of
 from jaxmlp.cli.train import as_float64, learning_rate_of, network_of
-from jaxmlp.cli.train_options import TrainOptions
 from jaxmlp.datasets import Dataset
 from jaxmlp.datasets.problem import Problem, make_problem
 from jaxmlp.datasets.splitting import fold_indices

@@ -1,7 +1,15 @@
-"""Texts for a terminal and for Markdown: numbers as people read them, and tables."""
+"""Texts for people: numbers as they read them, tables, and the file that --out names."""
 
+import contextlib
+import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from jaxmlp import ArgumentError
+
+SCORE_NAMES = {"accuracy": "accuracy", "label_accuracy": "label accuracy", "r2": "R²"}
 
 
 def seconds(value: float) -> str:
@@ -14,6 +22,20 @@ def seconds(value: float) -> str:
 def amount(value: int | None) -> str:
     """Write a number of bytes."""
     return "" if value is None else f"{value / 2**20:,.2f} MiB"
+
+
+def score_name(metric: str) -> str:
+    """Name a score as people read it, whatever the metric's parameter."""
+    return SCORE_NAMES[metric.partition(":")[0]]
+
+
+def show_score(metric: str, score: float | None) -> str:
+    """Write a score as people read it: a share in %, R² as a number."""
+    if score is None:
+        return "-"
+    if metric != "r2":
+        return f"{100 * score:.2f} %"
+    return f"{score:.4f}" if abs(score) < 1e4 else f"{score:.1e}"  # as of a network that all but diverged
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -44,3 +66,34 @@ def machine_line(machine: dict[str, Any]) -> str:
     busy = "" if load is None else f"; load average at the start {load:.2f}"
     busy += "".join(f"; {name}={value}" for name, value in machine.get("thread_settings", {}).items())
     return f"{machine['processor']} ({machine['cores']} used), Python {machine['python']}, {versions}{busy}"
+
+
+def check_out(out: str | None, kind: str = "json") -> None:
+    """Refuse a file that cannot be written, before anything is computed."""
+    if out is None:
+        return
+    if not out or Path(out).is_dir():
+        raise ArgumentError(f"--out '{out}' is no file: give the name of a {kind} to write")
+    if not Path(out).absolute().parent.is_dir():
+        raise ArgumentError(f"the folder of {out} is not there: make it, or choose another file with --out")
+
+
+def write_result(out: str | None, result: dict[str, Any]) -> None:
+    """Write a result as JSON."""
+    if out is not None:
+        write_whole(Path(out), json.dumps(result, indent=1) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all, so that an older one is not lost to a full disk."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise ArgumentError(
+            f"{path} cannot be written ({error.strerror}): choose another file with --out"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)

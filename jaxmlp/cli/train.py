@@ -29,24 +29,31 @@ from jaxmlp import (
     mlp,
     save_model,
 )
-from jaxmlp.cli.command_line import check_fits, computing, find_device
-from jaxmlp.cli.compilation_cache import compilation_cache
-from jaxmlp.cli.interruption import Interruption, interruption
-from jaxmlp.cli.metrics_file import write_metrics
+from jaxmlp.cli.distributed import OWN, Group, together
+from jaxmlp.cli.options import RunOptions, TrainOptions, stopping_of
 from jaxmlp.cli.pictures import draw_pictures
-from jaxmlp.cli.processes import OWN, Group, together
-from jaxmlp.cli.records import Records, describe_run, last_saved, read_progress, recording, why
-from jaxmlp.cli.run_folder import (
+from jaxmlp.cli.records import Records, describe_run, last_saved, read_progress, recording, why, write_metrics
+from jaxmlp.cli.run import (
     MODEL,
+    Lock,
     describe_machine,
     free_folder,
     holds_files,
+    locked,
     make_run_folder,
+    read_options,
+    remember,
     write_config,
 )
-from jaxmlp.cli.run_lock import Lock, locked
-from jaxmlp.cli.run_options import RunOptions, read_options, remember, stopping_of
-from jaxmlp.cli.train_options import TrainOptions
+from jaxmlp.cli.session import (
+    Interruption,
+    check_fits,
+    compilation_cache,
+    computing,
+    find_device,
+    interruption,
+)
+from jaxmlp.cli.text import score_name, show_score
 from jaxmlp.datasets import Dataset, load
 from jaxmlp.datasets.problem import Problem, make_problem
 from jaxmlp.sweep.members import scale_weights
@@ -54,7 +61,6 @@ from jaxmlp.training.batching import steps_per_epoch
 from jaxmlp.training.optimizers import OPTIMIZERS
 
 PARTS = ("train", "valid", "test")
-SCORE_NAMES = {"accuracy": "accuracy", "label_accuracy": "label accuracy", "r2": "R²"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -351,20 +357,6 @@ def batch_size_of(options: TrainOptions, problem: Problem) -> int:
     """Take the minibatch size that was asked for, and no more than there are examples."""
     examples = len(problem.train.inputs)
     return min(options.batch_size or examples, examples)
-
-
-def score_name(metric: str) -> str:
-    """Name a score as people read it, whatever the metric's parameter."""
-    return SCORE_NAMES[metric.partition(":")[0]]
-
-
-def show_score(metric: str, score: float | None) -> str:
-    """Write a score as people read it: a share in %, R² as a number."""
-    if score is None:
-        return "-"
-    if metric != "r2":
-        return f"{100 * score:.2f} %"
-    return f"{score:.4f}" if abs(score) < 1e4 else f"{score:.1e}"  # as of a network that all but diverged
 
 
 def report_and_save(

@@ -9,7 +9,7 @@ from contestants import missing_packages
 from race import Runner
 from worker_process import WorkerFailed
 
-from jaxmlp.cli.run_options import read_options
+from jaxmlp.cli.run import read_options
 
 
 def runner(program: str) -> Runner:

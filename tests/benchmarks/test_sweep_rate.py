@@ -8,7 +8,7 @@ import pytest
 import sweep_rate
 from worker_process import WorkerFailed
 
-from jaxmlp.cli.command_line import available_cores
+from jaxmlp.cli.session import available_cores
 
 
 def test_a_sweep_is_timed() -> None:

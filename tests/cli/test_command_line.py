@@ -12,17 +12,9 @@ import pytest
 from command_runs import EXPERIMENTS, run_experiment, run_program
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli import command_line
-from jaxmlp.cli.command_line import (
-    DeviceOptions,
-    check_fits,
-    computing,
-    find_device,
-    option,
-    parse_options,
-    run,
-)
-from jaxmlp.cli.train_options import TrainOptions
+from jaxmlp.cli import session
+from jaxmlp.cli.options import DeviceOptions, TrainOptions, option, parse_options
+from jaxmlp.cli.session import check_fits, computing, find_device, run
 
 SCRIPTS = ("train", "predict", "gradcheck", "benchmark")
 
@@ -184,12 +176,12 @@ def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(ArgumentError, match=r"64 99999999999999 10 has 7,499,999,999,999,935 parameters"):
         check_fits([64, 99999999999999, 10])
     parameters = 4 * 5 + 6 * 2
-    monkeypatch.setattr(command_line, "memory_of", lambda devices: 12 * parameters)
+    monkeypatch.setattr(session, "memory_of", lambda devices: 12 * parameters)
     check_fits([3, 5, 2])
-    monkeypatch.setattr(command_line, "memory_of", lambda devices: 12 * parameters - 1)
+    monkeypatch.setattr(session, "memory_of", lambda devices: 12 * parameters - 1)
     with pytest.raises(ArgumentError, match="3 5 2 has 32 parameters"):
         check_fits([3, 5, 2])
-    monkeypatch.setattr(command_line, "memory_of", lambda devices: None)  # a device that does not tell
+    monkeypatch.setattr(session, "memory_of", lambda devices: None)  # a device that does not tell
     check_fits([64, 99999999999999, 10])
 
 

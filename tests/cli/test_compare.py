@@ -10,10 +10,9 @@ from command_runs import BRIEF, contents, inside, run_experiment, run_program, t
 from matplotlib.image import imread
 
 from jaxmlp import ArgumentError, EpochReport
-from jaxmlp.cli.metrics_file import METRICS, add_row, write_metrics
 from jaxmlp.cli.past_runs import read_runs
-from jaxmlp.cli.run_folder import CONFIG, MODEL, write_config
-from jaxmlp.cli.run_lock import LOCK, is_locked, locked
+from jaxmlp.cli.records import add_row, write_metrics
+from jaxmlp.cli.run import CONFIG, LOCK, METRICS, MODEL, is_locked, locked, write_config
 
 DIGITS = {"name": "digits", "test_fraction": 0.2, "seed": 0}
 SINE = {"name": "sine", "examples": 400, "test_fraction": 0.2, "seed": 0}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from command_runs import BRIEF, train_ok
 
-from jaxmlp.cli import compilation_cache
-from jaxmlp.cli.compilation_cache import compilation_cache as keeping
+from jaxmlp.cli import session
+from jaxmlp.cli.session import compilation_cache as keeping
 
 EVENTS: Counter[str] = Counter()
 jax.monitoring.register_event_listener(lambda event, **_: EVENTS.update([event.rpartition("/")[2]]))
@@ -72,7 +72,7 @@ def test_a_second_run_of_train_compiles_nothing(home: Path, tmp_path: Path) -> N
 
 def test_the_flag_keeps_nothing(home: Path, tmp_path: Path) -> None:
     train_ok(tmp_path / "run", *BRIEF, "--no-compilation-cache")
-    assert not compilation_cache.folder().exists()
+    assert not session.compiled_folder().exists()
 
 
 def test_what_the_user_set_for_jax_wins(home: Path, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_folder_that_was_asked_for_and_may_not_be_written_is_told(
         raise PermissionError(errno.EACCES, "Permission denied", dir)
 
     # Permissions alone do not stop the superuser.
-    monkeypatch.setattr(compilation_cache.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(session.tempfile, "TemporaryFile", refuse)
     compile_once()
     assert "cannot be written (Permission denied)" in capsys.readouterr().err
 
@@ -130,7 +130,7 @@ def test_nothing_is_said_of_a_folder_that_serves_or_is_not_wanted(
 ) -> None:
     compile_once()
     assert len(list(asked.glob("*-cache"))) == 1
-    compilation_cache._warn_if_unusable("gs://bucket/folder")
+    session._warn_if_unusable("gs://bucket/folder")
     jax.config.update("jax_compilation_cache_dir", str(asked / "one-cache"))
     (asked / "one-cache").write_text("no folder")
     compile_once(wanted=False)
@@ -165,7 +165,7 @@ def test_without_a_home_nothing_is_kept(home: Path, monkeypatch: pytest.MonkeyPa
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(compilation_cache, "folder", no_home)
+    monkeypatch.setattr(session, "compiled_folder", no_home)
     assert compile_once()["cache_misses"] == 0
 
 
@@ -195,12 +195,12 @@ def test_a_folder_that_takes_no_program_costs_nothing_else(
 def test_the_room_is_bounded_and_what_was_used_last_stays(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = compilation_cache.folder()
+    folder = session.compiled_folder()
     folder.mkdir(parents=True)
     for age, name in enumerate("abc"):
         (folder / f"{name}-cache").write_bytes(bytes(1000))
         os.utime(folder / f"{name}-cache", (1000 - age, 1000 - age))
-    monkeypatch.setattr(compilation_cache, "LARGEST", 2000)
+    monkeypatch.setattr(session, "MOST_ROOM", 2000)
     with keeping(True):
         pass
     assert [path.name for path in kept(home)] == ["a-cache", "b-cache"]

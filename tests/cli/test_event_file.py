@@ -8,8 +8,8 @@ import pytest
 from command_runs import BRIEF, run_experiment, train_ok, write_pets
 
 from jaxmlp import ArgumentError, EpochReport
-from jaxmlp.cli.event_file import EVENTS, event_file
-from jaxmlp.cli.metrics_file import METRICS
+from jaxmlp.cli.records import EVENTS, event_file
+from jaxmlp.cli.run import METRICS
 
 
 def records(data: bytes) -> list[bytes]:
@@ -107,7 +107,7 @@ def test_points_of_epochs_that_are_done_again_are_hidden(tmp_path: Path) -> None
 
 def test_files_are_in_order_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for epoch, clock in ((1, 2e9), (2, 1e9), (3, 1e9)):
-        monkeypatch.setattr("event_file.time.time", lambda clock=clock: clock)
+        monkeypatch.setattr("jaxmlp.cli.records.time.time", lambda clock=clock: clock)
         events = event_file(tmp_path)
         events.add(report(epoch), "accuracy")
         events.close()

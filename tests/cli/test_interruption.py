@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from jaxmlp.cli.interruption import Interruption, interruption
+from jaxmlp.cli.session import Interruption, interruption
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 # Waits in one call that no handler of Python's interrupts, as a compiled program does.
 COMPUTE = """
 import ctypes, sys
 sys.path.insert(0, sys.argv[1])
-from jaxmlp.cli.interruption import interruption
+from jaxmlp.cli.session import interruption
 sys.argv[0] = "train.py"
 libc = ctypes.CDLL(None)
 with interruption("go on with --resume") as asked:

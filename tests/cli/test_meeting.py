@@ -12,7 +12,8 @@ import pytest
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli import meeting
-from jaxmlp.cli.meeting import Meeting, free_port, meet, relay, split_address
+from jaxmlp.cli.meeting import Meeting, free_port, meet, relay
+from jaxmlp.cli.options import split_address
 
 LONG = 30.0  # seconds that no test needs
 

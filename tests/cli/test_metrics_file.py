@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from jaxmlp import EpochReport
-from jaxmlp.cli.metrics_file import METRICS, add_row, write_metrics
+from jaxmlp.cli.records import add_row, write_metrics
+from jaxmlp.cli.run import METRICS
 
 
 def report(epoch: int, train_loss: float = 1 / 3, valid_loss: float | None = None) -> EpochReport:
@@ -58,7 +59,7 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(
     def refuse(*names: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("metrics_file.os.replace", refuse)
+    monkeypatch.setattr("jaxmlp.cli.records.os.replace", refuse)
     with pytest.raises(OSError, match="No space left"):
         write_metrics(tmp_path, [report(1), report(2)], "accuracy")
     assert (tmp_path / METRICS).read_bytes() == before
@@ -73,7 +74,7 @@ def test_a_row_that_cannot_be_written_leaves_no_part(tmp_path: Path, monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("metrics_file._rows", half)
+        patched.setattr("jaxmlp.cli.records._rows", half)
         with pytest.raises(OSError, match="No space left"):
             add_row(tmp_path, report(2), "accuracy")
     assert (tmp_path / METRICS).read_bytes() == before

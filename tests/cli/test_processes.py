@@ -18,9 +18,9 @@ import pytest
 from command_runs import EXPERIMENTS, contents, run_experiment, write_pets
 
 from jaxmlp import ArgumentError, load_model
-from jaxmlp.cli import processes
+from jaxmlp.cli import distributed
+from jaxmlp.cli.distributed import GRACE, LOST, Group, find_difference
 from jaxmlp.cli.meeting import SILENCE, Meeting, free_port
-from jaxmlp.cli.processes import GRACE, LOST, Group, find_difference
 
 LONG = 300.0  # seconds that a process of a test may take on a busy machine
 BOUND = SILENCE + GRACE + 5
@@ -122,9 +122,9 @@ def test_a_process_ends_with_the_status_of_its_error(
     error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "_exit", leave)
-    monkeypatch.setattr(processes, "SILENCE", -5.0)
+    monkeypatch.setattr(distributed, "SILENCE", -5.0)
     with pytest.raises(Exit, match=f"^{status}$"):
-        processes._end_early(Meeting(0, 2, {}, ("localhost", 1)), "train.py", error)
+        distributed._end_early(Meeting(0, 2, {}, ("localhost", 1)), "train.py", error)
 
 
 def test_a_process_ends_after_the_line_that_says_who_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_a_process_ends_after_the_line_that_says_who_is_gone(monkeypatch: pytest
         time.sleep(0.01)
     monkeypatch.setattr(os, "_exit", leave)
     with pytest.raises(Exit, match=f"^{LOST}$"):
-        processes._end_early(meeting, "train.py", ConnectionError("gone"))
+        distributed._end_early(meeting, "train.py", ConnectionError("gone"))
     assert said == ["process 1 is gone"]
     losing.join(LONG)
     meeting.part()
@@ -361,9 +361,9 @@ def test_a_signal_to_one_process_stops_all_after_an_epoch(tmp_path: Path) -> Non
 def test_the_bound_on_the_end_is_kept_while_a_process_computes(tmp_path: Path) -> None:
     # An epoch without an end in sight, in which process 0 waits for nobody: no collective fails meanwhile.
     program = (
-        "import sys, time, processes\n"
-        "from processes import ProcessOptions, together\n"
-        "processes.GRACE = 2.0\n"
+        "import sys, time\nfrom jaxmlp.cli import distributed\n"
+        "from jaxmlp.cli.distributed import ProcessOptions, together\n"
+        "distributed.GRACE = 2.0\n"
         "with together(ProcessOptions(None, sys.argv[1], 2, int(sys.argv[2])), 'train.py'):\n"
         "    print('there', flush=True)\n"
         "    while True: sum(range(10**6))\n"
@@ -386,7 +386,7 @@ def test_the_bound_on_the_end_is_kept_while_a_process_computes(tmp_path: Path) -
             assert each.stdout.readline() == "there\n"
         running[1].kill()
         _, err = running[0].communicate(timeout=BOUND)
-        assert running[0].returncode == processes.LOST
+        assert running[0].returncode == distributed.LOST
         assert err.splitlines()[-1] == "train.py: process 1 of 2 is gone"
     finally:
         for each in running:

@@ -12,11 +12,9 @@ import pytest
 
 from jaxmlp import ArgumentError, EpochReport, FitState, init_state, mlp
 from jaxmlp.cli import records
-from jaxmlp.cli.metrics_file import METRICS
-from jaxmlp.cli.records import CHECKPOINTS, Records, last_saved, read_progress, recording, why
-from jaxmlp.cli.run_folder import MODEL
-from jaxmlp.cli.run_lock import locked
-from jaxmlp.cli.run_options import RunOptions
+from jaxmlp.cli.options import RunOptions
+from jaxmlp.cli.records import Records, last_saved, read_progress, recording, why
+from jaxmlp.cli.run import CHECKPOINTS, METRICS, MODEL, locked
 from jaxmlp.saving import CheckpointWriter, checkpoints_in
 
 NET = mlp([2, 3])

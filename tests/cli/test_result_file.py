@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.result_file import check_out, write_result
+from jaxmlp.cli.text import check_out, write_result
 
 
 def test_a_file_that_can_be_written_is_and_none_is_no_file(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from command_runs import BRIEF, Outcome, contents, inside, run_experiment, train
 from survival import end_of
 
 from jaxmlp.cli import train
-from jaxmlp.cli.records import CHECKPOINTS
-from jaxmlp.cli.run_folder import CONFIG, MODEL
+from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL
 from jaxmlp.saving import checkpoints_in
 
 SMALL = ("--dataset", "moons", "--examples", "120", "--hidden", "4", "--quiet", "--no-pictures")

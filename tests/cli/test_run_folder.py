@@ -9,8 +9,8 @@ import pytest
 from command_runs import contents
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli import run_folder
-from jaxmlp.cli.run_folder import CHECKPOINTS, CONFIG, MODEL, describe_machine, make_run_folder, write_config
+from jaxmlp.cli import run
+from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL, describe_machine, make_run_folder, write_config
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_without_a_name_every_run_gets_a_folder_of_its_own(
         def now(cls, tz: datetime.tzinfo | None = None) -> "Stopped":
             return cls(2030, 1, 2, 3, 4, 5)
 
-    monkeypatch.setattr(run_folder.datetime, "datetime", Stopped)
+    monkeypatch.setattr(run.datetime, "datetime", Stopped)
     made = [make_run_folder(None, "digits") for _ in range(3)]
     stamp = "runs/digits-20300102-030405"
     assert [path.as_posix() for path in made] == [stamp, f"{stamp}-2", f"{stamp}-3"]

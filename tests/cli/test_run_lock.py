@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.run_lock import LOCK, locked
+from jaxmlp.cli.run import LOCK, locked
 
 HOLD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from jaxmlp.cli.run_lock import locked
+from jaxmlp.cli.run import locked
 with locked(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
@@ -83,7 +83,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch
         raise PermissionError(13, "Permission denied", str(tmp_path / LOCK))
 
     with monkeypatch.context() as patched:
-        patched.setattr("run_lock.filelock.FileLock.acquire", refuse)
+        patched.setattr("jaxmlp.cli.run.filelock.FileLock.acquire", refuse)
         with pytest.raises(ArgumentError, match=r"cannot be written \(Permission denied\)"), locked(tmp_path):
             pass
     assert os.listdir(tmp_path) == []

@@ -7,8 +7,8 @@ import pytest
 from command_runs import inside
 
 from jaxmlp import ArgumentError, Stopping
-from jaxmlp.cli.run_folder import CHECKPOINTS, CONFIG
-from jaxmlp.cli.run_options import KEPT, OF_THIS_CALL, RunOptions, read_options, remember, stopping_of
+from jaxmlp.cli.options import KEPT, OF_THIS_CALL, RunOptions, stopping_of
+from jaxmlp.cli.run import CHECKPOINTS, CONFIG, read_options, remember
 
 
 def begun(folder: Path, **options: Any) -> RunOptions:

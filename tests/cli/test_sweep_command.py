@@ -20,10 +20,10 @@ from command_runs import EXPERIMENTS, run_experiment, write_houses
 
 from jaxmlp import load_model, mlp
 from jaxmlp.cli import sweep_measurements, sweep_options
+from jaxmlp.cli.options import TrainOptions
 from jaxmlp.cli.sweep_files import append_reports, read_reports, stored_options, train_command
 from jaxmlp.cli.sweep_options import read_sweep, settings_of, spell, varied_names
 from jaxmlp.cli.sweep_report import scores_of
-from jaxmlp.cli.train_options import TrainOptions
 from jaxmlp.sweep.trials import Standing, Trial, TrialReport
 from jaxmlp.types import ArgumentError
 
@@ -152,7 +152,7 @@ def test_refuses_in_one_line(text: str, words: str) -> None:
 
 
 def test_the_command_of_a_setting_is_read_back_as_it() -> None:
-    from jaxmlp.cli.run_options import read_options
+    from jaxmlp.cli.run import read_options
 
     for setting in settings(
         "--grid hidden=3x4,none activation=tanh optimizer=adamw:0.1 schedule=step:0.1,2;cosine batch_size=full,8 "

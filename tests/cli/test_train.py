@@ -29,7 +29,7 @@ from slow_cases import others_slow
 from jaxmlp import Dense, fit, init_state, load_model, make_optimizer, mlp, predict
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli import train
-from jaxmlp.cli.run_options import read_options
+from jaxmlp.cli.run import read_options
 from jaxmlp.datasets import Preprocessing, load
 from jaxmlp.datasets.problem import make_problem
 

@@ -7,8 +7,7 @@ from pathlib import Path
 from fault_bench import Bench, Finding, copy_of, find, resume
 from fault_runs import RUN, Ended, run_to_end
 
-from jaxmlp.cli.records import CHECKPOINTS
-from jaxmlp.cli.run_folder import CONFIG
+from jaxmlp.cli.run import CHECKPOINTS, CONFIG
 from jaxmlp.saving import checkpoints_in, latest_checkpoint
 from jaxmlp.saving.manifests import MANIFEST, write_manifest
 

@@ -11,7 +11,7 @@ from fault_runs import Ended, begin_flags, left_by, run_to_end
 from survival import End
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.run_folder import MODEL
+from jaxmlp.cli.run import MODEL
 
 
 class Skipped(Exception):

@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from survival import End, end_of
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.metrics_file import METRICS
-from jaxmlp.cli.records import CHECKPOINTS
+from jaxmlp.cli.run import CHECKPOINTS, METRICS
 from jaxmlp.saving import checkpoints_in, latest_checkpoint
 
 TRAIN = Path(__file__).parents[2] / "experiments" / "train.py"

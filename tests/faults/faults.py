@@ -28,9 +28,10 @@ from process_faults import (
 )
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import option, parse_options, run
-from jaxmlp.cli.result_file import check_out, write_result
-from jaxmlp.cli.run_folder import describe_machine
+from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.run import describe_machine
+from jaxmlp.cli.session import run
+from jaxmlp.cli.text import check_out, write_result
 from jaxmlp.registry import unknown_name
 
 DESCRIPTION = """Make every fault happen to runs of train.py, each in processes of its own, and print what the user

@@ -9,9 +9,7 @@ from fault_bench import Bench, Finding, find, resume
 from fault_runs import RUN, begin_flags, interrupt, kept_in, left_by, rows_in, run_to_end, running
 
 from jaxmlp import load_model
-from jaxmlp.cli.metrics_file import METRICS
-from jaxmlp.cli.records import CHECKPOINTS
-from jaxmlp.cli.run_folder import MODEL
+from jaxmlp.cli.run import CHECKPOINTS, METRICS, MODEL
 from jaxmlp.saving import checkpoints_in, latest_checkpoint
 
 

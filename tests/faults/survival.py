@@ -16,10 +16,10 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import option, parse_options, run
-from jaxmlp.cli.metrics_file import METRICS
-from jaxmlp.cli.result_file import check_out, write_result
-from jaxmlp.cli.run_folder import CONFIG, MODEL, describe_machine
+from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.run import CONFIG, METRICS, MODEL, describe_machine
+from jaxmlp.cli.session import run
+from jaxmlp.cli.text import check_out, write_result
 
 TRAIN = Path(__file__).parents[2] / "experiments" / "train.py"
 TIMES = ("seconds", "examples_per_second")  # the columns that no two runs share

@@ -14,7 +14,7 @@ from faults import FAULTS, block
 from survival import End
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.records import CHECKPOINTS
+from jaxmlp.cli.run import CHECKPOINTS
 
 
 @pytest.fixture(scope="module")

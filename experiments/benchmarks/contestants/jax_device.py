@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from contestants.job import ADAM_B1, ADAM_B2, ADAM_EPSILON, MOMENTUM, Job, Settings
-from jaxmlp.cli.command_line import find_device
+from jaxmlp.cli.session import find_device
 
 
 def choose_device(settings: Settings) -> jax.Device:

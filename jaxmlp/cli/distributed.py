@@ -8,7 +8,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
@@ -16,15 +15,15 @@ import jax
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.command_line import INTERRUPTED, USAGE_ERROR, one_line, option
-from jaxmlp.cli.meeting import SILENCE, Meeting, Message, meet, relay, split_address
+from jaxmlp.cli.meeting import SILENCE, Meeting, Message, meet, relay
+from jaxmlp.cli.options import USAGE_ERROR, ProcessOptions
+from jaxmlp.cli.session import INTERRUPTED, one_line
 
 START = 120.0  # seconds that processes wait for each other at the start
 GRACE = 10.0  # seconds that a process has to end in order after another one is gone
 # A process that was killed is noticed at once, a machine that vanished after SILENCE: the others end within
 # SILENCE + GRACE seconds.
 JAX_SILENCE, JAX_END = 300, 600  # seconds; longer, so that it is not JAX that ends the others, by an abort
-MOST_DEVICES = 1024  # of a process; from 2048 on JAX takes them for another's
 LOST = 3  # the exit status where another process is gone
 
 # What each process may have of its own; all else that train.py is told must be the same.
@@ -46,65 +45,6 @@ OWN = (
     "coordinator",
     "compilation_cache",
 )
-
-sharing = partial(option, group="devices and processes")
-
-
-@dataclass(frozen=True)
-class ProcessOptions:
-    """The options that say how many devices and processes share each minibatch."""
-
-    devices: int | None = sharing(
-        None,
-        "share each minibatch among N devices of this process: GPUs, or on a CPU as many parts of it "
-        "(default: 1; with --coordinator all there are)",
-        metavar="N",
-    )
-    coordinator: str | None = sharing(
-        None,
-        "share each minibatch among processes too, which meet at this address of process 0",
-        metavar="HOST:PORT",
-    )
-    num_processes: int | None = sharing(None, "how many processes there are", metavar="P")
-    process_id: int | None = sharing(None, "the number of this one, from 0 to P-1", metavar="I")
-
-
-def check_processes(options: ProcessOptions) -> None:
-    """Refuse options that do not fit together."""
-    if options.devices is not None and not 1 <= options.devices <= MOST_DEVICES:
-        raise ArgumentError(f"--devices must lie in 1 to {MOST_DEVICES}, given {options.devices}")
-    device = getattr(options, "device", "auto")
-    if ":" in device and (options.devices or options.coordinator):
-        raise ArgumentError(
-            f"--device {device} names one device, while --devices and --coordinator choose by themselves: "
-            f"write --device {device.partition(':')[0]}"
-        )
-    given = {
-        "--coordinator": options.coordinator,
-        "--num-processes": options.num_processes,
-        "--process-id": options.process_id,
-    }
-    missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given):
-        return
-    if missing:
-        raise ArgumentError(
-            f"{', '.join(given)} go together: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-        )
-    assert options.coordinator is not None
-    assert options.num_processes is not None
-    assert options.process_id is not None
-    if options.num_processes < 2:
-        raise ArgumentError(
-            f"--num-processes must be at least 2, given {options.num_processes}: for one process leave out "
-            f"{', '.join(given)}"
-        )
-    if not 0 <= options.process_id < options.num_processes:
-        raise ArgumentError(
-            f"--process-id must lie in 0 to {options.num_processes - 1}, as there are {options.num_processes} "
-            f"processes, given {options.process_id}"
-        )
-    split_address(options.coordinator)
 
 
 class Group:

@@ -1,0 +1,460 @@
+"""Options: how the command line is read, and what `jaxmlp train` may be told."""
+
+import argparse
+import dataclasses
+import math
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+
+from jaxmlp import ArgumentError, Stopping, make_optimizer, mlp
+from jaxmlp.activations import ACTIVATIONS
+from jaxmlp.datasets import DATASETS, METHODS
+from jaxmlp.initializers import INITIALIZERS
+from jaxmlp.losses import LOSSES
+from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES
+
+Options = TypeVar("Options")
+
+USAGE_ERROR = 2
+
+LARGEST = float(np.finfo(np.float32).max)
+
+MOST_DEVICES = 1024  # of a process; from 2048 on JAX takes them for another's
+
+DESCRIPTION = """Train a multi-layer perceptron by hand-written backpropagation.
+With no options: scanned 8×8 digits that ship with scikit-learn, in a few seconds."""
+
+# What --resume takes from this call where it is given, and not from the run: how long, where, and what to show.
+OF_THIS_CALL = (
+    "resume",
+    "epochs",
+    "time_limit",
+    "target_accuracy",
+    "patience",
+    "checkpoint_every",
+    "keep",
+    "tensorboard",
+    "pictures",
+    "quiet",
+    "device",
+    "devices",
+    "coordinator",
+    "num_processes",
+    "process_id",
+    "compilation_cache",
+    "dataset",
+    "data_dir",
+    "manual_dir",
+)
+
+# Of these, what the run keeps for the next --resume, which would otherwise go back to what it was begun with.
+KEPT = ("epochs", "time_limit", "target_accuracy", "patience", "checkpoint_every", "keep", "tensorboard")
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line on standard error, with status 2."""
+
+    def __init__(self, description: str, positionals: Sequence[str] = ()) -> None:
+        super().__init__(
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            usage=" ".join(["%(prog)s", *positionals, "[options]"]),
+        )
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def option(default: Any, help: str, *, group: str, metavar: str | None = None, read: Any = None) -> Any:
+    """Declare a command-line option as a field of a frozen dataclass; its name and type are the field's."""
+    return dataclasses.field(
+        default=default, metadata={"help": help, "group": group, "metavar": metavar, "read": read}
+    )
+
+
+def parse_options(
+    kind: type[Options], description: str, arguments: Sequence[str] | None, *, positionals: Sequence[str] = ()
+) -> tuple[Options, list[str]]:
+    """Read the command line into a dataclass whose fields were declared with `option`."""
+    parser = Parser(description, positionals)
+    for name in positionals:
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    groups: dict[str, Any] = {}
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        title = field.metadata["group"]
+        group = groups.setdefault(title, parser.add_argument_group(title))
+        group.add_argument(f"--{field.name.replace('_', '-')}", **_argument(field, types[field.name]))
+    given = vars(parser.parse_args(arguments))
+    placed = [given.pop(name) for name in positionals]
+    return kind(**given), placed
+
+
+def explicit_options(kind: type[Any], arguments: Sequence[str] | None) -> list[str]:
+    """Tell which options a command line names, whatever their values."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        argument = _argument(field, types[field.name]) | {"default": argparse.SUPPRESS}
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **argument)
+    return list(vars(parser.parse_args(arguments)))
+
+
+def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any]:
+    """Say to argparse what a field declares."""
+    shown = field.default
+    if isinstance(shown, tuple):
+        shown = " ".join(map(str, shown))
+    if isinstance(shown, bool):
+        shown = "yes" if shown else "no"
+    note = "" if field.default in (None, ()) else f" (default: {shown})"
+    argument: dict[str, Any] = {
+        "default": field.default,
+        "help": (field.metadata["help"] + note).replace("%", "%%"),
+    }
+    if annotation is bool:
+        return argument | {"action": argparse.BooleanOptionalAction if field.default else "store_true"}
+    argument["metavar"] = field.metadata["metavar"]
+    if typing.get_origin(annotation) is tuple:
+        inner = typing.get_args(annotation)[0]
+        return argument | {"nargs": "*", "action": _StoreTuple, "type": field.metadata["read"] or inner}
+    plain = [part for part in (typing.get_args(annotation) or (annotation,)) if part is not type(None)]
+    return argument | {"type": field.metadata["read"] or plain[0]}
+
+
+class _StoreTuple(argparse.Action):
+    """Stores the values as a tuple, so that options stay hashable."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, tuple(values))
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """The options that say where and how exactly to compute."""
+
+    device: str = option(
+        "auto",
+        "cpu, gpu, tpu, one of several as gpu:1, or auto for JAX's choice",
+        group="device",
+        metavar="NAME",
+    )
+    precision: str = option(
+        "float32",
+        "float32 in full; float64 for everything; tensorfloat32 or bfloat16 for faster matrix products on a GPU",
+        group="device",
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True)
+class CompilationCacheOptions:
+    """The option that says whether compiled programs are kept."""
+
+    compilation_cache: bool = option(
+        True,
+        "keep compiled programs in ~/.cache/jaxmlp/compiled (or in JAX_COMPILATION_CACHE_DIR) for the next run",
+        group="device",
+    )
+
+
+def batch_size(text: str) -> int | None:
+    """Read a batch size: a whole number, or "full" for None."""
+    if text == "full":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a whole number nor full") from None
+
+
+_data = partial(option, group="data")
+
+_network = partial(option, group="network")
+
+_training = partial(option, group="training")
+
+_output = partial(option, group="output")
+
+sharing = partial(option, group="devices and processes")
+
+_stopping = partial(option, group="stopping")
+
+_saving = partial(option, group="saving and going on")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The options that say which data to use."""
+
+    dataset: str = _data(
+        "digits",
+        f"{', '.join(DATASETS)}; a file ending in .csv or .npz; or a prepared TFDS name",
+        metavar="NAME",
+    )
+    data_dir: str | None = _data(
+        None, "where prepared data sets are kept (default: ~/.cache/jaxmlp)", metavar="FOLDER"
+    )
+    manual_dir: str | None = _data(
+        None,
+        "folder of archives downloaded by hand (default: the variable JAXMLP_MANUAL_DIR)",
+        metavar="FOLDER",
+    )
+    target: str | None = _data(
+        None, "target column of a csv; several with commas between them", metavar="COLUMN"
+    )
+    task: str | None = _data(
+        None, "classification, multilabel or regression, for a file (default: inferred)", metavar="NAME"
+    )
+    missing: str = _data("refuse", "missing values of a csv: refuse or impute", metavar="NAME")
+    examples: int | None = _data(None, "examples of a generated data set (default: 1000)", metavar="N")
+    noise: float | None = _data(None, "noise of a generated data set (default: its own)", metavar="X")
+    test_fraction: float = _data(0.2, "share tested on, where there is no test part", metavar="SHARE")
+    validation: float = _data(
+        0.0,
+        "share of the training part held out and measured every epoch; with 0 the test part is measured",
+        metavar="SHARE",
+    )
+    scaling: str = _data("auto", f"of features: {', '.join(METHODS)}", metavar="NAME")
+
+
+@dataclass(frozen=True)
+class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
+    """The options of a training run, one field a flag."""
+
+    hidden: tuple[int, ...] = _network(
+        (128,), "sizes of the hidden layers; none for a single layer", metavar="SIZE"
+    )
+    activation: str = _network(
+        "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1", metavar="NAME"
+    )
+    init: str = _network(
+        "he_normal",
+        f"of weights: {', '.join(INITIALIZERS)}; as normal:1.0 or uniform:-0.05,0.05",
+        metavar="NAME",
+    )
+    init_scale: float = _network(1.0, "a factor on the initial weights", metavar="X")
+    bias_init: str = _network("zeros", "of biases: zeros, normal:X or uniform:LOW,HIGH", metavar="NAME")
+    bias: bool = _network(True, "biases in the layers")
+    loss: str | None = _training(
+        None, f"{', '.join(LOSSES)}; as huber:0.5 (default: the task's)", metavar="NAME"
+    )
+    optimizer: str = _training(
+        "sgd", f"{', '.join(OPTIMIZERS)}; as momentum:0.95 or adamw:0.01", metavar="NAME"
+    )
+    learning_rate: float | None = _training(
+        None,
+        "(default: the optimiser's; for a regression a tenth of it with sgd, momentum and nesterov)",
+        metavar="X",
+    )
+    schedule: str = _training(
+        "constant",
+        f"{', '.join(SCHEDULES)}; as exponential:0.95 (an epoch), step:0.1,10 or warmup_cosine:0.1",
+        metavar="NAME",
+    )
+    clip_norm: float | None = _training(None, "hold the gradient's norm to X (default: no)", metavar="X")
+    batch_size: int | None = _training(
+        32, "minibatch size, or full for all examples at once", metavar="N", read=batch_size
+    )
+    epochs: int = _training(40, "how often every example is seen", metavar="N")
+    l2: float = _training(0.0, "adds X/2·Σ‖w‖² to the objective", metavar="X")
+    shuffle: bool = _training(True, "a fresh order every epoch")
+    seed: int = _training(0, "of everything drawn", metavar="N")
+    target_accuracy: float | None = _training(
+        None,
+        "stop once this accuracy is reached on the validation part (without one: the test part), as 0.98",
+        metavar="SHARE",
+    )
+    out: str | None = _output(None, "run folder (default: runs/DATASET-TIME)", metavar="FOLDER")
+    pictures: bool = _output(True, "draw pictures into the run folder")
+    quiet: bool = _output(False, "print the summary alone")
+
+
+@dataclass(frozen=True)
+class ProcessOptions:
+    """The options that say how many devices and processes share each minibatch."""
+
+    devices: int | None = sharing(
+        None,
+        "share each minibatch among N devices of this process: GPUs, or on a CPU as many parts of it "
+        "(default: 1; with --coordinator all there are)",
+        metavar="N",
+    )
+    coordinator: str | None = sharing(
+        None,
+        "share each minibatch among processes too, which meet at this address of process 0",
+        metavar="HOST:PORT",
+    )
+    num_processes: int | None = sharing(None, "how many processes there are", metavar="P")
+    process_id: int | None = sharing(None, "the number of this one, from 0 to P-1", metavar="I")
+
+
+@dataclass(frozen=True)
+class RunOptions(ProcessOptions, TrainOptions):
+    """The options of a run, one field a flag."""
+
+    patience: int | None = _stopping(
+        None,
+        "stop after N epochs in a row without an improvement on the part that --validation holds out, and keep "
+        "the best parameters",
+        metavar="N",
+    )
+    monitor: str = _stopping("loss", "what patience watches there: loss or score", metavar="NAME")
+    min_improvement: float = _stopping(0.0, "by how much it must be better", metavar="X")
+    time_limit: float | None = _stopping(
+        None, "begin no epoch after so many seconds of training", metavar="SECONDS"
+    )
+    resume: str | None = _saving(
+        None,
+        "go on with the run in this folder from its last whole checkpoint, with its own options; this call may "
+        "say anew how long to train, where, and what to show",
+        metavar="RUN",
+    )
+    checkpoint_every: int = _saving(
+        10,
+        "save a checkpoint every N epochs, as soon as the one before it is written, and after the last; 0 for none",
+        metavar="N",
+    )
+    keep: int = _saving(2, "how many checkpoints to keep besides the best", metavar="N")
+    tensorboard: bool = _saving(False, "write events for TensorBoard (needs the extra tensorboard)")
+
+
+def check_options(options: TrainOptions) -> None:
+    """Refuse what no data set could make right."""
+    _check_counts(options)
+    _check_names(options)
+
+
+def _check_counts(options: TrainOptions) -> None:
+    if not 0 <= options.l2 <= LARGEST:
+        raise ArgumentError(f"--l2 must be a number from 0 to {LARGEST:.1e}, given {options.l2:g}")
+    if not 0 < options.init_scale <= LARGEST:
+        raise ArgumentError(f"--init-scale must be a number above 0, given {options.init_scale:g}")
+    rate = options.learning_rate
+    if rate is not None and LARGEST < rate < math.inf:
+        raise ArgumentError(f"--learning-rate must be at most {LARGEST:.1e}, given {rate:g}")
+    if options.out == "":
+        raise ArgumentError("--out names no folder: give one, or leave it out for one under runs")
+    target = options.target_accuracy
+    if target is not None and not 0 < target <= 1:
+        raise ArgumentError(
+            f"--target-accuracy must be a share above 0 and up to 1, given {target:g}: write 0.98 for 98 %"
+        )
+    if any(size < 1 for size in options.hidden):
+        raise ArgumentError(f"--hidden takes sizes of at least 1, given {' '.join(map(str, options.hidden))}")
+    if options.batch_size is not None and options.batch_size < 1:
+        raise ArgumentError(
+            f"--batch-size must be at least 1, given {options.batch_size}; for all examples: full"
+        )
+    if options.epochs < 1:
+        raise ArgumentError(f"--epochs must be at least 1, given {options.epochs}")
+    if not 0 <= options.seed < 2**32:
+        raise ArgumentError(f"--seed must lie in 0 to {2**32 - 1}, given {options.seed}")
+
+
+def _check_names(options: TrainOptions) -> None:
+    # Built and dropped: a misspelt name should not wait for the data to be loaded.
+    make_optimizer(
+        options.optimizer,
+        options.learning_rate,
+        schedule=options.schedule,
+        horizon=(1, 1),
+        clip_norm=options.clip_norm,
+    )
+    mlp(
+        [1, *options.hidden, 1], activation=options.activation, init=options.init, bias_init=options.bias_init
+    )
+    if options.loss is not None:
+        LOSSES[options.loss]
+
+
+def check_processes(options: ProcessOptions) -> None:
+    """Refuse options that do not fit together."""
+    if options.devices is not None and not 1 <= options.devices <= MOST_DEVICES:
+        raise ArgumentError(f"--devices must lie in 1 to {MOST_DEVICES}, given {options.devices}")
+    device = getattr(options, "device", "auto")
+    if ":" in device and (options.devices or options.coordinator):
+        raise ArgumentError(
+            f"--device {device} names one device, while --devices and --coordinator choose by themselves: "
+            f"write --device {device.partition(':')[0]}"
+        )
+    given = {
+        "--coordinator": options.coordinator,
+        "--num-processes": options.num_processes,
+        "--process-id": options.process_id,
+    }
+    missing = [name for name, value in given.items() if value is None]
+    if len(missing) == len(given):
+        return
+    if missing:
+        raise ArgumentError(
+            f"{', '.join(given)} go together: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+        )
+    assert options.coordinator is not None
+    assert options.num_processes is not None
+    assert options.process_id is not None
+    if options.num_processes < 2:
+        raise ArgumentError(
+            f"--num-processes must be at least 2, given {options.num_processes}: for one process leave out "
+            f"{', '.join(given)}"
+        )
+    if not 0 <= options.process_id < options.num_processes:
+        raise ArgumentError(
+            f"--process-id must lie in 0 to {options.num_processes - 1}, as there are {options.num_processes} "
+            f"processes, given {options.process_id}"
+        )
+    split_address(options.coordinator)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Read HOST:PORT."""
+    host, colon, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
+        raise ArgumentError(
+            f"--coordinator takes HOST:PORT with a port from 1 to 65535, as 10.0.0.1:29500, given '{address}'"
+        )
+    return host, int(port)
+
+
+def _check_patience(options: RunOptions) -> None:
+    if options.patience is not None and options.patience < 1:
+        raise ArgumentError(
+            f"--patience must be at least 1 epoch, given {options.patience}: leave it out to train all epochs"
+        )
+    stopping_of(options)  # numbers and names before what does not go together
+    if options.patience is None:
+        usual = RunOptions()
+        for name in ("monitor", "min_improvement"):
+            if options.resume is None and getattr(options, name) != getattr(usual, name):
+                raise ArgumentError(
+                    f"--{name.replace('_', '-')} is heeded by --patience only: give --patience N, or leave it out"
+                )
+        return
+    if options.validation == 0 and options.resume is not None:
+        raise ArgumentError(
+            f"--patience watches a validation part, and the run in {options.resume} holds none out: begin a new run "
+            "with --validation 0.2"
+        )
+    if options.validation == 0:
+        raise ArgumentError(
+            "--patience watches a validation part: hold one out with --validation 0.2, so that the test part "
+            "stays unseen"
+        )
+
+
+def stopping_of(options: RunOptions) -> Stopping:
+    """Say to the library when the run stops."""
+    return Stopping(
+        patience=options.patience,
+        monitor=options.monitor,
+        min_improvement=options.min_improvement,
+        target_score=options.target_accuracy,
+        seconds=options.time_limit,
+    )

@@ -1,0 +1,248 @@
+"""A session: how a command runs, where it computes, what it keeps compiled, and how a signal stops it."""
+
+import atexit
+import contextlib
+import gc
+import itertools
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+from jaxmlp import ArgumentError
+from jaxmlp.cli.options import USAGE_ERROR
+from jaxmlp.layers import PRECISIONS
+from jaxmlp.registry import unknown_name
+from jaxmlp.training.devices import memory_of
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
+
+COMPUTED_IN = ("float32", "float64", "tensorfloat32", "bfloat16")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# Every program is kept, however quickly it was compiled: a run has many small ones.
+SETTINGS = {
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+
+MOST_ROOM = 256 * 2**20  # bytes; a run of train.py leaves less than one MiB
+
+
+def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
+    """Run an experiment's `main` as a program: what the user can set right is told in one line."""
+    # All that is left ends with the process: to look through it for cycles first took a third of a second.
+    atexit.register(gc.freeze)
+    try:
+        try:
+            sys.exit(main(None))
+        finally:
+            sys.stdout.flush()  # so that a closed pipe is met here, and not by Python at its exit
+    except KeyboardInterrupt:
+        print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output has closed it, as `head` does; Python's own flush at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (ArgumentError, OSError) as error:
+        print(f"{os.path.basename(sys.argv[0])}: {one_line(error)}", file=sys.stderr)
+        sys.exit(USAGE_ERROR)
+
+
+def one_line(error: Exception) -> str:
+    """Say what went wrong in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'file'}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def find_device(name: str) -> jax.Device:
+    """Find a device by name."""
+    if name == "auto":
+        return jax.local_devices()[0]
+    platform, _, number = name.partition(":")
+    try:
+        if not platform:  # JAX takes an empty name for its own choice
+            raise ValueError
+        devices = jax.local_devices(backend=platform)
+        return devices[int(number or 0)]
+    except (RuntimeError, ValueError, IndexError):
+        there = ", ".join(sorted({f"{device.platform}:{device.id}" for device in jax.local_devices()}))
+        raise ArgumentError(
+            f"device '{name}' is not there: this machine has {there}; choose one or auto"
+        ) from None
+
+
+def check_fits(sizes: Sequence[int]) -> None:
+    """Refuse a network that its device cannot hold: XLA would abort the program, without a line of ours."""
+    parameters = sum((inputs + 1) * outputs for inputs, outputs in itertools.pairwise(sizes))
+    needed, memory = 3 * 4 * parameters, memory_of(list(jax.device_put(0.0).devices()))
+    if memory is not None and needed > memory:
+        raise ArgumentError(
+            f"a network of sizes {' '.join(map(str, sizes))} has {parameters:,} parameters and needs at least "
+            f"{needed / 2**30:,.0f} GiB, this device has {memory / 2**30:,.0f}: choose smaller sizes"
+        )
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def computing(device: str, precision: str) -> Iterator[str | None]:
+    """Compute on a device in a precision, inside a `with`."""
+    if precision not in COMPUTED_IN:
+        raise unknown_name("precision", precision, COMPUTED_IN)
+    with jax.default_device(find_device(device)), jax.enable_x64(precision == "float64"):
+        yield precision if precision in PRECISIONS else "float32"
+
+
+def compiled_folder() -> Path:
+    """Name the folder of compiled programs; in the user's own, because to load a program is to trust it."""
+    return Path.home() / ".cache" / "jaxmlp" / "compiled"
+
+
+@contextlib.contextmanager
+def compilation_cache(wanted: bool) -> Iterator[None]:
+    """Keep the programs that are compiled inside a `with`, and take those that were kept before.
+
+    JAX's own variables win: a folder in JAX_COMPILATION_CACHE_DIR is used and not trimmed, and nothing is kept with
+    JAX_ENABLE_COMPILATION_CACHE=false. A folder that cannot be read or written costs time and nothing else;
+    where it was asked for, a line on standard error says so.
+    """
+    settings: dict[str, Any] = {} if wanted else {"jax_enable_compilation_cache": False}
+    if wanted and _setting("jax_enable_compilation_cache"):
+        settings = {name: value for name, value in SETTINGS.items() if name.upper() not in os.environ}
+        if _setting("jax_compilation_cache_dir"):
+            _warn_if_unusable(_setting("jax_compilation_cache_dir"))
+        else:
+            with contextlib.suppress(RuntimeError):
+                _trim(compiled_folder())
+                settings["jax_compilation_cache_dir"] = str(compiled_folder())
+    before = {name: _setting(name) for name in settings}
+    _apply(settings)
+    try:
+        with warnings.catch_warnings():
+            # JAX warns once a program of a folder that it cannot read or write, and goes on without it.
+            warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
+            yield
+    finally:
+        _apply(before)
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
+
+
+def _apply(settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    if settings:
+        reset_cache()  # JAX looks at its settings once, when it first compiles
+
+
+def _warn_if_unusable(asked: str) -> None:
+    """Say that JAX, which is silent on it, will keep nothing in the folder that was asked for."""
+    if "://" in asked:  # a bucket, which JAX reaches by means of its own
+        return
+    try:
+        Path(asked).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=asked):
+            pass
+    except OSError as error:
+        print(
+            f"{Path(sys.argv[0]).name}: JAX_COMPILATION_CACHE_DIR {asked} cannot be written ({error.strerror}): "
+            "compiled programs are not kept; set it to a folder of yours, or unset it",
+            file=sys.stderr,
+        )
+
+
+def _trim(kept: Path) -> None:
+    """Remove the programs that were used longest ago, where all together take too much room.
+
+    JAX can do so itself (`jax_compilation_cache_max_size`), but needs one more package for it, locks the folder
+    for every program, and keeps nothing any more once a run was stopped between a program and its time stamp.
+    """
+    with contextlib.suppress(OSError):
+        found = [(path, path.stat()) for path in kept.rglob("*") if path.is_file()]
+        room = sum(status.st_size for _, status in found)
+        for path, status in sorted(found, key=lambda each: max(each[1].st_atime, each[1].st_mtime)):
+            if room <= MOST_ROOM:
+                return
+            path.unlink()
+            room -= status.st_size
+
+
+class Interruption:
+    """Whether a signal has asked to stop, and which.
+
+    Attributes:
+        signal: the signal; None as long as there was none.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status by which shells tell a program that a signal ended."""
+        return 0 if self.signal is None else 128 + self.signal
+
+
+@contextlib.contextmanager
+def interruption(advice: str = "") -> Iterator[Interruption]:
+    """Note SIGINT and SIGTERM inside a `with`; a second one ends the process at once.
+
+    Both are heard by a thread: Python's own handlers wait until the compiled program that computes an epoch returns.
+    """
+    asked = Interruption()
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    thread = threading.Thread(target=_listen, args=(heard, asked, advice), daemon=True)
+    thread.start()
+    # Python writes the number of every signal that has a handler here, before it runs the handler.
+    descriptor = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: None)
+    try:
+        yield asked
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        told.close()
+        thread.join()
+        heard.close()
+
+
+def _listen(heard: socket.socket, asked: Interruption, advice: str) -> None:
+    while byte := heard.recv(1):
+        if byte[0] not in SIGNALS:
+            continue
+        number = signal.Signals(byte[0])
+        if asked.signal is None:
+            asked.signal = number
+            _say(f"{number.name}: ending after this epoch; once more ends at once")
+        else:
+            _say(f"{number.name} once more: ended at once{'; ' if advice else ''}{advice}")
+            os._exit(128 + number)  # all files are whole at any moment, or cleared up by the next run
+
+
+def _say(text: str) -> None:
+    line = f"{Path(sys.argv[0]).name}: {text}\n"
+    # Not by `print`, which the other thread may be in; on a terminal a bar or "^C" stands in the line already.
+    with contextlib.suppress(OSError):
+        os.write(2, f"{chr(10) if os.isatty(2) else ''}{line}".encode())
