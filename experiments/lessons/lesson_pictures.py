@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, SHAPE, Curve
-from lesson import SIZES, Lesson, Progress, Run, class_1_probability, lesson_network
+from lesson_runs import SIZES, Lesson, Progress, Run, class_1_probability, lesson_network
 from outliers import Fits
 from separation import Separation
 

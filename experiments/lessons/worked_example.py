@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from chain_rule_steps import Stage, layer_table, update_stage, values_of, worked_stages
+from chain_rule import Stage, layer_table, update_stage, values_of, worked_stages
 from post_comparison import PRINTED_RATES, comparison_text
 from small_network import (
     FORMAT,

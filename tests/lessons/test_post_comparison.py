@@ -6,7 +6,7 @@ import numpy as np
 import post_comparison
 import pytest
 import worked_example
-from chain_rule_steps import values_of
+from chain_rule import values_of
 from post_comparison import PRINTED, comparison_text, verdict
 from worked_cases import NEW_FIRST_WEIGHT, example_of, stages_of
 from worked_example import trace_example

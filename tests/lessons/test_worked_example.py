@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import worked_example
-from chain_rule_steps import values_of
+from chain_rule import values_of
 from command_runs import run_experiment
 from worked_cases import NEW_FIRST_WEIGHT, RIGHT, UPDATES, by_symbol, example_of, stages_of
 from worked_example import descend, first_update, is_the_posts, named_arrays, read_options, trace_example

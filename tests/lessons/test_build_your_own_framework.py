@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import lesson_pictures
 import numpy as np
 import outliers
-import own_framework
+import build_your_own_framework
 import pytest
 import separation
 import side_by_side
-from lesson import RUNS, SIZES, Run, draw_lesson, lesson_network, train_run
+from lesson_runs import RUNS, SIZES, Run, draw_lesson, lesson_network, train_run
 from sklearn.datasets import make_classification
 from slow_cases import others_slow
 
@@ -116,14 +116,14 @@ def test_a_run_is_the_numpy_programs(run: Run) -> None:
 
 
 def test_layers_called_by_hand_give_the_same_weights() -> None:
-    by_hand = own_framework.train_by_hand(LESSON, RUNS[0].learning_rate)
+    by_hand = build_your_own_framework.train_by_hand(LESSON, RUNS[0].learning_rate)
     trained = train_run(lesson_network(SIZES[1]), LESSON.starts[1], LESSON, RUNS[0]).params[-1][0]
-    assert own_framework.largest_difference(by_hand, trained) < 1e-6
-    assert own_framework.largest_difference(LESSON.starts[1][0], trained) > 0.1
+    assert build_your_own_framework.largest_difference(by_hand, trained) < 1e-6
+    assert build_your_own_framework.largest_difference(LESSON.starts[1][0], trained) > 0.1
 
 
 def test_the_fused_route_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    numbers = own_framework.show_layers(LESSON)
+    numbers = build_your_own_framework.show_layers(LESSON)
     apart, joined, gradient, largest, weight = numbers.values()
     assert apart == pytest.approx(joined, rel=1e-6)
     assert max(gradient, weight) < 1e-5 < 0.1 < largest
@@ -150,7 +150,7 @@ def test_a_model_trained_beside_others_is_as_if_alone() -> None:
             net, alone, optimizer=optimizer, batch_size=6, epochs=STEPS, state=state, shuffle=False
         ).state
         own = jax.tree.map(lambda leaf, member=member: leaf[member], trained.params)
-        assert own_framework.largest_difference(own, state.params) < 1e-5
+        assert build_your_own_framework.largest_difference(own, state.params) < 1e-5
         for metrics, part in ((trained.train, alone), (trained.valid, pairs[1 - member])):
             expected = float(evaluate(net, state.params, part).loss)
             assert float(metrics.loss[member]) == pytest.approx(expected, rel=1e-4)
@@ -241,7 +241,7 @@ def test_more_units_fit_the_training_examples_better_and_then_others_worse() -> 
 @pytest.mark.slow
 def test_the_program_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    assert own_framework.main(["--out", str(folder), "--seeds", "2", "--steps", "3"]) == 0
+    assert build_your_own_framework.main(["--out", str(folder), "--seeds", "2", "--steps", "3"]) == 0
     printed = capsys.readouterr().out
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert f"first 10 training points: {results['first network']:.6f}" in printed
@@ -255,7 +255,7 @@ def test_the_program_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
         for each in name.replace(" … ", ", ").split(", "):
             assert (folder / each).stat().st_size > 5000, each
     with pytest.raises(ArgumentError, match="holds a run already"):
-        own_framework.main(["--out", str(folder)])
+        build_your_own_framework.main(["--out", str(folder)])
 
 
 def test_an_animation_shows_every_epochs_own_boundary(
@@ -282,6 +282,6 @@ def test_an_animation_shows_every_epochs_own_boundary(
 @pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--steps", "0"]])
 def test_counts_below_one_are_refused_in_one_line(arguments: list[str], tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="must be at least 1") as caught:
-        own_framework.main([*arguments, "--out", str(tmp_path / "run")])
+        build_your_own_framework.main([*arguments, "--out", str(tmp_path / "run")])
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, Curve, vary_examples, vary_hidden_size
-from lesson import BATCH_SIZE, LOSS, RUNS, SIZES, Lesson, Progress, draw_lesson, lesson_network, train_run
+from lesson_runs import BATCH_SIZE, LOSS, RUNS, SIZES, Lesson, Progress, draw_lesson, lesson_network, train_run
 from lesson_pictures import (
     PICTURES,
     draw_capacity,
@@ -47,7 +47,7 @@ class OwnFrameworkOptions:
     """The options of the lesson."""
 
     out: str | None = _option(
-        None, "the folder for pictures and numbers (default: runs/own_framework-TIME)", metavar="FOLDER"
+        None, "the folder for pictures and numbers (default: runs/build-your-own-framework-TIME)", metavar="FOLDER"
     )
     seeds: int = _option(
         8, "draws of weights and data behind each spread, from the regression on", metavar="N"
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ArgumentError(
             f"--seeds and --steps must be at least 1, given {options.seeds} and {options.steps}"
         )
-    folder = make_run_folder(options.out, "own_framework")
+    folder = make_run_folder(options.out, "build-your-own-framework")
     config = {"options": dataclasses.asdict(options), "command": ["python", *sys.argv]}
     write_config(folder, {**config, "machine": describe_machine()})
     lesson = draw_lesson()

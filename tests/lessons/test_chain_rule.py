@@ -6,7 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
-from chain_rule_steps import Step, places, values_of
+from chain_rule import Step, places, values_of
 from slow_cases import others_slow
 from worked_cases import as_python, by_symbol, example_of, stages_of, unfollowed
 from worked_example import first_update, trace_example

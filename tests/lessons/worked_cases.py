@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from chain_rule_steps import Stage, Step, worked_stages
+from chain_rule import Stage, Step, worked_stages
 from small_network import SmallNetwork
 from worked_example import make_example, read_options, trace_example
 
