@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, Curve, vary_examples, vary_hidden_size
-from lesson_runs import BATCH_SIZE, LOSS, RUNS, SIZES, Lesson, Progress, draw_lesson, lesson_network, train_run
 from lesson_pictures import (
     PICTURES,
     draw_capacity,
@@ -22,6 +21,17 @@ from lesson_pictures import (
     draw_outliers,
     draw_run,
     draw_separation,
+)
+from lesson_runs import (
+    BATCH_SIZE,
+    LOSS,
+    RUNS,
+    SIZES,
+    Lesson,
+    Progress,
+    draw_lesson,
+    lesson_network,
+    train_run,
 )
 from outliers import EXAMPLES, FITTED_WITH, NOISE, SHARE, Fits, fit_curves
 from separation import NETWORKS, SHAPES, Separation, separate
@@ -47,7 +57,9 @@ class OwnFrameworkOptions:
     """The options of the lesson."""
 
     out: str | None = _option(
-        None, "the folder for pictures and numbers (default: runs/build-your-own-framework-TIME)", metavar="FOLDER"
+        None,
+        "the folder for pictures and numbers (default: runs/build-your-own-framework-TIME)",
+        metavar="FOLDER",
     )
     seeds: int = _option(
         8, "draws of weights and data behind each spread, from the regression on", metavar="N"

@@ -5,13 +5,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import build_your_own_framework
 import capacity
 import jax
 import jax.numpy as jnp
 import lesson_pictures
 import numpy as np
 import outliers
-import build_your_own_framework
 import pytest
 import separation
 import side_by_side
