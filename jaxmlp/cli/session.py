@@ -22,7 +22,7 @@ from jaxmlp import ArgumentError
 from jaxmlp.cli.options import USAGE_ERROR
 from jaxmlp.layers import PRECISIONS
 from jaxmlp.registry import unknown_name
-from jaxmlp.training.devices import memory_of
+from jaxmlp.training.parallel import memory_of
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from jaxmlp.checks import check_size
 from jaxmlp.network import layer_shapes
-from jaxmlp.sweep.members import CHUNK, Recipe
-from jaxmlp.training.devices import Devices, memory_of
-from jaxmlp.training.steps import init_state
+from jaxmlp.training.evaluation import CHUNK
+from jaxmlp.training.parallel import Devices, memory_of
+from jaxmlp.training.steps import Recipe, init_state
 from jaxmlp.types import ArgumentError, Batch
 
 UNKNOWN_MEMORY = 2**33  # bytes, where a device does not tell what it has: what small ones have

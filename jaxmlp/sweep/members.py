@@ -5,8 +5,8 @@ of a block go through one compiled program: `vmap` over the members of a device,
 devices. Each ends as the same run does alone, up to rounding, for what it draws follows from its key alone.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,48 +15,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlp.backprop import decayed
 from jaxmlp.checks import check_lengths, check_size
-from jaxmlp.losses import Loss
 from jaxmlp.network import Network
-from jaxmlp.training.devices import Devices, devices_for, side_by_side
-from jaxmlp.training.evaluation import Transform, all_finite, evaluate, resolve_metric
+from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
-from jaxmlp.training.steps import TrainState, epoch_of_steps, init_state
+from jaxmlp.training.parallel import Devices
+from jaxmlp.training.steps import Recipe, TrainState, Transform, all_finite, epoch_of_steps, init_state
 from jaxmlp.types import ArgumentError, Batch, Params
 
-CHUNK = 1024  # examples that an evaluation measures at a time
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the members of one program share; all of it is static.
-
-    Attributes:
-        net: the network.
-        optimizer: a name, `make_optimizer(...)` or any optax transformation.
-        batch_size: B; anything above the number of examples is taken as all of them.
-        loss: a loss's name or pair.
-        metric: a metric's name; None takes the one that fits the loss.
-        shuffle: a fresh order every epoch, or the given one.
-        transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch.
-    """
-
-    net: Network
-    optimizer: Optimizer = "sgd"
-    batch_size: int = 32
-    loss: str | Loss = "softmax_cross_entropy"
-    metric: str | None = None
-    shuffle: bool = True
-    transform: Transform | None = None
-
-    def __post_init__(self) -> None:
-        check_size("batch size", self.batch_size)
-        # Named optimisers are built once a description, so that a recipe described alike hashes alike.
-        object.__setattr__(self, "optimizer", resolve_optimizer(self.optimizer))
-        object.__setattr__(self, "metric", resolve_metric(self.metric, self.loss))
+AXIS = "members"
 
 
 class Members(NamedTuple):
@@ -162,20 +133,10 @@ def _train(
         l2, state, rows = own
         data, epochs = shared
         examples, transform = _examples_of(data, rows, recipe.transform)
-        epoch = partial(
-            epoch_of_steps,
-            recipe.net,
-            recipe.optimizer,
-            loss=recipe.loss,
-            metric=resolve_metric(recipe.metric, recipe.loss),
-            batch_size=min(recipe.batch_size, len(examples.inputs)),
-            shuffle=recipe.shuffle,
-            l2=l2,
-            transform=transform,
-        )
+        epoch = partial(epoch_of_steps, replace(recipe, transform=transform), data=examples, l2=l2)
         # The number of epochs is traced, so that rungs of any length share one program. The metrics are
         # not used, and the compiler drops what they would cost.
-        return jax.lax.fori_loop(0, epochs, lambda _, state: epoch(state, data=examples)[0], state)
+        return jax.lax.fori_loop(0, epochs, lambda _, state: epoch(state)[0], state)
 
     return side_by_side(train, devices, own, (data, epochs))
 
@@ -224,16 +185,9 @@ def evaluate_members(
 def _evaluate(recipe: Recipe, devices: tuple[jax.Device, ...], own: Any, data: Batch) -> MemberScores:
     def measure(own: Any, data: Batch) -> MemberScores:
         l2, params, weight = own
-        metrics = evaluate(
-            recipe.net,
-            params,
-            data,
-            loss=recipe.loss,
-            batch_size=CHUNK,
-            metric=recipe.metric,
-            l2=l2,
-            sample_weight=weight,
-        )
+        if weight is not None:
+            data = data._replace(weight=weight if data.weight is None else data.weight * weight)
+        metrics = evaluate_recipe(recipe, params, data, l2)
         finite = jnp.isfinite(metrics.loss) & all_finite(params)
         return MemberScores(metrics.loss, metrics.score, finite)
 
@@ -322,3 +276,45 @@ def _as_arrays(members: Members) -> Members:
         numbers("l2", members.l2),
         numbers("init_scale", members.init_scale),
     )
+
+
+def place_shared(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """Copy arrays that all members share to every device, once and not at each call."""
+    return jax.device_put(tree, NamedSharding(_mesh(tuple(devices)), PartitionSpec()))
+
+
+def place_members(tree: Any, devices: Sequence[jax.Device]) -> Any:
+    """Divide arrays of members among devices, as `side_by_side` leaves them, so that nothing compiles again."""
+    return jax.device_put(tree, NamedSharding(_mesh(tuple(devices)), PartitionSpec(AXIS)))
+
+
+def side_by_side(
+    one: Callable[[Any, Any], Any], devices: tuple[jax.Device, ...], own: Any, shared: Any
+) -> Any:
+    """Apply a function to every member: `vmap` over the members of a device, within `shard_map` over devices."""
+
+    def on_a_device(own: Any, shared: Any) -> Any:
+        return jax.vmap(one, in_axes=(0, None))(own, shared)
+
+    by_member, by_all = PartitionSpec(AXIS), PartitionSpec()
+    # The check of what varies between devices knows no mixing of shared and own numbers in a scan's state.
+    return jax.shard_map(
+        on_a_device, mesh=_mesh(devices), in_specs=(by_member, by_all), out_specs=by_member, check_vma=False
+    )(own, shared)
+
+
+def devices_for(members: int, devices: Devices) -> tuple[jax.Device, ...]:
+    """Choose the devices that members can be spread evenly over."""
+    if devices is None:
+        local = jax.local_devices()
+        count = max(number for number in range(1, len(local) + 1) if members % number == 0)
+        return tuple(local[:count])
+    if not devices or members % len(devices):
+        raise ArgumentError(
+            f"{members} members cannot be spread evenly over {len(devices)} devices: give a multiple of them"
+        )
+    return tuple(devices)
+
+
+def _mesh(devices: tuple[jax.Device, ...]) -> Mesh:
+    return Mesh(np.array(devices), (AXIS,))

@@ -18,13 +18,20 @@ from jaxmlp.checks import as_batch, check_data, check_size
 from jaxmlp.losses import Loss
 from jaxmlp.network import layer_shapes
 from jaxmlp.sweep.blocks import block_size, narrowed_size
-from jaxmlp.sweep.members import Members, Recipe, evaluate_members, rates_of, start_members, train_members
+from jaxmlp.sweep.members import (
+    Members,
+    evaluate_members,
+    place_members,
+    place_shared,
+    rates_of,
+    start_members,
+    train_members,
+)
 from jaxmlp.sweep.trials import Halving, Standing, Trial, TrialReport, rank
 from jaxmlp.training.batching import steps_per_epoch
-from jaxmlp.training.devices import place_members, place_shared
-from jaxmlp.training.evaluation import Data, resolve_metric
+from jaxmlp.training.metrics import resolve_metric
 from jaxmlp.training.optimizers import make_optimizer
-from jaxmlp.training.steps import TrainState
+from jaxmlp.training.steps import Data, Recipe, TrainState
 from jaxmlp.types import ArgumentError, Batch, Params
 
 Folds: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray]]
@@ -273,7 +280,7 @@ def _recipe(plan: _Plan, trial: Trial) -> Recipe:
         horizon=(steps * plan.epochs, steps),
         clip_norm=trial.clip_norm,
     )
-    return Recipe(trial.net, optimizer, batch_size, plan.loss, plan.metric, plan.shuffle)
+    return Recipe(trial.net, optimizer, plan.loss, plan.metric, batch_size, plan.shuffle)
 
 
 def _rows(plan: _Plan, trial: Trial) -> int:

@@ -1,4 +1,4 @@
-"""Shuffled minibatch indices, so that an epoch is one scan that sees every example exactly once."""
+"""Minibatches: shuffled indices that hold every example exactly once an epoch, and the rows that they pick."""
 
 import math
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from jaxmlp.types import Key
+from jaxmlp.types import Batch, Key
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -43,3 +43,14 @@ def minibatch_indices(
     indices = jnp.pad(order, (0, padding)).reshape(steps, batch_size)
     held = (jnp.arange(steps * batch_size) < examples).reshape(steps, batch_size)
     return indices, held
+
+
+def gather(data: Batch, indices: Int[Array, "B"], held: Bool[Array, "B"]) -> Batch:
+    """Pick a minibatch out of a data set; places that hold no example get weight 0."""
+    inputs = data.inputs[indices]
+    # Inputs may be integers, as pixels are; weights of 0.5 must not become 0 with them.
+    is_float = jnp.issubdtype(inputs.dtype, jnp.floating)
+    weight = held.astype(inputs.dtype if is_float else jnp.result_type(float))
+    if data.weight is not None:
+        weight = weight * data.weight[indices].astype(weight.dtype)
+    return Batch(inputs, data.targets[indices], weight)

@@ -9,22 +9,29 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
-from jaxmlp.backprop import L2, decayed
+from jaxmlp.backprop import L2, decayed, traced_l2
 from jaxmlp.checks import as_batch, check_data, check_size
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, layer_shapes
-from jaxmlp.training.devices import Devices
-from jaxmlp.training.evaluation import Data, Transform, Weight, all_finite, evaluate, resolve_metric
+from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.optimizers import Optimizer
-from jaxmlp.training.parallel import batch_mesh, largest_of_processes, place_whole
-from jaxmlp.training.steps import TrainState, init_state, train_epoch
-from jaxmlp.training.stopping import NEVER, Best, Stopping, better, check_stopping, reason_to_stop
+from jaxmlp.training.parallel import Devices, batch_mesh, largest_of_processes, place_whole
+from jaxmlp.training.steps import (
+    Data,
+    Recipe,
+    TrainState,
+    Transform,
+    Weight,
+    all_finite,
+    init_state,
+    jitted_epoch,
+)
+from jaxmlp.training.stopping import NEVER, Best, Stopping, better, reason_to_stop
 from jaxmlp.training.stream import Stream
 from jaxmlp.training.windows import Position, train_stream
-from jaxmlp.types import ArgumentError, Batch, EpochReport, Key, Metrics, Params
+from jaxmlp.types import ArgumentError, Batch, EpochReport, Key, Params
 
 
 class FitState(NamedTuple):
@@ -62,11 +69,24 @@ class FitResult(NamedTuple):
     best: Best | None = None
 
 
-# In the order of who wins where processes stop for different reasons in one epoch.
-REASONS = (None, "time", "patience", "target", "callback")
-
 Callback: TypeAlias = Callable[[EpochReport, TrainState], bool | None]
 Save: TypeAlias = Callable[[FitState], None]
+
+
+class Hooks(NamedTuple):
+    """What a fit calls on its way.
+
+    Attributes:
+        callback: called after every epoch with its report and the state; returning True stops.
+        save: called before it with all that a resumption needs, and after every window of a stream.
+    """
+
+    callback: Callback | None = None
+    save: Save | None = None
+
+
+# In the order of who wins where processes stop for different reasons in one epoch.
+REASONS = (None, "time", "patience", "target", "callback")
 
 
 @partial(jax.jit, static_argnums=0)
@@ -79,6 +99,82 @@ def _survey(net: Network, params: Params) -> tuple[Bool[Array, ""], list[Float[A
         if weights:
             largest.append(jnp.max(jnp.stack(weights)))
     return all_finite(params), largest
+
+
+def fit_recipe(
+    recipe: Recipe,
+    train: Batch | Stream,
+    valid: Batch | None,
+    before: FitState,
+    *,
+    epochs: int,
+    l2: L2 = 0.0,
+    stopping: Stopping = NEVER,
+    hooks: Hooks = Hooks(),  # noqa: B008 - it cannot be altered
+) -> FitResult:
+    """Train on data that are checked and on the device already; the loop beneath `fit`."""
+    metric, l2, carried = recipe.metric, traced_l2(l2), before
+    began = time.perf_counter()
+    if carried.history and carried.position is None:
+        last = carried.history[-1]
+        if carried.best is None:  # patience that is asked for only now begins to count here
+            carried = carried._replace(best=better(stopping, metric, None, last, carried.train.params))
+        # A fit that had come to its end before it was interrupted has nothing left to do.
+        reason = reason_to_stop(stopping, metric, carried.best, last, 0.0)
+        if reason is not None:
+            return _result(carried, metric, reason)
+
+    def keep(new: FitState) -> None:
+        nonlocal carried
+        carried = new
+        if hooks.save is not None:
+            hooks.save(new)
+
+    for _ in range(epochs):
+        # The state is not donated: that before an epoch or a window must outlive it in case it diverges.
+        if isinstance(train, Stream):
+            state, metrics, position = train_stream(
+                recipe, carried.train, train, carried.position, l2,
+                lambda state, position: keep(carried._replace(train=state, position=position)),
+            )  # fmt: skip
+            (is_finite, max_weight), metrics = jax.device_get((_survey(recipe.net, state.params), metrics))
+            rows, seconds = position.rows, position.seconds
+        else:
+            started, rows = time.perf_counter(), len(train.inputs)
+            state, metrics = jitted_epoch(recipe, carried.train, train, l2)
+            # This waits for the device.
+            (is_finite, max_weight), metrics = jax.device_get((_survey(recipe.net, state.params), metrics))
+            seconds = time.perf_counter() - started
+        measured = None if valid is None else evaluate_recipe(recipe, state.params, valid, l2)
+        report = EpochReport(
+            epoch=int(state.epoch),
+            train_loss=float(metrics.loss),
+            train_score=float(metrics.score),
+            valid_loss=None if measured is None else float(measured.loss),
+            valid_score=None if measured is None else float(measured.score),
+            gradient_norm=float(metrics.gradient_norm),
+            max_weight=tuple(map(float, max_weight)),
+            seconds=seconds,
+            examples_per_second=rows / seconds,
+        )
+        history = (*carried.history, report)
+        if not (is_finite and math.isfinite(report.train_loss)):
+            return _result(carried._replace(history=history), metric, "diverged")
+        keep(FitState(state, better(stopping, metric, carried.best, report, state.params), history))
+        reason = reason_to_stop(stopping, metric, carried.best, report, time.perf_counter() - began)
+        if hooks.callback is not None and hooks.callback(report, state):
+            reason = "callback"
+        reason = REASONS[largest_of_processes(REASONS.index(reason), recipe.mesh)]
+        if reason is not None:
+            return _result(carried, metric, reason)
+    return _result(carried, metric, None)
+
+
+def _result(carried: FitState, metric: str, stopped: str | None) -> FitResult:
+    state, best = carried.train, carried.best
+    if best is not None:
+        state = state._replace(params=best.params)
+    return FitResult(state, carried.history, metric, stopped, best)
 
 
 def fit(
@@ -150,108 +246,30 @@ def fit(
         >>> len(result.history), result.metric
         (2, 'accuracy')
     """
-    check_size("batch size", batch_size)
+    recipe = Recipe(net, optimizer, loss, metric, batch_size, shuffle, transform, batch_mesh(devices))
     if save is not None and not callable(save):
         raise ArgumentError(f"save takes a function of the FitState, and here it is {save!r}")
     if resume is None or epochs != 0:
         check_size("number of epochs", epochs)
-    mesh = batch_mesh(devices)
-    examples: Stream | Batch
     if isinstance(train, Stream):
-        examples = train
+        examples: Stream | Batch = train
         _check_stream(train, epochs, sample_weight)
     else:
-        examples = _on_devices(net, as_batch(train, sample_weight), loss, "training data", mesh)
-        batch_size = min(batch_size, len(examples.inputs))
-    valid_data = None if valid is None else _on_devices(net, as_batch(valid), loss, "validation data", mesh)
-    metric = resolve_metric(metric, loss)
-    check_stopping(stopping, metric, validated=valid is not None)
-    carried = _start(net, optimizer, key, state, resume, mesh)
-    if carried.position is not None and not isinstance(examples, Stream):
+        examples = _on_devices(recipe, as_batch(train, sample_weight), "training data")
+    valid_data = None if valid is None else _on_devices(recipe, as_batch(valid), "validation data")
+    if stopping.patience is not None and valid is None:
+        raise ArgumentError(
+            "patience watches validation data, and there are none: give valid=(inputs, targets)"
+        )
+    before = _start(recipe, key, state, resume)
+    if before.position is not None and not isinstance(train, Stream):
         raise ArgumentError(
             "the fit was interrupted within an epoch of a stream: give the stream, not arrays"
         )
-    options: dict[str, Any] = {
-        "loss": loss,
-        "batch_size": batch_size,
-        "shuffle": shuffle,
-        "metric": metric,
-        "l2": l2,
-        "transform": transform,
-        "mesh": mesh,
-    }
-
-    def keep(state: TrainState, position: Position) -> None:
-        nonlocal carried
-        carried = carried._replace(train=state, position=position)
-        if save is not None:
-            save(carried)
-
-    began = time.perf_counter()
-    if carried.history and carried.position is None:
-        last = carried.history[-1]
-        if carried.best is None:  # patience that is asked for only now begins to count here
-            carried = carried._replace(best=better(stopping, metric, None, last, carried.train.params))
-        # A fit that had come to its end before it was interrupted has nothing left to do.
-        reason = reason_to_stop(stopping, metric, carried.best, last, 0.0)
-        if reason is not None:
-            return _result(carried, metric, reason)
-    for _ in range(epochs):
-        epoch = _train_once(net, optimizer, carried, examples, keep, options)
-        params = epoch.state.params
-        measured = None
-        if valid_data is not None:
-            measured = evaluate(net, params, valid_data, loss=loss, metric=metric, l2=l2, mesh=mesh)
-        report = _report(epoch, measured)
-        history = (*carried.history, report)
-        if not epoch.is_finite:
-            return _result(carried._replace(history=history), metric, "diverged")
-        best = better(stopping, metric, carried.best, report, params)
-        carried = FitState(epoch.state, best, history)
-        if save is not None:
-            save(carried)
-        reason = reason_to_stop(stopping, metric, best, report, time.perf_counter() - began)
-        if callback is not None and callback(report, epoch.state):
-            reason = "callback"
-        reason = REASONS[largest_of_processes(REASONS.index(reason), mesh)]
-        if reason is not None:
-            return _result(carried, metric, reason)
-    return _result(carried, metric, None)
-
-
-class _Epoch(NamedTuple):
-    """An epoch just trained, before it is measured on validation data."""
-
-    state: TrainState
-    metrics: Metrics
-    max_weight: list[Float[Array, ""]]
-    is_finite: bool
-    rows: int
-    seconds: float
-
-
-def _train_once(
-    net: Network,
-    optimizer: Optimizer,
-    carried: FitState,
-    examples: Stream | Batch,
-    keep: Callable[[TrainState, Position], None],
-    options: dict[str, Any],
-) -> _Epoch:
-    # The state is not donated: that before an epoch or a window must outlive it in case it diverges.
-    if isinstance(examples, Stream):
-        epoch = train_stream(
-            net, optimizer, carried.train, examples, carried.position, at_window=keep, **options
-        )
-        _, max_weight = _survey(net, epoch.state.params)
-        rows, seconds = epoch.position.rows, epoch.position.seconds
-        return _Epoch(epoch.state, epoch.metrics, max_weight, epoch.is_finite, rows, seconds)
-    started = time.perf_counter()
-    state, metrics = train_epoch(net, optimizer, carried.train, examples, **options)
-    are_finite, max_weight = _survey(net, state.params)
-    is_finite = bool(are_finite) and math.isfinite(metrics.loss)  # waits for the device
-    seconds = time.perf_counter() - started
-    return _Epoch(state, metrics, max_weight, is_finite, len(examples.inputs), seconds)
+    hooks = Hooks(callback, save)
+    return fit_recipe(
+        recipe, examples, valid_data, before, epochs=epochs, l2=l2, stopping=stopping, hooks=hooks
+    )
 
 
 def _check_stream(stream: Stream, epochs: int, sample_weight: Weight | None) -> None:
@@ -264,73 +282,38 @@ def _check_stream(stream: Stream, epochs: int, sample_weight: Weight | None) -> 
         )
 
 
-def _start(
-    net: Network,
-    optimizer: Optimizer,
-    key: Key | None,
-    state: TrainState | None,
-    resume: FitState | None,
-    mesh: Mesh | None,
-) -> FitState:
-    given = [name for name, value in (("state", state), ("resume", resume)) if value is not None]
+def _start(recipe: Recipe, key: Key | None, state: TrainState | None, resume: FitState | None) -> FitState:
     if resume is not None and not isinstance(resume, FitState):
         raise ArgumentError(
             f"resume takes the FitState that save was given, and here it is a {type(resume).__name__}"
         )
-    if len(given) == 2:
+    if resume is not None and state is not None:
         raise ArgumentError("fit goes on from a state or resumes a fit: give state= or resume=, not both")
-    if key is None and not given:
-        raise ArgumentError(
-            "fit needs a random key to start from, or a state to go on from: give key=jax.random.key(0)"
-        )
     if resume is None:
         if state is None:
-            assert key is not None  # refused above
-            state = init_state(net, optimizer, key)
+            if key is None:
+                raise ArgumentError(
+                    "fit needs a random key to start from, or a state to go on from: give key=jax.random.key(0)"
+                )
+            state = init_state(recipe.net, recipe.optimizer, key)
         resume = FitState(state)
     elif resume.history or resume.position is not None:
-        _check_like(resume.train, jax.eval_shape(lambda: init_state(net, optimizer, jax.random.key(0))))
-    return resume if mesh is None else resume._replace(train=place_whole(resume.train, mesh))
+        wanted = jax.eval_shape(lambda: init_state(recipe.net, recipe.optimizer, jax.random.key(0)))
+        for part, what in (("params", "network"), ("opt_state", "optimiser")):
+            ours, theirs = (_shapes(getattr(each, part)) for each in (resume.train, wanted))
+            if ours != theirs:
+                raise ArgumentError(
+                    f"the fit to resume is of another {what}: give the {what} that it was begun with, or begin anew"
+                )
+    return resume if recipe.mesh is None else resume._replace(train=place_whole(resume.train, recipe.mesh))
 
 
-def _check_like(found: TrainState, wanted: TrainState) -> None:
-    """Refuse a state to resume whose arrays are not those of this network and optimiser."""
-    for part, what in (("params", "network"), ("opt_state", "optimiser")):
-        ours, theirs = (
-            [jax.tree.structure(getattr(state, part)), *map(np.shape, jax.tree.leaves(getattr(state, part)))]
-            for state in (found, wanted)
-        )
-        if ours != theirs:
-            raise ArgumentError(
-                f"the fit to resume is of another {what}: give the {what} that it was begun with, or begin anew"
-            )
+def _shapes(tree: Any) -> list[Any]:
+    return [jax.tree.structure(tree), *map(np.shape, jax.tree.leaves(tree))]
 
 
-def _on_devices(net: Network, data: Batch, loss: str | Loss, name: str, mesh: Mesh | None) -> Batch:
-    # Checked once here, and brought to the devices once, not every epoch.
-    check_data(
-        data, in_features=net.in_features, outputs=layer_shapes(net)[-1].out_features, loss=loss, name=name
-    )
-    return jax.device_put(data) if mesh is None else place_whole(data, mesh)
-
-
-def _report(epoch: _Epoch, measured: Metrics | None) -> EpochReport:
-    metrics = epoch.metrics
-    return EpochReport(
-        epoch=int(epoch.state.epoch),
-        train_loss=float(metrics.loss),
-        train_score=float(metrics.score),
-        valid_loss=None if measured is None else float(measured.loss),
-        valid_score=None if measured is None else float(measured.score),
-        gradient_norm=float(np.asarray(metrics.gradient_norm)),
-        max_weight=tuple(float(largest) for largest in epoch.max_weight),
-        seconds=epoch.seconds,
-        examples_per_second=epoch.rows / epoch.seconds,
-    )
-
-
-def _result(carried: FitState, metric: str, stopped: str | None) -> FitResult:
-    state, best = carried.train, carried.best
-    if best is not None:
-        state = state._replace(params=best.params)
-    return FitResult(state, carried.history, metric, stopped, best)
+def _on_devices(recipe: Recipe, data: Batch, name: str) -> Batch:
+    """Check a data set and bring it to the devices, both once."""
+    outputs = layer_shapes(recipe.net)[-1].out_features
+    check_data(data, in_features=recipe.net.in_features, outputs=outputs, loss=recipe.loss, name=name)
+    return jax.device_put(data) if recipe.mesh is None else place_whole(data, recipe.mesh)

@@ -7,11 +7,13 @@ summary; so an epoch's or a large set's metric is exact, whatever its minibatche
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
+from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.registry import Registry
-from jaxmlp.types import ArgumentError, Scalar
+from jaxmlp.types import ArgumentError, Batch, Metrics, Scalar
 
 Outputs: TypeAlias = Float[Array, "B K"]
 Targets: TypeAlias = Num[Array, "B ..."]
@@ -109,6 +111,22 @@ def default_metric(targets: str) -> str:
     return {"values": "r2", "binary": "label_accuracy"}.get(targets, "accuracy")
 
 
+def resolve_metric(metric: str | None, loss: str | Loss) -> str:
+    """Name the metric to report: the given one, or the one that fits the loss."""
+    name = default_metric(resolve_loss(loss).targets) if metric is None else metric
+    METRICS[name]  # raises for an unknown name
+    return name
+
+
+def check_metric(metric: str, targets: Num[Array, "N ..."], outputs: int) -> None:
+    """Refuse targets that a metric cannot be taken of, before anything is computed."""
+    is_float = jnp.issubdtype(targets.dtype, jnp.floating)
+    shape = jax.ShapeDtypeStruct(
+        (len(targets), outputs), targets.dtype if is_float else jnp.result_type(float)
+    )
+    jax.eval_shape(METRICS[metric].statistic, shape, targets)
+
+
 def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | None) -> Float[Array, "..."]:
     """Average over examples: Σ_b weight_b·values_b / Σ_b weight_b."""
     if weight is None:
@@ -129,6 +147,47 @@ def score(name: str, outputs: Outputs, targets: Targets, weight: Float[Array, "B
     metric = METRICS[name]
     variance = target_variance(targets, weight) if metric.needs_variance else None
     return metric.summary(weighted_mean(metric.statistic(outputs, targets), weight), variance)
+
+
+class BatchSums(NamedTuple):
+    """Weighted sums over a batch, which add up over an epoch however it was cut into batches.
+
+    Attributes:
+        weight: Σ_b weight_b, a scalar.
+        loss: Σ_b weight_b times the batch's objective, a scalar.
+        statistic: Σ_b weight_b·statistic_b of the metric, a scalar or [K].
+    """
+
+    weight: Scalar
+    loss: Scalar
+    statistic: Float[Array, "..."]
+
+
+def batch_sums(value: Scalar, outputs: Outputs, batch: Batch, metric: str) -> BatchSums:
+    """Sum a batch's objective and metric, weighted by its examples."""
+    statistic = METRICS[metric].statistic(outputs, batch.targets)
+    weight = jnp.ones(outputs.shape[0], outputs.dtype) if batch.weight is None else batch.weight
+    total = jnp.sum(weight).astype(outputs.dtype)
+    # In full precision: a product that a GPU rounds to fewer bits would miscount.
+    statistics = jnp.tensordot(weight.astype(statistic.dtype), statistic, axes=1, precision="highest")
+    return BatchSums(total, total * value, statistics)
+
+
+def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar | None = None) -> Metrics:
+    """Bring sums over a data set to means over its examples."""
+    is_relative = METRICS[metric].needs_variance
+    return means(
+        sums, target_variance(data.targets, data.weight) if is_relative else None, metric, gradient_norm
+    )
+
+
+def means(
+    sums: BatchSums, variance: Float[Array, "K"] | None, metric: str, gradient_norm: Scalar | None = None
+) -> Metrics:
+    """Bring sums to means, where the targets' variance is known beforehand."""
+    divisor = jnp.where(sums.weight == 0, 1, sums.weight)
+    score = METRICS[metric].summary(sums.statistic / divisor, variance)
+    return Metrics(sums.loss / divisor, score, sums.weight, gradient_norm)
 
 
 def accuracy(outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | None = None) -> Scalar:

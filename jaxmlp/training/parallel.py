@@ -5,7 +5,9 @@ The rules of the layers know nothing of it: XLA's partitioner divides what is co
 the sums over devices, so that a minibatch, its batch statistics and its dropout mean the same on 1 device or 8.
 """
 
-from typing import Any
+import os
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +16,23 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from jaxmlp.training.devices import Devices
 from jaxmlp.types import ArgumentError
 
+Devices: TypeAlias = Sequence[jax.Device] | None
+
 AXIS = "batch"
+
+
+def memory_of(devices: Sequence[jax.Device]) -> int | None:
+    """Tell how many bytes devices can hold together; CPU devices share their machine's."""
+    if devices[0].platform != "cpu":
+        limits: list[int | None] = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+        told = [limit for limit in limits if limit is not None]
+        return sum(told) if len(told) == len(limits) else None
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # there is no such question on Windows
+        return None
 
 
 def batch_mesh(devices: Devices) -> Mesh | None:

@@ -1,39 +1,71 @@
 """Training: a step, and an epoch that is one compiled scan of steps; both are pure functions of a `TrainState`."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlp.backprop import L2, Gradient, Objective, objective_and_grads, traced_l2
+from jaxmlp.backprop import L2, Objective, objective_and_grads, traced_l2
 from jaxmlp.checks import as_batch, check_lengths, check_size
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, init, layer_shapes
-from jaxmlp.training.batching import minibatch_indices
-from jaxmlp.training.evaluation import (
+from jaxmlp.training.batching import gather, minibatch_indices
+from jaxmlp.training.metrics import (
     BatchSums,
-    Data,
-    Transform,
-    Weight,
     batch_sums,
     check_metric,
-    gather,
     resolve_metric,
     summarise,
+    weighted_mean,
 )
-from jaxmlp.training.metrics import weighted_mean
 from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.training.parallel import keep_whole, share_rows
 from jaxmlp.types import Batch, Key, Metrics, Params, Scalar
+
+Data: TypeAlias = Batch | tuple[Any, Any]
+Weight: TypeAlias = Float[Array, "N"]
+Transform: TypeAlias = Callable[[Key, Float[Array, "B I"]], Float[Array, "B I"]]
 
 # The gradient's norm is averaged over so many steps or a few more, evenly spread, and not over every one of a
 # longer epoch: to read each gradient once more takes 7 % of the time of 784-300-10 with minibatches of 32 on
 # 2 CPU cores, 10 % with Adam.
 NORMS = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained how; all of it is static, and recipes described alike are equal and compile once.
+
+    Attributes:
+        net: the network.
+        optimizer: a name, `make_optimizer(...)` or any optax transformation.
+        loss: a loss's name or pair.
+        metric: a metric's name; None takes the one that fits the loss.
+        batch_size: B; anything above the number of examples is taken as all of them.
+        shuffle: a fresh order every epoch, or the given one.
+        transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch.
+        mesh: devices that share each minibatch, see `parallel.batch_mesh`; None for one device.
+    """
+
+    net: Network
+    optimizer: Any = "sgd"  # the transformation, once a recipe is made
+    loss: str | Loss = "softmax_cross_entropy"
+    metric: Any = None  # a name, once a recipe is made
+    batch_size: int = 32
+    shuffle: bool = True
+    transform: Transform | None = None
+    mesh: Mesh | None = None
+
+    def __post_init__(self) -> None:
+        check_size("batch size", self.batch_size)
+        object.__setattr__(self, "optimizer", resolve_optimizer(self.optimizer))
+        object.__setattr__(self, "metric", resolve_metric(self.metric, self.loss))
 
 
 class TrainState(NamedTuple):
@@ -95,6 +127,11 @@ def init_state(net: Network, optimizer: Optimizer, key: Key) -> TrainState:
     return TrainState(params, opt_state, run_key, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
+def all_finite(params: Params) -> Bool[Array, ""]:
+    """Tell whether no parameter is NaN or infinite: what a run that diverged has not."""
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
+
+
 def shuffle_key(state: TrainState) -> Key:
     """Derive the key that the order of the next epoch's examples is drawn from."""
     return jax.random.fold_in(jax.random.fold_in(state.key, 0), state.epoch)
@@ -108,26 +145,16 @@ def _step_keys(state: TrainState) -> tuple[Key, Key]:
     return transform_key, layer_key
 
 
-def _step(
-    net: Network,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    batch: Batch,
-    *,
-    loss: str | Loss,
-    l2: L2,
-    transform: Transform | None,
-    gradient: Gradient = objective_and_grads,
-) -> tuple[TrainState, Objective]:
-    """Take one step; plain, so that a step, an epoch and a sweep of many share it."""
+def step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tuple[TrainState, Objective]:
+    """Take one step; plain, as all down to `epoch_of_steps`, so that a step, an epoch and a sweep share it."""
     transform_key, layer_key = _step_keys(state)
-    inputs = batch.inputs if transform is None else transform(transform_key, batch.inputs)
-    found = gradient(
-        net,
+    inputs = batch.inputs if recipe.transform is None else recipe.transform(transform_key, batch.inputs)
+    found = objective_and_grads(
+        recipe.net,
         state.params,
         inputs,
         batch.targets,
-        loss=loss,
+        loss=recipe.loss,
         sample_weight=batch.weight,
         l2=l2,
         train=True,
@@ -135,26 +162,65 @@ def _step(
     )
     # Optax mixes integers and floats inside, which a program may have forbidden for its own code.
     with jax.numpy_dtype_promotion("standard"):
-        updates, opt_state = optimizer.update(found.grads, state.opt_state, state.params)
+        updates, opt_state = recipe.optimizer.update(found.grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1), found
 
 
-@partial(jax.jit, static_argnums=(0, 1), static_argnames=("loss", "metric", "transform"))
-def _jitted_step(
-    net: Network,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    batch: Batch,
-    *,
-    loss: str | Loss,
-    metric: str,
-    l2: L2,
-    transform: Transform | None,
+def measured_step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tuple[TrainState, Metrics]:
+    """Take one step and measure its batch before it; the plain function beneath `train_step`."""
+    state, found = step(recipe, state, batch, l2)
+    sums = batch_sums(found.value, found.outputs, batch, recipe.metric)
+    return state, summarise(sums, batch, recipe.metric, optax.tree.norm(found.grads))
+
+
+def scan_steps(
+    recipe: Recipe, state: TrainState, data: Batch, key: Key | None, l2: L2
+) -> tuple[TrainState, BatchSums, Scalar]:
+    """Scan over the minibatches of some examples: an epoch's or a window's, shuffled where a key is given."""
+    check_metric(recipe.metric, data.targets, layer_shapes(recipe.net)[-1].out_features)
+    indices, held = share_rows(recipe.mesh, *minibatch_indices(key, data.inputs.shape[0], recipe.batch_size))
+    steps = indices.shape[0]
+    interval = max(1, steps // NORMS)
+    measured = jnp.arange(steps) % interval == 0
+
+    def body(carried: TrainState, block: tuple[Any, Any, Any]) -> tuple[TrainState, StepRecord]:
+        chosen, there, is_measured = block
+        # Gathering here, and not the whole epoch before, is faster on a CPU and is not copied by vmap.
+        batch = gather(data, chosen, there)
+        assert batch.weight is not None  # gather gives one
+        carried, found = step(recipe, carried, batch, l2)
+        carried = keep_whole(recipe.mesh, carried)
+        norm = jax.lax.cond(
+            is_measured, optax.tree.norm, lambda grads: jnp.zeros_like(found.value), found.grads
+        )
+        return carried, StepRecord(found.value, found.outputs, batch.weight, norm)
+
+    state, record = jax.lax.scan(body, state, (indices, held, measured))
+    # Measured once over the epoch, not in every step: a small step is mostly the starting of its parts.
+    outputs = record.outputs.reshape(-1, record.outputs.shape[-1])
+    seen = Batch(data.inputs, data.targets[indices.ravel()], record.weight.ravel())
+    # Each step's objective counts by the weight of its examples: the last minibatch may be shorter.
+    value = weighted_mean(record.value, jnp.sum(record.weight, axis=1).astype(record.value.dtype))
+    norm = jnp.sum(record.norm) / -(-steps // interval)
+    return state, batch_sums(value, outputs, seen, recipe.metric), norm
+
+
+def epoch_of_steps(
+    recipe: Recipe, state: TrainState, data: Batch, l2: L2 = None
 ) -> tuple[TrainState, Metrics]:
-    state, found = _step(net, optimizer, state, batch, loss=loss, l2=l2, transform=transform)
-    sums = batch_sums(found.value, found.outputs, batch.targets, batch.weight, metric)
-    return state, summarise(sums, batch, metric, optax.tree.norm(found.grads))
+    """Scan one epoch; the plain function beneath `train_epoch`, for `vmap` and `shard_map`.
+
+    Where the caller does not use the metrics, the compiler drops what they would cost.
+    """
+    recipe = replace(recipe, batch_size=min(recipe.batch_size, data.inputs.shape[0]))
+    key = shuffle_key(state) if recipe.shuffle else None
+    state, sums, norm = scan_steps(recipe, state, data, key, l2)
+    return state._replace(epoch=state.epoch + 1), summarise(sums, data, recipe.metric, norm)
+
+
+jitted_step = partial(jax.jit, static_argnums=0)(measured_step)
+jitted_epoch = partial(jax.jit, static_argnums=0)(epoch_of_steps)
 
 
 def train_step(
@@ -196,108 +262,8 @@ def train_step(
         >>> int(state.step)
         1
     """
-    return _jitted_step(
-        net,
-        resolve_optimizer(optimizer),
-        state,
-        as_batch(batch, sample_weight),
-        loss=loss,
-        metric=resolve_metric(metric, loss),
-        l2=traced_l2(l2),
-        transform=transform,
-    )
-
-
-def scan_steps(
-    net: Network,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    data: Batch,
-    key: Key | None,
-    *,
-    loss: str | Loss,
-    metric: str,
-    batch_size: int,
-    l2: L2,
-    transform: Transform | None,
-    gradient: Gradient = objective_and_grads,
-    mesh: Mesh | None = None,
-) -> tuple[TrainState, BatchSums, Scalar]:
-    """Scan over the minibatches of some examples: an epoch's or a window's; plain, as `epoch_of_steps` is."""
-    check_metric(metric, data.targets, layer_shapes(net)[-1].out_features)
-    blocks = minibatch_indices(key, data.inputs.shape[0], batch_size)
-    indices, held = share_rows(mesh, *blocks)
-    steps = indices.shape[0]
-    interval = max(1, steps // NORMS)
-    measured = jnp.arange(steps) % interval == 0
-
-    def body(carried: TrainState, block: tuple[Any, Any, Any]) -> tuple[TrainState, StepRecord]:
-        chosen, there, is_measured = block
-        # Gathering here, and not the whole epoch before, is faster on a CPU and is not copied by vmap.
-        batch = gather(data, chosen, there)
-        assert batch.weight is not None  # gather gives one
-        carried, found = _step(
-            net, optimizer, carried, batch, loss=loss, l2=l2, transform=transform, gradient=gradient
-        )
-        carried = keep_whole(mesh, carried)
-        norm = jax.lax.cond(
-            is_measured, optax.tree.norm, lambda grads: jnp.zeros_like(found.value), found.grads
-        )
-        return carried, StepRecord(found.value, found.outputs, batch.weight, norm)
-
-    state, record = jax.lax.scan(body, state, (indices, held, measured))
-    # Measured once over the epoch, not in every step: a small step is mostly the starting of its parts.
-    outputs = record.outputs.reshape(-1, record.outputs.shape[-1])
-    targets, weight = data.targets[indices.ravel()], record.weight.ravel()
-    # Each step's objective counts by the weight of its examples: the last minibatch may be shorter.
-    value = weighted_mean(record.value, jnp.sum(record.weight, axis=1).astype(record.value.dtype))
-    sums = batch_sums(value, outputs, targets, weight, metric)
-    norm = jnp.sum(record.norm) / -(-steps // interval)
-    return state, sums, norm
-
-
-def epoch_of_steps(
-    net: Network,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    data: Batch,
-    *,
-    loss: str | Loss,
-    metric: str,
-    batch_size: int,
-    shuffle: bool,
-    l2: L2,
-    transform: Transform | None,
-    gradient: Gradient = objective_and_grads,
-    mesh: Mesh | None = None,
-) -> tuple[TrainState, Metrics]:
-    """Scan one epoch; the plain function beneath `train_epoch`, for `vmap` and `shard_map`.
-
-    Where the caller does not use the metrics, the compiler drops what they would cost.
-    """
-    key = shuffle_key(state) if shuffle else None
-    state, sums, norm = scan_steps(
-        net,
-        optimizer,
-        state,
-        data,
-        key,
-        loss=loss,
-        metric=metric,
-        batch_size=batch_size,
-        l2=l2,
-        transform=transform,
-        gradient=gradient,
-        mesh=mesh,
-    )
-    return state._replace(epoch=state.epoch + 1), summarise(sums, data, metric, norm)
-
-
-_jitted_epoch = partial(
-    jax.jit,
-    static_argnums=(0, 1),
-    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh"),
-)(epoch_of_steps)
+    recipe = Recipe(net, optimizer, loss, metric, transform=transform)
+    return jitted_step(recipe, state, as_batch(batch, sample_weight), traced_l2(l2))
 
 
 def train_epoch(
@@ -329,7 +295,7 @@ def train_epoch(
         l2: strength of the penalty on weights.
         sample_weight: [N], or None.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch (static).
-        mesh: devices that share each minibatch, see `data_parallel.batch_mesh`; None for one device (static).
+        mesh: devices that share each minibatch, see `parallel.batch_mesh`; None for one device (static).
 
     Returns:
         The next state, and the epoch's metrics as the steps were taken: loss and score over all examples,
@@ -349,19 +315,7 @@ def train_epoch(
         >>> int(state.step), float(metrics.weight)
         (3, 5.0)
     """
-    check_size("batch size", batch_size)
+    recipe = Recipe(net, optimizer, loss, metric, batch_size, shuffle, transform, mesh)
     batch = as_batch(data, sample_weight)
     check_lengths(batch)
-    return _jitted_epoch(
-        net,
-        resolve_optimizer(optimizer),
-        state,
-        batch,
-        loss=loss,
-        metric=resolve_metric(metric, loss),
-        batch_size=int(batch_size),
-        shuffle=shuffle,
-        l2=traced_l2(l2),
-        transform=transform,
-        mesh=mesh,
-    )
+    return jitted_epoch(recipe, state, batch, traced_l2(l2))

@@ -69,15 +69,6 @@ class Best(NamedTuple):
     value: float
 
 
-def check_stopping(stopping: Stopping, metric: str, *, validated: bool) -> None:
-    """Refuse what this fit could not be stopped by."""
-    METRICS[metric]  # raises for an unknown name
-    if stopping.patience is not None and not validated:
-        raise ArgumentError(
-            "patience watches validation data, and there are none: give valid=(inputs, targets)"
-        )
-
-
 def better(
     stopping: Stopping, metric: str, best: Best | None, report: EpochReport, params: Params
 ) -> Best | None:

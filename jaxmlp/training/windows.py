@@ -2,24 +2,22 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlp.backprop import L2, traced_l2
+from jaxmlp.backprop import L2
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.training.batching import steps_per_epoch
-from jaxmlp.training.evaluation import BatchSums, Transform, all_finite, means
-from jaxmlp.training.metrics import METRICS, target_variance, weighted_mean
-from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
+from jaxmlp.training.metrics import METRICS, BatchSums, means, target_variance, weighted_mean
 from jaxmlp.training.parallel import keep_whole, place_whole
-from jaxmlp.training.steps import TrainState, scan_steps, shuffle_key
+from jaxmlp.training.steps import Recipe, TrainState, all_finite, scan_steps, shuffle_key
 from jaxmlp.training.stream import Stream, Window, checked, read_ahead
 from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Scalar
 
@@ -72,22 +70,6 @@ class Position(NamedTuple):
     place: np.ndarray
 
 
-class StreamEpoch(NamedTuple):
-    """What an epoch over a stream leaves.
-
-    Attributes:
-        state: after its last window, or the one that diverged; the epoch is counted.
-        position: at its end.
-        metrics: of all its examples, as `train_epoch` gives them.
-        is_finite: whether no window diverged.
-    """
-
-    state: TrainState
-    position: Position
-    metrics: Metrics
-    is_finite: bool
-
-
 AtWindow: TypeAlias = Callable[[TrainState, Position], None]
 
 
@@ -97,93 +79,50 @@ def _window_key(state: TrainState, window: Int[Array, ""]) -> Key:
     return jnp.where(window == 0, shuffle_key(state), later)
 
 
-@partial(
-    jax.jit,
-    static_argnums=(0, 1),
-    static_argnames=("loss", "metric", "batch_size", "shuffle", "transform", "mesh"),
-)
+@partial(jax.jit, static_argnums=0)
 def train_window(
-    net: Network,
-    optimizer: Optimizer,
-    state: TrainState,
-    data: Batch,
-    window: Int[Array, ""],
-    *,
-    loss: str | Loss,
-    metric: str,
-    batch_size: int,
-    shuffle: bool,
-    l2: L2,
-    transform: Transform | None,
-    mesh: Mesh | None,
+    recipe: Recipe, state: TrainState, data: Batch, window: Int[Array, ""], l2: L2
 ) -> tuple[TrainState, WindowSums]:
     """Train on one window: the very steps of `train_epoch`, with sums that can be added to other windows'."""
-    key = _window_key(state, jnp.asarray(window)) if shuffle else None
-    state, sums, norm = scan_steps(
-        net,
-        resolve_optimizer(optimizer),
-        state,
-        data,
-        key,
-        loss=loss,
-        metric=metric,
-        batch_size=batch_size,
-        l2=l2,
-        transform=transform,
-        mesh=mesh,
-    )
+    metric = recipe.metric
+    key = _window_key(state, jnp.asarray(window)) if recipe.shuffle else None
+    state, sums, norm = scan_steps(recipe, state, data, key, l2)
     mean = variance = jnp.zeros(0)
     if METRICS[metric].needs_variance:
         mean, variance = weighted_mean(data.targets, data.weight), target_variance(data.targets, data.weight)
     is_finite = all_finite(state.params) & jnp.isfinite(sums.loss)
-    return state, keep_whole(mesh, WindowSums(sums, norm, mean, variance, is_finite))
+    return state, keep_whole(recipe.mesh, WindowSums(sums, norm, mean, variance, is_finite))
 
 
 def train_stream(
-    net: Network,
-    optimizer: Optimizer,
+    recipe: Recipe,
     state: TrainState,
     stream: Stream,
-    position: Position | None = None,
-    *,
-    loss: str | Loss,
-    batch_size: int,
-    shuffle: bool,
-    metric: str,
-    l2: L2 = 0.0,
-    transform: Transform | None = None,
-    mesh: Mesh | None = None,
-    at_window: AtWindow = lambda state, position: None,
-) -> StreamEpoch:
+    position: Position | None,
+    l2: L2,
+    at_window: AtWindow,
+) -> tuple[TrainState, Metrics, Position]:
     """Train one epoch over a stream, or what is left of one, reading on while the device computes."""
     began = time.perf_counter() - (0.0 if position is None else position.seconds)
+    batch_size = recipe.batch_size
     rows = batch_size * steps_per_epoch(stream.window, batch_size)
-    train = partial(
-        train_window,
-        net,
-        optimizer,
-        loss=loss,
-        metric=metric,
-        shuffle=shuffle,
-        l2=traced_l2(l2),
-        transform=transform,
-        mesh=mesh,
-    )
     running: _Running | None = None
-    with read_ahead(_windows(net, loss, stream, rows, int(state.epoch), position)) as windows:
+    with read_ahead(_windows(recipe.net, recipe.loss, stream, rows, int(state.epoch), position)) as windows:
         for window in windows:
             number = running.number + 1 if running else (position.windows if position else 0)
             # The size of a whole set that is smaller, as of arrays.
             size = min(batch_size, len(window.data.inputs)) if number == 0 else batch_size
-            data = jax.device_put(window.data) if mesh is None else place_whole(window.data, mesh)
-            state, sums = train(state, data, number, batch_size=size)
+            data = (
+                jax.device_put(window.data) if recipe.mesh is None else place_whole(window.data, recipe.mesh)
+            )
+            state, sums = train_window(replace(recipe, batch_size=size), state, data, number, l2)
             new = _Running(number, state, sums, len(window.data.inputs), size, window.place)
             # Computed while what comes before is looked at and the next is read; to hold it would be one too many.
             del window, data
             if running is not None:
                 position, is_finite = _settle(running, position, began)
                 if not is_finite:
-                    return _ended(running, position, metric, is_finite)
+                    return _ended(running, position, recipe.metric)
                 at_window(running.state, position)
             running = new
     if running is None:
@@ -191,7 +130,7 @@ def train_stream(
     position, is_finite = _settle(running, position, began)
     if position.weight == 0:
         raise ArgumentError("training data: all sample weights are 0; give at least one example a weight")
-    return _ended(running, position, metric, is_finite)
+    return _ended(running, position, recipe.metric)
 
 
 class _Running(NamedTuple):
@@ -262,9 +201,8 @@ def _settle(running: _Running, before: Position | None, began: float) -> tuple[P
     return position, bool(found.is_finite)
 
 
-def _ended(running: _Running, position: Position, metric: str, is_finite: bool) -> StreamEpoch:
+def _ended(running: _Running, position: Position, metric: str) -> tuple[TrainState, Metrics, Position]:
     state = running.state._replace(epoch=running.state.epoch + 1)
     sums = BatchSums(*map(jnp.asarray, (position.weight, position.loss, position.statistic)))
     variance = jnp.asarray(position.target_variance) if METRICS[metric].needs_variance else None
-    metrics = means(sums, variance, metric, jnp.asarray(position.gradient_norm))
-    return StreamEpoch(state, position, metrics, is_finite)
+    return state, means(sums, variance, metric, jnp.asarray(position.gradient_norm)), position

@@ -8,7 +8,8 @@ import pytest
 
 from jaxmlp import Batch, mlp
 from jaxmlp.sweep.blocks import COMPILING_ON_A_CPU, MEMBERS_A_CPU, block_size, bytes_per_member, narrowed_size
-from jaxmlp.sweep.members import Members, Recipe, _evaluate, _train, start_members
+from jaxmlp.sweep.members import Members, _evaluate, _train, start_members
+from jaxmlp.training.steps import Recipe
 from jaxmlp.types import ArgumentError
 
 DATA = Batch(np.zeros((50, 6), np.float32), np.zeros(50, np.int32))
@@ -83,7 +84,7 @@ def test_refuses_what_is_no_size(options: dict[str, int]) -> None:
 def test_the_estimate_is_above_what_is_compiled_and_not_far(
     sizes: list[int], optimizer: str, batch_size: int, examples: int
 ) -> None:
-    recipe = Recipe(mlp(sizes), optimizer, batch_size)
+    recipe = Recipe(mlp(sizes), optimizer, batch_size=batch_size)
     data = Batch(np.zeros((examples, sizes[0]), np.float32), np.zeros(examples, np.int32))
 
     def taken(members: int) -> int:

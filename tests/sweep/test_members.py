@@ -11,7 +11,6 @@ from sweep_cases import examples
 from jaxmlp import init_state, make_optimizer, mlp, train_epoch
 from jaxmlp.sweep.members import (
     Members,
-    Recipe,
     _train,
     evaluate_members,
     rates_of,
@@ -20,6 +19,7 @@ from jaxmlp.sweep.members import (
     take_members,
     train_members,
 )
+from jaxmlp.training.steps import Recipe
 from jaxmlp.types import ArgumentError
 
 NET = mlp([6, 5, 3], bias_init="normal:1")

@@ -16,9 +16,10 @@ from sweep_cases import alone, examples
 from jaxmlp import Batch, evaluate, mlp
 from jaxmlp.cli.sweep_measurements import difference
 from jaxmlp.datasets.splitting import fold_indices
-from jaxmlp.sweep.members import Members, Recipe, _train, train_members
+from jaxmlp.sweep.members import Members, _train, train_members
 from jaxmlp.sweep.sweep import Progress, sweep
 from jaxmlp.sweep.trials import Halving, Trial, TrialReport
+from jaxmlp.training.steps import Recipe
 from jaxmlp.types import ArgumentError
 
 NET = mlp([6, 5, 3], activation="tanh")

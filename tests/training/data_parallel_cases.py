@@ -3,7 +3,6 @@
 `python data_parallel_cases.py DEVICES < questions.json` writes an answer a question.
 """
 
-import hashlib
 import json
 import re
 import sys
@@ -21,20 +20,13 @@ from jaxmlp.network import Network, mlp
 from jaxmlp.training import parallel as data_parallel
 from jaxmlp.training import steps as training
 from jaxmlp.training.fit import FitResult, fit
-from jaxmlp.training.optimizers import make_optimizer, resolve_optimizer
+from jaxmlp.training.optimizers import make_optimizer
 from jaxmlp.training.parallel import batch_mesh, place_whole
-from jaxmlp.training.steps import init_state
+from jaxmlp.training.steps import Recipe, init_state
 from jaxmlp.types import Batch, Key, history_columns
 
 EXAMPLES, FEATURES, WIDTH = 41, 6, 13
 NET = mlp([FEATURES, WIDTH, 3], activation="tanh")
-
-
-def mix_with_noise(key: Key, inputs: Any) -> Any:
-    """Add noise, mix the columns, and take away what the rows have in common: a transform of the whole minibatch."""
-    noisy = add_noise(key, inputs)
-    mixed = noisy @ jnp.sin(jnp.arange(FEATURES**2, dtype=inputs.dtype)).reshape(FEATURES, FEATURES)
-    return mixed - jnp.mean(mixed, axis=0, keepdims=True)
 
 
 def add_noise(key: Key, inputs: Any) -> Any:
@@ -54,13 +46,6 @@ CASES: dict[str, dict[str, Any]] = {
     "wide": {"optimizer": "sgd", "batch_size": 1000, "shuffle": False},
     "regression": {"optimizer": "adam", "batch_size": 12, "loss": "half_squared_error", "weighted": True},
 }
-# In parts that 2, 3 and 8 devices share alike: of one row, of two with some rows and a whole part left over, and
-# with inputs that depend on all of a minibatch.
-IN_MICROBATCHES: dict[str, dict[str, Any]] = {
-    "rows": {"optimizer": "sgd", "batch_size": 24, "microbatches": 24, "l2": 0.01},
-    "pairs": {"optimizer": "adam", "batch_size": EXAMPLES, "microbatches": 24, "weighted": True},
-    "mixed": {"optimizer": "momentum", "batch_size": 30, "microbatches": 24, "transform": mix_with_noise},
-}
 
 
 def network_with(layer: str) -> Network:
@@ -79,12 +64,10 @@ def problem(dtype: Any, loss: str) -> tuple[Batch, Batch]:
     return Batch(inputs[:EXAMPLES], targets[:EXAMPLES]), Batch(inputs[EXAMPLES:], targets[EXAMPLES:])
 
 
-def fit_case(name: str, epochs: int, dtype: str, devices: Any, microbatches: int | None = None) -> FitResult:
+def fit_case(name: str, epochs: int, dtype: str, devices: Any) -> FitResult:
     """Train a case of `CASES`, or "layer:NAME" for a network with such a layer."""
     net = network_with(name.partition(":")[2]) if ":" in name else NET
-    case = dict((CASES | IN_MICROBATCHES).get(name, {}))
-    if microbatches is not None:
-        case["microbatches"] = microbatches
+    case = dict(CASES.get(name, {}))
     loss = case.pop("loss", "softmax_cross_entropy")
     train, valid = problem(dtype, loss)
     optimizer = make_optimizer(
@@ -131,14 +114,12 @@ def columns(result: FitResult) -> list[np.ndarray]:
     ]
 
 
-def compare(
-    name: str, counts: list[int], epochs: int, dtype: str, microbatches: int | None = None
-) -> dict[str, list[float]]:
+def compare(name: str, counts: list[int], epochs: int, dtype: str) -> dict[str, list[float]]:
     """Train a case on one device and on several; how far parameters, optimiser's state and history differ."""
-    one = fit_case(name, epochs, dtype, None, microbatches)
+    one = fit_case(name, epochs, dtype, None)
     found = {}
     for count in counts:
-        many = fit_case(name, epochs, dtype, jax.devices()[:count], microbatches)
+        many = fit_case(name, epochs, dtype, jax.devices()[:count])
         floats = [
             [leaf for leaf in jax.tree.leaves(state.opt_state) if jnp.issubdtype(leaf.dtype, jnp.floating)]
             for state in (many.state, one.state)
@@ -158,19 +139,8 @@ def divided(batch_size: int, count: int) -> dict[str, Any]:
     state = init_state(NET, "sgd", jax.random.key(0))
     if mesh is not None:
         train, state = place_whole((train, state), mesh)
-    program = training._jitted_epoch.lower(
-        NET,
-        resolve_optimizer("sgd"),
-        state,
-        train,
-        loss="softmax_cross_entropy",
-        metric="accuracy",
-        batch_size=batch_size,
-        shuffle=True,
-        l2=None,
-        transform=None,
-        mesh=mesh,
-    ).compile()
+    recipe = Recipe(NET, batch_size=batch_size, mesh=mesh)
+    program = training.jitted_epoch.lower(recipe, state, train).compile()
     text = program.as_text()
     rows = {int(found) for found in re.findall(rf"f32\[(\d+),{WIDTH}\]", text)} - {
         FEATURES,
@@ -185,54 +155,36 @@ def placed(place: int) -> list[int]:
     return sorted({device.id for leaf in jax.tree.leaves(result.state.params) for device in leaf.devices()})
 
 
-def digest(count: int, microbatches: int, rows: int) -> str:
-    """Train on so many devices with parts of so many rows, and sum up the bits of the parameters."""
-    random = np.random.default_rng(0)
-    inputs = random.normal(size=(8 * rows, 28)).astype(np.float32)
-    result = fit(
-        mlp([28, 64, 2]),
-        (inputs, (inputs[:, 0] > 0).astype(np.int32)),
-        optimizer="adam",
-        batch_size=len(inputs),
-        epochs=3,
-        key=jax.random.key(0),
-        devices=jax.devices()[:count],
-        microbatches=microbatches,
-    )
-    leaves = jax.tree.leaves(result.state.params)
-    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
-
-
 # --- faults ---
 
 
-def forget_constraint(mesh: Any, *blocks: Any, parts: int = 1) -> Any:
+def forget_constraint(mesh: Any, *blocks: Any) -> Any:
     """Leave the columns whole on every device."""
     return blocks
 
 
-def lose_a_device(mesh: Any, *blocks: Any, parts: int = 1) -> Any:
+def lose_a_device(mesh: Any, *blocks: Any) -> Any:
     """Leave what the last device holds out of every sum."""
     if mesh is None:
         return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks, parts=parts)
+    indices, held = data_parallel.share_rows(mesh, *blocks)
     share = held.shape[1] // mesh.size
     return indices, held.at[:, -share:].set(False)
 
 
-def count_filling(mesh: Any, *blocks: Any, parts: int = 1) -> Any:
+def count_filling(mesh: Any, *blocks: Any) -> Any:
     """Count the places that fill up what is uneven as examples."""
     if mesh is None:
         return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks, parts=parts)
+    indices, held = data_parallel.share_rows(mesh, *blocks)
     return indices, held.at[:, blocks[1].shape[1] :].set(True)
 
 
-def count_twice(mesh: Any, *blocks: Any, parts: int = 1) -> Any:
+def count_twice(mesh: Any, *blocks: Any) -> Any:
     """Give the first device's rows to the second one too."""
     if mesh is None:
         return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks, parts=parts)
+    indices, held = data_parallel.share_rows(mesh, *blocks)
     share = held.shape[1] // mesh.size
     return indices.at[:, share : 2 * share].set(indices[:, :share]), held
 
@@ -252,9 +204,9 @@ def faulty(fault: str | None) -> Iterator[None]:
         return
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(training, "share_rows", (FAULTS | {"forget_constraint": forget_constraint})[fault])
-        training._jitted_epoch.clear_cache()
+        training.jitted_epoch.clear_cache()
         yield
-    training._jitted_epoch.clear_cache()
+    training.jitted_epoch.clear_cache()
 
 
 def answer(question: dict[str, Any]) -> Any:
@@ -265,8 +217,6 @@ def answer(question: dict[str, Any]) -> Any:
             return divided(**question)
         if kind == "placed":
             return placed(**question)
-        if kind == "digest":
-            return digest(**question)
         with jax.enable_x64(question["dtype"] == "float64"):
             return compare(**question)
 

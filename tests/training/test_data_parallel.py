@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from data_parallel_cases import CASES, FAULTS, IN_MICROBATCHES
+from data_parallel_cases import CASES, FAULTS
 
 from jaxmlp.layers import LAYERS
 from jaxmlp.training.fit import fit
@@ -84,34 +84,6 @@ def test_every_case_and_every_layer_is_equal_on_2_3_and_8_devices(dtype: str) ->
     names = [*CASES, *(f"layer:{layer}" for layer in LAYERS)]
     for found in ask(*(comparison(name, dtype) for name in names)):
         assert_equal(found, dtype, COUNTS)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("dtype", BOUNDS)
-def test_in_microbatches_the_parameters_have_the_same_bits_on_any_number_of_devices(dtype: str) -> None:
-    for found in ask(*(comparison(name, dtype, epochs=4) for name in IN_MICROBATCHES)):
-        assert_equal(found, dtype, COUNTS)
-        assert all(params == state == 0 for params, state, _ in found.values()), found
-
-
-@pytest.mark.slow
-def test_as_whole_minibatches_the_same_cases_have_other_bits() -> None:
-    with_1 = [comparison(name, "float32", epochs=4, microbatches=1) for name in IN_MICROBATCHES]
-    for found in ask(*with_1):
-        assert all(params > 0 for params, _, _ in found.values()), found
-
-
-@pytest.mark.slow
-def test_in_microbatches_processes_of_as_many_threads_have_the_same_bits_whatever_a_part_s_rows() -> None:
-    # XLA divides sums over many rows by its threads, and took those over 32 otherwise where a device has one part.
-    sizes = (1, 31, 32, 33, 64, 1024)
-    cases = [{"kind": "digest", "microbatches": 8, "rows": rows} for rows in sizes]
-    one = ask(*(case | {"count": 1} for case in cases), devices=1, NPROC="8")
-    two = ask(*(case | {"count": 2} for case in cases), devices=8, NPROC="8")
-    eight = ask(*(case | {"count": 8} for case in cases), devices=8, NPROC="8")
-    assert one == two == eight
-    (whole,) = ask(cases[-1] | {"count": 8, "microbatches": 1}, devices=8, NPROC="8")
-    assert whole != one[-1]
 
 
 # --- really divided ---

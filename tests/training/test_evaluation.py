@@ -13,7 +13,8 @@ import jaxmlp
 from jaxmlp.losses import LOSSES
 from jaxmlp.network import Network, forward, init, mlp
 from jaxmlp.training import evaluation
-from jaxmlp.training.evaluation import evaluate, gather
+from jaxmlp.training.batching import gather
+from jaxmlp.training.evaluation import evaluate
 from jaxmlp.training.metrics import METRICS, score
 from jaxmlp.types import ArgumentError, Batch, Key
 
@@ -175,7 +176,7 @@ def test_integer_inputs_leave_fractional_weights_alone(dtype: Any) -> None:
 
 
 def clear_compiled() -> None:
-    compiled: Any = evaluation._jitted_evaluate
+    compiled: Any = evaluation.jitted_evaluation
     compiled.clear_cache()
 
 
@@ -195,7 +196,7 @@ def test_a_lost_mask_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_equal_descriptions_compile_once() -> None:
     data = (INPUTS, TARGETS["labels"])
-    compiled: Any = evaluation._jitted_evaluate
+    compiled: Any = evaluation.jitted_evaluation
     evaluate(*make_net(), data, batch_size=6)
     before = compiled._cache_size()
     evaluate(*make_net(), data, batch_size=6)

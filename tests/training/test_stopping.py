@@ -2,8 +2,10 @@ import math
 from typing import Any
 
 import pytest
+from training_cases import DATA, KEY, NET
 
-from jaxmlp.training.stopping import Best, Stopping, better, check_stopping, reason_to_stop
+from jaxmlp.training.fit import fit
+from jaxmlp.training.stopping import Best, Stopping, better, reason_to_stop
 from jaxmlp.types import ArgumentError, EpochReport
 
 
@@ -34,13 +36,9 @@ def test_a_number_out_of_range_is_refused_in_one_line(options: dict[str, Any], w
     assert "\n" not in str(refusal.value)
 
 
-def test_patience_needs_validation_data_and_nothing_else_does() -> None:
-    check_stopping(Stopping(target_score=0.9, seconds=1.0), "accuracy", validated=False)
-    check_stopping(Stopping(patience=1), "accuracy", validated=True)
+def test_patience_needs_validation_data() -> None:
     with pytest.raises(ArgumentError, match="patience watches validation data, and there are none"):
-        check_stopping(Stopping(patience=1), "accuracy", validated=False)
-    with pytest.raises(ArgumentError, match="'acuracy': did you mean 'accuracy'"):
-        check_stopping(Stopping(), "acuracy", validated=True)
+        fit(NET, DATA, optimizer="sgd", batch_size=4, epochs=1, key=KEY, stopping=Stopping(patience=1))
 
 
 def best_of(stopping: Stopping, values: list[float], metric: str = "accuracy") -> Best | None:

@@ -213,7 +213,7 @@ def describe() -> tuple[Network, optax.GradientTransformation]:
 
 
 def test_equal_descriptions_compile_once() -> None:
-    compiled: Any = training._jitted_epoch
+    compiled: Any = training.jitted_epoch
 
     def run(l2: float, scale: float = 1.0, bare: Any = None) -> int:
         net, named = describe()

@@ -62,7 +62,7 @@ def double(key: Key, inputs: Any) -> Any:
 @contextmanager
 def corrupted(name: str, corrupt: Callable[..., Any]) -> Iterator[None]:
     """Put a corrupted function in the place of one of `training`'s, compiled anew, and take it out again."""
-    programs: list[Any] = [training._jitted_step, training._jitted_epoch]
+    programs: list[Any] = [training.jitted_step, training.jitted_epoch]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(training, name, corrupt)
         for program in programs:

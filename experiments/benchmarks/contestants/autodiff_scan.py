@@ -1,14 +1,16 @@
 """The package's epoch with `jax.value_and_grad` in place of backpropagation: a reference, not a peer."""
 
 from typing import Any
+from unittest import mock
 
 import jax
 
 from contestants import jaxmlp_scan
+from contestants.job import Job
 from jaxmlp import LOSSES, Network
 from jaxmlp.backprop import Objective, l2_term, mean_loss
 from jaxmlp.network import propagate
-from jaxmlp.training import steps as training
+from jaxmlp.training import steps
 
 
 def autodiff_objective(net: Network, params: Any, inputs: Any, targets: Any, **keywords: Any) -> Objective:
@@ -24,6 +26,8 @@ def autodiff_objective(net: Network, params: Any, inputs: Any, targets: Any, **k
 
 
 class Program(jaxmlp_scan.Program):
-    """The same program with the other gradient."""
+    """The same program with the other gradient, put in the place of ours while it is traced."""
 
-    gradient: training.Gradient = staticmethod(autodiff_objective)
+    def __init__(self, job: Job) -> None:
+        with mock.patch.object(steps, "objective_and_grads", autodiff_objective):
+            super().__init__(job)

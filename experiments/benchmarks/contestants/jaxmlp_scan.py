@@ -8,8 +8,7 @@ import numpy as np
 from contestants.jax_device import choose_device
 from contestants.job import MOMENTUM, Job, Layers, Settings
 from jaxmlp import Batch, DenseParams, Network, TrainState, init_state, make_optimizer, mlp
-from jaxmlp.backprop import objective_and_grads
-from jaxmlp.training import steps as training
+from jaxmlp.training.steps import Recipe, epoch_of_steps
 
 LOSS = {"classification": "softmax_cross_entropy", "regression": "half_squared_error"}
 METRIC = {"classification": "accuracy", "regression": "r2"}
@@ -40,14 +39,12 @@ def with_layers(params: Any, layers: Layers) -> Any:
 class Program:
     """One compiled epoch of the package, which shuffles for itself: it draws the order that the others get."""
 
-    gradient: training.Gradient = staticmethod(objective_and_grads)
-
     def __init__(self, job: Job) -> None:
         choose_device(job.settings)
         net, optimizer, state = begin(job.settings)
         self.state = state._replace(params=with_layers(state.params, job.layers))
         self.data = Batch(jax.numpy.array(job.train_inputs), jax.numpy.array(job.train_targets))
-        self.compiled = compile_epoch(net, optimizer, self.state, self.data, job.settings, self.gradient)
+        self.compiled = compile_epoch(net, optimizer, self.state, self.data, job.settings)
         memory = self.compiled.memory_analysis()
         self.temporaries = None if memory is None else int(memory.temp_size_in_bytes)
 
@@ -60,28 +57,8 @@ class Program:
         return dense_layers(self.state.params)
 
 
-def compile_epoch(
-    net: Network,
-    optimizer: Any,
-    state: TrainState,
-    data: Batch,
-    settings: Settings,
-    gradient: training.Gradient = objective_and_grads,
-) -> Any:
-    """Compile the function beneath `train_epoch`, with the hand-written gradient or another."""
-    epoch = jax.jit(
-        lambda state, data: training.epoch_of_steps(
-            net,
-            optimizer,
-            state,
-            data,
-            loss=LOSS[settings.task],
-            metric=METRIC[settings.task],
-            batch_size=settings.batch_size,
-            shuffle=True,
-            l2=None,
-            transform=None,
-            gradient=gradient,
-        )
-    )
-    return epoch.lower(state, data).compile()
+def compile_epoch(net: Network, optimizer: Any, state: TrainState, data: Batch, settings: Settings) -> Any:
+    """Compile the function beneath `train_epoch`."""
+    recipe = Recipe(net, optimizer, LOSS[settings.task], METRIC[settings.task], settings.batch_size)
+    # A program of its own, whose gradient is that which stands in `jaxmlp.training.steps` now.
+    return jax.jit(lambda state, data: epoch_of_steps(recipe, state, data)).lower(state, data).compile()
