@@ -24,7 +24,7 @@ from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
 from jaxmlp.cli.session import compilation_cache, computing, run
 from jaxmlp.cli.train import as_float64
 from jaxmlp.datasets import Dataset, load
-from jaxmlp.datasets.at_hand import is_at_hand
+from jaxmlp.datasets.loading import is_at_hand
 from jaxmlp.datasets.problem import Problem, make_problem
 
 DESCRIPTION = """Perceptrons of 1, 2, 3 and more layers, several activations and seeds, on MNIST, and four questions:

@@ -1,6 +1,7 @@
-"""Public archives and their registered checksums: which files, whence, and whether they are whole."""
+"""Public archives and their registered checksums: which files, from where, and whether they are whole."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -12,13 +13,7 @@ DOWNLOAD_TIMEOUT = 30
 
 
 class Archive(NamedTuple):
-    """One file of a public data set.
-
-    Attributes:
-        filename: its official name.
-        size: bytes.
-        sha256: its checksum, in hexadecimal.
-    """
+    """One file of a public data set: its official name, its size in bytes and its checksum in hexadecimal."""
 
     filename: str
     size: int
@@ -26,13 +21,7 @@ class Archive(NamedTuple):
 
 
 class ArchiveSet(NamedTuple):
-    """The files of a public data set and the places that serve them.
-
-    Attributes:
-        name: the data set's name.
-        archives: its files.
-        mirrors: addresses of folders that hold the files, the official one first.
-    """
+    """The files of a public data set, and the addresses of folders that hold them, the official one first."""
 
     name: str
     archives: tuple[Archive, ...]
@@ -49,8 +38,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_archive(path: Path, archive: Archive, owner: str, owners: dict[str, str] | None = None) -> None:
-    """Refuse an archive that is missing, cut off or altered."""
+def check_archive(path: Path, archive: Archive, owner: str, owners: Mapping[str, str]) -> None:
+    """Refuse an archive that is missing, cut off, altered, or another set's by its checksum among `owners`."""
     try:
         size, sha256 = path.stat().st_size, file_sha256(path)
     except OSError as error:
@@ -59,11 +48,10 @@ def check_archive(path: Path, archive: Archive, owner: str, owners: dict[str, st
         ) from None
     if sha256 == archive.sha256:
         return
-    other = (owners or {}).get(sha256)
-    if other is not None:
+    if sha256 in owners:
         raise ArgumentError(
-            f"archive '{path}' is the one of '{other}', expected that of '{owner}' (they share their names): "
-            f"put the archives of '{owner}' into a folder of their own, named '{owner}'"
+            f"archive '{path}' is the one of '{owners[sha256]}', expected that of '{owner}' (they share their names): "
+            f"put the archives of '{owner}' into a folder named '{owner}'"
         )
     if size < archive.size:
         reason = f"is cut off ({size} bytes)"

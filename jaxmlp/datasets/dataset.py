@@ -1,16 +1,23 @@
-"""What every loader returns, and the checks that stand between a user's data and a training run."""
+"""What every loader takes and returns, and the checks that stand between a user's data and a training run."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from jaxmlp.datasets.splitting import check_test_fraction, split_indices
+from jaxmlp.datasets.targets import Targets, check_task
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
 
-TASKS = ("classification", "multilabel", "regression")
+MISSING = ("refuse", "impute")
 # Rows looked at together, so that a large set is never copied whole to be checked or measured.
 CHUNK_ROWS = 8192
+
+Arrays: TypeAlias = dict[str, np.ndarray]
+Rows: TypeAlias = np.ndarray | slice
 
 
 class Part(NamedTuple):
@@ -39,11 +46,11 @@ class Dataset(NamedTuple):
         train: the examples to fit.
         test: the examples held out.
         feature_shape: shape of one example before it was flattened to [I], as (28, 28).
+        identity: what makes this the same data again, JSON-able: name, seed, options, checksums.
         feature_names: I names, or () where there are none.
         class_names: K names, one a class or a label; () for regression.
         target_names: names of the K regressed values; () otherwise.
         table: how the columns of a csv were encoded, JSON-able; None for everything else.
-        identity: what makes this the same data again, JSON-able: name, seed, options, checksums.
 
     Example:
         >>> from jaxmlp.datasets import load
@@ -57,17 +64,60 @@ class Dataset(NamedTuple):
     train: Part
     test: Part
     feature_shape: tuple[int, ...]
-    feature_names: tuple[str, ...]
-    class_names: tuple[str, ...]
-    target_names: tuple[str, ...]
-    table: dict[str, Any] | None
     identity: dict[str, Any]
+    feature_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+    table: dict[str, Any] | None = None
 
 
-def check_task(task: str | None) -> None:
-    """Refuse a task that does not exist; None means that it is inferred."""
-    if task is not None and task not in TASKS:
-        raise unknown_name("task", str(task), TASKS)
+@dataclass(frozen=True)
+class Options:
+    """The options of `load` by their names there, checked; each loader reads what concerns it."""
+
+    data_dir: Path
+    manual_dir: Path | None = None
+    test_fraction: float = 0.2
+    seed: int = 0
+    target: str | None = None
+    task: str | None = None
+    missing: str = "refuse"
+    examples: int | None = None
+    noise: float | None = None
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        check_test_fraction(self.test_fraction)
+        check_task(self.task)
+        check_missing(self.missing)
+        _check_whole("seed", self.seed, smallest=0)
+        if self.seed >= 2**32:
+            raise ArgumentError(f"seed {self.seed} is too large: give one below 2**32")
+        if self.examples is not None:
+            _check_whole("examples", self.examples, smallest=1)
+        if self.noise is not None and not (np.isfinite(self.noise) and self.noise >= 0):
+            raise ArgumentError(f"noise {self.noise} is not allowed: give a finite number, 0 or more")
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """What decides the division into a training and a test part."""
+        return {"test_fraction": self.test_fraction, "seed": self.seed}
+
+    def refuse(self, name: str, given: tuple[str, ...]) -> None:
+        """Refuse options that the data set of this name would silently ignore."""
+        for option in given:
+            if getattr(self, option) not in (None, "refuse"):
+                raise ArgumentError(
+                    f"option '{option}' does not apply to data set '{name}': leave it out "
+                    f"('target' and 'missing' are for csv files, 'task' for files, "
+                    f"'examples' and 'noise' for generated sets)"
+                )
+
+
+def check_missing(missing: str) -> None:
+    """Refuse a way to treat missing values that does not exist."""
+    if missing not in MISSING:
+        raise unknown_name("treatment of missing values", str(missing), MISSING)
 
 
 def row_chunks(array: np.ndarray) -> Iterator[np.ndarray]:
@@ -115,41 +165,79 @@ def check_inputs(inputs: np.ndarray, origin: str, feature_names: tuple[str, ...]
             )
 
 
-def check_dataset(dataset: Dataset) -> Dataset:
-    """Refuse a data set that cannot be trained on, so that the run does not fail or mislead later."""
-    check_task(dataset.task)
-    for title, part in (("training", dataset.train), ("test", dataset.test)):
-        origin = f"the {title} part of '{dataset.name}'"
-        if len(part.inputs) != len(part.targets):
-            raise ArgumentError(
-                f"{origin} has {len(part.inputs)} rows of features and {len(part.targets)} targets: "
-                f"give one target an example"
-            )
-        check_inputs(part.inputs, origin, dataset.feature_names)
-        _check_targets(part.targets, dataset, origin)
-    if dataset.train.inputs.shape[1] != dataset.test.inputs.shape[1]:
-        raise ArgumentError(
-            f"'{dataset.name}' has {dataset.train.inputs.shape[1]} features to train on and "
-            f"{dataset.test.inputs.shape[1]} to test on: give both parts the same features"
-        )
-    return dataset
+def split_rows(targets: Targets, options: Options) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the rows that train and those that test, as the options say."""
+    labels = targets.values if targets.task == "classification" else None
+    return split_indices(len(targets.values), labels=labels, **options.split)
 
 
-def _check_targets(targets: np.ndarray, dataset: Dataset, origin: str) -> None:
-    if targets.dtype.kind == "f" and not np.isfinite(targets).all():
-        row = int(np.argwhere(~np.isfinite(targets))[0][0])
+def divide(inputs: np.ndarray, targets: Targets, rows: Sequence[Rows], **described: Any) -> Dataset:
+    """Make a data set of examples, the rows that train and test, and the other fields."""
+    if targets.task == "classification" and len(targets.class_names) < 2:
         raise ArgumentError(
-            f"{origin} has a target that is NaN or infinite (example {row}): remove or replace such values"
-        )
-    if dataset.task != "classification":
-        return
-    classes = len(dataset.class_names)
-    if classes < 2:
-        raise ArgumentError(
-            f"'{dataset.name}' has {classes} class: classification needs at least 2; "
+            f"'{described['name']}' has {len(targets.class_names)} class: classification needs at least 2; "
             f"check the target, or choose task 'regression' (--task)"
         )
-    if targets.min() < 0 or targets.max() >= classes:
+    train, test = (Part(inputs[chosen], targets.values[chosen]) for chosen in rows)
+    return Dataset(
+        task=targets.task,
+        train=train,
+        test=test,
+        class_names=targets.class_names,
+        target_names=targets.target_names,
+        **described,
+    )
+
+
+def from_arrays(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]],
+    options: Options,
+    encode: Callable[[np.ndarray], Targets],
+    *,
+    origin: str,
+    identity: dict[str, Any],
+) -> Dataset:
+    """Make a data set of raw features and targets: a single pair is split, of two the second tests."""
+    titles = [origin] if len(parts) == 1 else [f"the training part of {origin}", f"the test part of {origin}"]
+    features, raw_targets = [], [targets for _, targets in parts]
+    for title, (inputs, targets) in zip(titles, parts, strict=True):
+        if inputs.ndim == 0 or targets.ndim == 0:
+            raise ArgumentError(f"{title} has a single number for an array: give one row an example")
+        if len(inputs) != len(targets):
+            raise ArgumentError(
+                f"{title} has {len(inputs)} rows of features and {len(targets)} targets: "
+                f"give one target an example"
+            )
+        flat, feature_shape = flatten_inputs(inputs, title)
+        check_inputs(flat, title)
+        features.append(flat)
+    _check_alike([inputs for inputs, _ in parts], "features", origin)
+    _check_alike(raw_targets, "targets", origin)
+    targets_of_all = encode(np.concatenate(raw_targets))
+    if len(parts) == 1:
+        rows: Sequence[Rows] = split_rows(targets_of_all, options)
+        identity = identity | options.split
+    else:
+        rows = (slice(len(features[0])), slice(len(features[0]), None))
+    return divide(
+        np.concatenate(features),
+        targets_of_all,
+        rows,
+        name=identity["name"],
+        feature_shape=feature_shape,
+        identity=identity,
+    )
+
+
+def _check_alike(arrays: Sequence[np.ndarray], what: str, origin: str) -> None:
+    train, test = arrays[0], arrays[-1]
+    if train.shape[1:] != test.shape[1:] or (train.dtype.kind == "U") != (test.dtype.kind == "U"):
         raise ArgumentError(
-            f"{origin} has labels from {targets.min()} to {targets.max()}: give integers in 0..{classes - 1}"
+            f"{origin} has {what} of shape {train.shape} and type {train.dtype} to train on, of shape "
+            f"{test.shape} and type {test.dtype} to test on: give both parts alike"
         )
+
+
+def _check_whole(name: str, value: int, smallest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
+        raise ArgumentError(f"{name} {value!r} is not allowed: give a whole number, {smallest} or more")

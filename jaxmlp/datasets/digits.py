@@ -1,21 +1,19 @@
 """The handwritten digits that ship with scikit-learn: real data that need no download.
 
-To import scikit-learn takes longer than to train on them, so their arrays are kept like those of a download.
+To import scikit-learn takes longer than to train on them: their arrays are kept like those of a download.
 """
 
 import contextlib
 import importlib.metadata
-from typing import Any
 
 import numpy as np
 
-from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
-from jaxmlp.datasets.options import Options
-from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
+from jaxmlp.datasets.dataset import Arrays, Dataset, Options, Part
+from jaxmlp.datasets.prepared import prepare, read_prepared
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.types import ArgumentError
 
-# Counts the ways in which this file and `split_indices` have split, so that arrays split otherwise are not taken.
+# Counts the ways in which this file and `split_indices` have split: arrays split otherwise are not taken.
 SPLIT = "1"
 ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 
@@ -26,14 +24,9 @@ def load_digits(options: Options) -> Dataset:
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
     Repository, 1998, https://doi.org/10.24432/C50P49 (its test set, as scikit-learn bundles it).
     """
-    identity: dict[str, Any] = {
-        "name": "digits",
-        "test_fraction": options.test_fraction,
-        "seed": options.seed,
-    }
+    identity = {"name": "digits", **options.split}
     made_by = {name: str(value) for name, value in identity.items()}
-    made_by["scikit-learn"] = importlib.metadata.version("scikit-learn")
-    made_by["split"] = SPLIT
+    made_by |= {"scikit-learn": importlib.metadata.version("scikit-learn"), "split": SPLIT}
     folder = options.data_dir / "digits"
     arrays = read_prepared(folder, made_by)
     if arrays is None:
@@ -41,21 +34,16 @@ def load_digits(options: Options) -> Dataset:
         # A folder that cannot be written costs the next run a second.
         with contextlib.suppress(ArgumentError):
             prepare(folder, made_by, lambda _: arrays)
-    # Copied, so that they can be written to whether they were mapped or not.
+    # Copied: they can be written to whether they were mapped or not.
     train_inputs, train_targets, test_inputs, test_targets = (np.array(arrays[name]) for name in ARRAYS)
-    return check_dataset(
-        Dataset(
-            name="digits",
-            task="classification",
-            train=Part(train_inputs, train_targets),
-            test=Part(test_inputs, test_targets),
-            feature_shape=(8, 8),
-            feature_names=(),
-            class_names=tuple(str(digit) for digit in range(10)),
-            target_names=(),
-            table=None,
-            identity=identity,
-        )
+    return Dataset(
+        name="digits",
+        task="classification",
+        train=Part(train_inputs, train_targets),
+        test=Part(test_inputs, test_targets),
+        feature_shape=(8, 8),
+        class_names=tuple(str(digit) for digit in range(10)),
+        identity=identity,
     )
 
 
@@ -64,7 +52,5 @@ def _split(options: Options) -> Arrays:
 
     images, labels = datasets.load_digits(return_X_y=True)
     inputs, targets = images.astype(np.float32), labels.astype(np.int32)
-    train, test = split_indices(
-        len(inputs), test_fraction=options.test_fraction, seed=options.seed, labels=targets
-    )
+    train, test = split_indices(len(inputs), labels=targets, **options.split)
     return dict(zip(ARRAYS, (inputs[train], targets[train], inputs[test], targets[test]), strict=True))

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmlp.datasets.catalogue import find_prepared, load_from_catalogue, tfds_folder
-from jaxmlp.datasets.csv_file import load_csv
-from jaxmlp.datasets.dataset import Dataset
+from jaxmlp.datasets.dataset import Dataset, Options
 from jaxmlp.datasets.digits import load_digits
-from jaxmlp.datasets.images import IMAGE_SETS, load_images
-from jaxmlp.datasets.new_inputs import check_data_file
-from jaxmlp.datasets.npz import load_npz
-from jaxmlp.datasets.options import Options
+from jaxmlp.datasets.files import load_file
+from jaxmlp.datasets.mnist import IMAGE_SETS, are_images_at_hand, load_images
 from jaxmlp.datasets.toys import TOYS, load_toy
 from jaxmlp.registry import Registry, unknown_name
 
@@ -104,7 +101,7 @@ def load(
         'regression'
     """
     options = Options(
-        data_dir=Path.home() / ".cache" / "jaxmlp" if data_dir is None else Path(data_dir).expanduser(),
+        data_dir=_data_folder(data_dir),
         manual_dir=None if manual_dir is None else Path(manual_dir).expanduser(),
         test_fraction=test_fraction,
         seed=seed,
@@ -123,9 +120,25 @@ def load(
         options.refuse(name, source.unused)
         return source.load(options)
     if _is_path(name, options):
-        return _load_file(Path(name).expanduser(), options)
+        return load_file(Path(name).expanduser(), options)
     options.refuse(name, _FIXED_UNUSED)
     return load_from_catalogue(name, options, DATASETS)
+
+
+def is_at_hand(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    manual_dir: str | os.PathLike[str] | None = None,
+) -> bool:
+    """Tell whether a data set known by name can be loaded without downloading anything."""
+    DATASETS[name]  # raises for an unknown name
+    by_hand = None if manual_dir is None else Path(manual_dir).expanduser()
+    return name not in IMAGE_SETS or are_images_at_hand(name, _data_folder(data_dir), by_hand)
+
+
+def _data_folder(given: str | os.PathLike[str] | None) -> Path:
+    return Path.home() / ".cache" / "jaxmlp" if given is None else Path(given).expanduser()
 
 
 def _is_path(name: str, options: Options) -> bool:
@@ -134,12 +147,3 @@ def _is_path(name: str, options: Options) -> bool:
     path = Path(name).expanduser()
     has_ending = bool(path.suffix) and not path.suffix[1:].isdigit()  # a TFDS version ends in digits
     return has_ending or path.exists() or name.startswith((".", "~", os.sep))
-
-
-def _load_file(path: Path, options: Options) -> Dataset:
-    check_data_file(path)
-    if path.suffix.lower() == ".csv":
-        options.refuse(path.name, ("examples", "noise"))
-        return load_csv(path, options)
-    options.refuse(path.name, ("target", "missing", "examples", "noise"))
-    return load_npz(path, options)

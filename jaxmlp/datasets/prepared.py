@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from jaxmlp.datasets.archives import file_sha256
+from jaxmlp.datasets.dataset import Arrays
 from jaxmlp.types import ArgumentError
 
 RECORD = "prepared.json"
 FORMAT = 1
-
-Arrays = dict[str, np.ndarray]
 
 
 def read_prepared(folder: Path, identity: Mapping[str, Any]) -> Arrays | None:
@@ -34,10 +33,9 @@ def read_prepared(folder: Path, identity: Mapping[str, Any]) -> Arrays | None:
 
 
 def prepare(folder: Path, identity: Mapping[str, Any], make: Callable[[Path], Arrays]) -> Arrays:
-    """Make a prepared folder so that it appears at once and whole, or not at all.
+    """Make a prepared folder that appears whole or not at all: a temporary one takes its name at the end.
 
-    All is written into a temporary folder beside it, which takes the folder's name at the end. Whatever
-    stood there before is replaced.
+    Whatever stood there before is replaced.
     """
     with _unwritable_is_an_argument_error(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxmlp.datasets.dataset import Part, check_task, row_chunks
+from jaxmlp.datasets.dataset import Part, row_chunks
+from jaxmlp.datasets.targets import check_task
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
 
@@ -29,9 +30,13 @@ class Preprocessing:
             not finite or a scale of 0.
 
     Example:
-        >>> halved = Preprocessing(np.zeros(2), np.full(2, 2.0))
+        >>> halved = Preprocessing(np.zeros(2), np.full(2, 2.0), np.ones(1), np.full(1, 2.0))
         >>> halved.inputs(np.array([[4.0, 6.0]])).tolist()
         [[2.0, 3.0]]
+        >>> halved.targets(np.array([[5.0]])).tolist(), halved.restore_targets(np.array([[2.0]])).tolist()
+        ([[2.0]], [[5.0]])
+        >>> Preprocessing.from_dict(halved.to_dict()).method
+        'auto'
     """
 
     feature_shift: np.ndarray
@@ -52,113 +57,36 @@ class Preprocessing:
             _check_statistics("target", self.target_shift, self.target_scale)
 
     def inputs(self, raw: np.ndarray) -> np.ndarray:
-        """Bring raw features to the scale that the network was trained on.
-
-        Args:
-            raw: [N, I] features as stored.
-
-        Returns:
-            [N, I] float32.
-
-        Raises:
-            ArgumentError: another number of features than in training.
-
-        Example:
-            >>> Preprocessing(np.ones(1), np.ones(1)).inputs(np.array([[3.0]])).tolist()
-            [[2.0]]
-        """
+        """Bring raw features [N, I] to the scale that the network was trained on, as float32."""
         return _forward(raw, self.feature_shift, self.feature_scale, "features")
 
     def targets(self, raw: np.ndarray) -> np.ndarray:
-        """Bring raw targets to the scale that the network is trained on; classes and labels stay as they are.
-
-        Args:
-            raw: [N, K] values; or [N] classes or [N, K] labels.
-
-        Returns:
-            [N, K] float32 for regression; otherwise the same array.
-
-        Raises:
-            ArgumentError: another number of values than in training.
-
-        Example:
-            >>> doubled = Preprocessing(np.zeros(1), np.ones(1), np.zeros(1), np.full(1, 0.5))
-            >>> doubled.targets(np.array([[3.0]])).tolist()
-            [[6.0]]
-        """
+        """Bring raw values [N, K] to the scale that the network is trained on; others stay the same array."""
         if self.target_shift is None or self.target_scale is None:
             return raw
         return _forward(raw, self.target_shift, self.target_scale, "target values")
 
     def restore_targets(self, standardised: np.ndarray) -> np.ndarray:
-        """Bring predicted values back to the units of the raw targets: value · scale + shift.
-
-        Args:
-            standardised: [N, K] values as the network predicts them.
-
-        Returns:
-            [N, K] float32 in raw units; the same array where targets were left as they are.
-
-        Raises:
-            ArgumentError: another number of values than in training.
-
-        Example:
-            >>> doubled = Preprocessing(np.zeros(1), np.ones(1), np.zeros(1), np.full(1, 0.5))
-            >>> doubled.restore_targets(np.array([[6.0]])).tolist()
-            [[3.0]]
-        """
+        """Bring predicted values [N, K] back to raw units, value · scale + shift; others stay the same array."""
         if self.target_shift is None or self.target_scale is None:
             return standardised
         _check_columns(standardised, len(self.target_shift), "target values")
         return (standardised * self.target_scale + self.target_shift).astype(np.float32)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the statistics as plain arrays and text, to be saved without pickling.
-
-        Returns:
-            The fields by name; NumPy arrays, text or None.
-
-        Example:
-            >>> sorted(Preprocessing(np.zeros(1), np.ones(1)).to_dict())
-            ['feature_scale', 'feature_shift', 'method', 'target_scale', 'target_shift']
-        """
-        return {
-            "method": self.method,
-            "feature_shift": self.feature_shift,
-            "feature_scale": self.feature_scale,
-            "target_shift": self.target_shift,
-            "target_scale": self.target_scale,
-        }
+        """Give the fields by name, arrays and text, to be saved without pickling."""
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Preprocessing":
-        """Rebuild the statistics from what `to_dict` gave; lists of numbers serve as well as arrays.
-
-        Args:
-            fields: the fields by name; the target's may be left out.
-
-        Returns:
-            The same map.
-
-        Raises:
-            ArgumentError: a field is missing or wrong.
-
-        Example:
-            >>> same = Preprocessing.from_dict({"method": "none", "feature_shift": [0], "feature_scale": [1]})
-            >>> same.method
-            'none'
-        """
+        """Rebuild what `to_dict` gave; lists of numbers serve as well as arrays, the target's may be left out."""
         wanted = ("method", "feature_shift", "feature_scale")
-        absent = [name for name in wanted if name not in fields]
+        absent = [name for name in wanted if fields.get(name) is None]
         if absent:
             raise ArgumentError(f"saved preprocessing lacks {', '.join(absent)}: save the model again")
-        return cls(
-            feature_shift=_statistic(fields["feature_shift"]),
-            feature_scale=_statistic(fields["feature_scale"]),
-            target_shift=_optional_statistic(fields.get("target_shift")),
-            target_scale=_optional_statistic(fields.get("target_scale")),
-            method=fields["method"],
-        )
+        names = ("feature_shift", "feature_scale", "target_shift", "target_scale")
+        statistics = {name: _statistic(fields[name]) for name in names if fields.get(name) is not None}
+        return cls(**statistics, method=fields["method"])
 
 
 def fit_preprocessing(
@@ -202,42 +130,39 @@ def fit_preprocessing(
         raise ArgumentError(
             f"feature shape {feature_shape} does not fit {features} features: give the data set's own"
         )
-    feature_shift, feature_scale = _feature_statistics(part.inputs, method, is_image=len(feature_shape) > 1)
+    shift, scale = _feature_statistics(part.inputs, method, is_image=len(feature_shape) > 1)
     if task != "regression" or method == "none":
-        return Preprocessing(feature_shift, feature_scale, method=method)
-    return Preprocessing(feature_shift, feature_scale, *_standardising(part.targets), method)
+        return Preprocessing(shift, scale, method=method)
+    return Preprocessing(shift, scale, *_standardising(part.targets), method)
 
 
 def _feature_statistics(inputs: np.ndarray, method: str, *, is_image: bool) -> tuple[np.ndarray, np.ndarray]:
-    features = inputs.shape[1]
-    zeros, ones = np.zeros(features, np.float32), np.ones(features, np.float32)
+    if method == "scale":
+        from sklearn.preprocessing import MinMaxScaler
+
+        scaler = _fitted(MinMaxScaler(), inputs)
+        return _statistic(scaler.data_min_), _statistic(1.0 / scaler.scale_)  # its scale_ multiplies
+    if method == "standardise" or (method == "auto" and not is_image):
+        return _standardising(inputs)
+    zeros, ones = np.zeros(inputs.shape[1], np.float32), np.ones(inputs.shape[1], np.float32)
     if method == "none":
         return zeros, ones
-    if method == "scale":
-        return _scaling(inputs)
-    if method == "auto" and is_image:
-        # One divisor for all pixels: their relative brightness is what the picture shows.
-        largest = max(float(np.abs(block).max()) for block in row_chunks(inputs))
-        return zeros, ones * np.float32(largest or 1.0)
-    return _standardising(inputs)
+    # One divisor for all pixels: their relative brightness is what the picture shows.
+    largest = max(float(np.abs(block).max()) for block in row_chunks(inputs))
+    return zeros, ones * np.float32(largest or 1.0)
 
 
 def _standardising(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.preprocessing import StandardScaler
 
-    scaler = StandardScaler()
-    for block in row_chunks(values):
-        scaler.partial_fit(block.astype(np.float64))
+    scaler = _fitted(StandardScaler(), values)
     return _statistic(scaler.mean_), _statistic(scaler.scale_)
 
 
-def _scaling(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.preprocessing import MinMaxScaler
-
-    scaler = MinMaxScaler()
+def _fitted(scaler: Any, values: np.ndarray) -> Any:
     for block in row_chunks(values):
         scaler.partial_fit(block.astype(np.float64))
-    return _statistic(scaler.data_min_), _statistic(1.0 / scaler.scale_)  # its scale_ multiplies
+    return scaler
 
 
 def _forward(raw: np.ndarray, shift: np.ndarray, scale: np.ndarray, what: str) -> np.ndarray:
@@ -258,10 +183,6 @@ def _statistic(values: Any) -> np.ndarray:
         return np.asarray(values, dtype=np.float32)
     except (TypeError, ValueError):
         raise ArgumentError("saved preprocessing holds something other than numbers: save it again") from None
-
-
-def _optional_statistic(values: Any) -> np.ndarray | None:
-    return None if values is None else _statistic(values)
 
 
 def _check_statistics(kind: str, shift: np.ndarray, scale: np.ndarray) -> None:

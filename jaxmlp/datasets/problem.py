@@ -1,9 +1,4 @@
-"""The learning problem: a data set made ready for a network and a loss.
-
-Between a data set ("ten classes", "two values in metres") and a loss ("integer labels", "values of the
-outputs' shape") stand the scaling of features, the encoding of targets and the number of outputs; they
-are settled here, once.
-"""
+"""The learning problem: a data set scaled, encoded, split and checked once, for a network and a loss."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmlp.checks import check_data
-from jaxmlp.datasets import Dataset, Part, Preprocessing, fit_preprocessing
+from jaxmlp.datasets.dataset import Dataset, Part
+from jaxmlp.datasets.preprocessing import Preprocessing, fit_preprocessing
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.losses import LOSSES
 from jaxmlp.types import ArgumentError, Batch
@@ -88,14 +84,17 @@ def make_problem(
     )
     outputs = count_outputs(dataset, loss)
 
-    in_features = dataset.train.inputs.shape[1]
+    in_features, classifies = dataset.train.inputs.shape[1], dataset.task == "classification"
 
     def ready(part: Part, name: str) -> Batch:
+        # Classes are checked as labels: encoded for another loss, a wrong one could not be told.
+        plain, counted = (
+            (DEFAULT_LOSS[dataset.task], len(dataset.class_names)) if classifies else (loss, outputs)
+        )
         inputs: Any = preprocessing.inputs(part.inputs)
-        targets = preprocessing.targets(part.targets) if dataset.task == "regression" else part.targets
-        encoded = _encode(targets, dataset.task, outputs, loss)
-        check_data(Batch(inputs, encoded), in_features=in_features, outputs=outputs, loss=loss, name=name)
-        return Batch(inputs, encoded)
+        targets: Any = preprocessing.targets(part.targets)
+        check_data(Batch(inputs, targets), in_features=in_features, outputs=counted, loss=plain, name=name)
+        return Batch(inputs, _encode_classes(targets, outputs, loss) if classifies else targets)
 
     return Problem(
         train=ready(kept, "training part"),
@@ -134,17 +133,12 @@ def _metric(task: str, loss: str) -> str:
     return FITTED_TO_0_AND_1 if fitted else METRIC[task]
 
 
-def _encode(targets: np.ndarray, task: str, outputs: int, loss: str) -> Any:
-    if task != "classification" or LOSSES[loss].targets in ("labels", "soft_labels"):
-        return targets
-    classes = max(outputs, 2)
-    if targets.min() < 0 or targets.max() >= classes:
-        raise ArgumentError(
-            f"labels must lie in 0 to {classes - 1}, given {targets.min()} to {targets.max()}: correct them"
-        )
+def _encode_classes(labels: np.ndarray, outputs: int, loss: str) -> Any:
+    if LOSSES[loss].targets in ("labels", "soft_labels"):
+        return labels
     if outputs == 1:
-        return targets[:, None].astype(np.float32)
-    return np.eye(outputs, dtype=np.float32)[targets]  # one-hot: fitted as 0 and 1
+        return labels[:, None].astype(np.float32)
+    return np.eye(outputs, dtype=np.float32)[labels]  # one-hot: fitted as 0 and 1
 
 
 def _hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Part, Part | None]:

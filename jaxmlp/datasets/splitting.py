@@ -49,8 +49,10 @@ def split_indices(
             f"{examples} example(s) with test fraction {test_fraction} leave none to train on: "
             f"give more examples or a smaller fraction"
         )
-    if labels is not None and not _can_stratify(labels, held_out):
-        labels = None
+    if labels is not None:
+        _, counts = np.unique(labels, return_counts=True)
+        if counts.min() < 2 or len(counts) > min(held_out, examples - held_out):
+            labels = None
     train, test = train_test_split(
         np.arange(examples), test_size=held_out, random_state=seed, stratify=labels
     )
@@ -72,8 +74,3 @@ def fold_indices(
     by_class = labels is not None and np.unique(labels, return_counts=True)[1].min() >= folds
     splitter = (StratifiedKFold if by_class else KFold)(folds, shuffle=True, random_state=seed)
     return list(splitter.split(np.zeros(examples), labels if by_class else None))
-
-
-def _can_stratify(labels: np.ndarray, held_out: int) -> bool:
-    _, counts = np.unique(labels, return_counts=True)
-    return bool(counts.min() >= 2 and len(counts) <= min(held_out, len(labels) - held_out))

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.datasets.options import check_missing
 from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
@@ -20,23 +19,24 @@ def fit_table(
 ) -> dict[str, Any]:
     """Learn how to encode feature columns: categories of text, and what fills a gap.
 
-    scikit-learn's SimpleImputer gives the fill (mean of numbers, most frequent text) and its
-    OneHotEncoder the categories, both from the training rows alone.
+    A gap is filled with the mean of numbers or the most frequent text, both of the training rows alone.
     """
-    check_missing(missing)
     described = []
     for name in columns:
         numbers = numeric_column(frame[name])
-        training = (frame[name].to_numpy(object) if numbers is None else numbers)[training_rows]
-        present = training[~_absent(training)]
-        if len(present) == 0:
+        training = frame[name].iloc[training_rows]
+        present = training.notna().to_numpy()
+        if not present.any():
             raise ArgumentError(
                 f"{origin} has no value in column '{name}' of the training part: remove the column"
             )
-        if numbers is not None:
-            described.append(_describe_numbers(name, training))
-        else:
-            described.append(_describe_categories(name, training, present, origin))
+        if numbers is None:
+            described.append(_describe_categories(name, training[present], origin))
+            continue
+        finite = numbers[training_rows]
+        finite = finite[np.isfinite(finite)]  # infinite values are refused later, by name
+        fill = float(finite.mean()) if len(finite) else 0.0
+        described.append({"name": name, "kind": "number", "fill": fill})
     return {"columns": described, "missing": missing}
 
 
@@ -60,8 +60,6 @@ def encode_table(
     allow_unknown: bool = False,
 ) -> np.ndarray:
     """Encode rows as the table says; columns are found by name, in any order, others are left aside."""
-    missing = table["missing"] if missing is None else missing
-    check_missing(missing)
     wanted = [column["name"] for column in table["columns"]]
     absent = [name for name in wanted if name not in frame.columns]
     if absent:
@@ -69,23 +67,17 @@ def encode_table(
             f"{origin} lacks the columns {_quoted(absent)} that the model was trained with: "
             f"its columns are {_quoted(frame.columns)}"
         )
-    if missing == "refuse":
-        refuse_missing(frame, wanted, origin)
+    counts = frame[wanted].isna().sum()
+    lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.items() if count)
+    if lacking and (missing or table["missing"]) == "refuse":
+        raise ArgumentError(
+            f"{origin} has missing values in {lacking}: fill them, or choose missing 'impute' for features (--missing)"
+        )
     encoded = [
         _encode_column(frame[column["name"]], column, origin, allow_unknown) for column in table["columns"]
     ]
     with np.errstate(over="ignore"):  # refused as infinite by check_inputs
         return np.concatenate(encoded, axis=1).astype(np.float32)
-
-
-def refuse_missing(frame: "pd.DataFrame", columns: Sequence[str], origin: str) -> None:
-    """Refuse missing values, and say where they are."""
-    counts = frame[list(columns)].isna().sum()
-    lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.items() if count)
-    if lacking:
-        raise ArgumentError(
-            f"{origin} has missing values in {lacking}: fill them, or choose missing 'impute' for features (--missing)"
-        )
 
 
 def numeric_column(column: "pd.Series[Any]") -> np.ndarray | None:
@@ -108,28 +100,15 @@ def is_number(text: str) -> bool:
     return True
 
 
-def _describe_numbers(name: str, training: np.ndarray) -> dict[str, Any]:
-    from sklearn.impute import SimpleImputer
-
-    finite = np.where(np.isinf(training), np.nan, training)  # infinite values are refused later, by name
-    if np.isnan(finite).all():
-        return {"name": name, "kind": "number", "fill": 0.0}
-    imputer = SimpleImputer(strategy="mean").fit(finite[:, None])
-    return {"name": name, "kind": "number", "fill": float(imputer.statistics_[0])}
-
-
-def _describe_categories(name: str, training: np.ndarray, present: np.ndarray, origin: str) -> dict[str, Any]:
-    from sklearn.impute import SimpleImputer
-    from sklearn.preprocessing import OneHotEncoder
-
-    categories = [str(value) for value in OneHotEncoder().fit(present[:, None]).categories_[0]]
+def _describe_categories(name: str, present: "pd.Series[Any]", origin: str) -> dict[str, Any]:
+    categories = sorted(set(present))
     if len(categories) > MOST_CATEGORIES:
         raise ArgumentError(
             f"{origin} has {len(categories)} different texts in column '{name}', at most "
             f"{MOST_CATEGORIES} are taken as categories: remove the column, or group its values"
         )
-    imputer = SimpleImputer(strategy="most_frequent").fit(training[:, None])
-    return {"name": name, "kind": "category", "categories": categories, "fill": str(imputer.statistics_[0])}
+    fill = present.mode()[0]  # the first of them by the alphabet where several are as frequent
+    return {"name": name, "kind": "category", "categories": categories, "fill": fill}
 
 
 def _encode_column(
@@ -138,7 +117,7 @@ def _encode_column(
     if description["kind"] == "number":
         return _encode_numbers(column, description, origin)
     values = column.to_numpy(object)
-    values = np.where(_absent(values), description["fill"], values)
+    values = np.where(column.isna(), description["fill"], values)
     categories = np.array(description["categories"], object)
     unknown = sorted(set(values) - set(categories))
     if unknown and not allow_unknown:
@@ -160,12 +139,6 @@ def _encode_numbers(column: "pd.Series[Any]", description: Mapping[str, Any], or
             f"give numbers there"
         )
     return np.where(np.isnan(numbers), description["fill"], numbers)[:, None]
-
-
-def _absent(values: np.ndarray) -> np.ndarray:
-    import pandas as pd
-
-    return np.asarray(pd.isna(values))
 
 
 def _quoted(given: Iterable[Any], most: int = 10) -> str:

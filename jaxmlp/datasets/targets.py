@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmlp.datasets.dataset import check_task
+from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
 
+TASKS = ("classification", "multilabel", "regression")
 MOST_INFERRED_CLASSES = 100  # whole numbers of more different values than this may well be quantities
 
 
@@ -22,8 +23,14 @@ class Targets(NamedTuple):
 
     task: str
     values: np.ndarray
-    class_names: tuple[str, ...]
-    target_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
+
+
+def check_task(task: str | None) -> None:
+    """Refuse a task that does not exist; None means that it is inferred."""
+    if task is not None and task not in TASKS:
+        raise unknown_name("task", str(task), TASKS)
 
 
 def infer_task(raw: np.ndarray) -> str:
@@ -40,20 +47,22 @@ def infer_task(raw: np.ndarray) -> str:
 def encode_targets(
     raw: np.ndarray, *, origin: str, task: str | None = None, names: tuple[str, ...] = ()
 ) -> Targets:
-    """Encode the targets of all examples, so that both parts share their classes.
+    """Encode the targets of all examples together: both parts share their classes.
 
     Classes are numbered in the order of their sorted names or numbers, so 1..K serves as well as 0..K-1.
     """
-    check_task(task)
     if raw.dtype.kind not in "biufU":
         raise ArgumentError(f"{origin} has targets of type '{raw.dtype}': give numbers or text")
     if raw.ndim not in (1, 2) or (raw.ndim == 2 and raw.shape[1] == 0):
         raise ArgumentError(f"{origin} has targets of shape {raw.shape}: give [N] classes or [N, K] values")
-    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-        row = int(np.argwhere(~np.isfinite(raw))[0][0])
-        raise ArgumentError(
-            f"{origin} has a target that is NaN or infinite (example {row}): remove or replace such values"
-        )
+    if raw.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(raw.astype(np.float32))  # what is too large for float32 becomes infinite
+        if not finite.all():
+            row = int(np.argwhere(~finite)[0][0])
+            raise ArgumentError(
+                f"{origin} has a target that is NaN or infinite (example {row}): remove or replace such values"
+            )
     if task is None:
         task = infer_task(raw)
         _refuse_countless_classes(raw, task, origin)
@@ -64,11 +73,12 @@ def encode_targets(
         raise ArgumentError(
             f"{origin} has text targets, task '{task}' wants numbers: choose 'classification'"
         )
-    if task == "multilabel":
-        return _encode_labels(columns, origin, names)
-    with np.errstate(over="ignore"):  # refused as infinite by check_dataset
-        values = columns.astype(np.float32)
-    return Targets("regression", values, (), names or _numbered("y", columns.shape[1]))
+    if task == "multilabel" and not _only_zeros_and_ones(columns):
+        raise ArgumentError(f"{origin} has targets other than 0 and 1: task 'multilabel' wants only these")
+    stem = "label" if task == "multilabel" else "y"
+    names = names or tuple(f"{stem}{number + 1}" for number in range(columns.shape[1]))
+    values = columns.astype(np.float32)
+    return Targets(task, values, names) if task == "multilabel" else Targets(task, values, (), names)
 
 
 def _refuse_countless_classes(raw: np.ndarray, task: str, origin: str) -> None:
@@ -85,15 +95,15 @@ def _refuse_countless_classes(raw: np.ndarray, task: str, origin: str) -> None:
 def _encode_classes(raw: np.ndarray, origin: str) -> Targets:
     labels = _one_column(raw, origin)
     if labels.dtype.kind == "f":
-        if np.any(labels != np.round(labels)):
-            wrong = labels[labels != np.round(labels)][0]
+        fractions = labels[labels != np.round(labels)]
+        if len(fractions):
             raise ArgumentError(
-                f"{origin} has targets that are not whole numbers ({wrong}): "
+                f"{origin} has targets that are not whole numbers ({fractions[0]}): "
                 f"choose task 'regression', or give whole numbers or text as classes (--task)"
             )
         labels = labels.astype(np.int64)
     classes, numbers = np.unique(labels, return_inverse=True)
-    return Targets("classification", numbers.astype(np.int32), tuple(str(name) for name in classes), ())
+    return Targets("classification", numbers.astype(np.int32), tuple(str(name) for name in classes))
 
 
 def _one_column(raw: np.ndarray, origin: str) -> np.ndarray:
@@ -101,7 +111,7 @@ def _one_column(raw: np.ndarray, origin: str) -> np.ndarray:
         return raw
     if raw.shape[1] == 1:
         return raw[:, 0]
-    if raw.dtype.kind != "U" and _only_zeros_and_ones(raw) and np.all(raw.sum(axis=1) == 1):
+    if _only_zeros_and_ones(raw) and np.all(raw.sum(axis=1) == 1):
         return raw.argmax(axis=1)  # one-hot rows
     raise ArgumentError(
         f"{origin} has targets of shape {raw.shape}, task 'classification' wants one class an example: "
@@ -109,17 +119,5 @@ def _one_column(raw: np.ndarray, origin: str) -> np.ndarray:
     )
 
 
-def _encode_labels(columns: np.ndarray, origin: str, names: tuple[str, ...]) -> Targets:
-    if not _only_zeros_and_ones(columns):
-        raise ArgumentError(f"{origin} has targets other than 0 and 1: task 'multilabel' wants only these")
-    return Targets(
-        "multilabel", columns.astype(np.float32), names or _numbered("label", columns.shape[1]), ()
-    )
-
-
 def _only_zeros_and_ones(raw: np.ndarray) -> bool:
     return raw.dtype.kind != "U" and bool(np.isin(raw, (0, 1)).all())
-
-
-def _numbered(stem: str, count: int) -> tuple[str, ...]:
-    return tuple(f"{stem}{number + 1}" for number in range(count))

@@ -1,33 +1,24 @@
 """Small generated sets: two-dimensional pictures of what a network can separate, and curves it can fit."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
-from jaxmlp.datasets.options import Options
-from jaxmlp.datasets.splitting import split_indices
+from jaxmlp.datasets.dataset import Dataset, Options, divide, split_rows
+from jaxmlp.datasets.targets import Targets
 from jaxmlp.types import ArgumentError
 
 DEFAULT_EXAMPLES = 1000
 
-Generated = tuple[np.ndarray, np.ndarray]
+Generated: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 class Toy(NamedTuple):
-    """A generator and the noise it is usually drawn with.
+    """A generator of inputs [N, I] and targets [N], and the noise it is usually drawn with."""
 
-    Attributes:
-        description: one line for lists and `--help`; it says what the noise is.
-        generate: (examples, noise, seed) -> inputs [N, I] and targets [N].
-        noise: the noise when none is asked for.
-        task: "classification" or "regression".
-        largest_noise: the largest noise that makes sense.
-    """
-
-    description: str
-    generate: Callable[[int, float, int], Generated]
+    description: str  # it says what the noise is
+    generate: Callable[[int, float, int], Generated]  # of examples, noise and seed
     noise: float
     task: str = "classification"
     largest_noise: float = np.inf
@@ -133,34 +124,19 @@ def load_toy(name: str, options: Options) -> Dataset:
     if examples < 10:
         raise ArgumentError(f"{examples} example(s) are too few for '{name}': give 10 or more")
     points, values = toy.generate(examples, noise, options.seed)
-    classifies = toy.task == "classification"
-    targets = values.astype(np.int32) if classifies else values.astype(np.float32)[:, None]
     inputs = points.astype(np.float32)
-    train, test = split_indices(
-        examples,
-        test_fraction=options.test_fraction,
-        seed=options.seed,
-        labels=targets if classifies else None,
-    )
-    identity: dict[str, Any] = {
-        "name": name,
-        "examples": examples,
-        "noise": noise,
-        "test_fraction": options.test_fraction,
-        "seed": options.seed,
-    }
+    if toy.task == "classification":
+        labels = values.astype(np.int32)
+        targets = Targets(toy.task, labels, tuple(str(label) for label in np.unique(labels)))
+    else:
+        targets = Targets(toy.task, values.astype(np.float32)[:, None], (), ("y",))
     features = inputs.shape[1]
-    return check_dataset(
-        Dataset(
-            name=name,
-            task=toy.task,
-            train=Part(inputs[train], targets[train]),
-            test=Part(inputs[test], targets[test]),
-            feature_shape=(features,),
-            feature_names=tuple(f"x{number + 1}" for number in range(features)),
-            class_names=tuple(str(label) for label in np.unique(targets)) if classifies else (),
-            target_names=() if classifies else ("y",),
-            table=None,
-            identity=identity,
-        )
+    return divide(
+        inputs,
+        targets,
+        split_rows(targets, options),
+        name=name,
+        feature_shape=(features,),
+        feature_names=tuple(f"x{number + 1}" for number in range(features)),
+        identity={"name": name, "examples": examples, "noise": noise, **options.split},
     )

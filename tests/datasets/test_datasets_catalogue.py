@@ -41,11 +41,12 @@ class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def example(key, row):
+    label, row = (int(LABELS[row]) if row < 12 else -1), row % 12
     return {
         "image": IMAGES[row],
         "vector": IMAGES[row, 0].astype(np.float32),
-        "label": int(LABELS[row]),
-        "value": float(LABELS[row]) / 2,
+        "label": label,
+        "value": label / 2,
         "text": "hello",
         "varying": IMAGES[row, 0, : row % 4 + 1],
     }[key]
@@ -67,6 +68,9 @@ TinyValues = tiny("TinyValues", {"vector": VECTOR, "value": VALUE}, ("vector", "
 TinyUnsupervised = tiny("TinyUnsupervised", LABELLED, None, BOTH)
 TinyText = tiny("TinyText", {"text": tfds.features.Text(), "label": CLASSES}, ("text", "label"), BOTH)
 TinyVarying = tiny("TinyVarying", {"varying": VARYING, "label": CLASSES}, ("varying", "label"), BOTH)
+TinyUnlabelled = tiny(
+    "TinyUnlabelled", LABELLED, ("image", "label"), {"train": range(8), "test": range(11, 14)}
+)
 TinyTestOnly = tiny("TinyTestOnly", LABELLED, ("image", "label"), {"test": range(8)})
 
 
@@ -123,6 +127,7 @@ def test_values_are_regressed_and_a_single_split_is_divided(prepared):
         (TinyUnsupervised, "tiny_unsupervised", "features image: Tensor, label: ClassLabel, with .* None"),
         (TinyText, "tiny_text", "features label: ClassLabel, text: Text, with"),
         (TinyVarying, "tiny_varying", "features label: ClassLabel, varying: Tensor"),
+        (TinyUnlabelled, "tiny_unlabelled", r"has labels from -1 to 2: give integers in 0\.\.3"),
         (TinyTestOnly, "tiny_test_only", "has the splits test: one named 'train' is needed"),
     ],
 )
@@ -143,9 +148,7 @@ RECORDS, INFO, FEATURES = "*train.array_record*", "dataset_info.json", "features
 @pytest.mark.parametrize(
     ("file", "kept"),
     [
-        (RECORDS, 0),
-        (RECORDS, 0.5),
-        (RECORDS, None),
+        *((RECORDS, kept) for kept in (0, 0.5, None)),
         (INFO, 0),
         (INFO, 0.5),
         (FEATURES, 0.5),

@@ -1,78 +1,45 @@
-"""The types of a data set, and that nothing which cannot be trained on gets past their checks."""
+"""The types of a data set and the options of load: what cannot be trained on does not get past them."""
 
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxmlp.datasets.dataset import (
     CHUNK_ROWS,
-    Dataset,
-    Part,
-    check_dataset,
+    Options,
     check_inputs,
-    check_task,
+    check_missing,
+    divide,
     flatten_inputs,
     row_chunks,
 )
+from jaxmlp.datasets.targets import Targets
 from jaxmlp.types import ArgumentError
 
 
-def make(task="classification", train=None, test=None, class_names=("a", "b")):
-    part = Part(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1], np.int32))
-    return Dataset(
-        "toy", task, train or part, test or part, (2,), ("left", "right"), class_names, (), None, {}
-    )
-
-
-def with_inputs(value, row=1, column=1):
-    inputs = np.zeros((4, 2), np.float32)
-    inputs[row, column] = value
-    return Part(inputs, np.array([0, 1, 0, 1], np.int32))
-
-
-def test_a_sound_data_set_passes_unchanged():
-    dataset = make()
-    assert check_dataset(dataset) is dataset
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_features_that_are_not_finite_are_refused_by_name(part, value):
-    with pytest.raises(ArgumentError, match=r"NaN or infinite \(example 1, feature 'right'\)"):
-        check_dataset(make(**{part: with_inputs(value)}))
+@pytest.mark.parametrize(("names", "feature"), [(("left", "right"), "'right'"), ((), "1")])
+@pytest.mark.parametrize("row", [1, CHUNK_ROWS + 3])
+def test_features_that_are_not_finite_are_refused_by_row_and_name(value, names, feature, row):
+    inputs = np.zeros((CHUNK_ROWS + 5, 2), np.float32)
+    inputs[row, 1] = value
+    with pytest.raises(ArgumentError, match=rf"it has .* infinite \(example {row}, feature {feature}\)"):
+        check_inputs(inputs, "it", names)
 
 
-def test_the_row_that_is_not_finite_is_counted_across_chunks():
-    inputs = np.zeros((CHUNK_ROWS + 5, 1), np.float32)
-    inputs[CHUNK_ROWS + 3] = np.nan
-    with pytest.raises(ArgumentError, match=f"example {CHUNK_ROWS + 3}, feature 0"):
-        check_inputs(inputs, "it")
+def test_an_empty_part_is_refused_and_a_sound_one_passes():
+    with pytest.raises(ArgumentError, match=r"it is empty \(0 examples\)"):
+        check_inputs(np.zeros((0, 2)), "it")
+    check_inputs(np.zeros((1, 2)), "it")
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train": Part(np.zeros((3, 2)), np.zeros(4, np.int32))}, "3 rows of features and 4 targets"),
-        ({"test": Part(np.zeros((0, 2)), np.zeros(0, np.int32))}, "test part .* is empty"),
-        ({"test": Part(np.zeros((2, 3)), np.zeros(2, np.int32))}, "2 features to train on and 3 to test on"),
-        ({"class_names": ("only",)}, "has 1 class"),
-        ({"train": Part(np.zeros((1, 2)), np.array([2], np.int32))}, r"labels from 2 to 2: .* 0\.\.1"),
-        ({"train": Part(np.zeros((1, 2)), np.array([-1], np.int32))}, "labels from -1 to -1"),
-        ({"task": "regression", "train": Part(np.zeros((1, 2)), np.array([[np.nan]]))}, "target that is NaN"),
-        ({"task": "clustering"}, "unknown task 'clustering'"),
-    ],
-)
-def test_what_cannot_be_trained_on_is_refused(changes, message):
-    with pytest.raises(ArgumentError, match=message) as caught:
-        check_dataset(make(**changes))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_misspelt_task_gets_the_nearest_name():
-    with pytest.raises(ArgumentError, match="did you mean 'regression'"):
-        check_task("regresion")
+def test_a_single_class_is_refused():
+    targets = Targets("classification", np.zeros(4, np.int32), ("only",))
+    with pytest.raises(ArgumentError, match=r"'toy' has 1 class: .* or choose task 'regression'"):
+        divide(
+            np.zeros((4, 2)), targets, (slice(3), slice(3, 4)), name="toy", feature_shape=(2,), identity={}
+        )
 
 
 def test_chunks_cover_every_row_once():
@@ -103,11 +70,40 @@ def test_inputs_of_another_kind_are_refused(inputs, message):
         flatten_inputs(inputs, "it")
 
 
-def test_importing_the_package_imports_no_heavy_library():
-    program = (
-        "import sys, jaxmlp.datasets\n"
-        "heavy = {'sklearn', 'pandas', 'tensorflow_datasets', 'tensorflow', 'matplotlib', 'pooch'}\n"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("test_fraction", 1.0, "test fraction 1.0 is outside"),
+        ("task", "clasification", "did you mean 'classification'"),
+        ("missing", "imput", "did you mean 'impute'"),
+        ("seed", -1, "seed -1"),
+        ("seed", 2**32, "too large"),
+        ("seed", 0.5, "whole number"),
+        ("examples", 0, "examples 0"),
+        ("examples", 10.0, "whole number"),
+        ("noise", -0.1, "noise -0.1"),
+        ("noise", float("nan"), "noise nan"),
+        ("noise", float("inf"), "noise inf"),
+    ],
+)
+def test_a_wrong_option_is_refused(option, value, message):
+    with pytest.raises(ArgumentError, match=message):
+        Options(Path("data"), **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("target", "y"), ("task", "regression"), ("missing", "impute"), ("examples", 5), ("noise", 0.0)],
+)
+def test_an_option_that_would_be_ignored_is_refused(option, value):
+    Options(Path("data")).refuse("digits", (option,))  # the default is not taken for given
+    options = Options(Path("data"), **{option: value})
+    options.refuse("digits", ())
+    with pytest.raises(ArgumentError, match=f"'{option}' does not apply to data set 'digits'"):
+        options.refuse("digits", (option,))
+
+
+def test_missing_values_are_treated_in_two_ways():
+    check_missing("refuse")
+    with pytest.raises(ArgumentError, match="unknown treatment of missing values 'drop'"):
+        check_missing("drop")

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from jaxmlp.datasets import DATASETS, load
-from jaxmlp.datasets.images import IMAGE_SETS
+from jaxmlp.datasets.loading import is_at_hand
+from jaxmlp.datasets.mnist import IMAGE_SETS, MANUAL_DIR_VARIABLE, TRAIN_FILES
+from jaxmlp.datasets.prepared import RECORD
 from jaxmlp.types import ArgumentError
 
+VALUES = {"missing": "impute", "task": "regression", "target": "y", "examples": 20, "noise": 0.1}
 READY = [name for name in DATASETS if name not in IMAGE_SETS]
 
 
@@ -37,10 +40,8 @@ def test_a_name_that_needs_no_file_loads_at_once(name):
 @pytest.mark.parametrize("name", DATASETS)
 def test_options_that_would_be_ignored_are_refused(name, tmp_path):
     for option in DATASETS[name].unused:
-        value = {"missing": "impute", "task": "regression", "target": "y", "examples": 20, "noise": 0.1}[
-            option
-        ]
-        refused(name, f"'{option}' does not apply to data set '{name}'", data_dir=tmp_path, **{option: value})
+        given = {option: VALUES[option], "data_dir": tmp_path}
+        refused(name, f"'{option}' does not apply to data set '{name}'", **given)
 
 
 @pytest.mark.parametrize("path_type", [str, Path])
@@ -82,3 +83,36 @@ def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     refused("cifar10", str(tmp_path / ".cache" / "jaxmlp"))
+
+
+@pytest.mark.parametrize("name", ["digits", "moons"])
+def test_bundled_and_generated_sets_are_always_at_hand(name, tmp_path):
+    assert is_at_hand(name, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", IMAGE_SETS)
+def test_an_image_set_is_at_hand_once_it_is_prepared(name, tmp_path, monkeypatch):
+    monkeypatch.delenv(MANUAL_DIR_VARIABLE, raising=False)
+    (tmp_path / name).mkdir()
+    assert not is_at_hand(name, data_dir=tmp_path)
+    (tmp_path / name / RECORD).touch()
+    assert [other for other in IMAGE_SETS if is_at_hand(other, data_dir=tmp_path)] == [name]
+
+
+@pytest.mark.parametrize("folder", ["", "mnist"])
+def test_archives_laid_by_hand_are_found_by_argument_and_by_variable(folder, tmp_path, monkeypatch):
+    monkeypatch.delenv(MANUAL_DIR_VARIABLE, raising=False)
+    by_hand, nothing = tmp_path / "by hand", tmp_path / "data"
+    (by_hand / folder).mkdir(parents=True)
+    assert not is_at_hand("mnist", data_dir=nothing, manual_dir=by_hand)
+    (by_hand / folder / TRAIN_FILES[0]).touch()
+    assert is_at_hand("mnist", data_dir=nothing, manual_dir=by_hand)
+    assert not is_at_hand("mnist", data_dir=nothing)
+    monkeypatch.setenv(MANUAL_DIR_VARIABLE, str(by_hand))
+    assert is_at_hand("mnist", data_dir=nothing)
+    assert not nothing.exists()
+
+
+def test_an_unknown_name_is_not_at_hand():
+    with pytest.raises(ArgumentError, match="did you mean 'mnist'"):
+        is_at_hand("mnst")

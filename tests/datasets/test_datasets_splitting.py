@@ -34,15 +34,10 @@ def test_classes_too_rare_to_stratify_are_split_at_random(labels):
     assert (len(train), len(test)) == (8, 2)
 
 
-@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, np.nan, np.inf])
-def test_a_fraction_outside_is_refused(fraction):
-    with pytest.raises(ArgumentError, match=r"outside \(0, 1\)"):
-        check_test_fraction(fraction)
-
-
-@pytest.mark.parametrize("fraction", ["0.2", None, True])
-def test_a_fraction_that_is_no_number_is_refused(fraction):
-    with pytest.raises(ArgumentError, match="not a number"):
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, np.nan, np.inf, "0.2", None, True])
+def test_a_fraction_that_is_no_share_is_refused(fraction):
+    is_number = isinstance(fraction, float)
+    with pytest.raises(ArgumentError, match=r"outside \(0, 1\)" if is_number else "not a number"):
         check_test_fraction(fraction)
 
 
@@ -65,9 +60,8 @@ def test_every_example_is_held_out_of_exactly_one_fold(labels):
 
 def test_folds_keep_the_classes_in_proportion_where_they_can():
     labels = np.repeat([0, 1], [90, 10])
-    assert [int(labels[held_out].sum()) for _, held_out in fold_indices(100, 5, seed=0, labels=labels)] == [
-        2
-    ] * 5
+    folds = fold_indices(100, 5, seed=0, labels=labels)
+    assert [int(labels[held_out].sum()) for _, held_out in folds] == [2] * 5
     rare = np.repeat([0, 1], [98, 2])
     assert len(fold_indices(100, 5, seed=0, labels=rare)) == 5
 

@@ -53,7 +53,6 @@ def test_columns_are_found_by_name_in_any_order(table):
         ({}, {"missing": "refuse"}, r"missing values in 'size' \(1\), 'hue' \(1\)"),
         ({}, {}, "has 'green' in column 'hue', which .* choose one of 'red'"),
         ({"size": "big"}, {}, "has 'big' in column 'size', which held numbers"),
-        ({}, {"missing": "drop"}, "unknown treatment of missing values"),
     ],
 )
 def test_rows_that_do_not_fit_the_table_are_refused(table, change, keywords, message):

@@ -78,7 +78,7 @@ def test_a_task_that_is_asked_for_wins():
         (np.zeros((2, 2, 2)), None, r"shape \(2, 2, 2\)"),
         (np.zeros((2, 0)), None, r"shape \(2, 0\)"),
         (np.zeros(2, complex), None, "type 'complex128'"),
-        (np.zeros(2), "ranking", "unknown task"),
+        (np.array([1.0, 1e99]), None, r"NaN or infinite \(example 1\)"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(raw, task, message):

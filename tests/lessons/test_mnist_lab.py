@@ -11,7 +11,7 @@ import pytest
 from command_runs import Outcome, run_experiment
 from PIL import Image
 
-from jaxmlp.datasets.images import MANUAL_DIR_VARIABLE
+from jaxmlp.datasets.mnist import MANUAL_DIR_VARIABLE
 
 SMALL = ("--examples", "200", "--hidden", "6", "--epochs", "2", "--seeds", "2")
 KINDS = (*SMALL, "--activations", "tanh", "--deep-activations", "tanh", "--deep-layers", "4")

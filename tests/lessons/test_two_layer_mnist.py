@@ -12,7 +12,7 @@ from command_runs import Outcome, run_experiment, run_program
 from PIL import Image
 from two_layer_options import TwoLayerOptions, read_options
 
-from jaxmlp.datasets.images import MANUAL_DIR_VARIABLE
+from jaxmlp.datasets.mnist import MANUAL_DIR_VARIABLE
 
 DIGITS = ("--dataset", "digits", "--examples", "300")
 MEASURES = ["train accuracy", "train cross-entropy", "test accuracy", "test cross-entropy"]

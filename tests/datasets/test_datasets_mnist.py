@@ -10,17 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxmlp.datasets import images, load
+from jaxmlp.datasets import load, mnist
 from jaxmlp.datasets.archives import Archive, ArchiveSet, check_archive
-from jaxmlp.datasets.images import (
+from jaxmlp.datasets.dataset import Options
+from jaxmlp.datasets.mnist import (
     IMAGE_SETS,
     MANUAL_DIR_VARIABLE,
     TEST_FILES,
     TRAIN_FILES,
     ImageSet,
     load_images,
+    read_idx,
 )
-from jaxmlp.datasets.options import Options
 from jaxmlp.types import ArgumentError
 
 REAL_FOLDER = os.environ.get(MANUAL_DIR_VARIABLE)
@@ -70,7 +71,9 @@ def check_same(dataset, arrays):
     assert np.array_equal(dataset.test.targets, test_labels)
 
 
-def test_archives_become_a_data_set_in_their_own_order(tiny, tmp_path, capfd):
+def test_archives_become_a_data_set_in_their_own_order_and_are_not_needed_again(
+    tiny, tmp_path, monkeypatch, capfd
+):
     image_set, manual, arrays = tiny
     dataset = load_images(image_set, options(tmp_path, manual))
     check_same(dataset, arrays)
@@ -80,18 +83,32 @@ def test_archives_become_a_data_set_in_their_own_order(tiny, tmp_path, capfd):
     assert dataset.class_names == tuple("abcdefghij")
     assert dataset.identity["archives"] == image_set.archive_set.checksums()
     assert capfd.readouterr() == ("", "")  # quiet is quiet
-    assert list((tmp_path / "data" / "tiny_set").rglob("*.array_record*"))
 
+    import tensorflow_datasets as tfds
 
-def test_the_second_load_needs_neither_archives_nor_preparation(tiny, tmp_path, monkeypatch):
-    image_set, manual, arrays = tiny
-    load_images(image_set, options(tmp_path, manual))
+    (info,) = (tmp_path / "data").rglob("dataset_info.json")
+    builder = tfds.builder_from_directory(info.parent)  # TFDS reads the folder by itself
+    assert builder.info.supervised_keys == ("image", "label")
+    assert builder.info.features["label"].names == list("abcdefghij")
+    assert builder.info.file_format.value == "array_record"
+    assert np.array_equal([example["image"] for example in builder.as_data_source(split="test")], arrays[2])
+
     for path in manual.iterdir():
         path.unlink()
-    monkeypatch.setattr(images, "prepare", None)  # to call it would fail
+    monkeypatch.setattr(mnist, "prepare", None)  # to call it would fail
     dataset = load_images(image_set, options(tmp_path))
     check_same(dataset, arrays)
     assert isinstance(dataset.train.inputs, np.memmap)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 2), (0, 28, 28), (1, 300)])
+def test_an_archive_is_read_as_written(tmp_path, shape):
+    array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    (tmp_path / "a.gz").write_bytes(idx(array))
+    read = read_idx(tmp_path / "a.gz")
+    assert read.dtype == np.uint8
+    assert read.shape == shape
+    assert np.array_equal(read, array)
 
 
 def test_a_damaged_preparation_is_made_again(tiny, tmp_path):
@@ -124,21 +141,21 @@ def refused(tiny, tmp_path, message):
     assert not (tmp_path / "data" / "tiny_set").exists()
 
 
-def test_a_truncated_archive_is_refused(tiny, tmp_path):
-    path = tiny[1] / TRAIN_FILES[0]
-    path.write_bytes(path.read_bytes()[:-5])
-    refused(tiny, tmp_path, f"{TRAIN_FILES[0]}' is cut off")
-
-
-def test_an_altered_archive_is_refused(tiny, tmp_path):
-    path = tiny[1] / TEST_FILES[1]
-    path.write_bytes(idx(np.zeros(21)))
-    refused(tiny, tmp_path, f"{TEST_FILES[1]}' is (cut off|not the original)")
-
-
-def test_a_missing_archive_is_refused(tiny, tmp_path):
-    (tiny[1] / TRAIN_FILES[1]).unlink()
-    refused(tiny, tmp_path, f"{TRAIN_FILES[1]}' of 'tiny_set' cannot be read")
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (TRAIN_FILES[0], lambda content: content[:-5], "' is cut off"),
+        (TEST_FILES[1], lambda _: idx(np.zeros(21)), "' is (cut off|not the original)"),
+        (TRAIN_FILES[1], None, "' of 'tiny_set' cannot be read"),
+    ],
+)
+def test_a_damaged_or_missing_archive_is_refused(tiny, tmp_path, name, change, message):
+    path = tiny[1] / name
+    content = path.read_bytes()
+    path.unlink()
+    if change is not None:
+        path.write_bytes(change(content))
+    refused(tiny, tmp_path, name + message)
 
 
 def test_an_empty_manual_folder_is_refused(tiny, tmp_path):
@@ -157,18 +174,8 @@ def test_without_network_and_manual_folder_one_line_says_what_to_do(tiny, tmp_pa
 
 
 def test_without_array_record_one_line_says_so(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(images.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(mnist.importlib.util, "find_spec", lambda name: None)
     refused(tiny, tmp_path, "array_record is not installed")
-
-
-def test_images_and_labels_of_different_lengths_are_refused(tiny, tmp_path):
-    image_set, manual, _ = tiny
-    content = idx(np.zeros(29))
-    (manual / TRAIN_FILES[1]).write_bytes(content)
-    wrong = Archive(TRAIN_FILES[1], len(content), hashlib.sha256(content).hexdigest())
-    archives = tuple(wrong if archive.filename == wrong.filename else archive for archive in image_set[1][1])
-    mismatched = image_set._replace(archive_set=image_set.archive_set._replace(archives=archives))
-    refused((mismatched, manual, None), tmp_path, "30 images and .* 29 labels")
 
 
 @pytest.mark.parametrize("name", IMAGE_SETS)
@@ -190,17 +197,12 @@ def test_registered_archives_are_those_of_tensorflow_datasets(name):
 
 
 @needs_real_archives
-def test_the_real_archives_have_the_registered_checksums():
-    archive_set = IMAGE_SETS["mnist"].archive_set
+def test_the_real_archives_have_the_registered_checksums_and_are_refused_for_another_set(tmp_path):
     folder = archive_folder()
-    for archive in archive_set.archives:
-        check_archive(folder / archive.filename, archive, "mnist")
-
-
-@needs_real_archives
-def test_the_real_archives_are_refused_for_another_set(tmp_path):
+    for archive in IMAGE_SETS["mnist"].archive_set.archives:
+        check_archive(folder / archive.filename, archive, "mnist", {})
     with pytest.raises(ArgumentError, match="is the one of 'mnist', expected that of 'fashion_mnist'"):
-        load("fashion_mnist", data_dir=tmp_path, manual_dir=archive_folder(), quiet=True)
+        load("fashion_mnist", data_dir=tmp_path, manual_dir=folder, quiet=True)
 
 
 @needs_real_archives
@@ -225,6 +227,6 @@ def test_real_mnist_is_prepared_whole_and_read_again_without_tfds(tmp_path):
 
 
 def archive_folder():
-    found = images.find_manual_folder(IMAGE_SETS["mnist"].archive_set, Path(REAL_FOLDER))
+    found = mnist.find_manual_folder(IMAGE_SETS["mnist"].archive_set, Path(REAL_FOLDER))
     assert found is not None, f"{MANUAL_DIR_VARIABLE} names a folder without the archives of MNIST"
     return found

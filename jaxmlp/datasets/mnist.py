@@ -1,11 +1,15 @@
 """MNIST and its two drop-in replacements: prepared once from the official archives, then mapped."""
 
+import gzip
 import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from jaxmlp.datasets.archives import (
     Archive,
@@ -15,9 +19,9 @@ from jaxmlp.datasets.archives import (
     find_manual_folder,
     how_to_provide,
 )
-from jaxmlp.datasets.dataset import Dataset, Part, check_dataset
-from jaxmlp.datasets.options import Options, silenced
-from jaxmlp.datasets.prepared import Arrays, prepare, read_prepared
+from jaxmlp.datasets.catalogue import read_split, silenced
+from jaxmlp.datasets.dataset import Arrays, Dataset, Options, Part
+from jaxmlp.datasets.prepared import RECORD, prepare, read_prepared
 from jaxmlp.types import ArgumentError
 
 MANUAL_DIR_VARIABLE = "JAXMLP_MANUAL_DIR"
@@ -27,15 +31,9 @@ IMAGE_SHAPE = (28, 28)
 
 
 class ImageSet(NamedTuple):
-    """A data set of the MNIST family.
+    """A data set of the MNIST family."""
 
-    Attributes:
-        description: one line for lists and `--help`; it ends with the source.
-        archive_set: its files, checksums and mirrors.
-        class_names: K names.
-    """
-
-    description: str
+    description: str  # one line for lists and `--help`; it ends with the source
     archive_set: ArchiveSet
     class_names: tuple[str, ...]
 
@@ -122,36 +120,44 @@ def load_images(image_set: ImageSet, options: Options) -> Dataset:
     identity = {"name": archive_set.name, "archives": archive_set.checksums()}
     arrays = read_prepared(folder, identity)
     if arrays is None:
-        _check_array_record()
+        if importlib.util.find_spec("array_record") is None:
+            raise ArgumentError(
+                f"package array_record is not installed (it is built for Linux and for macOS on Arm, this is "
+                f"{platform.system()} on {platform.machine()}): install it, or choose 'digits' or your own file"
+            )
         archive_folder = _obtain(archive_set, options)
         if not options.quiet:
             print(f"preparing {archive_set.name} in {folder}; this is done once", file=sys.stderr)
         arrays = prepare(folder, identity, lambda unfinished: _make(image_set, archive_folder, unfinished))
-    return check_dataset(
-        Dataset(
-            name=archive_set.name,
-            task="classification",
-            train=Part(arrays["train_inputs"], arrays["train_targets"]),
-            test=Part(arrays["test_inputs"], arrays["test_targets"]),
-            feature_shape=IMAGE_SHAPE,
-            feature_names=(),
-            class_names=image_set.class_names,
-            target_names=(),
-            table=None,
-            identity=identity,
-        )
+    return Dataset(
+        name=archive_set.name,
+        task="classification",
+        train=Part(arrays["train_inputs"], arrays["train_targets"]),
+        test=Part(arrays["test_inputs"], arrays["test_targets"]),
+        feature_shape=IMAGE_SHAPE,
+        class_names=image_set.class_names,
+        identity=identity,
     )
+
+
+def are_images_at_hand(name: str, data_dir: Path, manual_dir: Path | None) -> bool:
+    """Tell whether a set is prepared, or its archives are laid by hand."""
+    by_hand = _manual_folder(IMAGE_SETS[name].archive_set, manual_dir)
+    return (data_dir / name / RECORD).is_file() or by_hand is not None
+
+
+def _manual_folder(archive_set: ArchiveSet, manual_dir: Path | None) -> Path | None:
+    if manual_dir is None and os.environ.get(MANUAL_DIR_VARIABLE):
+        manual_dir = Path(os.environ[MANUAL_DIR_VARIABLE]).expanduser()
+    return None if manual_dir is None else find_manual_folder(archive_set, manual_dir)
 
 
 def _obtain(archive_set: ArchiveSet, options: Options) -> Path:
     """Bring the archives into one folder, from the manual folder or else by download, and check them."""
-    manual_dir, asked_for = options.manual_dir, options.manual_dir is not None
-    if manual_dir is None and os.environ.get(MANUAL_DIR_VARIABLE):
-        manual_dir = Path(os.environ[MANUAL_DIR_VARIABLE]).expanduser()
-    folder = None if manual_dir is None else find_manual_folder(archive_set, manual_dir)
-    if folder is None and asked_for:
+    folder = _manual_folder(archive_set, options.manual_dir)
+    if folder is None and options.manual_dir is not None:
         raise ArgumentError(
-            f"manual folder '{manual_dir}' holds none of the archives of '{archive_set.name}': "
+            f"manual folder '{options.manual_dir}' holds none of the archives of '{archive_set.name}': "
             f"{how_to_provide(archive_set)}"
         )
     if folder is None:
@@ -170,28 +176,64 @@ def _obtain(archive_set: ArchiveSet, options: Options) -> Path:
 def _make(image_set: ImageSet, archive_folder: Path, unfinished: Path) -> Arrays:
     # TFDS would speak of a download that does not happen, and of a folder that is renamed a moment later.
     with silenced(True):
-        from jaxmlp.datasets.image_builders import IdxConfig, prepare_records, read_records
-
-        config = IdxConfig(
-            name=image_set.archive_set.name,
-            description=image_set.description,
-            train_files=TRAIN_FILES,
-            test_files=TEST_FILES,
-            image_shape=IMAGE_SHAPE,
-            class_names=image_set.class_names,
-        )
-        builder = prepare_records(config, archive_folder, unfinished)
+        builder = prepare_records(image_set, archive_folder, unfinished)
         arrays: Arrays = {}
         for split in ("train", "test"):
-            images, labels = read_records(builder, split)
+            images, labels = read_split(image_set.archive_set.name, builder, split, ("image", "label"))
             arrays[f"{split}_inputs"] = images.reshape(len(images), -1)
-            arrays[f"{split}_targets"] = labels
+            arrays[f"{split}_targets"] = labels.astype(np.int32)
     return arrays
 
 
-def _check_array_record() -> None:
-    if importlib.util.find_spec("array_record") is None:
-        raise ArgumentError(
-            f"package array_record is not installed (it is built for Linux and for macOS on Arm, this is "
-            f"{platform.system()} on {platform.machine()}): install it, or choose 'digits' or your own file"
-        )
+def prepare_records(image_set: ImageSet, archive_folder: Path, data_dir: Path) -> Any:
+    """Write the archives' examples as array_record files, which TFDS reads without TensorFlow.
+
+    The catalogue's own `mnist` unpacks its archives with TensorFlow; this builder parses them with NumPy.
+    """
+    import tensorflow_datasets as tfds
+
+    class IdxImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+        """Grey images with one label each, in the archives' own order."""
+
+        name = image_set.archive_set.name
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self) -> Any:
+            return tfds.core.DatasetInfo(
+                builder=self,
+                description=image_set.description,
+                features=tfds.features.FeaturesDict(
+                    {
+                        # A tensor rather than an image: TFDS's image feature needs TensorFlow to encode.
+                        "image": tfds.features.Tensor(shape=IMAGE_SHAPE, dtype=np.uint8),
+                        "label": tfds.features.ClassLabel(names=image_set.class_names),
+                    }
+                ),
+                supervised_keys=("image", "label"),
+                disable_shuffling=True,
+            )
+
+        def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+            files = {"train": TRAIN_FILES, "test": TEST_FILES}
+            return {split: self._generate_examples(*names) for split, names in files.items()}
+
+        def _generate_examples(self, images_file: str, labels_file: str) -> Iterator[tuple[int, Any]]:
+            images, labels = read_idx(archive_folder / images_file), read_idx(archive_folder / labels_file)
+            for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+                yield index, {"image": image, "label": int(label)}
+
+    builder = IdxImages(data_dir=data_dir, file_format="array_record")
+    builder.download_and_prepare()
+    return builder
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Read a gzipped IDX archive of unsigned bytes, whose checksum is right.
+
+    Behind two zero bytes, the type of its numbers (8) and the number of axes stand one big-endian 32-bit
+    size an axis, and then the numbers, last axis fastest.
+    """
+    content = gzip.decompress(path.read_bytes())
+    axes = content[3]
+    shape = np.frombuffer(content, ">u4", axes, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

@@ -1,0 +1,422 @@
+"""The user's own files: every spelling that is understood, and every fault refused in one line."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from jaxmlp.datasets import load, read_inputs
+from jaxmlp.datasets.files import INPUT_KEYS, SPLIT_KEYS, WHOLE_KEYS, read_arrays, read_frame
+from jaxmlp.types import ArgumentError
+
+ROWS = [
+    f"{row},{'red' if row % 3 else 'blue'},{row / 2},{'yes' if row % 2 else 'no'},{row % 2}"
+    for row in range(20)
+]
+TEXT = "\n".join(["size,hue,weight,tasty,ripe", *ROWS]) + "\n"
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save_text(text=TEXT, encoding="utf-8"):
+        path = tmp_path / "own.csv"
+        path.write_text(text, encoding=encoding)
+        return path
+
+    return save_text
+
+
+@pytest.fixture
+def save_arrays(tmp_path):
+    def save(**arrays):
+        path = tmp_path / "own.npz"
+        np.savez(path, **arrays)
+        return path
+
+    return save
+
+
+def refused(path, message, read=load, **options):
+    with pytest.raises(ArgumentError, match=message) as caught:
+        read(path, **options)
+    assert "\n" not in str(caught.value)
+
+
+# --- csv ---
+
+
+def test_text_targets_are_classes_and_text_features_columns(save):
+    dataset = load(save(), target="tasty")
+    assert dataset.task == "classification"
+    assert dataset.class_names == ("no", "yes")
+    assert dataset.feature_names == ("size", "hue=blue", "hue=red", "weight", "ripe")
+    assert dataset.feature_shape == (5,)
+    assert dataset.train.inputs.shape == (16, 5)
+    for part in (dataset.train, dataset.test):
+        size, blue, red, weight, ripe = part.inputs.T
+        assert np.array_equal(blue, size % 3 == 0)
+        assert np.array_equal(red, 1 - blue)
+        assert np.array_equal(weight, size / 2)
+        assert np.array_equal(part.targets, ripe)
+    assert dataset.table["targets"] == ["tasty"]
+
+
+@pytest.mark.parametrize(
+    ("target", "task", "columns"),
+    [("ripe", "classification", None), ("weight", "regression", 1), ("size,weight", "regression", 2)],
+)
+def test_the_task_follows_from_the_target(save, target, task, columns):
+    dataset = load(save(), target=target)
+    assert dataset.task == task
+    assert dataset.target_names == (tuple(target.split(",")) if columns else ())
+    assert columns is None or dataset.train.targets.shape == (16, columns)
+
+
+def test_several_targets_of_zero_and_one_are_labels(save):
+    text = "x,a,b\n" + "".join(f"{row},{row % 2},{row // 5 % 2}\n" for row in range(10))
+    dataset = load(save(text), target="a, b")
+    assert dataset.task == "multilabel"
+    assert dataset.class_names == ("a", "b")
+    assert dataset.train.targets.shape == (8, 2)
+
+
+def test_a_target_may_have_a_comma_in_its_name(save):
+    dataset = load(save('x,"a,b"\n' + "".join(f"{row},{row % 2}\n" for row in range(10))), target="a,b")
+    assert dataset.feature_names == ("x",)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_other_separators_and_a_byte_order_mark_are_understood(save, separator):
+    expected = load(save(), target="tasty")
+    other = load(save(TEXT.replace(",", separator), encoding="utf-8-sig"), target="tasty")
+    assert other.feature_names == expected.feature_names
+    assert np.array_equal(other.train.inputs, expected.train.inputs)
+
+
+GAPS = TEXT.replace("\n4,", "\n,").replace("\n5,red", "\n5,?")
+
+
+def test_missing_values_are_imputed_from_the_training_part(save):
+    dataset = load(save(GAPS), target="tasty", missing="impute")
+    whole = load(save(), target="tasty")  # the same seed gives the same split
+    sizes = np.concatenate([dataset.train.inputs, dataset.test.inputs])[:, 0]
+    known = np.concatenate([whole.train.inputs, whole.test.inputs])[:, 0]
+    changed = np.flatnonzero(sizes != known)
+    assert known[changed].tolist() == [4.0]
+    training = whole.train.inputs[:, 0]
+    assert sizes[changed] == pytest.approx(training[training != 4].mean())
+    fills = {column["name"]: column["fill"] for column in dataset.table["columns"]}
+    assert fills["hue"] == "red"
+
+
+def test_a_category_that_only_the_test_part_has_is_zeros(save):
+    test_size = int(load(save(), target="ripe").test.inputs[0, 0])
+    lines = TEXT.split("\n")
+    lines[test_size + 1] = lines[test_size + 1].replace("red", "violet").replace("blue", "violet")
+    dataset = load(save("\n".join(lines)), target="ripe")
+    assert dataset.feature_names[1:3] == ("hue=blue", "hue=red")
+    assert dataset.test.inputs[0, 1:3].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (TEXT, {}, "none was named: choose one .* of size, hue, weight, tasty, ripe"),
+        (TEXT, {"target": "tast"}, "did you mean 'tasty'"),
+        (TEXT, {"target": "ripe,siz"}, "did you mean 'size'"),
+        (TEXT, {"target": "ripe,ripe"}, "names a column twice"),
+        (TEXT, {"target": "ripe,tasty"}, "text in target 'tasty'"),
+        (TEXT, {"target": "weight", "task": "classification"}, "not whole numbers"),
+        (TEXT, {"target": "tasty", "task": "regression"}, "text targets"),
+        (TEXT, {"target": "size", "task": "multilabel"}, "other than 0 and 1"),
+        (GAPS, {"target": "tasty"}, r"missing values in 'size' \(1\), 'hue' \(1\)"),
+        (TEXT.replace(",no,", ",,"), {"target": "tasty"}, r"missing values in target 'tasty' \(10\)"),
+        (TEXT.replace(",no,", ",,"), {"target": "tasty", "missing": "impute"}, "missing values in target"),
+        (TEXT.replace(",no,", ",yes,"), {"target": "tasty"}, "has 1 class"),
+        (TEXT.replace("\n4,", "\ninf,"), {"target": "tasty"}, r"infinite \(example 4, feature 'size'\)"),
+        (TEXT.replace("\n4,", "\n1e99,"), {"target": "tasty"}, "NaN or infinite .* feature 'size'"),
+        (TEXT.replace(",2.0,", ",inf,"), {"target": "weight"}, "target that is NaN or infinite"),
+        ("size,ripe\n", {"target": "ripe"}, "is empty"),
+        ("", {"target": "ripe"}, "is empty"),
+        ("\n\n", {"target": "ripe"}, "is empty"),
+        ("ripe\n0\n1\n", {"target": "ripe"}, "no column besides the target"),
+        ("1,2\n3,4\n", {"target": "1"}, "only numbers in its first line"),
+        ("a,a,b\n1,2,3\n", {"target": "b"}, "names column 'a' twice"),
+        (TEXT[:-5], {"target": "tasty"}, "fields in line 21 and 5 in its first: is it cut off"),
+        (TEXT + "1,2,3,4,5,6\n", {"target": "tasty"}, "6 fields in line 22"),
+        (TEXT + '20,"re', {"target": "tasty"}, "not a whole csv"),
+    ],
+)
+def test_a_faulty_csv_or_target_is_refused(save, text, options, message):
+    refused(save(text), message, **options)
+
+
+def test_a_csv_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_bytes(b"a,b\n1,\xff\xfe\n")
+    refused(path, "not UTF-8 text", target="a")
+
+
+@pytest.mark.parametrize("read", [read_frame, read_arrays])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path, read):
+    refused(tmp_path / "absent", "cannot be read", read)
+
+
+def test_blank_lines_and_quotes_do_no_harm(save):
+    frame = read_frame(save('a, b\n\n1,"x, y"\n\n2,"two\nlines"\n'))
+    assert list(frame.columns) == ["a", "b"]
+    assert frame["b"].tolist() == ["x, y", "two\nlines"]
+
+
+def test_the_identity_changes_with_file_target_and_seed(save):
+    first = load(save(), target="tasty").identity
+    assert load(save(), target="tasty").identity == first
+    assert load(save(), target="tasty", seed=1).identity != first
+    assert load(save(), target="ripe").identity != first
+    assert load(save(TEXT + "\n"), target="tasty").identity != first
+
+
+# --- npz ---
+
+INPUTS = np.arange(60, dtype=np.float64).reshape(20, 3)
+TARGETS = np.arange(20) % 2
+
+
+@pytest.mark.parametrize("keys", WHOLE_KEYS)
+def test_whole_arrays_are_split(save_arrays, keys):
+    dataset = load(save_arrays(**dict(zip(keys, (INPUTS, TARGETS), strict=True))), test_fraction=0.25, seed=3)
+    assert (len(dataset.train.inputs), len(dataset.test.inputs)) == (15, 5)
+    for part in (dataset.train, dataset.test):
+        rows = part.inputs[:, 0].astype(int) // 3
+        assert np.array_equal(part.targets, TARGETS[rows])  # features and targets stay together
+    rows = np.concatenate([dataset.train.inputs, dataset.test.inputs])
+    assert sorted(rows[:, 0].tolist()) == INPUTS[:, 0].tolist()
+    assert dataset.train.inputs.dtype == np.float32
+    assert dataset.identity["seed"] == 3
+
+
+@pytest.mark.parametrize("keys", SPLIT_KEYS)
+def test_a_test_part_of_its_own_is_kept(save_arrays, keys):
+    arrays = (INPUTS[:12], TARGETS[:12], INPUTS[12:], TARGETS[12:])
+    dataset = load(save_arrays(**dict(zip(keys, arrays, strict=True))))
+    assert np.array_equal(dataset.train.inputs, INPUTS[:12])
+    assert np.array_equal(dataset.test.inputs, INPUTS[12:])
+    assert np.array_equal(dataset.test.targets, TARGETS[12:])
+    assert "seed" not in dataset.identity
+
+
+def test_images_stay_bytes_and_keep_their_shape(save_arrays):
+    pictures = np.arange(20 * 12, dtype=np.uint8).reshape(20, 2, 2, 3)
+    dataset = load(save_arrays(x=pictures, y=TARGETS))
+    assert dataset.train.inputs.dtype == np.uint8
+    assert dataset.train.inputs.shape == (16, 12)
+    assert dataset.feature_shape == (2, 2, 3)
+
+
+def test_text_labels_are_encoded_the_same_in_both_parts(save_arrays):
+    labels = {"y_train": np.array(["b", "a", "b"]), "y_test": np.array(["elephant", "a"])}
+    dataset = load(save_arrays(x_train=INPUTS[:3], x_test=INPUTS[3:5], **labels))
+    assert dataset.class_names == ("a", "b", "elephant")
+    assert dataset.test.targets.tolist() == [2, 0]
+
+
+def test_the_task_can_be_chosen(save_arrays):
+    path = save_arrays(inputs=INPUTS, targets=TARGETS)
+    assert load(path).task == "classification"
+    assert load(path, task="regression").train.targets.shape == (16, 1)
+
+
+def test_the_identity_changes_with_the_arrays(save_arrays):
+    first = load(save_arrays(inputs=INPUTS, targets=TARGETS)).identity
+    assert load(save_arrays(inputs=INPUTS, targets=TARGETS)).identity == first
+    assert load(save_arrays(inputs=INPUTS + 1, targets=TARGETS)).identity["sha256"] != first["sha256"]
+
+
+def changed(value):
+    inputs = INPUTS.copy()
+    inputs[4, 1] = value
+    return inputs
+
+
+def whole(inputs=INPUTS, targets=TARGETS):
+    return {"inputs": inputs, "targets": targets}
+
+
+def with_test(inputs=INPUTS, targets=TARGETS):
+    return {"x_train": INPUTS, "y_train": TARGETS, "x_test": inputs, "y_test": targets}
+
+
+class Trap:
+    """Ends the program if it is ever unpickled."""
+
+    def __reduce__(self):
+        return (SystemExit, ("unpickled",))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (whole(inputs=INPUTS[:7]), "7 rows of features and 20 targets"),
+        (whole(INPUTS[:0], TARGETS[:0]), "is empty"),
+        (whole(inputs=changed(np.nan)), r"feature that is NaN or infinite \(example 4, feature 1\)"),
+        (whole(inputs=changed(1e300)), "feature that is NaN or infinite"),
+        (whole(targets=changed(np.inf)[:, 1]), "target that is NaN or infinite"),
+        (whole(targets=changed(1e300)[:, 1]), "target that is NaN or infinite"),
+        (whole(targets=np.zeros(20, int)), "has 1 class"),
+        (whole(inputs=INPUTS.astype(str)), "features of type '<U"),
+        (whole(inputs=INPUTS[:, 0]), r"features of shape \(20,\)"),
+        (whole(inputs=np.float64(1)), "single number"),
+        (whole(targets=np.array([Trap()] * 20, object)), "pickled Python objects under 'targets'"),
+        ({"inputs": INPUTS, "labels": TARGETS}, "has the arrays inputs, labels: give 'inputs' and 'targets'"),
+        ({}, r"has the arrays \(none\)"),
+        (with_test(INPUTS[:, :2]), "features of shape .* give both parts alike"),
+        (with_test(targets=TARGETS.astype(str)), "targets of shape .* give both parts alike"),
+        (with_test(INPUTS[:5]), "test part of .* 5 rows of features and 20 targets"),
+        (with_test(INPUTS[:0], TARGETS[:0]), "test part of .* is empty"),
+        (with_test(changed(np.nan)), r"test part of .* infinite \(example 4, feature 1\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(save_arrays, arrays, message):
+    refused(save_arrays(**arrays), message)
+
+
+def test_float_classes_that_are_not_whole_are_refused(save_arrays):
+    refused(save_arrays(**whole(targets=TARGETS + 0.5)), "not whole numbers", task="classification")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 100, -1, -30, -400, "altered", "pickled"])
+def test_a_damaged_npz_is_refused_and_a_pickle_never_loaded(save_arrays, kept):
+    path = save_arrays(inputs=INPUTS, targets=TARGETS)
+    content = path.read_bytes()
+    damaged = {"altered": content[:200] + bytes([content[200] ^ 255]) + content[201:]}
+    path.write_bytes(
+        (damaged | {"pickled": pickle.dumps(Trap())})[kept]
+        if kept in ("altered", "pickled")
+        else content[:kept]
+    )
+    refused(path, "not a whole .npz file")
+
+
+def test_a_single_array_is_refused(tmp_path):
+    with open(tmp_path / "own.npz", "wb") as file:
+        np.save(file, INPUTS)
+    refused(tmp_path / "own.npz", "single array")
+
+
+# --- new inputs for prediction ---
+
+
+@pytest.fixture
+def trained(save):
+    """What a run keeps of a csv: the table and names, after a way through JSON."""
+    lines = [",".join(row.split(",")[index] for index in (0, 1, 4)) for row in TEXT.splitlines()]
+    dataset = load(save("\n".join(lines)), target="ripe")
+    kept = {"features": 3, "feature_names": dataset.feature_names, "table": dataset.table}
+    return json.loads(json.dumps(kept))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "size,hue,ripe\n7,red,1\n8,blue,0\n",
+        "size,hue\n7,red\n8,blue\n",
+        "other,hue,size\nx,red,7\ny,blue,8\n",
+        "hue;size\nred;7\nblue;8\n",
+    ],
+)
+def test_a_csv_is_read_by_name_with_or_without_the_target(save, trained, text):
+    assert read_inputs(save(text), **trained).tolist() == [[7, 0, 1], [8, 1, 0]]
+
+
+def test_a_training_file_reads_back_as_it_was_trained_on(save):
+    dataset = load(save(), target="tasty")
+    rows = read_inputs(save(), features=5, feature_names=dataset.feature_names, table=dataset.table)
+    trained_on = np.concatenate([dataset.train.inputs, dataset.test.inputs])
+    assert sorted(map(tuple, rows)) == sorted(map(tuple, trained_on))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("size\n7\n", "lacks the columns 'hue'"),
+        ("size,hue\n7,green\n", "has 'green' in column 'hue'"),
+        ("size,hue\nbig,red\n", "has 'big' in column 'size'"),
+        ("size,hue\n7,\n", r"missing values in 'hue' \(1\)"),
+        ("size,hue\ninf,red\n", "NaN or infinite .* feature 'size'"),
+        ("size,hue\n", "is empty"),
+        ("size,hue\n7\n", "cut off"),
+    ],
+)
+def test_a_csv_that_does_not_fit_the_table_is_refused(save, trained, text, message):
+    refused(save(text), message, read_inputs, **trained)
+
+
+def test_gaps_are_filled_when_asked(save, trained):
+    filled = read_inputs(save("size,hue\n,\n"), **trained, missing="impute")
+    assert filled[0, 1:].tolist() == [0.0, 1.0]
+    assert filled[0, 0] == pytest.approx(trained["table"]["columns"][0]["fill"])
+
+
+def test_named_numbers_are_found_without_a_table(save):
+    path = save("y,x2,x1\n0,2,1\n")
+    assert read_inputs(path, features=2, feature_names=("x1", "x2")).tolist() == [[1.0, 2.0]]
+    refused(path, "lacks the columns 'x3'", read_inputs, features=2, feature_names=("x1", "x3"))
+
+
+def test_without_names_all_numeric_columns_are_taken(save):
+    assert read_inputs(save("name,a,b\nx,1,2\ny,3,4\n"), features=2).tolist() == [[1, 2], [3, 4]]
+    assert read_inputs(save("1,2\n3,4\n"), features=2).tolist() == [[1, 2], [3, 4]]
+    refused(save("name\nx\n"), "no column of numbers", read_inputs, features=1)
+    refused(save("a,b\n1,\n"), "NaN or infinite|has 1 features", read_inputs, features=2)
+    refused(save("a,b\n1,2\n"), "cannot be imputed", read_inputs, features=2, missing="impute")
+
+
+PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+
+
+@pytest.mark.parametrize("key", [*INPUT_KEYS, "whatever"])
+def test_an_npz_is_read_by_any_known_key_or_the_only_one(save_arrays, key):
+    assert np.array_equal(read_inputs(save_arrays(**{key: PIXELS}), features=4), PIXELS.reshape(3, 4))
+
+
+def test_known_keys_win_over_others(save_arrays):
+    path = save_arrays(targets=np.zeros(3), x=PIXELS)
+    assert np.array_equal(read_inputs(str(path), features=4), PIXELS.reshape(3, 4))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": PIXELS[:, :1]}, "has 2 features, the network takes 4"),
+        ({"x": PIXELS[:0]}, "is empty"),
+        ({"x": PIXELS.astype(float) * np.nan}, "NaN or infinite"),
+        ({"x": PIXELS.astype(str)}, "type '<U"),
+        ({"x": PIXELS[:, 0, 0]}, r"shape \(3,\)"),
+        ({"a": PIXELS, "b": PIXELS}, "has the arrays a, b: name the features 'inputs'"),
+        ({"x": np.array([[{}]])}, "pickled Python objects"),
+    ],
+)
+def test_an_npz_that_does_not_fit_the_network_is_refused(save_arrays, arrays, message):
+    refused(save_arrays(**arrays), message, read_inputs, features=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent.csv", "does not exist"),
+        ("absent.npz", "does not exist"),
+        ("new.txt", r"ends in '\.txt'"),
+        ("new", "ends in ''"),
+        ("", "is a folder"),
+    ],
+)
+def test_a_path_that_is_no_file_of_data_is_refused(tmp_path, name, message):
+    (tmp_path / "new.txt").write_text("1")
+    (tmp_path / "new").write_text("1")
+    refused(tmp_path / name, message, read_inputs, features=1)
+
+
+def test_a_wrong_treatment_of_gaps_is_refused(save):
+    message = "unknown treatment of missing values 'drop'"
+    refused(save("a\n1\n"), message, read_inputs, features=1, missing="drop")
