@@ -41,7 +41,7 @@ def run_experiment(name: str, *arguments: object) -> Outcome:
     module = importlib.import_module(f"jaxmlp.cli.{name}" if name in COMMANDS else name)
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
-        mock.patch.object(sys, "argv", [f"{name}.py", *map(str, arguments)]),
+        mock.patch.object(sys, "argv", [typed(name), *map(str, arguments)]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
@@ -50,6 +50,11 @@ def run_experiment(name: str, *arguments: object) -> Outcome:
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1
     return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def typed(name: str) -> str:
+    """What a command or script is called in its messages, as `program` starts it."""
+    return f"jaxmlp {name}" if name in COMMANDS and name != "train" else f"{name}.py"
 
 
 def program(name: str) -> list[str]:

@@ -1,45 +1,37 @@
-"""Compare runs of train.py: print them side by side and draw their curves, whether they have ended or not."""
+"""Compare runs: read them back from their folders, print them side by side and draw their curves."""
 
+import csv
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import Parser, RunOptions
-from jaxmlp.cli.past_runs import PastRun, read_runs
-from jaxmlp.cli.sweep_options import spell
-from jaxmlp.cli.text import SCORE_NAMES, aligned, check_out, seconds, show_score
+from jaxmlp.cli.run import CONFIG, METRICS, MODEL, is_locked
+from jaxmlp.cli.text import aligned, check_out, command, score_name, seconds, show_score, spell
 from jaxmlp.plots import run_curves, save
-from jaxmlp.training.metrics import METRICS
+from jaxmlp.training.metrics import METRICS as SCORES
 
-DESCRIPTION = """Compare runs of train.py, whether they have ended, were interrupted or are still going on.
+DESCRIPTION = """Compare training runs: those that have ended, those that were interrupted, those still going on.
 
 Each RUN is a run folder. Nothing in it is changed."""
 
 PICTURES = (".png", ".svg", ".pdf")
-# What changes nothing of what is trained, nor how fast: files, and what is shown and kept.
+# These change neither what is trained nor how fast: they name files, or say what is shown and kept.
 OF_NO_MATTER = {
-    "out",
-    "resume",
-    "data_dir",
-    "manual_dir",
-    "pictures",
-    "quiet",
-    "tensorboard",
-    "keep",
-    "compilation_cache",
-    "coordinator",
-    "process_id",
-}
+    "out", "resume", "data_dir", "manual_dir", "pictures", "quiet", "tensorboard", "keep", "compilation_cache",
+    "coordinator", "process_id",
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment; returns the exit status."""
+    """Run the command; returns the exit status."""
     parser = Parser(DESCRIPTION, ("RUN [RUN ...]",))
     parser.add_argument("runs", nargs="+", metavar="RUN", help="the folder of a run")
     parser.add_argument(
@@ -54,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for past in runs:
         if past.damaged:
             lines = ", ".join(map(str, past.damaged))
-            print(f"compare.py: {past.name}: damaged lines of metrics.csv left out: {lines}", file=sys.stderr)
+            print(f"{command()}: {past.name}: damaged lines of {METRICS} left out: {lines}", file=sys.stderr)
     groups = groups_of(runs)
     is_drawn = draw(groups, given.out)
     print_comparison(groups)
@@ -73,6 +65,136 @@ def check_picture(out: str, runs: Sequence[str]) -> None:
             raise ArgumentError(f"{out} lies in the run folder {folder}: choose a file elsewhere with --out")
 
 
+# --- reading runs back ---
+
+
+class PastRun(NamedTuple):
+    """What a run folder tells of its run, ended or not.
+
+    Attributes:
+        name: its folder's name, or its path where another run's folder has that name.
+        options: its options, as it was begun with or a resumption has changed them.
+        data: the data set's identity.
+        loss: the loss's name.
+        metric: the score's name.
+        machine: processor, devices and versions.
+        columns: metrics.csv by column, each [E]; NaN where a value was not measured or is none.
+        state: "going on", "diverged", "ended", "ended early", "interrupted" or "not begun".
+        damaged: numbers of the lines of metrics.csv that were left out.
+    """
+
+    name: str
+    options: dict[str, Any]
+    data: dict[str, Any]
+    loss: str
+    metric: str
+    machine: dict[str, Any]
+    columns: dict[str, np.ndarray]
+    state: str
+    damaged: list[int]
+
+    @property
+    def epochs(self) -> int:
+        """The number of the last epoch that was recorded."""
+        return int(self.columns["epoch"][-1]) if len(self.columns["epoch"]) else 0
+
+
+def read_runs(folders: Sequence[str]) -> list[PastRun]:
+    """Read runs for a comparison; nothing in their folders is changed."""
+    places = [Path(folder).resolve() for folder in folders]
+    for place, folder in zip(places, folders, strict=True):
+        if places.count(place) > 1:
+            raise ArgumentError(f"{folder} is given twice: give each run once")
+    names = [place.name for place in places]
+    return [
+        _read_run(Path(folder), name if names.count(name) == 1 else str(Path(folder)))
+        for folder, name in zip(folders, names, strict=True)
+    ]
+
+
+def _read_run(folder: Path, name: str) -> PastRun:
+    config = _read_config(folder)
+    options, metric = config["options"], config["metric"]
+    # Asked before the table is read: a run that ends meanwhile then shows as going on, with what it had.
+    going_on = is_locked(folder)
+    columns, damaged = _read_columns(folder / METRICS, metric.partition(":")[0])
+    state = "going on" if going_on else _state(folder, columns, options.get("epochs"))
+    machine = config.get("machine") or {}
+    return PastRun(name, options, config["dataset"], config["loss"], metric, machine, columns, state, damaged)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise ArgumentError(f"no run at {folder}: give the folder of a run of jaxmlp train")
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ArgumentError(f"{folder} holds no run (it has no {CONFIG}): give the folder of one")
+    try:
+        config = dict(json.loads(path.read_text(encoding="utf-8")))
+        if "grid" in config["options"] and not (folder / METRICS).exists():
+            raise ArgumentError(
+                f"{folder} is a run of jaxmlp sweep, which has no {METRICS}: give runs of jaxmlp train, as the sweep's "
+                "line 'alone:' makes one"
+            )
+        if [type(config[name]) for name in ("options", "dataset", "loss", "metric")] != [
+            dict,
+            dict,
+            str,
+            str,
+        ]:
+            raise TypeError
+        SCORES[config["metric"]]  # refuses one that is not known
+    except ArgumentError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArgumentError(
+            f"{path} does not describe a run of jaxmlp train ({type(error).__name__}): give the folder of one"
+        ) from None
+    return config
+
+
+def _read_columns(path: Path, score: str) -> tuple[dict[str, np.ndarray], list[int]]:
+    names = ["epoch", "train_loss", f"train_{score}", "valid_loss", f"valid_{score}", "seconds"]
+    # A run that was killed in the middle of a row, or is writing one, leaves a last line without its end.
+    text = path.read_bytes().rpartition(b"\n")[0].decode("utf-8", "replace") if path.exists() else ""
+    head, *lines = list(csv.reader(text.splitlines())) or [names]
+    lacking = [name for name in names if name not in head]
+    if lacking:
+        raise ArgumentError(
+            f"{path} lacks the column {lacking[0]}: give a folder as its run left it, or begin the run again"
+        )
+    rows, damaged = [], []
+    for number, line in enumerate(lines, start=2):
+        try:
+            values = [math.nan if field == "" else float(field) for field in line]
+            if len(values) != len(head) or not values[head.index("epoch")] >= 1:
+                raise ValueError
+            rows.append(values)
+        except ValueError:
+            damaged.append(number)
+    table = np.array(rows, float).reshape(len(rows), len(head))
+    return dict(zip(head, table.T, strict=True)), damaged
+
+
+def _state(folder: Path, columns: Mapping[str, np.ndarray], asked: Any) -> str:
+    if not len(columns["epoch"]):
+        return "not begun"
+    # The largest weights tell of parameters that are not finite although the epoch's loss still was.
+    last = [column[-1] for name, column in columns.items() if name == "train_loss" or "max_weight" in name]
+    if not np.all(np.isfinite(last)):
+        return "diverged"
+    model, done = folder / MODEL, columns["epoch"][-1]
+    if not model.exists():
+        return "interrupted"
+    # A run writes its model when it ends; one that was resumed and stopped again has the older model still.
+    if done != asked and model.stat().st_mtime_ns < (folder / METRICS).stat().st_mtime_ns:
+        return "interrupted"
+    return "ended early" if isinstance(asked, int) and done < asked else "ended"
+
+
+# --- what can be compared with what ---
+
+
 def groups_of(runs: Sequence[PastRun]) -> dict[str, list[PastRun]]:
     """Put together the runs that can be measured by each other: those of the same data and the same score."""
     found: dict[str, list[PastRun]] = {}
@@ -80,56 +202,22 @@ def groups_of(runs: Sequence[PastRun]) -> dict[str, list[PastRun]]:
         found.setdefault(json.dumps([past.data, past.metric], sort_keys=True), []).append(past)
     groups: dict[str, list[PastRun]] = {}
     for group in found.values():
-        title = _title(group, list(found.values()))
+        title = _title(group[0], [other[0] for other in found.values()])
         number = sum(known.partition(" #")[0] == title for known in groups) + 1
         groups[title if number == 1 else f"{title} #{number}"] = group
     return groups
 
 
-def _title(group: Sequence[PastRun], groups: Sequence[Sequence[PastRun]]) -> str:
+def _title(first: PastRun, others: Sequence[PastRun]) -> str:
     """Name the data and the score; data of one name are told apart by all in which they differ."""
-    first = group[0]
-    alike = [
-        other[0].data
-        for other in groups
-        if (other[0].data.get("name"), other[0].metric) == (first.data.get("name"), first.metric)
-    ]
-    names = sorted({name for data in alike for name in data})
+    name = first.data.get("name")
+    alike = [other.data for other in others if (other.data.get("name"), other.metric) == (name, first.metric)]
     told = [
-        f"{name} {str(first.data.get(name))[:12]}"
-        for name in names
-        if len({json.dumps(data.get(name)) for data in alike}) > 1
+        f"{key} {str(first.data.get(key))[:12]}"
+        for key in sorted({key for data in alike for key in data})
+        if len({json.dumps(data.get(key)) for data in alike}) > 1
     ]
-    return ", ".join([str(first.data.get("name")), *told, measure_name(first.metric)])
-
-
-def measure_name(metric: str) -> str:
-    """Name a score as people read it."""
-    name = metric.partition(":")[0]
-    return SCORE_NAMES.get(name, name.replace("_", " "))
-
-
-def draw(groups: Mapping[str, Sequence[PastRun]], out: str) -> bool:
-    """Draw the runs that have an epoch; returns whether there is one."""
-    begun = {
-        title: {past.name: _curves(past) for past in group if past.epochs} for title, group in groups.items()
-    }
-    begun = {title: runs for title, runs in begun.items() if runs}
-    if not begun:
-        return False
-    every = [past for group in groups.values() for past in group]
-    several = {title: "loss of several kinds" for title, group in groups.items() if len(_losses(group)) > 1}
-    figure = run_curves(begun, valid_label=held_out(every), loss_labels=several)
-    save(figure, out)
-    return True
-
-
-def _curves(past: PastRun) -> dict[str, np.ndarray]:
-    return {
-        name: column
-        for name, column in past.columns.items()
-        if name.startswith(("epoch", "train_", "valid_"))
-    }
+    return ", ".join([str(name), *told, score_name(first.metric)])
 
 
 def held_out(runs: Sequence[PastRun]) -> str:
@@ -138,9 +226,45 @@ def held_out(runs: Sequence[PastRun]) -> str:
     return parts.pop() if len(parts) == 1 else "held-out"
 
 
-def _losses(runs: Sequence[PastRun]) -> set[tuple[str, Any]]:
-    # The penalty of --l2 is a part of the loss.
-    return {(past.loss, past.options.get("l2", 0.0)) for past in runs}
+def has_one_loss(runs: Sequence[PastRun]) -> bool:
+    """Tell whether the losses can be compared; the penalty of --l2 is a part of the loss."""
+    return len({(past.loss, past.options.get("l2", 0.0)) for past in runs}) == 1
+
+
+def differing(runs: Sequence[PastRun]) -> list[str]:
+    """Name the options in which runs differ, in the order of `jaxmlp train --help`."""
+    known = [field.name for field in dataclasses.fields(RunOptions)]
+    others = sorted({name for past in runs for name in past.options if name not in known})
+    return [
+        name
+        for name in [*known, *others]
+        if name not in OF_NO_MATTER
+        # A run of an older version lacks options that were added since.
+        and len({_option(past, name) for past in runs if name in past.options}) > 1
+    ]
+
+
+# --- what is drawn and printed ---
+
+
+def draw(groups: Mapping[str, Sequence[PastRun]], out: str) -> bool:
+    """Draw the runs that have an epoch; returns whether there is one."""
+    begun: dict[str, Any] = {}
+    for title, group in groups.items():
+        for past in group:
+            if past.epochs:
+                begun.setdefault(title, {})[past.name] = {
+                    name: column
+                    for name, column in past.columns.items()
+                    if name.startswith(("epoch", "train_", "valid_"))
+                }
+    if begun:
+        several = {
+            title: "loss of several kinds" for title, group in groups.items() if not has_one_loss(group)
+        }
+        every = [past for group in groups.values() for past in group]
+        save(run_curves(begun, valid_label=held_out(every), loss_labels=several), out)
+    return bool(begun)
 
 
 def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
@@ -163,26 +287,11 @@ def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
     print(aligned([head, *rows]))
     part = held_out(every)
     for title, group in groups.items():
-        measure = measure_name(group[0].metric)
+        measure = score_name(group[0].metric)
         print(f"\n{title}: the last epoch's values, with the best and its epoch")
         head = ["run", "train loss", f"{part} loss", f"train {measure}", f"{part} {measure}"]
         print(aligned([head, *([past.name, *_measured(past)] for past in group)]))
-    print()
-    for line in notes(groups, differ):
-        print(line)
-
-
-def differing(runs: Sequence[PastRun]) -> list[str]:
-    """Name the options in which runs differ, in the order of `train.py --help`."""
-    known = [field.name for field in dataclasses.fields(RunOptions)]
-    others = sorted({name for past in runs for name in past.options if name not in known})
-    return [
-        name
-        for name in [*known, *others]
-        if name not in OF_NO_MATTER
-        # A run of an older version lacks options that were added since.
-        and len({_option(past, name) for past in runs if name in past.options}) > 1
-    ]
+    print("", *notes(groups, differ), sep="\n")
 
 
 def _option(past: PastRun, name: str) -> str:
@@ -193,7 +302,7 @@ def _option(past: PastRun, name: str) -> str:
         return past.loss
     if name == "batch_size" and value is None:
         return "full"
-    return spell(tuple(value) if isinstance(value, list) else value)
+    return spell(value)
 
 
 def _epochs(past: PastRun) -> str:
@@ -207,28 +316,27 @@ def _times(past: PastRun) -> list[str]:
 
 
 def _measured(past: PastRun) -> list[str]:
-    score = past.metric.partition(":")[0]
-    more_is_better = METRICS[past.metric].more_is_better
+    score, more_is_better = past.metric.partition(":")[0], SCORES[past.metric].more_is_better
     return [
-        _last_and_best(past, f"{part}_{name}", is_loss=name == "loss", is_larger_better=larger)
+        _last_and_best(past, f"{part}_{name}", larger)
         for name, larger in (("loss", False), (score, more_is_better))
         for part in ("train", "valid")
     ]
 
 
-def _last_and_best(past: PastRun, column: str, *, is_loss: bool, is_larger_better: bool) -> str:
+def _last_and_best(past: PastRun, column: str, is_larger_better: bool) -> str:
     values = past.columns[column]
-    known = np.flatnonzero(np.isfinite(values))
     if not len(values):
         return "-"
 
     def show(value: float) -> str:
         if not np.isfinite(value):
             return "nan" if np.isnan(value) else "inf"
-        if not is_loss:
+        if column not in ("train_loss", "valid_loss"):
             return show_score(past.metric, value) if abs(value) < 1e5 else f"{value:.1e}"
         return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
 
+    known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         return show(values[-1])
     place = known[(np.argmax if is_larger_better else np.argmin)(values[known])]
@@ -238,13 +346,14 @@ def _last_and_best(past: PastRun, column: str, *, is_loss: bool, is_larger_bette
 def notes(groups: Mapping[str, Sequence[PastRun]], differ: Sequence[str]) -> list[str]:
     """Say what the runs have in common, and what of them cannot be compared."""
     every = [past for group in groups.values() for past in group]
-    lines = [f"alike: {common(every, differ)}; else as train.py does without options"]
+    part = held_out(every)
+    lines = [f"alike: {common(every[0], differ)}; else the defaults of jaxmlp train"]
     if len(groups) > 1:
         lines.append("different data or scores: compare within a table, not across them")
     for title, group in groups.items():
-        if len(_losses(group)) > 1:
-            lines.append(f"{title}: the losses are of different kinds: compare the scores alone")
-    if held_out(every) == "held-out":
+        if not has_one_loss(group):
+            lines.append(f"{title}: the losses are of different kinds: compare only the scores")
+    if part == "held-out":
         tested = [past.name for past in every if held_out([past]) == "test"]
         lines.append(f"held-out: the test part for {', '.join(tested)}, the validation part for the others")
     splits = {
@@ -252,28 +361,26 @@ def notes(groups: Mapping[str, Sequence[PastRun]], differ: Sequence[str]) -> lis
     }
     if len(splits) > 1:
         lines.append("runs of another seed or --validation hold out other examples")
-    if held_out(every) != "validation":
+    if part != "validation":
         lines.append(
             "the best on a test part is no choice to make: hold out a part to choose by with --validation"
         )
-    machines = {json.dumps(_where(past), sort_keys=True) for past in every}
+    machines = {json.dumps(_where(past.machine), sort_keys=True) for past in every}
     if len(machines) > 1:
         lines.append("the times are of different machines or versions of jax")
     return lines
 
 
-def _where(past: PastRun) -> list[Any]:
-    versions = past.machine.get("versions") or {}
-    return [past.machine.get("processor"), past.machine.get("devices"), versions.get("jax")]
+def _where(machine: Mapping[str, Any]) -> list[Any]:
+    return [machine.get("processor"), machine.get("devices"), (machine.get("versions") or {}).get("jax")]
 
 
-def common(runs: Sequence[PastRun], differ: Sequence[str]) -> str:
+def common(first: PastRun, differ: Sequence[str]) -> str:
     """Name the data and the options that all runs share, where they are not the defaults."""
     usual = {field.name: field.default for field in dataclasses.fields(RunOptions)}
-    first = runs[0]
     shared = [
         f"{name.replace('_', ' ')} {_option(first, name)}"
-        for name, default in usual.items()
+        for name in usual
         if name in first.options
         and name not in OF_NO_MATTER
         and name not in differ

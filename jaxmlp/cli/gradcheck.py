@@ -17,8 +17,8 @@ from jaxmlp.datasets.problem import make_problem
 
 DESCRIPTION = """Check a network's hand-written gradient against jax.grad and against finite differences, in float64.
 
-Prints a row a tensor: path, shape, largest error relative to its largest gradient entry. The exit status
-is 1 if any row is over its bound. Without --dataset the inputs are drawn from N(0, 1)."""
+The command prints a row a tensor: its path, its shape, its largest error relative to its largest gradient
+entry. The exit status is 1 if a row is over its bound. Without --dataset the inputs are drawn from N(0, 1)."""
 
 _option = partial(option, group="options")
 
@@ -27,15 +27,13 @@ _option = partial(option, group="options")
 class GradcheckOptions:
     """The options of a gradient check."""
 
-    sizes: tuple[int, ...] = _option(
-        (784, 300, 10), "features of input, hidden layers and output", metavar="SIZE"
-    )
+    sizes: tuple[int, ...] = _option((784, 300, 10), "of the input, hidden layers and output", metavar="SIZE")
     activation: str = _option(
         "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1", metavar="NAME"
     )
     init: str = _option("he_normal", "initialiser of weights", metavar="NAME")
     bias_init: str = _option("normal:0.1", "initialiser of biases", metavar="NAME")
-    loss: str = _option("softmax_cross_entropy", f"{', '.join(LOSSES)}", metavar="NAME")
+    loss: str = _option("softmax_cross_entropy", ", ".join(LOSSES), metavar="NAME")
     batch_size: int = _option(32, "examples in the batch", metavar="N")
     dataset: str | None = _option(
         None, "take the batch from this data set; it must fit --sizes", metavar="NAME"
@@ -49,31 +47,22 @@ class GradcheckOptions:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment; returns the exit status."""
+    """Run the command; returns the exit status."""
     options, _ = parse_options(GradcheckOptions, DESCRIPTION, arguments)
-    if options.batch_size < 1 or options.entries < 1:
-        raise ArgumentError(
-            f"--batch-size and --entries must be at least 1, given {options.batch_size} and {options.entries}"
-        )
-    if not 0 <= options.seed < 2**32:
-        raise ArgumentError(f"--seed must lie in 0 to {2**32 - 1}, given {options.seed}")
-    if not (math.isfinite(options.l2) and options.l2 >= 0):
-        raise ArgumentError(f"--l2 must be a finite number of at least 0, given {options.l2:g}")
-    softmax = options.loss == "negative_log_likelihood"
+    check_options(options)
     net = mlp(
         options.sizes,
         activation=options.activation,
-        output_activation="softmax" if softmax else None,
+        output_activation="softmax" if options.loss == "negative_log_likelihood" else None,
         init=options.init,
         bias_init=options.bias_init,
     )
     random = np.random.default_rng(options.seed)
     inputs, targets = draw_batch(options, random) if options.dataset is None else load_batch(options)
     weight: Any = random.uniform(0.5, 2.0, len(inputs)) if options.weighted else None
-    params = init(net, jax.random.key(options.seed))
     report = check_gradients(
         net,
-        params,
+        init(net, jax.random.key(options.seed)),
         inputs,
         targets,
         loss=options.loss,
@@ -82,27 +71,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         entries=options.entries,
         seed=options.seed,
     )
-    print(
-        f"{net}\n\nloss {options.loss}, batch of {len(inputs)}, float64; errors relative to the largest entry\n"
-    )
-    print(report)
     worst = report.worst
     print(
-        f"\nworst against autodiff: {worst.path}, {worst.autodiff_relative:.1e} "
-        f"({worst.autodiff_error:.1e} of at most {worst.autodiff_bound:.1e} allowed)"
+        f"{net}\n\nloss {options.loss}, batch of {len(inputs)}, float64; errors relative to the largest entry\n\n"
+        f"{report}\n\nworst against autodiff: {worst.path}, {worst.autodiff_relative:.1e} "
+        f"({worst.autodiff_error:.1e} of at most {worst.autodiff_bound:.1e} allowed)\n"
+        f"{'every' if report.passed else 'NOT every'} row is within its bound"
     )
-    print("every row is within its bound" if report.passed else "NOT every row is within its bound")
     return 0 if report.passed else 1
+
+
+def check_options(options: GradcheckOptions) -> None:
+    """Refuse numbers that no network could make right."""
+    for name in ("batch_size", "entries"):
+        if getattr(options, name) < 1:
+            raise ArgumentError(
+                f"--{name.replace('_', '-')} must be at least 1, given {getattr(options, name)}"
+            )
+    if not 0 <= options.seed < 2**32:
+        raise ArgumentError(f"--seed must lie in 0 to {2**32 - 1}, given {options.seed}")
+    if not (math.isfinite(options.l2) and options.l2 >= 0):
+        raise ArgumentError(f"--l2 must be a finite number of at least 0, given {options.l2:g}")
 
 
 def draw_batch(options: GradcheckOptions, random: np.random.Generator) -> tuple[Any, Any]:
     """Draw inputs from N(0, 1) and targets that the loss takes."""
-    classes = options.sizes[-1]
+    shape = (options.batch_size, options.sizes[-1])
     inputs = random.normal(size=(options.batch_size, options.sizes[0]))
     targets: dict[str, Any] = {
-        "labels": random.integers(0, classes, options.batch_size),
-        "binary": random.integers(0, 2, (options.batch_size, classes)).astype(float),
-        "values": random.normal(size=(options.batch_size, classes)),
+        "labels": random.integers(0, shape[1], shape[0]),
+        "binary": random.integers(0, 2, shape).astype(float),
+        "values": random.normal(size=shape),
     }
     return inputs, targets[LOSSES[options.loss].targets.removeprefix("soft_")]
 

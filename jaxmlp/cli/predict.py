@@ -1,5 +1,7 @@
 """Predict with a trained network: a run folder and a file of new examples in, a csv out."""
 
+import csv
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import pandas as pd
 
 from jaxmlp import ArgumentError, Network, load_model
 from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option, parse_options
@@ -18,10 +19,11 @@ from jaxmlp.cli.session import compilation_cache, computing
 from jaxmlp.cli.text import check_out, write_whole
 from jaxmlp.datasets import Preprocessing, read_inputs
 
-DESCRIPTION = """Predict with a network that train.py has trained.
+DESCRIPTION = """Predict with a network that jaxmlp train or jaxmlp sweep has saved.
 
-RUN is a run folder or its model.safetensors, FILE a csv with the columns that it was trained on
-(in any order, the target may be missing) or an .npz with an array `inputs`."""
+RUN is a run folder or its model.safetensors. FILE is a csv with the columns that the network was trained on
+(in any order; the target may be missing), or an .npz with an array `inputs`."""
+SAVED = ("task", "loss", "class_names", "target_names", "feature_names", "table", "feature_shift")
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,13 @@ class PredictOptions(CompilationCacheOptions, DeviceOptions):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment; returns the exit status."""
+    """Run the command; returns the exit status."""
     options, (run_path, file) = parse_options(
         PredictOptions, DESCRIPTION, arguments, positionals=("RUN", "FILE")
     )
     check_out(options.out, "csv")
     with compilation_cache(options.compilation_cache), computing(options.device, options.precision):
-        net, params, saved = load_model(find_model(run_path))
-        check_saved(saved, run_path)
+        net, params, saved = load_run(run_path)
         inputs = read_inputs(
             file,
             features=net.in_features,
@@ -51,53 +52,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table=saved["table"],
             missing=options.missing,
         )
-        table = predict_table(net, params, saved, inputs, options)
-    text = table.to_csv(index=False, lineterminator="\n")
+        columns = predict_columns(net, params, saved, inputs, options.probabilities)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
     if options.out is None:
-        sys.stdout.write(text)
+        sys.stdout.write(text.getvalue())
     else:
-        write_whole(Path(options.out), text)
+        write_whole(Path(options.out), text.getvalue())
     return 0
 
 
-def find_model(run_path: str) -> Path:
-    """Find the model file of a run folder; a file is taken as it is."""
+def load_run(run_path: str) -> tuple[Network, Any, dict[str, Any]]:
+    """Load the model of a run folder, or a model file, with what prediction needs besides."""
     path = Path(run_path)
     if not path.exists():
-        raise ArgumentError(f"no run at {path}: give a run folder, as train.py prints it")
-    return path / MODEL if path.is_dir() else path
-
-
-def check_saved(saved: dict[str, Any], run_path: str) -> None:
-    """Refuse a model that was saved without what prediction needs."""
-    needed = ("task", "loss", "class_names", "target_names", "feature_names", "table", "feature_shift")
-    absent = [name for name in needed if name not in saved]
+        raise ArgumentError(f"no run at {path}: give a run folder, as jaxmlp train prints it")
+    net, params, saved = load_model(path / MODEL if path.is_dir() else path)
+    absent = [name for name in SAVED if name not in saved]
     if absent:
         raise ArgumentError(
-            f"{run_path} was not saved by train.py (it lacks {', '.join(absent)}): "
-            "give a run of train.py, or use jaxmlp.load_model in a program of your own"
+            f"{run_path} was not saved by jaxmlp train (it lacks {', '.join(absent)}): "
+            "give a run of jaxmlp train, or call jaxmlp.load_model in your own program"
         )
+    return net, params, saved
 
 
-def predict_table(
-    net: Network, params: Any, saved: dict[str, Any], inputs: np.ndarray, options: PredictOptions
-) -> pd.DataFrame:
-    """Predict, in the names and units of the training data; one row an example."""
+def predict_columns(
+    net: Network, params: Any, saved: dict[str, Any], inputs: np.ndarray, probabilities: bool
+) -> dict[str, np.ndarray]:
+    """Predict in the names and units of the training data; each column [N]."""
     preprocessing = Preprocessing.from_dict(saved)
     scaled = preprocessing.inputs(inputs).astype(jax.tree.leaves(params)[0].dtype)
     ask = {"task": saved["task"], "loss": saved["loss"]}
-    answers = predict_in_chunks(net, params, scaled, **ask)
+    answers, names = predict_in_chunks(net, params, scaled, **ask), saved["class_names"]
     if saved["task"] == "regression":
-        return pd.DataFrame(preprocessing.restore_targets(answers), columns=saved["target_names"])
-    names = saved["class_names"]
+        return dict(zip(saved["target_names"], preprocessing.restore_targets(answers).T, strict=True))
     if saved["task"] == "multilabel":
-        table = pd.DataFrame(answers, columns=names)
+        columns = dict(zip(names, answers.T, strict=True))
     else:
-        table = pd.DataFrame({"class": np.asarray(names)[answers]})
-    if options.probabilities:
+        columns = {"class": np.asarray(names)[answers]}
+    if probabilities:
         try:
             chances = predict_in_chunks(net, params, scaled, probabilities=True, **ask)
         except ArgumentError:
-            return table  # a loss such as the hinge or a squared error gives no probabilities
-        table[[f"probability_{name}" for name in names]] = chances
-    return table
+            return columns  # a loss such as the hinge or a squared error gives no probabilities
+        columns |= {f"probability_{name}": chances[:, place] for place, name in enumerate(names)}
+    return columns

@@ -1,37 +1,58 @@
-"""The options of a sweep: those of a training run, and what is to be tried in place of them."""
+"""The options of a sweep, what they vary, and the job that follows from them: data, folds and networks."""
 
 import dataclasses
 import itertools
+import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.options import TrainOptions, batch_size, check_options, option, parse_options
+from jaxmlp.cli.options import (
+    TrainOptions,
+    batch_size,
+    check_options,
+    explicit_options,
+    option,
+    parse_options,
+)
+from jaxmlp.cli.run import CONFIG
+from jaxmlp.cli.session import find_device
+from jaxmlp.cli.text import spell
+from jaxmlp.cli.train import as_float64, learning_rate_of, load_dataset, network_of
+from jaxmlp.datasets import Dataset
+from jaxmlp.datasets.problem import Problem, make_problem
+from jaxmlp.datasets.splitting import fold_indices
 from jaxmlp.registry import unknown_name
-from jaxmlp.sweep.trials import Halving
+from jaxmlp.sweep.sweep import Folds, SweepResult, sweep
+from jaxmlp.sweep.trials import Halving, Trial
 
 DESCRIPTION = """Train many networks side by side in few compiled programs, and rank their hyper-parameters on
-validation data. What is not varied is said as for train.py.
+validation data. What does not vary is given as to jaxmlp train.
 
-    sweep.py --grid learning_rate=0.01,0.1 hidden=64,64x64 activation=relu,tanh seed=0..7
-    sweep.py --random 256 learning_rate=log:1e-3..1 l2=log:1e-6..1e-2
+    jaxmlp sweep --grid learning_rate=0.01,0.1 hidden=64,64x64 activation=relu,tanh seed=0..7
+    jaxmlp sweep --random 256 learning_rate=log:1e-3..1 l2=log:1e-6..1e-2
 
-A grid tries every combination; --random draws as many settings, from "log:LOW..HIGH", "LOW..HIGH" or a list;
-with both, every setting drawn goes with every combination of the grid. LOW..HIGH of whole numbers is a range.
-Where a value has a comma of its own, ";" stands between values, in quotes: "schedule=step:0.1,10;cosine".
+A grid tries every combination. --random draws settings from "log:LOW..HIGH", "LOW..HIGH" or a list.
+With both, every setting drawn goes with every combination of the grid. LOW..HIGH of whole numbers is a range.
+Where a value has its own comma, ";" stands between values, in quotes: "schedule=step:0.1,10;cosine".
 The setting with the best mean validation score over its seeds and folds is trained once more, on the whole
-training part, and that network alone is tested and saved. Without --grid and --random: 16 learning rates."""
+training part. Only that network is tested and saved. Without --grid and --random: 16 learning rates."""
 
 MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would fill the memory
 DEFAULT_GRID = ("learning_rate=0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,0.7,1,2,3,5,10",)
-# What --resume takes from this call and not from the sweep: where to compute, and what to show.
+# What --resume takes from this call where it is given, and not from the sweep: where to compute, and what to show.
 OF_THIS_CALL = ("resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
+# What the command that trains one network by itself leaves out.
+NOT_OF_A_RUN = ("out", "quiet", "pictures", "target_accuracy", "compilation_cache")
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
 SKLEARN_ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
@@ -71,20 +92,51 @@ class SweepOptions(TrainOptions):
     top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv", metavar="N")
     resume: str | None = _sweep(
         None,
-        "go on with an interrupted sweep, with its options but for --top, --quiet, --cores, --block, --device and "
-        "--compilation-cache; --check N is the sweep's unless given",
+        "go on with the interrupted sweep in this folder, with its options; only --top, --quiet, --cores, --block, "
+        "--device, --check and --compilation-cache can be given again",
         metavar="RUN",
     )
     check: int | None = _measure(
         None,
-        "train N of the networks alone too, and print how far they differ (default: 0, or with --resume that of "
-        "the sweep)",
+        "train N of the networks one by one too, and print how far they differ (default: 0)",
         metavar="N",
     )
     against: str | None = _measure(
         None, "sklearn: train some of the networks by scikit-learn, one after another", metavar="NAME"
     )
     against_count: int = _measure(3, "how many of them", metavar="N")
+
+    @cached_property
+    def rungs(self) -> Halving | None:
+        """How the worst are stopped early."""
+        if self.halving is None:
+            if self.first_rung is not None:
+                raise ArgumentError("--first-rung belongs to --halving: give its ETA too, as --halving 3")
+            return None
+        first = self.first_rung
+        if first is None:
+            first = max(1, self.epochs // max(2, self.halving) ** 3)
+        halving = Halving(first, self.halving)
+        halving.rungs(self.epochs)  # refuses a first rung that is no shorter than the run
+        return halving
+
+    @cached_property
+    def settings(self) -> list[TrainOptions]:
+        """Every network to train, as the options of the run that trains it by itself."""
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainOptions)}
+        plain = TrainOptions(**(shared | {"validation": 0.0, "out": None}))
+        drawn = _draw(self.random, self.seed)
+        grid = _combine(self.grid if self.grid or self.random else DEFAULT_GRID)
+        _check_count(len(drawn) * len(grid))
+        for name in drawn[0]:
+            if name in grid[0]:
+                raise ArgumentError(f"{name} stands in --grid and in --random: try its values in one of them")
+        found: dict[TrainOptions, None] = {}  # a set that keeps its order
+        for values in (first | second for first, second in itertools.product(drawn, grid)):
+            setting = dataclasses.replace(plain, **_with_parameter(plain, values))
+            check_options(setting)
+            found[setting] = None
+        return list(found)
 
 
 def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
@@ -95,8 +147,7 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
         if given is not None and given < least:
             raise ArgumentError(f"--{name.replace('_', '-')} must be at least {least}, given {given}")
     if options.resume is not None:
-        _check_resume(options)
-        return options
+        return _resumed(options.resume, options, explicit_options(SweepOptions, arguments))
     if options.target_accuracy is not None:
         raise ArgumentError(
             "--target-accuracy does not apply to a sweep: stop the worst early with --halving"
@@ -108,79 +159,159 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
         )
     if options.against not in (None, "sklearn"):
         raise unknown_name("peer", options.against, ["sklearn"])
-    if options.against is not None and options.halving is not None:
+    rungs, settings = options.rungs, options.settings  # which refuse what cannot be tried
+    if options.against is not None and rungs is not None:
         raise ArgumentError("--against compares whole runs: leave out --halving")
-    halving_of(options)
-    settings = settings_of(options)
-    if options.against is not None:
-        _check_sklearn(settings)
-    return options
-
-
-def _check_sklearn(settings: Sequence[TrainOptions]) -> None:
-    for setting in settings:
+    for setting in settings if options.against else ():
         solver = setting.optimizer.partition(":")[0]
         if setting.activation not in SKLEARN_ACTIVATIONS or solver not in SKLEARN_SOLVERS:
             raise ArgumentError(
                 f"scikit-learn has no network with activation '{setting.activation}' and optimiser '{solver}': it "
                 f"has {', '.join(SKLEARN_ACTIVATIONS)} and {', '.join(SKLEARN_SOLVERS)}; leave out --against"
             )
+    return options
 
 
-def _check_resume(options: SweepOptions) -> None:
-    for field in dataclasses.fields(options):
-        if field.name not in OF_THIS_CALL and getattr(options, field.name) != field.default:
+def _resumed(folder: str, given: SweepOptions, explicit: Sequence[str]) -> SweepOptions:
+    for name in explicit:
+        if name not in OF_THIS_CALL:
             raise ArgumentError(
-                f"--resume takes --{field.name.replace('_', '-')} from the run: leave it out, or begin a new sweep"
+                f"--resume takes --{name.replace('_', '-')} from the run: leave it out, or begin a new sweep"
             )
+    try:
+        stored = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))["options"]
+        if "grid" not in stored:
+            raise KeyError
+    except FileNotFoundError:
+        raise ArgumentError(f"no sweep at {folder}: give the run folder of one") from None
+    except (ValueError, KeyError, TypeError):
+        raise ArgumentError(f"{folder} holds no sweep: give the run folder of one") from None
+    known = {field.name for field in dataclasses.fields(SweepOptions)}
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
+    options = {name: value for name, value in options.items() if name in known}
+    return SweepOptions(**(options | {name: getattr(given, name) for name in explicit}))
 
 
-def halving_of(options: SweepOptions) -> Halving | None:
-    """Read how the worst are stopped early."""
-    if options.halving is None:
-        if options.first_rung is not None:
-            raise ArgumentError("--first-rung belongs to --halving: give its ETA too, as --halving 3")
-        return None
-    eta = options.halving
-    first = options.first_rung
-    if first is None:
-        first = max(1, options.epochs // max(2, eta) ** 3)
-    halving = Halving(first, eta)
-    halving.rungs(options.epochs)
-    return halving
+def train_command(setting: TrainOptions) -> str:
+    """Write the command that trains a network by itself."""
+    words = ["jaxmlp", "train"]
+    for field in dataclasses.fields(setting):
+        value, flag = getattr(setting, field.name), "--" + field.name.replace("_", "-")
+        if value == field.default or field.name in NOT_OF_A_RUN:
+            continue
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, tuple):
+            words += [flag, *map(str, value)]
+        else:
+            words += [flag, "full" if value is None else str(value)]
+    return shlex.join(words)
 
 
-def settings_of(options: SweepOptions) -> list[TrainOptions]:
-    """List every network to be trained, as the options of the run that trains it alone."""
-    shared = {field.name: getattr(options, field.name) for field in dataclasses.fields(TrainOptions)}
-    plain = TrainOptions(**(shared | {"validation": 0.0, "out": None}))
-    drawn = _draw(options.random, options.seed)
-    grid = _combine(options.grid if options.grid or options.random else DEFAULT_GRID)
-    _check_count(len(drawn) * len(grid))
-    for name in drawn[0]:
-        if name in grid[0]:
-            raise ArgumentError(f"{name} stands in --grid and in --random: try its values in one of them")
-    found: dict[TrainOptions, None] = {}  # a set that keeps its order
-    for values in (first | second for first, second in itertools.product(drawn, grid)):
-        setting = dataclasses.replace(plain, **_with_parameter(plain, values))
-        check_options(setting)
-        found[setting] = None
-    return list(found)
+# --- the job ---
 
 
-def varied_names(settings: Sequence[TrainOptions]) -> list[str]:
-    """Name what differs between settings, the seed left out."""
-    names = [field.name for field in dataclasses.fields(TrainOptions) if field.name != "seed"]
-    return [name for name in names if len({getattr(setting, name) for setting in settings}) > 1]
+@dataclass(frozen=True, eq=False)
+class SweepJob:
+    """A sweep made ready: what is tried on which data.
+
+    Attributes:
+        options: the sweep's.
+        dataset: the data as they were loaded.
+        problem: the data made ready.
+        settings: for each trial, the options of the run that trains it by itself.
+        trials: the networks, each setting once a fold.
+        folds: rows to train and to rank on; None where a part is held out.
+        devices: to train on.
+        precision: of matrix products.
+    """
+
+    options: SweepOptions
+    dataset: Dataset
+    problem: Problem
+    settings: list[TrainOptions]
+    trials: list[Trial]
+    folds: Folds | None
+    devices: tuple[jax.Device, ...]
+    precision: str | None
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """The hyper-parameters that differ between settings, the seed left out; the learning rate where none does."""
+        names = [field.name for field in dataclasses.fields(TrainOptions) if field.name != "seed"]
+        varied = [name for name in names if len({getattr(setting, name) for setting in self.settings}) > 1]
+        return varied or ["learning_rate"]
+
+    def values(self, number: int) -> dict[str, Any]:
+        """The shown hyper-parameters of a network; a learning rate left to the optimiser as what it came to."""
+        setting, rate = self.settings[number], self.trials[number].learning_rate
+        return {name: rate if name == "learning_rate" else getattr(setting, name) for name in self.shown}
+
+    def name(self, number: int) -> str:
+        """What tells a network from the others: its hyper-parameters, its seed and its fold."""
+        trial = self.trials[number]
+        told = [f"{name.replace('_', ' ')} {spell(value)}" for name, value in self.values(number).items()]
+        fold = [] if trial.fold is None else [f"fold {trial.fold}"]
+        return ", ".join([*told, f"seed {trial.seed}", *fold])
+
+    def described(self, number: int) -> dict[str, Any]:
+        """What a network is, as its line in trials.jsonl says it."""
+        trial = self.trials[number]
+        values = {name: spell(v) if isinstance(v, tuple) else v for name, v in self.values(number).items()}
+        return values | {"seed": trial.seed, "fold": trial.fold}
+
+    def sweep(self, **more: Any) -> SweepResult:
+        """Train all networks, or what `finished` lacks of them."""
+        return sweep(
+            self.trials,
+            self.problem.train,
+            self.problem.valid,
+            folds=self.folds,
+            loss=self.problem.loss,
+            metric=self.problem.metric,
+            shuffle=self.options.shuffle,
+            block=self.options.block,
+            devices=self.devices,
+            **more,
+        )
 
 
-def spell(value: Any) -> str:
-    """Write a value as --grid takes it."""
-    if isinstance(value, tuple):
-        return "x".join(map(str, value)) or "none"
-    if isinstance(value, float):
-        return f"{value:.12g}"
-    return {None: "default"}.get(value, str(value))
+def prepare(options: SweepOptions, precision: str | None) -> SweepJob:
+    """Make the data ready and describe every network."""
+    dataset = load_dataset(options)
+    problem = problem_of(options, dataset, 0.0 if options.folds else options.validation)
+    folds: Folds | None = None
+    if options.folds is not None:
+        labels = dataset.train.targets if dataset.task == "classification" else None
+        folds = fold_indices(len(problem.train.inputs), options.folds, seed=options.seed, labels=labels)
+    pairs = [(setting, fold) for setting in options.settings for fold in range(len(folds or [None]))]
+    trials = [
+        Trial(
+            network_of(setting, problem, precision),
+            optimizer=setting.optimizer,
+            learning_rate=learning_rate_of(setting, problem),
+            batch_size=setting.batch_size or len(problem.train.inputs),
+            schedule=setting.schedule,
+            clip_norm=setting.clip_norm,
+            l2=setting.l2,
+            init_scale=setting.init_scale,
+            seed=setting.seed,
+            fold=fold if folds else None,
+        )
+        for setting, fold in pairs
+    ]
+    device = find_device(options.device)
+    devices = (device,) if ":" in options.device else tuple(jax.local_devices(backend=device.platform))
+    settings = [setting for setting, _ in pairs]
+    return SweepJob(options, dataset, problem, settings, trials, folds, devices, precision)
+
+
+def problem_of(options: TrainOptions, dataset: Dataset, validation: float = 0.0) -> Problem:
+    """Make the data ready in the precision that the options ask for."""
+    problem = make_problem(
+        dataset, loss=options.loss, scaling=options.scaling, validation=validation, seed=options.seed
+    )
+    return jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
 
 
 # --- reading what is varied ---
@@ -214,18 +345,25 @@ def _read(name: str, text: str) -> Any:
         return READERS[name](text)
     except Exception:  # each reader has its own: all mean that the text is no such value
         examples = {"hidden": "64x64 or none", "batch_size": "32 or full", "seed": "a whole number"}
-        example = examples.get(name, "a number")
-        raise ArgumentError(f"'{text}' is no value of {name}: write {example}") from None
+        raise ArgumentError(
+            f"'{text}' is no value of {name}: write {examples.get(name, 'a number')}"
+        ) from None
 
 
-def _split(given: str) -> tuple[str, str]:
-    name, equals, values = given.partition("=")
-    name = name.replace("-", "_")
-    if not equals or not values:
-        raise ArgumentError(f"'{given}' says nothing to try: write NAME=VALUES, as learning_rate=0.01,0.1")
-    if name not in READERS:
-        raise unknown_name("hyper-parameter", name, READERS)
-    return name, values
+def _split(flag: str, given: Sequence[str]) -> dict[str, str]:
+    """Read NAME=VALUES, each name once."""
+    found: dict[str, str] = {}
+    for each in given:
+        name, _, values = each.partition("=")
+        name = name.replace("-", "_")
+        if not values:
+            raise ArgumentError(f"'{each}' says nothing to try: write NAME=VALUES, as learning_rate=0.01,0.1")
+        if name not in READERS:
+            raise unknown_name("hyper-parameter", name, READERS)
+        if name in found:
+            raise ArgumentError(f"{name} stands twice in {flag}: give it once, with all its values")
+        found[name] = values
+    return found
 
 
 def _bounds(name: str, values: str, matched: "re.Match[str]") -> tuple[Any, Any]:
@@ -238,12 +376,7 @@ def _bounds(name: str, values: str, matched: "re.Match[str]") -> tuple[Any, Any]
 
 
 def _combine(grid: Sequence[str]) -> list[dict[str, Any]]:
-    columns: dict[str, list[Any]] = {}
-    for given in grid:
-        name, values = _split(given)
-        if name in columns:
-            raise ArgumentError(f"{name} stands twice in --grid: give all its values at once, with commas")
-        columns[name] = _listed(name, values)
+    columns = {name: _listed(name, values) for name, values in _split("--grid", grid).items()}
     _check_count(math.prod(map(len, columns.values())))
     return [dict(zip(columns, row, strict=True)) for row in itertools.product(*columns.values())]
 
@@ -257,7 +390,7 @@ def _check_count(networks: int) -> None:
 
 
 def _listed(name: str, values: str) -> list[Any]:
-    # A comma separates values, but for "step:0.1,10" and such, which need a comma of their own: use ";".
+    # A comma separates values; "step:0.1,10" and such have their own comma, and ";" between them.
     found: list[Any] = []
     for part in values.split(";" if ";" in values else ","):
         matched = RANGE.fullmatch(part)
@@ -266,7 +399,9 @@ def _listed(name: str, values: str) -> list[Any]:
             continue
         low, high = _bounds(name, part, matched)
         if matched.group(1) or not (isinstance(low, int) and isinstance(high, int)):
-            raise ArgumentError(f"{name}={part}: a grid takes ranges of whole numbers alone, as seed=0..7")
+            raise ArgumentError(
+                f"{name}={part}: a grid takes ranges of whole numbers, as seed=0..7, and lists"
+            )
         _check_count(high - low + 1)
         found.extend(range(low, high + 1))
     return found
@@ -283,11 +418,7 @@ def _draw(random: Sequence[str], seed: int) -> list[dict[str, Any]]:
         )
     _check_count(int(count))
     generator = np.random.default_rng(seed)
-    samplers: dict[str, Callable[[np.random.Generator], Any]] = {}
-    for name, values in map(_split, spaces):
-        if name in samplers:
-            raise ArgumentError(f"{name} stands twice in --random: give it once, as a range or a list")
-        samplers[name] = _sampler(name, values)
+    samplers = {name: _sampler(name, values) for name, values in _split("--random", spaces).items()}
     return [{name: draw(generator) for name, draw in samplers.items()} for _ in range(int(count))]
 
 
@@ -297,23 +428,22 @@ def _sampler(name: str, values: str) -> Callable[[np.random.Generator], Any]:
         choices = _listed(name, values)
         return lambda generator: choices[generator.integers(len(choices))]
     low, high = _bounds(name, values, matched)
-    whole = isinstance(low, int) and isinstance(high, int)
-    if matched.group(1) == "log":
-        if low <= 0:
-            raise ArgumentError(f"{name}={values}: a logarithmic range begins above 0")
-        # Rounded to six digits, so that a setting can be read and typed again.
-        return lambda generator: _rounded(math.exp(generator.uniform(math.log(low), math.log(high))), whole)
-    if whole:
+    is_whole, is_log = isinstance(low, int) and isinstance(high, int), matched.group(1) == "log"
+    if is_log and low <= 0:
+        raise ArgumentError(f"{name}={values}: a logarithmic range begins above 0")
+    if is_whole and not is_log:
         return lambda generator: int(generator.integers(low, high + 1))
-    return lambda generator: _rounded(generator.uniform(low, high), whole=False)
+    ends = (math.log(low), math.log(high)) if is_log else (low, high)
 
+    def draw(generator: np.random.Generator) -> Any:
+        drawn = math.exp(generator.uniform(*ends)) if is_log else generator.uniform(*ends)
+        return round(drawn) if is_whole else float(f"{drawn:.6g}")  # six digits, to read and type again
 
-def _rounded(value: float, whole: bool) -> Any:
-    return round(value) if whole else float(f"{value:.6g}")
+    return draw
 
 
 def _with_parameter(plain: TrainOptions, values: dict[str, Any]) -> dict[str, Any]:
-    """Write a momentum or a weight decay behind its optimiser's name, where train.py takes it."""
+    """Write a momentum or a weight decay behind its optimiser's name, where a run takes it."""
     values = dict(values)
     for name, owners in (("momentum", MOMENTUM), ("weight_decay", DECAY)):
         if name in values:
@@ -321,7 +451,7 @@ def _with_parameter(plain: TrainOptions, values: dict[str, Any]) -> dict[str, An
             if optimizer.partition(":")[0] not in owners:
                 raise ArgumentError(
                     f"{name} belongs to the optimisers {', '.join(owners)}, not to '{optimizer}': "
-                    f"give --optimizer {owners[0]}, or try it with those alone"
+                    f"give --optimizer {owners[0]}, or vary only those"
                 )
             values["optimizer"] = f"{optimizer.partition(':')[0]}:{values.pop(name)!r}"
     return values

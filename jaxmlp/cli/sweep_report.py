@@ -1,144 +1,170 @@
-"""What a sweep prints and draws, and the chosen network: trained once more, tested and saved."""
+"""What a sweep reports: its ranking, the chosen network trained once more, and what the sweep is held against."""
 
-from collections.abc import Sequence
+import csv
+import dataclasses
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxmlp import evaluate, fit, save_model
+from jaxmlp import FitResult, evaluate, fit, save_model
 from jaxmlp.cli.options import TrainOptions
 from jaxmlp.cli.run import MODEL
-from jaxmlp.cli.sweep_files import train_command
-from jaxmlp.cli.sweep_options import spell, varied_names
-from jaxmlp.cli.sweep_study import Study
-from jaxmlp.cli.text import score_name, show_score
-from jaxmlp.cli.train import as_float64, network_of, optimizer_of, saved_preprocessing, start
-from jaxmlp.datasets import Dataset
-from jaxmlp.datasets.problem import make_problem
+from jaxmlp.cli.sweep_options import SKLEARN_ACTIVATIONS, SweepJob, problem_of, train_command
+from jaxmlp.cli.text import aligned, command, counted, score_name, show_score, spell
+from jaxmlp.cli.train import batch_size_of, network_of, optimizer_of, saved_preprocessing, start
+from jaxmlp.datasets.problem import Problem
+from jaxmlp.files import whole_file
+from jaxmlp.network import Network
 from jaxmlp.plots import save, sweep_scores
+from jaxmlp.sweep.members import scale_weights
 from jaxmlp.sweep.sweep import SweepResult
 from jaxmlp.sweep.trials import Standing
 from jaxmlp.training.metrics import METRICS
+from jaxmlp.types import Batch
 
-FIGURE = "scores.png"
+FIGURE, RANKING = "scores.png", "ranking.csv"
+AFTER_AN_EPOCH = {"float32": 1e-5, "float64": 1e-12}
+# In float32 a unit that a rounding switches on or off can make any difference in the end. A long or wild run in
+# float64 can enlarge roundings beyond the bound too, with `fit` as in a sweep: that growth is printed beside it.
+AT_THE_END = {"float64": 1e-12}
 
 
-def print_start(study: Study, dataset: Dataset, finished: int) -> None:
+def print_start(job: SweepJob, finished: int) -> None:
     """Say what is about to be trained."""
-    if study.options.quiet:
-        return
-    examples = len(study.problem.train.inputs)
-    ranked_on = (
-        f"by cross-validation over {len(study.folds)} folds of {examples:,} examples"
-        if study.folds
-        else f"on {len(study.problem.valid.inputs if study.problem.valid else ()):,} examples held out of training, "
-        f"which has {examples:,}"
-    )
-    kinds = sorted({device.platform for device in study.devices})
+    examples, valid = len(job.problem.train.inputs), job.problem.valid
+    if valid is None:
+        ranked_on = f"by cross-validation over {len(job.folds or ())} folds of {examples:,} examples"
+    else:
+        ranked_on = f"on {len(valid.inputs):,} examples held out of training, which has {examples:,}"
     print(
-        f"{dataset.name}: {len(study.trials)} networks of {len({trial.setting for trial in study.trials})} settings, "
-        f"{study.options.epochs} epochs, ranked {ranked_on}; "
-        f"{len(study.devices)} {', '.join(kinds)} device{'s' if len(study.devices) > 1 else ''}"
+        f"{job.dataset.name}: {len(job.trials)} networks of {len({trial.setting for trial in job.trials})} settings, "
+        f"{job.options.epochs} epochs, ranked {ranked_on}; "
+        + counted(len(job.devices), f"{job.devices[0].platform} device")
         + (f"; {finished} reports are there already" if finished else "")
     )
 
 
-def shown_names(study: Study) -> list[str]:
-    """Name the hyper-parameters to show: those that vary, or the learning rate where none does."""
-    return varied_names(study.settings) or ["learning_rate"]
+def report_and_save(job: SweepJob, result: SweepResult, folder: Path, told: str, each: float | None) -> int:
+    """Print the ranking, draw it, train the best again and test it; returns the exit status.
+
+    `told` says what was trained, `each` the seconds a network took, None where that was not measured.
+    """
+    write_ranking(job, result, folder)
+    print_ranking(job, result)
+    best = best_number(job, result)
+    if job.options.pictures:
+        draw_scores(job, result, best, folder)
+    print(f"\n{told}")
+    if best is None:
+        print(
+            f"{command()}: every network diverged: try smaller learning rates; see {folder}", file=sys.stderr
+        )
+        return 1
+    train_best(job, best, folder)
+    passed = print_check(job, result) if job.options.check else True
+    if job.options.against is not None:
+        print_sklearn(job, result, each)
+    print(f"run folder {folder}")
+    return 0 if passed else 1
 
 
-def value_of(study: Study, number: int, name: str) -> Any:
-    """Tell a hyper-parameter of a network; a learning rate left to the optimiser as what it came to."""
-    return (
-        study.trials[number].learning_rate if name == "learning_rate" else getattr(study.origin[number], name)
-    )
+# --- the ranking ---
 
 
-def setting_of(study: Study, number: int) -> str:
-    """Write the hyper-parameters of a network that vary, and its seed."""
-    told = [f"{name.replace('_', ' ')} {spell(value_of(study, number, name))}" for name in shown_names(study)]
-    return ", ".join([*told, f"seed {study.trials[number].seed}"])
+def write_ranking(job: SweepJob, result: SweepResult, folder: Path) -> None:
+    """Write ranking.csv, a row a setting, best first."""
+    statistics: dict[str, Any] = {
+        "mean": np.mean,
+        "median": np.median,
+        "deviation": np.std,
+        "least": np.min,
+        "largest": np.max,
+    }
+    score = result.metric.partition(":")[0]
+    with whole_file(folder / RANKING) as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        names = [f"valid_{score}_{name}" for name in statistics]
+        writer.writerow(["place", *job.shown, "networks", "diverged", "epochs", *names, "valid_loss"])
+        for place, standing in enumerate(result.ranking, start=1):
+            values = map(spell, job.values(standing.numbers[0]).values())
+            measured: list[Any] = [""] * (len(statistics) + 1)
+            if standing.scores:
+                measured = [*(measure(standing.scores) for measure in statistics.values()), standing.loss]
+            counts = len(standing.numbers), standing.diverged, standing.epochs
+            writer.writerow([place, *values, *counts, *measured])
 
 
-def name_of(study: Study, number: int) -> str:
-    """Write what tells a network of the sweep from the others: its hyper-parameters, its seed and its fold."""
-    fold = study.trials[number].fold
-    return setting_of(study, number) + ("" if fold is None else f", fold {fold}")
-
-
-def print_ranking(study: Study, result: SweepResult, rows: Sequence[dict[str, Any]]) -> None:
-    """Print the best settings, a row each, aligned."""
-    measure = score_name(result.metric)
+def print_ranking(job: SweepJob, result: SweepResult) -> None:
+    """Print the best settings, a row each."""
+    measure = f"validation {score_name(result.metric)}"
     several = max(len(standing.numbers) for standing in result.ranking) > 1
-    halved = study.options.halving is not None
-    head = ["place", *rows[0], f"validation {measure}", "loss"]
-    if several:
-        head[-1:] = ["median", "least to largest", "loss", "networks"]
-    table = [head + (["epochs"] if halved else [])]
-    for place, (standing, row) in enumerate(zip(result.ranking, rows, strict=True), start=1):
-        if place > study.options.top:
-            break
-        cells = [str(place), *map(spell, row.values()), *scores_of(standing, result.metric, several)]
-        table.append(cells + ([str(standing.epochs)] if halved else []))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    print()
-    for line in table:
-        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
-    left_out = len(result.ranking) - study.options.top
+    halved = ["epochs"] if job.options.rungs else []
+    measures = [measure, "median", "least to largest", "loss", "networks"] if several else [measure, "loss"]
+    table = [["place", *job.shown, *measures, *halved]]
+    for place, standing in enumerate(result.ranking[: job.options.top], start=1):
+        cells = [str(place), *map(spell, job.values(standing.numbers[0]).values())]
+        table.append(
+            [*cells, *scores_of(standing, result.metric, several), *(str(standing.epochs) for _ in halved)]
+        )
+    print(f"\n{aligned(table)}")
+    left_out = len(result.ranking) - job.options.top
     if left_out > 0:
-        print(f"… and {left_out} more in ranking.csv")
+        print(f"… and {left_out} more in {RANKING}")
     diverged = sum(standing.diverged for standing in result.ranking)
     if diverged:
-        print(f"{diverged} of {len(study.trials)} networks diverged; their settings are ranked last")
+        print(f"{diverged} of {len(job.trials)} networks diverged; their settings are ranked last")
 
 
 def scores_of(standing: Standing, metric: str, several: bool) -> list[str]:
     """Write a setting's scores as the table's cells."""
     if not standing.scores:
         return ["diverged", "", "", "", str(len(standing.numbers))] if several else ["diverged", ""]
-    mean, loss = show_score(metric, standing.score), f"{standing.loss:.4f}"
-    if standing.loss >= 1e4:  # of a network that all but diverged
-        loss = f"{standing.loss:.1e}"
+    # A loss of 1e4 or more is that of a network that all but diverged.
+    loss = f"{standing.loss:.4f}" if standing.loss < 1e4 else f"{standing.loss:.1e}"
+    mean, median, least, largest = (
+        show_score(metric, float(statistic(standing.scores)))
+        for statistic in (np.mean, np.median, np.min, np.max)
+    )
     if not several:
         return [mean, loss]
-    median, least, largest = (
-        show_score(metric, float(statistic(standing.scores))) for statistic in (np.median, np.min, np.max)
-    )
-    spread = f"{least} to {largest}"
     told = f"{len(standing.numbers)}" + (f", {standing.diverged} diverged" if standing.diverged else "")
-    return [mean, median, spread, loss, told]
+    return [mean, median, f"{least} to {largest}", loss, told]
 
 
-def draw_scores(study: Study, result: SweepResult, folder: Path) -> None:
+def draw_scores(job: SweepJob, result: SweepResult, best: int | None, folder: Path) -> None:
     """Draw every network's score against each hyper-parameter."""
-    is_share = result.metric != "r2"
-    scores = [np.nan if report.diverged else report.score for report in result.reports]
+    factor, unit = (1, "") if result.metric == "r2" else (100, " [%]")
+    rows = [job.values(number) for number in range(len(job.trials))]
     varied = {}
-    for name in shown_names(study):
-        values = [value_of(study, number, name) for number in range(len(study.trials))]
+    for name in job.shown:
+        values = [row[name] for row in rows]
         is_number = all(isinstance(value, int | float) for value in values)
-        varied[name] = values if is_number else [spell(value) for value in values]
-    measure = score_name(result.metric)
+        varied[name] = values if is_number else list(map(spell, values))
     figure = sweep_scores(
         varied,
-        100 * np.array(scores) if is_share else scores,
-        score_label=f"validation {measure} [%]" if is_share else f"validation {measure}",
-        best=best_number(study, result),
-        stopped=[report.epochs < study.options.epochs for report in result.reports],
+        [np.nan if report.diverged else factor * report.score for report in result.reports],
+        score_label=f"validation {score_name(result.metric)}{unit}",
+        best=best,
+        stopped=[report.epochs < job.options.epochs for report in result.reports],
     )
     save(figure, folder / FIGURE)
 
 
-def best_number(study: Study, result: SweepResult) -> int | None:
+# --- the chosen network ---
+
+
+def best_number(job: SweepJob, result: SweepResult) -> int | None:
     """Choose a network of the best setting: that of its best seed, by the mean over its folds."""
-    best = result.ranking[0]
     by_seed: dict[int, list[int]] = {}
-    for number in best.numbers:
+    for number in result.ranking[0].numbers:
         if not result.reports[number].diverged:
-            by_seed.setdefault(study.trials[number].seed, []).append(number)
+            by_seed.setdefault(job.trials[number].seed, []).append(number)
     if not by_seed:
         return None
     sign = 1 if METRICS[result.metric].more_is_better else -1
@@ -148,35 +174,184 @@ def best_number(study: Study, result: SweepResult) -> int | None:
     )[0]
 
 
-def train_best(study: Study, number: int, dataset: Dataset, folder: Path) -> None:
-    """Train the chosen setting on the whole training part, as train.py does, test it and save it."""
-    setting: TrainOptions = study.origin[number]
-    problem = make_problem(dataset, loss=setting.loss, scaling=setting.scaling, seed=setting.seed)
-    if setting.precision == "float64":
-        problem = jax.tree.map(as_float64, problem)
-    net = network_of(setting, problem, study.precision)
-    fitted = fit(
+def train_one(net: Network, setting: TrainOptions, problem: Problem, nudged: bool = False) -> FitResult:
+    """Train one network by `fit`, as `jaxmlp train` does; nudged, from weights that differ by one rounding."""
+    state = start(net, setting, problem)
+    if nudged:
+        rounding = 1 + 2 * float(np.finfo(jax.tree.leaves(state.params)[0].dtype).eps)
+        state = state._replace(params=scale_weights(net, state.params, rounding))
+    return fit(
         net,
         problem.train,
         loss=problem.loss,
         optimizer=optimizer_of(setting, problem),
-        batch_size=setting.batch_size or len(problem.train.inputs),
+        batch_size=batch_size_of(setting, problem),
         epochs=setting.epochs,
-        state=start(net, setting, problem),
+        state=state,
         shuffle=setting.shuffle,
         metric=problem.metric,
         l2=setting.l2,
     )
-    save_model(folder / MODEL, net, fitted.state.params, saved_preprocessing(problem, dataset))
-    tested = evaluate(
-        net, fitted.state.params, problem.test, loss=problem.loss, metric=problem.metric, l2=setting.l2
-    )
-    measure = score_name(problem.metric)
+
+
+def train_best(job: SweepJob, number: int, folder: Path) -> None:
+    """Train the chosen setting on the whole training part, test it and save it."""
+    setting = job.settings[number]
+    problem = problem_of(setting, job.dataset)
+    net = network_of(setting, problem, job.precision)
+    fitted = train_one(net, setting, problem)
+    params, loss, metric = fitted.state.params, problem.loss, problem.metric
+    save_model(folder / MODEL, net, params, saved_preprocessing(problem, job.dataset))
+    tested = evaluate(net, params, problem.test, loss=loss, metric=metric, l2=setting.l2)
     print(
-        f"chosen: {setting_of(study, number)}; trained again on all {len(problem.train.inputs):,} examples of the "
-        f"training part"
+        f"chosen: {job.name(number).partition(', fold')[0]}; trained again on all {len(problem.train.inputs):,} "
+        "examples of the training part"
     )
     if fitted.stopped == "diverged":
         print("it diverged there; the parameters before that are kept")
-    print(f"test {measure} {show_score(problem.metric, float(tested.score))}")
+    print(f"test {score_name(metric)} {show_score(metric, float(tested.score))}")
     print(f"alone: {train_command(setting)}")
+
+
+# --- networks of the sweep, each trained by itself ---
+
+
+def spread_out(count: int, numbers: Sequence[int]) -> list[int]:
+    """Choose some numbers evenly among those given."""
+    places = np.linspace(0, len(numbers) - 1, min(count, len(numbers))).round().astype(int)
+    return [numbers[place] for place in places]
+
+
+def parts_of(job: SweepJob, number: int) -> tuple[Batch, Batch]:
+    """Copy out what a network trains on, and what it is ranked on."""
+    fold, train = job.trials[number].fold, job.problem.train
+    if job.folds is None or fold is None:
+        assert job.problem.valid is not None
+        return train, job.problem.valid
+    kept, held_out = (Batch(train.inputs[rows], train.targets[rows]) for rows in job.folds[fold])
+    return kept, held_out
+
+
+def print_check(job: SweepJob, result: SweepResult) -> bool:
+    """Train some networks of the sweep one by one and print how far the two differ; tells whether within bounds."""
+    options, sound = job.options, [report.number for report in result.reports if not report.diverged]
+
+    def train_alone(number: int, epochs: int, nudged: bool = False) -> Any:
+        problem = job.problem._replace(train=parts_of(job, number)[0])
+        setting = dataclasses.replace(job.settings[number], epochs=epochs)
+        return train_one(job.trials[number].net, setting, problem, nudged).state.params
+
+    swept = job.sweep(epochs=1, keep_params=True).params
+    first = {n: difference(swept[n], train_alone(n, 1)) for n in spread_out(options.check or 0, sound)}
+    passed = say(job, first, 1, AFTER_AN_EPOCH.get(options.precision))
+    if not passed:
+        farthest = worst_of(first)
+        grown = difference(train_alone(farthest, 1, nudged=True), train_alone(farthest, 1))
+        print(f"check: one rounding of its start, trained singly, grows to {grown:.1e} after 1 epoch")
+    whole = spread_out(options.check or 0, [number for number in sound if number in result.params])
+    if not whole:
+        print("check: this call trained none to its end; the ends are not compared")
+        return passed
+    last, growth = {}, {}
+    for number in whole:
+        end = train_alone(number, options.epochs)
+        last[number] = difference(result.params[number], end)
+        growth[number] = difference(train_alone(number, options.epochs, nudged=True), end)
+    wildest = worst_of(growth)
+    print(
+        f"check: one rounding of their start, trained singly, grows to {growth[wildest]:.1e} after "
+        f"{counted(options.epochs, 'epoch')}, in network {wildest} ({job.name(wildest)})"
+    )
+    return say(job, last, options.epochs, AT_THE_END.get(options.precision)) and passed
+
+
+def say(job: SweepJob, differences: Mapping[int, float], epochs: int, bound: float | None) -> bool:
+    """Print one comparison and its farthest network; without a bound it is for information."""
+    farthest = worst_of(differences)
+    largest = differences[farthest]
+    passed = bound is None or largest <= bound
+    verdict = "" if bound is None else f", bound {bound:.0e}: {'passed' if passed else 'FAILED'}"
+    print(
+        f"check: {counted(len(differences), 'network')} trained singly, after {counted(epochs, 'epoch')}: "
+        f"largest relative difference of parameters {largest:.1e}{verdict}; that of network {farthest} "
+        f"({job.name(farthest)})"
+    )
+    return passed
+
+
+def difference(ours: Any, theirs: Any) -> float:
+    """Measure max |a − b| / max |b| of the worst tensor; NaN where any number is."""
+    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    found = [np.max(np.abs(np.asarray(a) - np.asarray(b))) / (np.max(np.abs(b)) or 1.0) for a, b in pairs]
+    return float(np.max(found))
+
+
+def worst_of(differences: Mapping[int, float]) -> int:
+    """Choose the network with the largest, and with NaN where one has it, which Python's own `max` can pass over."""
+    return list(differences)[int(np.argmax(list(differences.values())))]
+
+
+# --- scikit-learn ---
+
+
+def print_sklearn(job: SweepJob, result: SweepResult, seconds: float | None) -> None:
+    """Train some networks by scikit-learn, one after another, and print the time of one.
+
+    `seconds` is what the sweep took a network, for the ratio; None where it was not measured.
+    """
+    metric = result.metric
+    chosen = spread_out(job.options.against_count, range(len(job.trials)))
+    print(
+        f"\nscikit-learn: {len(chosen)} of the {len(job.trials)} networks, one after another, "
+        "from other initial weights and in other orders"
+    )
+    taken = []
+    for number in chosen:
+        train, held_out = ((np.asarray(x), _targets(y)) for x, y, *_ in parts_of(job, number))
+        model = sklearn_model(job, number, len(train[0]))
+        started = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that all epochs were used is wanted here
+            model.fit(*train)
+        taken.append(time.perf_counter() - started)
+        theirs, ours = float(model.score(*held_out)), result.reports[number].score
+        print(
+            f"  network {number} ({job.name(number)}): {taken[-1]:.3f} s, validation {score_name(metric)} "
+            f"{show_score(metric, theirs)}, in the sweep {show_score(metric, ours)}"
+        )
+    median, told = float(np.median(taken)), "; the sweep's time was not measured"
+    if seconds is not None:
+        told = f", the sweep {1000 * seconds:.1f} ms: {median / seconds:.3g} times as long"
+    print(f"scikit-learn takes {1000 * median:.1f} ms a network (median of {len(taken)} measured){told}")
+
+
+def _targets(targets: Any) -> np.ndarray:
+    targets = np.asarray(targets)
+    return targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
+
+
+def sklearn_model(job: SweepJob, number: int, examples: int) -> Any:
+    """Describe the same network to scikit-learn: sizes, batch, epochs, rate and L2.
+
+    It divides its penalty by the minibatch's size: alpha = l2·B.
+    """
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    trial, setting, options = job.trials[number], job.settings[number], job.options
+    solver, _, parameter = trial.optimizer.partition(":")
+    kind = MLPRegressor if job.problem.metric == "r2" else MLPClassifier
+    return kind(
+        hidden_layer_sizes=setting.hidden,
+        activation=SKLEARN_ACTIVATIONS[setting.activation],
+        solver="adam" if solver == "adam" else "sgd",
+        alpha=trial.l2 * trial.batch_size,
+        batch_size=min(trial.batch_size, examples),
+        learning_rate_init=trial.learning_rate,
+        max_iter=options.epochs,
+        shuffle=options.shuffle,
+        random_state=trial.seed,
+        tol=0.0,
+        n_iter_no_change=options.epochs + 1,
+        momentum=float(parameter or (0.0 if solver == "sgd" else 0.9)),
+        nesterovs_momentum=solver == "nesterov",
+    )

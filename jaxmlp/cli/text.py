@@ -1,15 +1,33 @@
 """Texts for people: numbers as they read them, tables, and the file that --out names."""
 
-import contextlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxmlp import ArgumentError
+from jaxmlp.files import write_text
+from jaxmlp.types import ArgumentError
 
-SCORE_NAMES = {"accuracy": "accuracy", "label_accuracy": "label accuracy", "r2": "R²"}
+
+def command() -> str:
+    """Name the command that is running as the user typed it."""
+    return os.path.basename(sys.argv[0])
+
+
+def spell(value: Any) -> str:
+    """Write the value of an option as `--grid` of a sweep takes it."""
+    if isinstance(value, tuple | list):
+        return "x".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return "default" if value is None else str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def seconds(value: float) -> str:
@@ -25,12 +43,13 @@ def amount(value: int | None) -> str:
 
 
 def score_name(metric: str) -> str:
-    """Name a score as people read it, whatever the metric's parameter."""
-    return SCORE_NAMES[metric.partition(":")[0]]
+    """Name a score, whatever the metric's parameter."""
+    name = metric.partition(":")[0]
+    return "R²" if name == "r2" else name.replace("_", " ")
 
 
 def show_score(metric: str, score: float | None) -> str:
-    """Write a score as people read it: a share in %, R² as a number."""
+    """Write a score: a share in %, R² as a number."""
     if score is None:
         return "-"
     if metric != "r2":
@@ -86,14 +105,9 @@ def write_result(out: str | None, result: dict[str, Any]) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all, so that an older one is not lost to a full disk."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
     try:
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, path)
+        write_text(path, text)
     except OSError as error:
         raise ArgumentError(
             f"{path} cannot be written ({error.strerror}): choose another file with --out"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)

@@ -173,7 +173,7 @@ BAD_INPUTS: dict[str, BadInput] = {
     ),
     "a model that is none": _predict("notes.txt", "pets.csv", "notes.txt is no whole jaxmlp model file"),
     "a model of another program": _predict(
-        "bare.safetensors", "pets.csv", "was not saved by train.py", "jaxmlp.load_model"
+        "bare.safetensors", "pets.csv", "was not saved by jaxmlp train", "jaxmlp.load_model"
     ),
     "a column that lacks": _predict("run", "narrow.csv", "lacks the columns 'age'", "'hue', 'size'"),
     "another number of features": _predict("run", "wide.npz", "has 7 features, the network takes 5"),
@@ -201,15 +201,15 @@ BAD_INPUTS: dict[str, BadInput] = {
     ),
     "a run given twice": BadInput("compare", ("run", "./run"), ("run is given twice: give each run once",)),
     "a sweep to compare": BadInput(
-        "compare", ("run", "sweep"), ("sweep is a run of sweep.py", "give runs of train.py")
+        "compare", ("run", "sweep"), ("sweep is a run of jaxmlp sweep", "give runs of jaxmlp train")
     ),
     "a configuration that is none": BadInput(
         "compare",
         ("cut run",),
-        ("cut run/config.json does not describe a run of train.py", "give the folder"),
+        ("cut run/config.json does not describe a run of jaxmlp train", "give the folder"),
     ),
     "a configuration of something else": BadInput(
-        "compare", ("other",), ("other/config.json does not describe a run of train.py (KeyError)",)
+        "compare", ("other",), ("other/config.json does not describe a run of jaxmlp train (KeyError)",)
     ),
     "a table of something else": BadInput(
         "compare",

@@ -14,6 +14,7 @@ from command_runs import (
     run_experiment,
     run_program,
     train_ok,
+    typed,
     write_pets,
 )
 
@@ -42,7 +43,7 @@ def check_refusal(outcome: Outcome, bad: BadInput) -> None:
     assert outcome.status == 2
     assert outcome.out == ""
     line = outcome.error_line
-    assert line.startswith(f"{bad.script}.py: ")
+    assert line.startswith(f"{typed(bad.script)}: ")
     for said in bad.said:
         assert said in line
 
@@ -106,7 +107,7 @@ def test_a_file_that_may_not_be_read_is_one_line(
     with inside(bad_files):
         outcome = run_experiment(script, *arguments)
     assert outcome.status == 2
-    assert outcome.error_line == f"{script}.py: file '{name}' cannot be read (Permission denied)"
+    assert outcome.error_line == f"{typed(script)}: file '{name}' cannot be read (Permission denied)"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="rights do not bind root")

@@ -10,7 +10,7 @@ from command_runs import BRIEF, contents, inside, run_experiment, run_program, t
 from matplotlib.image import imread
 
 from jaxmlp import ArgumentError, EpochReport
-from jaxmlp.cli.past_runs import read_runs
+from jaxmlp.cli.compare import read_runs
 from jaxmlp.cli.records import add_row, write_metrics
 from jaxmlp.cli.run import CONFIG, LOCK, METRICS, MODEL, is_locked, locked, write_config
 
@@ -97,7 +97,7 @@ def test_runs_are_told_by_their_options_their_progress_and_what_they_reached(her
         "slow 2.0000 (1.0000 at 2) 4.0000 (2.0000 at 2) 50.00 % (75.00 % at 2) 25.00 % (37.50 % at 2)",
         "wide 1.00e-04 (1.00e-04 at 2) 2.00e-04 (2.00e-04 at 2) 75.00 % (75.00 % at 2) 37.50 % (37.50 % at 2)",
         "",
-        "alike: dataset digits, validation 0.2, epochs 3; else as train.py does without options",
+        "alike: dataset digits, validation 0.2, epochs 3; else the defaults of jaxmlp train",
         "picture comparison.png",
     ]
     assert imread(here / "comparison.png").shape[2] == 4
@@ -217,7 +217,7 @@ def test_a_row_that_was_cut_off_is_left_out_and_a_damaged_one_is_told(here: Path
     (run / METRICS).write_bytes(b"".join([*lines[:2], b"2,0.1,0.\xff\r\n", b"x" + lines[2], lines[3]]))
     outcome = run_experiment("compare", "mine")
     assert outcome.status == 0
-    assert outcome.error_line == "compare.py: mine: damaged lines of metrics.csv left out: 3, 4"
+    assert outcome.error_line == "jaxmlp compare: mine: damaged lines of metrics.csv left out: 3, 4"
     assert "2.0000 (2.0000 at 3)" in outcome.out
 
 
@@ -253,8 +253,8 @@ def test_what_cannot_be_compared_is_said(here: Path) -> None:
     write_run(here / "test", validation=0.0)
     write_run(here / "elsewhere", machine=MACHINE | {"processor": "two"})
     for name, said in {
-        "hinge": "digits, accuracy: the losses are of different kinds: compare the scores alone",
-        "penalty": "digits, accuracy: the losses are of different kinds: compare the scores alone",
+        "hinge": "digits, accuracy: the losses are of different kinds: compare only the scores",
+        "penalty": "digits, accuracy: the losses are of different kinds: compare only the scores",
         "seed": "runs of another seed or --validation hold out other examples",
         "test": "held-out: the test part for test, the validation part for the others",
         "elsewhere": "the times are of different machines or versions of jax",

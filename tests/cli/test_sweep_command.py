@@ -1,7 +1,6 @@
 """The sweep from the command line: what is tried, the ranking, resuming after a kill, and the network it saves."""
 
 import csv
-import dataclasses
 import errno
 import json
 import os
@@ -11,19 +10,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from command_runs import EXPERIMENTS, run_experiment, write_houses
+from command_runs import program, run_experiment, write_houses
 
 from jaxmlp import load_model, mlp
-from jaxmlp.cli import sweep_measurements, sweep_options
+from jaxmlp.cli import sweep_options
 from jaxmlp.cli.options import TrainOptions
-from jaxmlp.cli.sweep_files import append_reports, read_reports, stored_options, train_command
-from jaxmlp.cli.sweep_options import read_sweep, settings_of, spell, varied_names
-from jaxmlp.cli.sweep_report import scores_of
+from jaxmlp.cli.run import read_options, write_config
+from jaxmlp.cli.sweep import append_reports, read_reports
+from jaxmlp.cli.sweep_options import read_sweep, train_command
+from jaxmlp.cli.sweep_report import difference, say, scores_of
+from jaxmlp.cli.text import spell
 from jaxmlp.sweep.trials import Standing, Trial, TrialReport
 from jaxmlp.types import ArgumentError
 
@@ -32,17 +35,7 @@ GRID = ("--grid", "learning_rate=0.02,0.2,2", "seed=0..1")
 
 
 def settings(text: str) -> list[TrainOptions]:
-    return settings_of(read_sweep(shlex.split(text)))
-
-
-def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*given: object, **options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("sweep.sweep", interrupt)
-    outcome = run_experiment("sweep", *MOONS, *GRID, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
-    assert outcome.status == 130
-    assert f"go on with: python experiments/sweep.py --resume {tmp_path / 'run'}" in outcome.err
+    return read_sweep(shlex.split(text)).settings
 
 
 # --- what is tried ---
@@ -52,8 +45,9 @@ def test_a_grid_is_every_combination() -> None:
     found = settings("--grid learning_rate=0.01,0.1 hidden=64,64x64,none activation=relu,tanh seed=0..7")
     assert len(found) == len(set(found)) == 2 * 3 * 2 * 8
     assert {setting.hidden for setting in found} == {(64,), (64, 64), ()}
+    assert {setting.activation for setting in found} == {"relu", "tanh"}
+    assert {setting.learning_rate for setting in found} == {0.01, 0.1}
     assert {setting.seed for setting in found} == set(range(8))
-    assert varied_names(found) == ["hidden", "activation", "learning_rate"]
 
 
 def test_random_draws_lie_in_their_ranges_and_follow_the_seed() -> None:
@@ -152,14 +146,12 @@ def test_refuses_in_one_line(text: str, words: str) -> None:
 
 
 def test_the_command_of_a_setting_is_read_back_as_it() -> None:
-    from jaxmlp.cli.run import read_options
-
     for setting in settings(
         "--grid hidden=3x4,none activation=tanh optimizer=adamw:0.1 schedule=step:0.1,2;cosine batch_size=full,8 "
         "init_scale=0.5 l2=0.01 seed=3 clip_norm=1 --no-bias --no-shuffle --epochs 7"
     ):
         words = shlex.split(train_command(setting))
-        assert words[:2] == ["python", "experiments/train.py"]
+        assert words[:2] == ["jaxmlp", "train"]
         read = read_options(words[2:])
         assert {name: getattr(read, name) for name in vars(setting)} == vars(setting)
 
@@ -205,10 +197,10 @@ def test_the_ranking_is_printed_and_written(swept: tuple[Path, str]) -> None:
 
 def test_the_check_and_the_peer_are_printed(swept: tuple[Path, str]) -> None:
     _, out = swept
-    assert "check: 1 network alone after 1 epoch: largest relative difference" in out
+    assert "check: 1 network trained singly, after 1 epoch: largest relative difference" in out
     assert "bound 1e-05: passed; that of network 0 (learning rate 0.02, seed 0)" in out
-    assert "check: one rounding of their start, alone, grows to" in out
-    assert "alone after 8 epochs: largest relative difference" in out
+    assert "check: one rounding of their start, trained singly, grows to" in out
+    assert "trained singly, after 8 epochs: largest relative difference" in out
     assert "scikit-learn: 1 of the 6 networks, one after another" in out
     assert "times as long" in out
 
@@ -266,17 +258,15 @@ def test_all_diverged_is_said_and_status_is_1(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_check_that_meets_nan_fails_and_names_the_network(
-    place: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     right = [np.ones(2), np.ones(3), np.ones(4)]
     wrong = [tensor.copy() for tensor in right]
     wrong[place][1] = np.nan
-    monkeypatch.setattr(sweep_measurements, "name_of", lambda study, number: "seed 7")
-    found = {2: 0.0, 5: sweep_measurements.difference(wrong, right), 9: 0.5}
-    study: Any = None
-    assert not sweep_measurements.say(study, found, 1, 1e-5)
-    assert "nan, bound 1e-05: FAILED; that of network 5 (seed 7)" in capsys.readouterr().out
-    assert sweep_measurements.say(study, {2: sweep_measurements.difference(right, right)}, 1, 1e-5)
+    job: Any = SimpleNamespace(name=lambda number: f"seed {number}")
+    assert not say(job, {2: 0.0, 5: difference(wrong, right), 9: 0.5}, 1, 1e-5)
+    assert "nan, bound 1e-05: FAILED; that of network 5 (seed 5)" in capsys.readouterr().out
+    assert say(job, {2: difference(right, right)}, 1, 1e-5)
 
 
 # --- resuming ---
@@ -340,10 +330,10 @@ def test_networks_that_are_not_the_sweeps_are_refused(
     number: int, changes: dict[str, float], words: str, tmp_path: Path
 ) -> None:
     first, other = TrialReport(0, 2, 0.5, 0.9, False), TrialReport(number, 2, 0.5, 0.9, False)
-    append_reports(tmp_path, [first], HERE)
+    append_reports(tmp_path, [first], HERE.__getitem__)
     assert read_reports(tmp_path, HERE) == [first]
     elsewhere = {**HERE[number % 2], **changes}
-    append_reports(tmp_path, [other._replace(number=0)], [elsewhere])
+    append_reports(tmp_path, [other._replace(number=0)], lambda number: elsewhere)
     log = tmp_path / "trials.jsonl"
     first_line, other_line = log.read_text().splitlines()
     other_line = other_line.replace('"number": 0', f'"number": {number}')
@@ -362,23 +352,35 @@ def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Pa
     outcome = run_experiment("sweep", "--resume", folder)
     assert outcome.status == 0, outcome.err
     assert "0 networks trained in" in outcome.out
-    assert "what a network takes was not measured" in outcome.out
-    assert "what the sweep takes was not measured" in outcome.out
+    assert "the time of one network was not measured" in outcome.out
+    assert "the sweep's time was not measured" in outcome.out
     assert "ms a network, compilation included" not in outcome.out
     assert "times as long" not in outcome.out
     assert "48/48" in outcome.err  # the bar begins at what is finished
-    assert "check: 1 network alone after 1 epoch: " in outcome.out  # of the --check that the sweep began with
-    assert "check: none was trained to its end in this call" in outcome.out
+    assert (
+        "check: 1 network trained singly, after 1 epoch: " in outcome.out
+    )  # of the --check that the sweep began with
+    assert "check: this call trained none to its end" in outcome.out
     lines = (folder / "trials.jsonl").read_text().splitlines()
     (folder / "trials.jsonl").write_text("\n".join(lines).replace('"seed": 1', '"seed": 2') + "\n")
     assert "begin a new sweep" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
 
 
 @pytest.mark.parametrize(("given", "checked"), [([], 3), (["--check", "5"], 5), (["--check", "0"], 0)])
-def test_the_check_is_that_of_the_sweep_unless_given(given: list[str], checked: int) -> None:
-    config = {"options": dataclasses.asdict(read_sweep(["--check", "3", "--grid", "seed=0..1"]))}
-    options = stored_options(config, read_sweep(["--resume", "run", *given]))
-    assert (options.check, options.grid, options.resume) == (checked, ("seed=0..1",), "run")
+def test_the_check_is_that_of_the_sweep_unless_given(given: list[str], checked: int, tmp_path: Path) -> None:
+    write_config(tmp_path, {"options": asdict(read_sweep(["--check", "3", "--grid", "seed=0..1"]))})
+    options = read_sweep(["--resume", str(tmp_path), *given])
+    assert (options.check, options.grid, options.resume) == (checked, ("seed=0..1",), str(tmp_path))
+
+
+def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*given: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep_options, "sweep", interrupt)
+    outcome = run_experiment("sweep", *MOONS, *GRID, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
+    assert outcome.status == 130
+    assert f"go on with: jaxmlp sweep --resume {tmp_path / 'run'}" in outcome.err
 
 
 def test_resuming_what_is_no_sweep_is_refused(tmp_path: Path) -> None:
@@ -395,7 +397,7 @@ def test_a_killed_sweep_trains_only_what_is_missing(tmp_path: Path) -> None:
     ]  # fmt: skip
     folder = tmp_path / "run"
     with subprocess.Popen(
-        [sys.executable, str(EXPERIMENTS / "sweep.py"), *flags, "--out", str(folder)],
+        [sys.executable, *program("sweep"), *flags, "--out", str(folder)],
         cwd=tmp_path,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         stdout=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ from command_runs import EXPERIMENTS
 from sweep_cases import alone, examples
 
 from jaxmlp import Batch, evaluate, mlp
-from jaxmlp.cli.sweep_measurements import difference
+from jaxmlp.cli.sweep_report import difference
 from jaxmlp.datasets.splitting import fold_indices
 from jaxmlp.sweep.members import Members, _train, train_members
 from jaxmlp.sweep.sweep import Progress, sweep
@@ -349,7 +349,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np
 from sweep_cases import alone, examples
-from jaxmlp.cli.sweep_measurements import difference
+from jaxmlp.cli.sweep_report import difference
 from jaxmlp import mlp
 from jaxmlp.sweep.sweep import sweep
 from jaxmlp.sweep.trials import Trial
