@@ -8,7 +8,7 @@ import numpy as np
 from jaxmlp.saving.trees import named_arrays, restore_tree
 from jaxmlp.training.fit import FitState
 from jaxmlp.training.stopping import Best
-from jaxmlp.training.windows import Position
+from jaxmlp.training.stream import Position
 from jaxmlp.types import ArgumentError, EpochReport
 
 # NaN is a measurement that failed, so that what was not measured needs a column of its own.
@@ -89,7 +89,6 @@ def _position_like(arrays: Mapping[str, np.ndarray]) -> Position | None:
     empty = Position(
         windows=0,
         rows=0,
-        steps=0,
         seconds=0.0,
         weight=0.0,
         loss=0.0,
@@ -97,7 +96,6 @@ def _position_like(arrays: Mapping[str, np.ndarray]) -> Position | None:
         gradient_norm=0.0,
         target_mean=numbers,
         target_variance=numbers,
-        place=np.zeros(0, np.uint8),
     )
     of_lengths: dict[str, Any] = {
         field: np.zeros(np.shape(arrays.get(f"position.{field}", value)), value.dtype)

@@ -29,8 +29,7 @@ from jaxmlp.training.steps import (
     jitted_epoch,
 )
 from jaxmlp.training.stopping import NEVER, Best, Stopping, better, reason_to_stop
-from jaxmlp.training.stream import Stream
-from jaxmlp.training.windows import Position, train_stream
+from jaxmlp.training.stream import Position, Stream, train_stream
 from jaxmlp.types import ArgumentError, Batch, EpochReport, Key, Params
 
 

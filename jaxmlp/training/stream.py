@@ -1,59 +1,51 @@
 """Streams: examples that are read while training goes on, so that data need not fit in memory.
 
-Chunks of any sizes are cut anew into windows of a fixed number of rows. While one window is trained on, the next
+Chunks of any sizes are cut into windows of a fixed number of rows. While one window is trained on, the next
 is placed on the device and the one after it is read by another thread: there are three at most, one of them
 twice for the moment in which it is copied to the device, and one chunk.
 """
 
 import contextlib
 import itertools
-import json
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
+from jaxmlp.backprop import L2
 from jaxmlp.checks import as_batch, check_data, check_size
-from jaxmlp.losses import Loss
-from jaxmlp.types import ArgumentError, Batch
+from jaxmlp.network import layer_shapes
+from jaxmlp.training.batching import steps_per_epoch
+from jaxmlp.training.metrics import METRICS, BatchSums, means, target_variance, weighted_mean
+from jaxmlp.training.parallel import keep_whole, place_whole
+from jaxmlp.training.steps import Recipe, TrainState, all_finite, scan_steps, shuffle_key
+from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Scalar
 
-ROWS = 65_536
+ROWS = 65_536  # of a window
+RECORDS = 1024  # of a source, read together
 # A reader that hangs must not keep a program from ending: its thread is left behind after so many seconds.
 PATIENCE = 5.0
-OTHER_STREAM = (
-    "training data: the fit was interrupted at a place that this stream does not have: "
-    "give the stream that it began with"
-)
 
 Chunks: TypeAlias = Callable[[int], Iterable[Any]] | Iterable[Any]
+Read: TypeAlias = Callable[[int, int, int], Iterator[Batch]]
 Item = TypeVar("Item")
-
-
-class Window(NamedTuple):
-    """Examples that are trained on together.
-
-    Attributes:
-        data: NumPy arrays, inputs [N, I], targets [N] or [N, K], weight [N] or None, which nobody alters.
-        place: what `Stream.read` needs to go on behind them.
-    """
-
-    data: Batch
-    place: bytes
-
-
-Read: TypeAlias = Callable[[int, int, bytes | None], Iterator[Window]]
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Examples for `fit` that are read anew in every epoch; see `stream_from_chunks` and `stream_from_source`.
+    """Examples for `fit` that are read again in every epoch; see `stream_from_chunks` and `stream_from_source`.
 
     Attributes:
-        read: (epoch from 0, rows N of a window, the place to go on from or None) -> windows of N rows, the last
-            of which may be shorter. Called by the thread of `fit`, the iterator is used by another one.
+        read: (epoch from 0, rows N of a window, rows to leave out) -> windows of N rows as NumPy arrays that nobody
+            alters; the last may be shorter. Called by the thread of `fit`, the iterator is used by another one.
         window: rows of a window, made up to a multiple of the batch size. Examples are shuffled within it.
         once: whether it can be read for one epoch only.
 
@@ -89,7 +81,7 @@ def stream_from_chunks(chunks: Chunks, *, window: int = ROWS) -> Stream:
     Example:
         >>> inputs, labels = np.arange(10.0).reshape(5, 2), np.arange(5)
         >>> stream = stream_from_chunks([(inputs[:2], labels[:2]), (inputs[2:], labels[2:])])
-        >>> [each.data.targets.tolist() for each in stream.read(0, 3, None)]
+        >>> [each.targets.tolist() for each in stream.read(0, 3, 0)]
         [[0, 1, 2], [3, 4]]
     """
     if isinstance(chunks, Batch | tuple) or not (callable(chunks) or hasattr(chunks, "__iter__")):
@@ -97,18 +89,12 @@ def stream_from_chunks(chunks: Chunks, *, window: int = ROWS) -> Stream:
             f"chunks must be an iterable of (inputs, targets), or a function of the epoch that returns one, "
             f"given {type(chunks).__name__}"
         )
-    once = not callable(chunks) and iter(chunks) is chunks
 
-    def read(epoch: int, rows: int, place: bytes | None) -> Iterator[Window]:
-        done = 0 if place is None else _rows_before(place)
-        found = chunks(epoch) if callable(chunks) else chunks
-        with _closing(iter(found)) as each:
-            for data in cut(each, rows, skip=done):
-                done += len(data.inputs)
-                yield Window(data, str(done).encode())
-                del data  # or it would be held while the next is filled
+    def read(epoch: int, rows: int, done: int) -> Iterator[Batch]:
+        with _closing(iter(chunks(epoch) if callable(chunks) else chunks)) as each:
+            yield from cut(each, rows, skip=done)
 
-    return Stream(read, window, once)
+    return Stream(read, window, once=not callable(chunks) and iter(chunks) is chunks)
 
 
 def stream_from_source(
@@ -117,46 +103,35 @@ def stream_from_source(
     *,
     window: int = ROWS,
     shuffle_seed: int | None = None,
-    threads: int = 4,
 ) -> Stream:
-    """Make a stream of a source whose records can be picked by number, read by grain.
+    """Make a stream of a source whose records can be picked by number.
 
     Where a fit goes on in the middle of an epoch, it reads on from there: nothing before is read again.
 
     Args:
-        source: has a length and gives a record for a number, as TFDS's `as_data_source` does; or a
-            `grain.MapDataset`.
-        example: a record -> (inputs [I], target) or (inputs, target, weight), called by several threads.
+        source: has a length and gives a record for a number, as TFDS's `as_data_source` and grain's data sets do.
+            One with `__getitems__`, as theirs, is asked for many records together, which it may read in parallel.
+        example: a record -> (inputs [I], target) or (inputs, target, weight), called by another thread.
         window: rows that are shuffled together, made up to a multiple of the batch size.
-        shuffle_seed: grain draws an order of all records from it and from the epoch; None keeps theirs.
-        threads: how many read; 0 for a source that lies in memory.
+        shuffle_seed: an order of all records is drawn from it and from the epoch, 8 bytes a record; None keeps theirs.
 
     Returns:
         The stream.
 
     Raises:
-        ArgumentError: grain is not installed, the source has no length or no records by number, or the window is
-            less than one row.
+        ArgumentError: the source has no length or no records by number, or the window is less than one row.
 
     Example:
         >>> source = [{"x": [0.0, 1.0], "y": 0}, {"x": [2.0, 3.0], "y": 1}, {"x": [4.0, 5.0], "y": 0}]
-        >>> stream = stream_from_source(source, lambda record: (record["x"], record["y"]), threads=0)
-        >>> [each.data.targets.tolist() for each in stream.read(0, 2, None)]
+        >>> stream = stream_from_source(source, lambda record: (record["x"], record["y"]))
+        >>> [each.targets.tolist() for each in stream.read(0, 2, 0)]
         [[0, 1], [0]]
     """
-    try:
-        import grain
-    except ImportError:
-        raise ArgumentError(
-            "a source is read by grain, which is not installed: python -m pip install grain"
-        ) from None
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         raise ArgumentError(
             f"a source must have a length and records by number, given {type(source).__name__}: "
             "stream_from_chunks takes what can only be gone through"
         )
-    records = source if isinstance(source, grain.MapDataset) else grain.MapDataset.source(source)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=64 * threads)
 
     def arrays(record: Any) -> tuple[np.ndarray, ...]:
         given = example(record)
@@ -167,75 +142,66 @@ def stream_from_source(
             )
         return tuple(map(np.asarray, given))
 
-    def read(epoch: int, rows: int, place: bytes | None) -> Iterator[Window]:
-        ordered = records
+    def chunks(order: Sequence[int]) -> Iterator[tuple[np.ndarray, ...]]:
+        for start in range(0, len(order), RECORDS):
+            numbers = [int(number) for number in order[start : start + RECORDS]]
+            records = getattr(source, "__getitems__", lambda chosen: [source[number] for number in chosen])(
+                numbers
+            )
+            yield tuple(map(np.stack, zip(*map(arrays, records), strict=True)))
+
+    def read(epoch: int, rows: int, done: int) -> Iterator[Batch]:
+        order: Any = range(len(source))
         if shuffle_seed is not None:
-            # A word of 32 bits of both, so that epochs of neighbouring seeds are not alike.
-            word = np.random.SeedSequence((shuffle_seed, epoch)).generate_state(1)[0]
-            ordered = records.shuffle(seed=int(word))
-        batches = ordered.map(arrays).to_iter_dataset(options).batch(rows, drop_remainder=False)
-        with _closing(iter(batches)) as each:
-            if place is not None:
-                _go_to(each, place)
-            for arrays_of_rows in each:
-                yield Window(as_batch(arrays_of_rows), json.dumps(each.get_state()).encode())
-                del arrays_of_rows
+            order = np.random.default_rng((shuffle_seed, epoch)).permutation(len(source))
+        return cut(chunks(order[done:]), rows)
 
     return Stream(read, window)
 
 
-def _rows_before(place: bytes) -> int:
-    try:
-        return int(place)
-    except ValueError:
-        raise ArgumentError(OTHER_STREAM) from None
-
-
-def _go_to(records: Any, place: bytes) -> None:
-    try:
-        records.set_state(json.loads(place))
-    except (ValueError, TypeError, KeyError, IndexError):  # of chunks, or of a source of more records
-        raise ArgumentError(OTHER_STREAM) from None
+# --- windows out of chunks ---
 
 
 def cut(chunks: Iterable[Any], rows: int, *, skip: int = 0) -> Iterator[Batch]:
     """Cut chunks of any sizes into windows of a fixed number of rows."""
-    first: Batch | None = None
-    window, filled, number = None, 0, 0
+    kinds: list[str] = []
+    window: list[Any] | None = None
+    filled = number = 0
     for given in chunks:
         chunk = _as_chunk(given, number)
-        # Of the first chunk its shapes and types are kept, not its rows.
-        first = _empty_like(chunk, 0) if first is None else first
-        _check_alike(chunk, first, number)
-        start = min(skip, len(chunk.inputs))
+        kinds = kinds or list(map(_kind, chunk))
+        for name, part, wanted in zip(("inputs", "targets", "weights"), chunk, kinds, strict=True):
+            if _kind(part) != wanted:
+                raise ArgumentError(
+                    f"chunk {number}: its {name} are {_kind(part)}, those of chunk 0 {wanted}: "
+                    "all chunks must be alike but for their rows"
+                )
+        start = min(skip, len(chunk[0]))
         skip -= start
-        while start < len(chunk.inputs):
+        while start < len(chunk[0]):
             if window is None:
-                window, filled = _empty_like(chunk, rows), 0
-            taken = min(rows - filled, len(chunk.inputs) - start)
-            _copy(window, filled, chunk, start, taken)
+                window, filled = [_room_for(part, rows) for part in chunk], 0
+            taken = min(rows - filled, len(chunk[0]) - start)
+            for target, part in zip(window, chunk, strict=True):
+                if part is not None:
+                    target[filled : filled + taken] = part[start : start + taken]
             filled, start = filled + taken, start + taken
             if filled == rows:
-                yield window
+                yield Batch(*window)
                 window = None  # held no longer, while the next is filled
         number += 1  # noqa: SIM113 - enumerate would hold a chunk while the next is read
-        del given, chunk
+        del given, chunk, part
     if window is not None:
-        yield _each(lambda part: part[:filled], window)
+        yield Batch(*[None if part is None else part[:filled] for part in window])  # type: ignore[arg-type]
 
 
-def _each(function: Callable[[Any], Any], batch: Batch) -> Batch:
-    parts: list[Any] = [None if part is None else function(part) for part in batch]
-    return Batch(*parts)
-
-
-def _as_chunk(given: Any, number: int) -> Batch:
+def _as_chunk(given: Any, number: int) -> list[Any]:
     try:
-        chunk = _each(np.asarray, as_batch(given))
+        chunk = [None if part is None else np.asarray(part) for part in as_batch(given)]
     except ArgumentError as error:
         raise ArgumentError(f"chunk {number}: {error}") from None
-    shapes = [np.shape(part) for part in chunk if part is not None]
-    if not all(shape and shape[0] == shapes[0][0] for shape in shapes if shapes[0]) or not shapes[0]:
+    shapes = [part.shape for part in chunk if part is not None]
+    if not all(shapes) or len({shape[0] for shape in shapes}) > 1:
         raise ArgumentError(
             f"chunk {number}: inputs, targets and weights must have as many rows, given shapes "
             f"{', '.join(str(list(shape)) for shape in shapes)}"
@@ -243,50 +209,31 @@ def _as_chunk(given: Any, number: int) -> Batch:
     return chunk
 
 
-def _check_alike(chunk: Batch, first: Batch, number: int) -> None:
-    for name, part, wanted in zip(("inputs", "targets", "weights"), chunk, first, strict=True):
-        if _kind(part) != _kind(wanted):
-            raise ArgumentError(
-                f"chunk {number}: its {name} are {_kind(part)}, those of chunk 0 {_kind(wanted)}: "
-                "all chunks must be alike but for their rows"
-            )
-
-
 def _kind(part: Any) -> str:
     return "not there" if part is None else f"{part.dtype} [{', '.join(['N', *map(str, part.shape[1:])])}]"
 
 
-def _empty_like(chunk: Batch, rows: int) -> Batch:
-    return _each(lambda part: np.empty((rows, *part.shape[1:]), part.dtype), chunk)
+def _room_for(part: Any, rows: int) -> Any:
+    return None if part is None else np.empty((rows, *part.shape[1:]), part.dtype)
 
 
-def _copy(window: Batch, at: int, chunk: Batch, start: int, rows: int) -> None:
-    for target, part in zip(window, chunk, strict=True):
-        if target is not None and part is not None:
-            np.asarray(target)[at : at + rows] = part[start : start + rows]
-
-
-def checked(
-    windows: Iterator[Window], *, in_features: int, outputs: int, loss: str | Loss, epoch: int, row: int
-) -> Iterator[Window]:
+def checked(windows: Iterator[Batch], recipe: Recipe, epoch: int, row: int) -> Iterator[Batch]:
     """Check each window as arrays are checked, and name its rows where something is wrong."""
+    outputs = layer_shapes(recipe.net)[-1].out_features
     with _closing(windows):
         for window in windows:
-            data = window.data
-            rows = len(data.inputs)
-            weight = None if data.weight is None else np.asarray(data.weight)
-            weigh_nothing = weight is not None and weight.shape == (rows,) and not np.any(weight)
+            rows, weight = len(window.inputs), window.weight
+            weigh_nothing = weight is not None and np.shape(weight) == (rows,) and not np.any(weight)
             check_data(
-                data._replace(weight=None) if weigh_nothing else data,
-                in_features=in_features,
+                window._replace(weight=None) if weigh_nothing else window,
+                in_features=recipe.net.in_features,
                 outputs=outputs,
-                loss=loss,
+                loss=recipe.loss,
                 name=f"training data, epoch {epoch}, rows {row} to {row + rows - 1}",
             )
             row += rows
-            del data
             yield window
-            del window
+            del window, weight  # or it would be held while the next is read
 
 
 @contextlib.contextmanager
@@ -326,10 +273,170 @@ def read_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
 
 @contextlib.contextmanager
 def _closing(items: Any) -> Iterator[Any]:
-    """Close an iterator at the end, where it can be closed, as generators and grain's iterators can."""
+    """Close an iterator at the end, where it can be closed, as generators can."""
     try:
         yield items
     finally:
-        close = getattr(items, "close", None)
-        if close is not None:
-            close()
+        getattr(items, "close", lambda: None)()
+
+
+# --- an epoch, window by window ---
+
+
+class WindowSums(NamedTuple):
+    """What the steps over one window come to.
+
+    Attributes:
+        sums: of objective and metric over its examples.
+        gradient_norm: ‖∂E/∂params‖₂, averaged over steps spread evenly, a scalar.
+        target_mean: of the targets, [K]; [0] where the metric is not relative to their variance.
+        target_variance: of the targets about that mean, [K] or [0].
+        is_finite: whether the loss and the parameters afterwards are finite, a scalar.
+    """
+
+    sums: BatchSums
+    gradient_norm: Scalar
+    target_mean: Float[Array, "K"]
+    target_variance: Float[Array, "K"]
+    is_finite: Bool[Array, ""]
+
+
+class Position(NamedTuple):
+    """Where in an epoch over a stream a fit stands, and what the epoch has come to; numbers of Python and NumPy.
+
+    Attributes:
+        windows: how many are done.
+        rows: how many examples.
+        seconds: wall-clock time until there.
+        weight: Σ of the examples' weights.
+        loss: Σ weight·objective.
+        gradient_norm: averaged over the steps.
+        statistic: Σ weight·statistic of the metric, [] or [K], in float64.
+        target_mean: of the targets, [K], or [0] where the metric is not relative to their variance; in float64.
+        target_variance: of the targets, [K] or [0]; in float64.
+    """
+
+    windows: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    weight: float = 0.0
+    loss: float = 0.0
+    gradient_norm: float = 0.0
+    statistic: Any = 0.0
+    target_mean: Any = 0.0
+    target_variance: Any = 0.0
+
+
+class _Running(NamedTuple):
+    """A window that the device is training on."""
+
+    state: TrainState
+    sums: WindowSums
+    rows: int
+    batch_size: int
+
+
+def window_key(state: TrainState, window: Int[Array, ""]) -> Key:
+    """Derive the key of a window's order; the first is the epoch's, to train on one window as on arrays."""
+    later = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.key, 2), state.epoch), window)
+    return jnp.where(window == 0, shuffle_key(state), later)
+
+
+@partial(jax.jit, static_argnums=0)
+def train_window(
+    recipe: Recipe, state: TrainState, data: Batch, window: Int[Array, ""], l2: L2
+) -> tuple[TrainState, WindowSums]:
+    """Train on one window: the very steps of `train_epoch`, with sums that can be added to other windows'."""
+    key = window_key(state, jnp.asarray(window)) if recipe.shuffle else None
+    state, sums, norm = scan_steps(recipe, state, data, key, l2)
+    mean = variance = jnp.zeros(0)
+    if METRICS[recipe.metric].needs_variance:
+        mean, variance = weighted_mean(data.targets, data.weight), target_variance(data.targets, data.weight)
+    is_finite = all_finite(state.params) & jnp.isfinite(sums.loss)
+    return state, keep_whole(recipe.mesh, WindowSums(sums, norm, mean, variance, is_finite))
+
+
+def train_stream(
+    recipe: Recipe,
+    state: TrainState,
+    stream: Stream,
+    position: Position | None,
+    l2: L2,
+    at_window: Callable[[TrainState, Position], None],
+) -> tuple[TrainState, Metrics, Position]:
+    """Train one epoch over a stream, or what is left of one, reading on while the device computes."""
+    place, epoch = position or Position(), int(state.epoch)
+    running: _Running | None = None
+    began = time.perf_counter() - place.seconds
+    rows = recipe.batch_size * steps_per_epoch(stream.window, recipe.batch_size)
+    if place.rows != place.windows * rows:
+        raise ArgumentError(
+            f"the fit stood after {place.windows} windows of {place.rows // place.windows} rows, and the stream's "
+            f"have {rows} here: give the window and the batch size that it began with"
+        )
+    found = checked(stream.read(epoch, rows, place.rows), recipe, epoch + 1, place.rows)
+    with read_ahead(found) as windows:
+        for window in windows:
+            number = place.windows + (running is not None)
+            # The size of a whole set that is smaller, as of arrays.
+            size = recipe.batch_size if number else min(recipe.batch_size, len(window.inputs))
+            data = jax.device_put(window) if recipe.mesh is None else place_whole(window, recipe.mesh)
+            state, sums = train_window(replace(recipe, batch_size=size), state, data, number, l2)
+            new = _Running(state, sums, len(window.inputs), size)
+            # Computed while what comes before is looked at and the next is read; to hold it would be one too many.
+            del window, data
+            if running is not None:
+                place, is_finite = _settle(running, place, began)
+                if not is_finite:
+                    break
+                at_window(running.state, place)
+            running = new
+        else:
+            if running is not None:
+                place, _ = _settle(running, place, began)
+    if running is None:
+        raise ArgumentError(
+            f"training data: the stream ends before row {place.rows}, where the fit was interrupted: "
+            "give the stream that it began with"
+            if place.rows
+            else "training data: the stream has no rows; an iterator can be gone through once, a function "
+            "that returns a new one always"
+        )
+    if place.weight == 0:
+        raise ArgumentError("training data: all sample weights are 0; give at least one example a weight")
+    sums_of_all = BatchSums(*map(jnp.asarray, (place.weight, place.loss, place.statistic)))
+    variance = jnp.asarray(place.target_variance) if METRICS[recipe.metric].needs_variance else None
+    metrics = means(sums_of_all, variance, recipe.metric, jnp.asarray(place.gradient_norm))
+    return running.state._replace(epoch=running.state.epoch + 1), metrics, place
+
+
+def _settle(running: _Running, before: Position, began: float) -> tuple[Position, bool]:
+    """Wait for a window and add what it came to."""
+    found: WindowSums = jax.device_get(running.sums)
+    statistic, mean, variance = (
+        np.asarray(part, np.float64)
+        for part in (found.sums.statistic, found.target_mean, found.target_variance)
+    )
+    # Shares of what is new, 1 where nothing was before; by Chan's rule the variances of two parts and the
+    # distance of their means give that of the whole, with nothing large to cancel.
+    weight = before.weight + float(found.sums.weight)
+    share = float(found.sums.weight) / weight if weight else 0.0
+    apart = mean - before.target_mean
+    steps, done = (steps_per_epoch(rows, running.batch_size) for rows in (running.rows, before.rows))
+    position = Position(
+        before.windows + 1,
+        before.rows + running.rows,
+        time.perf_counter() - began,
+        weight,
+        before.loss + float(found.sums.loss),
+        before.gradient_norm + (float(found.gradient_norm) - before.gradient_norm) * (steps / (done + steps)),
+        *map(
+            np.asarray,
+            (
+                before.statistic + statistic,
+                before.target_mean + share * apart,
+                (1 - share) * before.target_variance + share * variance + share * (1 - share) * apart**2,
+            ),
+        ),
+    )
+    return position, bool(found.is_finite)
