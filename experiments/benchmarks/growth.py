@@ -1,35 +1,51 @@
 """Measure how time and memory grow with the data, the batch, the network and the epochs."""
 
-import json
 import math
 import os
-import sys
-from collections.abc import Mapping, Sequence
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from growth_point import Point
-from machine_load import tell_load
-from worker_process import WorkerFailed, process_environment, run_process
+from measurement import OutOptions, Result, check, describe, finish, tell
+from peak_memory import begin_peak, peak_bytes, returning_freed
+from peers.jaxmlp_scan import begin, compile_epoch
+from peers.job import Settings
+from processes import ProcessFailed, in_process
 
-from jaxmlp import ArgumentError
+from jaxmlp import ArgumentError, Batch, TrainState
 from jaxmlp.cli.options import DeviceOptions, option, parse_options
-from jaxmlp.cli.run import describe_machine
-from jaxmlp.cli.session import available_cores, computing, run
-from jaxmlp.cli.text import aligned, amount, check_out, machine_line, seconds, write_result
+from jaxmlp.cli.session import computing, run
+from jaxmlp.cli.text import aligned, amount, machine_line, seconds
 from jaxmlp.registry import Registry
 
 DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each
 point in a process of its own, and fit the slopes of the log-log curves. Takes at most some 15 minutes."""
 
-POINT = Path(__file__).parent / "growth_point.py"
-BASE = Point(examples=16_384, features=64, width=256, depth=2, batch_size=128, epochs=1)
+CLASSES = 10
+ENOUGH_SECONDS, MOST_RUNS = 2.0, 5
 # A training's memory is a difference of which some 1 MiB is chance, as seen on 2 cores of an AMD EPYC: below this no
 # slope is fitted.
 LEAST = {"memory_bytes": 4 * 2**20}
+
+
+class Point(NamedTuple):
+    """What a training of it is like: N, I of the first layer, units of every hidden layer, their number, B and E."""
+
+    examples: int
+    features: int
+    width: int
+    depth: int
+    batch_size: int
+    epochs: int
+
+
+BASE = Point(examples=16_384, features=64, width=256, depth=2, batch_size=128, epochs=1)
 
 
 class Law(NamedTuple):
@@ -100,7 +116,7 @@ _option = partial(option, group="options")
 
 
 @dataclass(frozen=True)
-class GrowthOptions(DeviceOptions):
+class GrowthOptions(DeviceOptions, OutOptions):
     """The options of a growth run."""
 
     vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}", metavar="NAME")
@@ -108,60 +124,45 @@ class GrowthOptions(DeviceOptions):
         60.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
     )
     quick: bool = _option(False, "leave out every value above the base's own")
-    out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(GrowthOptions, DESCRIPTION, arguments)
-    check(options)
-    load = tell_load()
-    # On a GPU this process would otherwise take most of the memory that the points are to have.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    with computing(options.device, options.precision):
-        machine = describe_machine() | {"cores": available_cores(), "load_average": load}
-    series = {name: measure_series(name, options) for name in options.vary}
-    failures = [point["failure"] for one in series.values() for point in one["failed"]]
-    result = {
-        "command": ["python", "experiments/growth.py", *(sys.argv[1:] if arguments is None else arguments)],
-        "machine": machine,
-        "base": BASE._asdict(),
-        "least": LEAST,
-        "series": series,
-    }
-    print(text(result))
-    write_result(options.out, result)
-    for failure in failures:
-        print(f"growth.py: {failure}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-def check(options: GrowthOptions) -> None:
-    """Refuse options that cannot be right."""
     for name in options.vary:
         LAWS[name]
     if not options.vary:
         raise ArgumentError("--vary needs at least one name: leave it out for all")
     if not options.longest > 0:
         raise ArgumentError(f"--longest must be above 0 seconds, given {options.longest:g}")
-    check_out(options.out)
+    check(options)
+    # On a GPU this process would otherwise take most of the memory that the points are to have.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    with computing(options.device, options.precision):
+        result = describe("time and memory against examples, batch, width, depth and epochs")
+    result |= {"base": BASE._asdict(), "least": LEAST, "series": {}}
+    for name in options.vary:
+        result["series"][name] = measure_series(name, options)
+    failures = [point["failure"] for one in result["series"].values() for point in one["failed"]]
+    return finish(result, text(result), options.out, failures)
 
 
-def measure_series(name: str, options: GrowthOptions) -> dict[str, Any]:
+def measure_series(name: str, options: GrowthOptions) -> Result:
     """Measure one quantity's growth, until a point would take too long."""
     law = LAWS[name]
     base = getattr(BASE, name)
     values = [value for value in law.values if not options.quick or value <= base]
-    points: list[dict[str, Any]] = []
+    points: list[Result] = []
     left_out: list[int] = []
-    failed: list[dict[str, Any]] = []
+    failed: list[Result] = []
     for value in values:
         if points and expected_seconds(points[-1], value, law.expected["seconds"][0]) > options.longest:
             left_out.append(value)
             continue
+        tell(f"{name} {value:,}")
         try:
             points.append({"value": value} | measure_point(BASE._replace(**{name: value}), options))
-        except WorkerFailed as failure:
+        except ProcessFailed as failure:
             failed.append({"value": value, "failure": str(failure)})
     return {
         "points": points,
@@ -171,19 +172,85 @@ def measure_series(name: str, options: GrowthOptions) -> dict[str, Any]:
     }
 
 
-def expected_seconds(last: dict[str, Any], value: int, slope: float) -> float:
+def expected_seconds(last: Result, value: int, slope: float) -> float:
     """Foretell the time of a training from the one before it, by the slope that the law expects."""
     return last["seconds"] * (value / last["value"]) ** max(slope, 0)
 
 
-def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
-    """Measure a point in a fresh process, so that its peak memory is its own."""
-    given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
-    told = run_process(f"the point {given}", [str(POINT), given], process_environment(options.device))
-    return json.loads(told.splitlines()[-1])
+def measure_point(point: Point, options: GrowthOptions) -> Result:
+    """Measure a point in a fresh process."""
+    given = {"point": list(point), "device": options.device, "precision": options.precision}
+    return in_process(f"the point {point._asdict()}", "growth.measure", options.device, given)
 
 
-def slopes(points: Sequence[dict[str, Any]], quantity: str) -> dict[str, float | None]:
+def measure(point: Sequence[int], device: str, precision: str) -> Result:
+    """Train with SGD from fresh parameters in this process, once for the memory and some times over for the time."""
+    examples, features, width, depth, batch_size, epochs = point
+    with computing(device, precision) as of_products, returning_freed():
+        settings = Settings(
+            (features, *[width] * depth, CLASSES),
+            batch_size,
+            "sgd",
+            0.01,
+            "classification",
+            precision=of_products or "float32",
+        )
+
+        def make() -> tuple[TrainState, Batch]:
+            random = np.random.default_rng(0)
+            inputs = jnp.asarray(random.random((examples, features), np.float32))
+            targets = jnp.asarray(random.integers(0, CLASSES, examples, np.int32))
+            return jax.block_until_ready((begin(settings), Batch(inputs, targets)))
+
+        epoch = compile_epoch(settings, *make())
+        own, peak = measure_memory(epoch, make, epochs)
+    with computing(device, precision):
+        times = time_trainings(epoch, make, epochs)
+    compiler = epoch.memory_analysis()
+    return {
+        "seconds": statistics.median(times),
+        "runs": len(times),
+        "peak_bytes": peak,
+        "memory_bytes": None if own is None or peak is None else peak - own,
+        "temporaries_bytes": None if compiler is None else int(compiler.temp_size_in_bytes),
+    }
+
+
+def time_trainings(epoch: Any, make: Callable[[], tuple[TrainState, Batch]], epochs: int) -> list[float]:
+    """Train from the same start several times; returns the seconds of each."""
+    start, data = make()
+    times: list[float] = []
+    while len(times) < MOST_RUNS and (not times or sum(times) < ENOUGH_SECONDS):
+        begun, state = time.perf_counter(), start
+        for _ in range(epochs):
+            state, _ = epoch(state, data)
+        jax.block_until_ready(state)
+        times.append(time.perf_counter() - begun)
+    return times
+
+
+def measure_memory(
+    epoch: Any, make: Callable[[], tuple[TrainState, Batch]], epochs: int
+) -> tuple[int | None, int | None]:
+    """Tell what the process has by itself, and its peak while it holds data and parameters and trains.
+
+    A first training has loaded and made all that stays for good, as code, threads and their stores, which come to
+    some tens of mebibytes however small the network is.
+    """
+
+    def train(epochs: int) -> int | None:
+        state, data = make()
+        begin_peak()  # what drawing them took for a moment does not count
+        for _ in range(epochs):
+            state, _ = jax.block_until_ready(epoch(state, data))
+        return peak_bytes()
+
+    train(1)
+    own = begin_peak()
+    return own, train(epochs)
+
+
+def slopes(points: Sequence[Result], quantity: str) -> dict[str, float | None]:
     """Fit a straight line through log(quantity) against log(value): over all points, and over the upper half."""
     there = [(p["value"], p[quantity]) for p in points if counts(p[quantity], LEAST.get(quantity, 0))]
     upper = there[len(there) // 2 :] if len(there) > 2 else there
@@ -211,7 +278,7 @@ def _slope(pairs: Sequence[tuple[float, float]]) -> float | None:
     return float(np.polyfit(x, y, 1)[0])
 
 
-def text(result: dict[str, Any]) -> str:
+def text(result: Result) -> str:
     """Write the result for a terminal."""
     base = result["base"]
     parts = [
@@ -236,8 +303,8 @@ def text(result: dict[str, Any]) -> str:
     return "\n\n".join([*parts, *least_note(result["least"]), *base_note(result)])
 
 
-def base_note(result: Mapping[str, Any]) -> list[str]:
-    """Say how far times of the same point differ: the base's own, which each series measures anew."""
+def base_note(result: Result) -> list[str]:
+    """Say how far times of the same point differ: the base's own, which each series measures again."""
     times = [
         point["seconds"]
         for name, series in result["series"].items()
@@ -252,7 +319,7 @@ def base_note(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def left_out_notes(series: dict[str, Any]) -> list[str]:
+def left_out_notes(series: Result) -> list[str]:
     """Say which values have no point, and why."""
     values = ", ".join(f"{value:,}" for value in series["left_out"])
     notes = [f"left out, as they would take longer than --longest: {values}"] if values else []
@@ -260,7 +327,7 @@ def left_out_notes(series: dict[str, Any]) -> list[str]:
     return notes + ([f"failed: {failed}"] if failed else [])
 
 
-def slope_rows(name: str, series: dict[str, Any]) -> list[list[str]]:
+def slope_rows(name: str, series: Result) -> list[list[str]]:
     """Lay out the slopes beside what was expected of them."""
     rows = [["slope of", "all points", "upper half", "expected above", "because of"]]
     for quantity, what in QUANTITIES.items():

@@ -1,6 +1,5 @@
 """A set of many rows in files, made from a seed, for what is to be trained on without holding it."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxmlp import ArgumentError
+from jaxmlp.files import whole_file
 
 FEATURES, HIDDEN, NOISE = 28, 16, 0.05
 SHARD = 250_000  # rows of a file
@@ -64,11 +64,8 @@ def make_set(data: LargeSet) -> Iterator[int]:
             inputs, labels = draw(data.seed, number, rows)
             # The labels come last: where they are there, the shard is whole.
             for what, part in (("inputs", inputs), ("labels", labels)):
-                path = data.path(number, what)
-                unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
-                with unfinished.open("wb") as file:
+                with whole_file(data.path(number, what)) as file:
                     np.save(file, part)
-                os.replace(unfinished, path)
         yield rows
 
 
@@ -85,6 +82,6 @@ def draw(seed: int, number: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_shards(data: LargeSet, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Read the files one by one, in an order of the epoch's own."""
+    """Read the files one by one, in an order that is the epoch's."""
     for number in np.random.default_rng((data.seed, 2, epoch)).permutation(len(data.shards)):
         yield np.load(data.path(number, "inputs")), np.load(data.path(number, "labels"))

@@ -1,32 +1,25 @@
-"""Measure what a user waits for: whole runs of train.py, imports and compilation included, first and second."""
+"""Measure what a user waits for: whole runs of `jaxmlp train`, imports and compilation included, first and second."""
 
 import os
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from mnist_options import MnistOptions
-from recipe import RECIPE
-from tqdm import tqdm
+from measurement import MnistOptions, Result, check, describe, finish, tell
+from processes import run_programs
+from targets import ACCURACY, SECOND_RUN
+from time_to_accuracy import FLAGS, place_flags, printed_accuracy
 
-from jaxmlp import ArgumentError
 from jaxmlp.cli.options import option, parse_options
-from jaxmlp.cli.run import describe_machine
 from jaxmlp.cli.session import SETTINGS, run
-from jaxmlp.cli.text import check_out, write_result
+from jaxmlp.cli.text import aligned, seconds
 from jaxmlp.datasets import load
 
-HERE = Path(__file__).parent
-LONGEST, LEAST_ACCURACY = 4.0, 0.98  # the targets: seconds of a second run, accuracy on MNIST's test part
-
-DESCRIPTION = """Measure whole runs of train.py as a user starts them: its default, and a recipe for MNIST.
+DESCRIPTION = """Measure whole runs of jaxmlp train as a user starts them: its default, and MNIST to 98 %.
 A first run finds no compiled programs, a second one those that the first has kept."""
 
 
@@ -35,7 +28,7 @@ class StartupOptions(MnistOptions):
     """The options of the measurement."""
 
     repeats: int = option(
-        5, "second runs of each; of MNIST each with a seed of its own", group="runs", metavar="N"
+        5, "second runs of each; of MNIST each with a seed of its own", group="options", metavar="N"
     )
 
 
@@ -58,72 +51,38 @@ class Run(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(StartupOptions, DESCRIPTION, arguments)
-    check(options)
+    check(options, repeats=1)
+    result = describe("whole runs of jaxmlp train, imports and compilation included")
     cases: dict[str, Sequence[str]] = {"digits": ()}
     if options.mnist:
         load("mnist", data_dir=options.data_dir, manual_dir=options.manual_dir)  # prepared, if it was not
-        cases["mnist"] = RECIPE if options.data_dir is None else (*RECIPE, "--data-dir", options.data_dir)
-    with tqdm(total=len(cases) * (1 + options.repeats), unit="run", file=sys.stderr) as bar:
-        measured = {name: measure(name, flags, options.repeats, bar) for name, flags in cases.items()}
-    print(table(measured))
-    result = {
-        "what": "whole runs of train.py, imports and compilation included",
-        "command": ["python", *sys.argv],
-        "machine": describe_machine(),
-        "targets": {"second run (s)": LONGEST, "MNIST accuracy": LEAST_ACCURACY},
-        "cases": {
-            name: {
-                "flags": list(cases[name]),
-                "first": runs[0]._asdict(),
-                "second": [each._asdict() for each in runs[1:]],
-            }
-            for name, runs in measured.items()
-        },
-    }
-    write_result(options.out, result)
-    return 0
+        cases["mnist"] = (*FLAGS, *place_flags(options))
+    result["cases"] = {name: measure(name, flags, options.repeats) for name, flags in cases.items()}
+    return finish(result, aligned(table_rows(result)), options.out)
 
 
-def check(options: StartupOptions) -> None:
-    """Refuse what would be found out only after the runs."""
-    if options.repeats < 1:
-        raise ArgumentError(f"--repeats must be at least 1, given {options.repeats}")
-    check_out(options.out)
-
-
-def measure(case: str, flags: Sequence[str], repeats: int, bar: Any) -> list[Run]:
+def measure(case: str, flags: Sequence[str], repeats: int) -> Result:
     """Measure a first run and some second ones, in a folder of compiled programs of their own."""
     runs = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1 + repeats):
+            tell(f"{case}: run {number + 1} of {1 + repeats}")
             seeded = (*flags, "--seed", str(max(0, number - 1))) if case == "mnist" else flags
-            runs.append(time_process(seeded, Path(folder), f"run-{number}"))
-            bar.update()
-    return runs
+            runs.append(time_process(seeded, Path(folder), f"run-{number}")._asdict())
+    return {"flags": list(flags), "first": runs[0], "second": runs[1:]}
 
 
 def time_process(flags: Sequence[str], folder: Path, name: str) -> Run:
-    """Run train.py as a user does, and wait for its end."""
+    """Run `jaxmlp train` as a user does, and wait for its end."""
     programs = folder / "compiled"
-    # What train.py sets by itself, in another folder.
+    # What the command sets by itself, in another folder.
     environment = {name.upper(): str(value) for name, value in SETTINGS.items()}
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(programs), "JAX_ENABLE_COMPILATION_CACHE": "true"}
+    command = ["-m", "jaxmlp", "train", *flags, "--out", str(folder / name)]
     before, cpu_before, started = count(programs), children_cpu(), time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, str(HERE / "train.py"), *flags, "--out", str(folder / name)],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
+    (printed,) = run_programs("jaxmlp train", [command], os.environ | environment)
     wall, cpu = time.perf_counter() - started, children_cpu() - cpu_before
-    found = re.search(r"test accuracy ([\d.]+) %", done.stdout)
-    if done.returncode != 0 or found is None:
-        raise ArgumentError(
-            f"train.py ended with status {done.returncode}: {done.stderr.strip() or 'no accuracy'}"
-        )
-    return Run(wall, cpu, count(programs) - before, float(found[1]) / 100)
+    return Run(wall, cpu, count(programs) - before, printed_accuracy(printed))
 
 
 def count(programs: Path) -> int:
@@ -137,38 +96,29 @@ def children_cpu() -> float:
     return times.children_user + times.children_system
 
 
-def table(measured: dict[str, list[Run]]) -> str:
-    """Write the runs as people read them, with the targets."""
-    lines = [
-        f"{'run':<16} {'seconds':>8} {'least to largest':>17} {'cores ×s':>9} {'compiled':>9}  test accuracy"
+def table_rows(result: Result) -> list[list[str]]:
+    """Lay out first and second runs, with the targets."""
+    rows = [
+        ["whole run", "first", "second, median", "least to largest", "core seconds", "accuracy", "target"]
     ]
-    for name, (first, *second) in measured.items():
-        lines.append(row(f"{name}, first", [first]))
-        lines.append(row(f"{name}, second", second))
-        seconds = statistics.median(each.wall for each in second)
-        lines.append(f"{'':<16} target ≤ {LONGEST:g} s: {verdict(seconds <= LONGEST)}")
+    for name, case in result["cases"].items():
+        times = [one["wall"] for one in case["second"]]
+        accuracy = statistics.median(one["accuracy"] for one in case["second"])
+        reached, wanted = statistics.median(times) <= SECOND_RUN[name], f"second ≤ {SECOND_RUN[name]:g} s"
         if name == "mnist":
-            accuracy = statistics.median(each.accuracy for each in second)
-            lines[-1] += f"; accuracy ≥ {100 * LEAST_ACCURACY:g} %: {verdict(accuracy >= LEAST_ACCURACY)}"
-    return "\n".join(lines)
-
-
-def row(name: str, runs: Sequence[Run]) -> str:
-    """Write medians, and the spread of time and accuracy."""
-    wall, cpu, compiled, accuracy = zip(*runs, strict=True)
-    spread = f"{min(wall):.2f} to {max(wall):.2f}"
-    score = f"{100 * statistics.median(accuracy):.2f} %"
-    if len(runs) > 1:
-        score += f" ({100 * min(accuracy):.2f} to {100 * max(accuracy):.2f})"
-    return (
-        f"{name:<16} {statistics.median(wall):>8.2f} {spread:>17} {statistics.median(cpu):>9.2f} "
-        f"{max(compiled):>9}  {score}"
-    )
-
-
-def verdict(is_reached: bool) -> str:
-    """Say whether a target is reached."""
-    return "reached" if is_reached else "NOT reached"
+            reached, wanted = reached and accuracy >= ACCURACY, f"{wanted} at ≥ {100 * ACCURACY:g} %"
+        rows.append(
+            [
+                f"`{' '.join(['jaxmlp train', *case['flags']])}`",
+                seconds(case["first"]["wall"]),
+                seconds(statistics.median(times)),
+                f"{seconds(min(times))} to {seconds(max(times))}",
+                f"{statistics.median(one['cpu'] for one in case['second']):.2f}",
+                f"{100 * accuracy:.2f} %",
+                f"{wanted}: {'reached' if reached else 'not reached'}",
+            ]
+        )
+    return rows
 
 
 if __name__ == "__main__":

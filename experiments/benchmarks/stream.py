@@ -1,41 +1,38 @@
 """Measure training on data larger than memory: rate and peak memory by stream, beside the route in memory."""
 
-import json
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
+import jax
 import numpy as np
-from large_set import FEATURES, NOISE, LargeSet, make_set
-from marked_block import with_block
-from stream_point import BATCH, SIZES, StreamPoint
-from tqdm import tqdm
-from worker_process import WorkerFailed, process_environment, run_process
+from large_set import FEATURES, NOISE, LargeSet, draw, make_set, read_shards
+from measurement import OutOptions, Result, check, describe, drawn_order, finish, tell
+from peak_memory import begin_peak, peak_bytes
+from processes import in_process
 
-from jaxmlp import ArgumentError
+from jaxmlp import ArgumentError, evaluate, fit, make_optimizer, mlp, stream_from_chunks
 from jaxmlp.cli.options import DeviceOptions, option, parse_options
-from jaxmlp.cli.run import describe_machine
-from jaxmlp.cli.session import available_cores, computing, run
-from jaxmlp.cli.text import aligned, amount, check_out, machine_line, markdown, write_result, write_whole
+from jaxmlp.cli.session import computing, run
+from jaxmlp.cli.text import aligned, amount, machine_line
 
-HERE = Path(__file__).parent
-POINT = HERE / "stream_point.py"
-BLOCK = "stream"  # of README
+SIZES, BATCH, RATE = (FEATURES, 64, 2), 4096, 1e-2
+TEST_ROWS = 100_000
+ROUTES = {"stream": "by stream", "memory": "in memory"}
 CACHE = Path("~/.cache/jaxmlp/large").expanduser()
 
 DESCRIPTION = """Train a network on a generated set of many rows by stream, on a quarter of them by stream and in
-memory, each in a process of its own and in an order drawn anew each time. The files of 20 million rows take 2.1 GiB
+memory, each in a process of its own and in an order drawn for each turn. The files of 20 million rows take 2.1 GiB
 of disk and are kept for the next run. Takes some 10 minutes on 2 cores."""
 
 _option = partial(option, group="options")
 
 
 @dataclass(frozen=True)
-class StreamOptions(DeviceOptions):
+class StreamOptions(DeviceOptions, OutOptions):
     """The options of the measurement."""
 
     rows: int = _option(20_000_000, "rows of the whole set", metavar="N")
@@ -46,32 +43,46 @@ class StreamOptions(DeviceOptions):
     seed: int = _option(0, "of the set, the runs and the order", metavar="N")
     quick: bool = _option(False, "a hundredth of the rows, once")
     data_dir: str = _option(str(CACHE), "folder of the set's files", metavar="FOLDER")
-    out: str | None = _option(None, "json file for the result (default: none)", metavar="FILE")
-    readme: str | None = _option(
-        None, "file whose block between two comments is rewritten (default: none)", metavar="FILE"
-    )
+
+
+class Point(NamedTuple):
+    """What a training of it is like.
+
+    Attributes:
+        route: "stream" or "memory".
+        rows: N.
+        window: rows of a window of the stream.
+        epochs: E.
+        seed: of the set and of the run.
+        folder: of the set's files.
+    """
+
+    route: str
+    rows: int
+    window: int
+    epochs: int
+    seed: int
+    folder: str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(StreamOptions, DESCRIPTION, arguments)
-    check(options)
+    check(options, rows=100 if options.quick else 1, window=1, repeats=1, epochs=2, seed=0)
+    if not 0 < options.part <= 1:
+        raise ArgumentError(f"--part must be above 0 and at most 1, given {options.part:g}")
     rows, repeats = (options.rows // 100, 1) if options.quick else (options.rows, options.repeats)
     part = max(1, round(rows * options.part))
     with computing(options.device, options.precision):
-        machine = describe_machine() | {"cores": available_cores()}
+        result = describe("training on a large set by stream and in memory")
     data = LargeSet(Path(options.data_dir), rows, options.seed)
-    print(f"{rows:,} rows of {FEATURES} features, {data.bytes / 2**30:.2f} GiB in {data.folder}")
     for size in (rows, part):  # their last files may differ
-        with tqdm(total=size, unit="row", unit_scale=True, desc="files", file=sys.stderr) as bar:
-            for made in make_set(data._replace(rows=size)):
-                bar.update(made)
-    cases = [("stream", rows), ("stream", part), ("memory", part)]
-    points = measure_cases(cases, repeats, options)
-    result = {
-        "what": "training on a large set by stream and in memory",
-        "command": ["python", "experiments/stream.py", *(sys.argv[1:] if arguments is None else arguments)],
-        "machine": machine,
+        done = 0
+        for made in make_set(data._replace(rows=size)):
+            done += made
+            tell(f"files: {done:,} of {size:,} rows, {data.bytes / 2**30:.2f} GiB in {data.folder}")
+    points = measure_cases([("stream", rows), ("stream", part), ("memory", part)], repeats, options)
+    result |= {
         "network": list(SIZES),
         "batch_size": BATCH,
         "window": options.window,
@@ -80,71 +91,90 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "points": points,
         "ratios": ratios(points),
     }
-    print(text(result))
-    write_result(options.out, result)
-    if options.readme is not None:
-        file = Path(options.readme)
-        write_whole(file, with_block(file.read_text(encoding="utf-8"), BLOCK, block(result), options.readme))
-    return 0
+    parts = [
+        machine_line(result["machine"]),
+        setting(result),
+        "",
+        aligned(table_rows(result)),
+        "",
+        verdict(result),
+    ]
+    return finish(result, "\n".join(parts), options.out)
 
 
-def check(options: StreamOptions) -> None:
-    """Refuse what would be found out only after the set is made."""
-    for name in ("rows", "window", "repeats"):
-        if getattr(options, name) < 1:
-            raise ArgumentError(f"--{name} must be at least 1, given {getattr(options, name)}")
-    if options.quick and options.rows < 100:
-        raise ArgumentError(f"--quick takes a hundredth of --rows, given {options.rows}: give at least 100")
-    if options.epochs < 2:
-        raise ArgumentError(f"--epochs must be at least 2, as the first compiles, given {options.epochs}")
-    if not 0 < options.part <= 1:
-        raise ArgumentError(f"--part must be above 0 and at most 1, given {options.part:g}")
-    if options.seed < 0:
-        raise ArgumentError(f"--seed must be at least 0, given {options.seed}")
-    check_out(options.out)
-    if options.readme is not None:
-        with_block(Path(options.readme).read_text(encoding="utf-8"), BLOCK, "", options.readme)
-
-
-def measure_cases(
-    cases: Sequence[tuple[str, int]], repeats: int, options: StreamOptions
-) -> list[dict[str, Any]]:
-    """Measure every case several times, in an order drawn anew each time."""
-    random = np.random.default_rng(options.seed)
-    points: list[dict[str, Any]] = [{"route": route, "rows": rows, "runs": []} for route, rows in cases]
-    with tqdm(total=repeats * len(cases), unit="run", file=sys.stderr) as bar:
-        for _ in range(repeats):
-            for chosen in random.permutation(len(cases)).tolist():
-                route, rows = cases[chosen]
-                points[chosen]["runs"].append(measure_point(route, rows, options))
-                bar.update()
+def measure_cases(cases: Sequence[tuple[str, int]], repeats: int, options: StreamOptions) -> list[Result]:
+    """Measure every case several times, in an order drawn for each turn."""
+    points: list[Result] = [{"route": route, "rows": rows, "runs": []} for route, rows in cases]
+    for turn in range(repeats):
+        for point in drawn_order(points, options.seed + turn):
+            tell(f"turn {turn + 1} of {repeats}: {point['rows']:,} rows {ROUTES[point['route']]}")
+            point["runs"].append(measure_point(point["route"], point["rows"], options))
     for point in points:
-        after_the_first = [rate for one in point["runs"] for rate in one["rates"][1:]]
+        runs = point["runs"]
+        after_the_first = [rate for one in runs for rate in one["rates"][1:]]
         point["rows_per_second"] = statistics.median(after_the_first)
         point["rows_per_second_range"] = [min(after_the_first), max(after_the_first)]
-        peaks = [one["peak_bytes"] for one in point["runs"] if one["peak_bytes"] is not None]
-        point["peak_bytes"] = int(statistics.median(peaks)) if peaks else None
-        above = [
-            one["peak_bytes"] - one["own_bytes"] for one in point["runs"] if one["own_bytes"] is not None
-        ]
-        point["memory_bytes"] = int(statistics.median(above)) if above else None
-        point["accuracy"] = statistics.median(one["accuracy"] for one in point["runs"])
+        known = runs[0]["peak_bytes"] is not None
+        point["peak_bytes"] = _middle([one["peak_bytes"] for one in runs]) if known else None
+        point["memory_bytes"] = (
+            _middle([one["peak_bytes"] - one["own_bytes"] for one in runs]) if known else None
+        )
+        point["accuracy"] = statistics.median(one["accuracy"] for one in runs)
     return points
 
 
-def measure_point(route: str, rows: int, options: StreamOptions) -> dict[str, Any]:
+def _middle(amounts: Sequence[int]) -> int:
+    return int(statistics.median(amounts))
+
+
+def measure_point(route: str, rows: int, options: StreamOptions) -> Result:
     """Train in a fresh process, so that its peak memory is its own."""
-    point = StreamPoint(route, rows, options.window, options.epochs, options.seed, options.data_dir)
-    given = json.dumps(point._asdict() | {"device": options.device, "precision": options.precision})
-    what = f"training on {rows:,} rows by {route}"
-    try:
-        printed = run_process(what, [str(POINT), given], process_environment(options.device))
-    except WorkerFailed as failure:
-        raise ArgumentError(str(failure)) from None
-    return json.loads(printed.splitlines()[-1])
+    point = Point(route, rows, options.window, options.epochs, options.seed, options.data_dir)
+    given = {"point": list(point), "device": options.device, "precision": options.precision}
+    return in_process(f"training on {rows:,} rows {ROUTES[route]}", "stream.measure", options.device, given)
 
 
-def ratios(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+def measure(point: Sequence[object], device: str, precision: str) -> Result:
+    """Train with Adam in this process, and tell rate, memory and accuracy."""
+    what = Point(*point)  # type: ignore[arg-type]
+    data = LargeSet(Path(what.folder), what.rows, what.seed)
+    with computing(device, precision) as of_products:
+        net, key = mlp(SIZES, precision=of_products), jax.random.key(what.seed)
+        test_inputs, test_labels = draw(what.seed, -1, TEST_ROWS)
+        own = begin_peak()
+        result = fit(
+            net,
+            stream_from_chunks(lambda epoch: read_shards(data, epoch), window=what.window)
+            if what.route == "stream"
+            else arrays_of(data),
+            optimizer=make_optimizer("adam", RATE),
+            batch_size=BATCH,
+            epochs=what.epochs,
+            key=key,
+        )
+        peak = peak_bytes()
+        tested = evaluate(net, result.state.params, (test_inputs, test_labels.astype(np.int32)))
+    return {
+        "rates": [report.examples_per_second for report in result.history],
+        "losses": [report.train_loss for report in result.history],
+        "own_bytes": own,
+        "peak_bytes": peak,
+        "accuracy": float(tested.score),
+    }
+
+
+def arrays_of(data: LargeSet) -> tuple[np.ndarray, np.ndarray]:
+    """Read the whole set into memory, in the order in which the stream gives it first."""
+    inputs, labels = np.empty((data.rows, FEATURES), np.float32), np.empty(data.rows, np.uint8)
+    start = 0
+    for some_inputs, some_labels in read_shards(data, 0):
+        end = start + len(some_inputs)
+        inputs[start:end], labels[start:end] = some_inputs, some_labels
+        start = end
+    return inputs, labels
+
+
+def ratios(points: Sequence[Result]) -> dict[str, float | None]:
     """Compare the stream of all rows with that of a part, and with the part in memory."""
     whole, part, memory = points
     peaks = whole["peak_bytes"], part["peak_bytes"]
@@ -155,25 +185,15 @@ def ratios(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     }
 
 
-def table_rows(result: dict[str, Any]) -> list[list[str]]:
+def table_rows(result: Result) -> list[list[str]]:
     """Lay out the points."""
-    repeats = len(result["points"][0]["runs"])
-    rows = [
-        [
-            "route",
-            "rows",
-            f"rows/s, median of {repeats}",
-            "least to largest",
-            "peak memory",
-            "above its own",
-            "test accuracy",
-        ]
-    ]
+    median = f"rows/s, median of {len(result['points'][0]['runs'])}"
+    rows = [["route", "rows", median, "least to largest", "peak memory", "above its own", "test accuracy"]]
     for point in result["points"]:
         least, largest = (f"{rate:,.0f}" for rate in point["rows_per_second_range"])
         rows.append(
             [
-                {"stream": "by stream", "memory": "in memory"}[point["route"]],
+                ROUTES[point["route"]],
                 f"{point['rows']:,}",
                 f"{point['rows_per_second']:,.0f}",
                 f"{least} to {largest}",
@@ -185,28 +205,7 @@ def table_rows(result: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def text(result: dict[str, Any]) -> str:
-    """Write the result for a terminal."""
-    return "\n".join(
-        [
-            machine_line(result["machine"]),
-            setting(result),
-            "",
-            aligned(table_rows(result)),
-            "",
-            *verdicts(result),
-        ]
-    )
-
-
-def block(result: dict[str, Any]) -> str:
-    """Write the result for README."""
-    heading = f"`{' '.join(result['command'])}`: {setting(result)}; {machine_line(result['machine'])}."
-    last = "; ".join(verdicts(result))
-    return "\n\n".join([heading, markdown(table_rows(result)), f"{last[0].upper()}{last[1:]}."])
-
-
-def setting(result: dict[str, Any]) -> str:
+def setting(result: Result) -> str:
     """Say what was trained, on what."""
     return (
         f"network {'-'.join(map(str, result['network']))}, Adam, batch {result['batch_size']:,}, "
@@ -215,16 +214,16 @@ def setting(result: dict[str, Any]) -> str:
     )
 
 
-def verdicts(result: dict[str, Any]) -> list[str]:
+def verdict(result: Result) -> str:
     """Say what the figures come to."""
     found = result["ratios"]
-    lines = [
-        f"the stream of all rows is {found['rate_of_memory']:.2f} × as fast as the part in memory, that of the part "
+    line = (
+        f"The stream of all rows is {found['rate_of_memory']:.2f} × as fast as the part in memory, that of the part "
         f"{found['rate_of_memory_on_part']:.2f} ×"
-    ]
-    if found["peak_of_part"] is not None:
-        lines.append(f"the peak memory of the first is {found['peak_of_part']:.2f} × that of the second")
-    return lines
+    )
+    if found["peak_of_part"] is None:
+        return f"{line}."
+    return f"{line}; the peak memory of the first is {found['peak_of_part']:.2f} × that of the second."
 
 
 if __name__ == "__main__":

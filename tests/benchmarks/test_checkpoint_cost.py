@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoint_cost import Cost
+from checkpoints import table_rows
 from command_runs import run_experiment
 
 from jaxmlp.saving import CheckpointWriter
@@ -17,28 +17,38 @@ def test_pairs_of_runs_are_measured_and_their_checkpoints_counted(
 ) -> None:
     monkeypatch.setattr(CheckpointWriter, "is_busy", busy)
     out = tmp_path / "cost.json"
-    outcome = run_experiment("checkpoint_cost", "--no-mnist", "--epochs", 3, "--repeats", 2, "--out", out)
+    outcome = run_experiment("checkpoints", "--no-mnist", "--epochs", 3, "--repeats", 2, "--out", out)
     assert outcome.status == 0, outcome.err
-    assert f"2 pairs of runs); {written} to {written} checkpoints in 3 epochs" in outcome.out
+    assert f"{written} to {written} in 3 epochs" in outcome.out
     (cost,) = json.loads(out.read_text(encoding="utf-8"))["cases"].values()
     assert cost["written"] == [written] * 2
-    assert len(cost["without"]) == len(cost["every_epoch"]) == len(cost["ratios"]) == 2
+    assert len(cost["without"]) == len(cost["every_epoch"]) == 2
     assert all(seconds > 0 for seconds in (*cost["without"], *cost["every_epoch"]))
+    # Each run is compared with the one beside it.
+    for ratio, much, little in zip(cost["ratios"], cost["every_epoch"], cost["without"], strict=True):
+        assert ratio == pytest.approx(much / little)
 
 
-def test_each_run_is_compared_with_the_one_beside_it() -> None:
-    assert Cost([1.0, 2.0], [1.5, 2.0], [5, 5]).ratios == [1.5, 1.0]
+def test_the_median_of_the_pairs_is_told() -> None:
+    case = {
+        "without": [1.0, 2.0, 1.0],
+        "every_epoch": [1.5, 2.0, 1.2],
+        "ratios": [1.5, 1.0, 1.2],
+        "written": [5, 5, 4],
+    }
+    _, row = table_rows({"epochs": 5, "cases": {"a case": case}})
+    assert row == ["a case", "1.000 s", "1.500 s", "1.200 (1.000 to 1.500, 3 pairs)", "4 to 5 in 5 epochs"]
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
         (("--epochs", 1), "--epochs must be at least 2"),
-        (("--repeats", 0), "--repeats at least 1"),
+        (("--repeats", 0), "--repeats must be at least 1"),
         (("--out", "no/such/folder/a.json"), "is not there"),
     ],
 )
 def test_wrong_options_are_refused(given: Any, words: str) -> None:
-    outcome = run_experiment("checkpoint_cost", *given)
+    outcome = run_experiment("checkpoints", *given)
     assert outcome.status == 2
     assert words in outcome.error_line

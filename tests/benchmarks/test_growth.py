@@ -1,3 +1,5 @@
+"""Growth is measured point by point in fresh processes, and its slopes are those of the upper half."""
+
 import dataclasses
 import json
 import sys
@@ -5,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import growth
-import growth_point
+import measurement
 import pytest
 from command_runs import run_experiment
-from growth import GrowthOptions
-from growth_point import Point
-from worker_process import WorkerFailed
+from growth import GrowthOptions, Point
+from processes import ProcessFailed
 
 
 def points(slope: float) -> list[dict[str, Any]]:
@@ -78,12 +79,12 @@ def test_points_that_would_take_too_long_are_left_out(monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_a_point_trains_and_tells_time_and_memory() -> None:
     point = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=2)
-    told = growth_point.measure(point, "float32")
+    told = growth.measure(point, "cpu", "float32")
     assert told["seconds"] > 0
     assert (told["peak_bytes"] is None) == (told["memory_bytes"] is None)
     assert told["temporaries_bytes"] > 0
-    assert 1 <= told["runs"] <= growth_point.MOST_RUNS
-    wider = growth_point.measure(point._replace(width=64), "float32")
+    assert 1 <= told["runs"] <= growth.MOST_RUNS
+    wider = growth.measure(point._replace(width=64), "cpu", "float32")
     assert wider["temporaries_bytes"] > told["temporaries_bytes"]
 
 
@@ -91,7 +92,7 @@ def test_a_point_trains_and_tells_time_and_memory() -> None:
 @pytest.mark.slow
 def test_the_memory_of_a_point_is_its_own_and_not_the_process_s() -> None:
     point = Point(examples=200_000, features=64, width=8, depth=1, batch_size=10_000, epochs=1)
-    told = growth_point.measure(point, "float32")
+    told = growth.measure(point, "cpu", "float32")
     data = 4 * point.examples * (point.features + 1)
     assert data <= told["memory_bytes"] < 2 * data < told["peak_bytes"]
 
@@ -111,7 +112,7 @@ def test_it_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(growth, "BASE", base)
     # Points in this process, which spares starting three.
     monkeypatch.setattr(
-        growth, "measure_point", lambda point, options: growth_point.measure(point, "float32")
+        growth, "measure_point", lambda point, options: growth.measure(point, "cpu", "float32")
     )
     outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
     assert outcome.status == 0, outcome.err
@@ -123,7 +124,7 @@ def test_it_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_point_that_fails_is_one_line() -> None:
     options = dataclasses.replace(GrowthOptions(), device="no such device")
-    with pytest.raises(WorkerFailed, match=r"the point .* ended with status 1: .*no such device"):
+    with pytest.raises(ProcessFailed, match=r"the point .* ended with status 1: .*no such device"):
         growth.measure_point(Point(1, 1, 1, 1, 1, 1), options)
 
 
@@ -132,13 +133,13 @@ def test_points_before_and_after_one_that_fails_are_kept(
 ) -> None:
     def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
         if point.epochs == 4:
-            raise WorkerFailed("no memory")
+            raise ProcessFailed("no memory")
         return {"seconds": 0.001 * point.epochs} | dict.fromkeys(
             ("peak_bytes", "memory_bytes", "temporaries_bytes"), 1
         )
 
     monkeypatch.setattr(growth, "measure_point", measure_point)
-    monkeypatch.setattr(growth, "tell_load", lambda: 0.25)
+    monkeypatch.setattr(measurement, "tell_load", lambda: 0.25)
     outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
     assert outcome.status == 1
     assert "; load average at the start 0.25" in outcome.out

@@ -1,3 +1,5 @@
+"""Training by stream is measured beside training in memory, on a set of files that is made once."""
+
 import json
 import shutil
 from collections import namedtuple
@@ -9,11 +11,9 @@ import large_set
 import numpy as np
 import pytest
 import stream
-import stream_point
 from command_runs import run_experiment
 from large_set import LargeSet, draw, make_set, read_shards
-from marked_block import comments
-from stream_point import StreamPoint
+from stream import Point
 
 from jaxmlp import ArgumentError
 
@@ -78,10 +78,10 @@ def test_stream_and_memory_train_on_the_same_rows(small: LargeSet, monkeypatch: 
     monkeypatch.setattr(stream_point, "TEST_ROWS", 500)
     list(make_set(small))
     found = {
-        route: stream_point.measure(
-            StreamPoint(route, small.rows, 4096, 2, small.seed, str(small.folder)), "float32"
+        route: stream.measure(
+            Point(route, small.rows, 4096, 2, small.seed, str(small.folder)), "cpu", "float32"
         )
-        for route in stream_point.ROUTES
+        for route in stream.ROUTES
     }
     for one in found.values():
         assert len(one["rates"]) == 2
@@ -100,11 +100,8 @@ def test_the_experiment_measures_tells_and_writes(tmp_path: Path, monkeypatch: p
         return {"rates": [1.0, rate], "losses": [], "own_bytes": 2**19, "peak_bytes": 2**20, "accuracy": 0.75}
 
     monkeypatch.setattr(stream, "measure_point", measure_point)
-    readme = tmp_path / "README.md"
-    begin, end = comments(stream.BLOCK)
-    readme.write_text(f"before\n{begin}\nwhat stood here\n{end}\nafter\n", encoding="utf-8")
     out = tmp_path / "stream.json"
-    given = ["--rows", 4000, "--data-dir", tmp_path / "set", "--repeats", 2, "--out", out, "--readme", readme]
+    given = ["--rows", 4000, "--data-dir", tmp_path / "set", "--repeats", 2, "--out", out]
     outcome = run_experiment("stream", *given)
     assert outcome.status == 0, outcome.err
     assert sorted(measured) == sorted([("stream", 4000), ("stream", 1000), ("memory", 1000)] * 2)
@@ -116,21 +113,14 @@ def test_the_experiment_measures_tells_and_writes(tmp_path: Path, monkeypatch: p
         "peak_of_part": 1.0,
     }
     assert {"machine", "command", "points"} <= set(result)
-    text = readme.read_text(encoding="utf-8")
-    assert "| by stream | 4,000 | 150 | 150 to 150 | 1.00 MiB | 0.50 MiB | 75.00 % |" in text
-    assert text.startswith("before\n")
-    assert text.endswith("after\n")
-    assert "what stood here" not in text
+    row = ["by stream", "4,000", "150", "150 to 150", "1.00 MiB", "0.50 MiB", "75.00 %"]
+    assert stream.table_rows(result)[1] == row
 
 
-def test_a_training_that_fails_is_told_by_its_last_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failing = tmp_path / "failing.py"
-    failing.write_text("print('{}')\nraise SystemExit('no such file')\n", encoding="utf-8")
-    monkeypatch.setattr(stream, "POINT", failing)
-    with pytest.raises(ArgumentError, match=r"training on 4,000 rows by stream .* status 1: no such file"):
-        stream.measure_point("stream", 4000, stream.StreamOptions())
+def test_a_training_that_fails_is_told_by_its_last_line(tmp_path: Path) -> None:
+    options = stream.StreamOptions(data_dir=str(tmp_path))
+    with pytest.raises(ArgumentError, match=r"training on 4,000 rows by stream .* status 1: .*No such file"):
+        stream.measure_point("stream", 4000, options)
 
 
 @pytest.mark.parametrize(
@@ -140,9 +130,8 @@ def test_a_training_that_fails_is_told_by_its_last_line(
         (["--epochs", 1], "--epochs must be at least 2"),
         (["--part", 0], "--part must be above 0 and at most 1"),
         (["--seed", -1], "--seed must be at least 0"),
-        (["--quick", "--rows", 50], "give at least 100"),
+        (["--quick", "--rows", 50], "--rows must be at least 100, given 50"),
         (["--out", "no/such/folder/result.json"], "the folder of no/such/folder/result.json is not there"),
-        (["--readme", "no-such-file"], "no-such-file: No such file"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_made(
@@ -156,7 +145,7 @@ def test_wrong_options_are_refused_before_anything_is_made(
 
 @pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    if stream_point.peak_bytes() is None or jax.default_backend() != "cpu":
+    if stream.peak_bytes() is None or jax.default_backend() != "cpu":
         pytest.skip("this system tells no peak memory of a process")
     options = stream.StreamOptions(data_dir=str(tmp_path), window=32_768)
     few, many = 500_000, 4_500_000

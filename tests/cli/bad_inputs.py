@@ -279,7 +279,7 @@ BAD_INPUTS: dict[str, BadInput] = {
     "a growth of nothing": BadInput("growth", ("--vary",), ("--vary needs at least one name",)),
     "no time for a point": BadInput("growth", ("--longest", "0"), ("--longest must be above 0 seconds",)),
     "no folder for a growth": BadInput("growth", ("--out", "no/x.json"), ("the folder of no/x.json is not",)),
-    "no results to report": BadInput("benchmark_report", ("--results", "none"), ("none holds none of",)),
+    "no results to report": BadInput("report", ("--results", "none"), ("none holds none of",)),
     "no second run": BadInput("startup", ("--repeats", "0"), ("--repeats must be at least 1, given 0",)),
     "no folder for a measurement": BadInput(
         "startup", ("--out", "no/x.json"), ("the folder of no/x.json is not there: make it",)

@@ -1,0 +1,253 @@
+"""Compare the same training on 1, 2 and 8 devices and in 2 processes: its end, and the time of an epoch."""
+
+import dataclasses
+import socket
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from measurement import OutOptions, Result, check, describe, finish, relative_difference, tell
+from processes import in_processes
+
+from jaxmlp import ArgumentError, EpochReport, TrainState, fit, init_state, make_optimizer, mlp
+from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.session import run
+from jaxmlp.cli.text import aligned, seconds
+
+BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
+# XLA takes the sums over devices, and roundings can grow beyond those bounds in float32, by Adam and by relu: a run is
+# as good as any if it is not farther off than this many times what one rounding of the initial weights grows to.
+FAR = 10
+LONGEST = 1800.0  # seconds after which a training counts as stuck
+
+DESCRIPTION = """Train the same network on 1, 2 and 8 devices and in 2 processes, and compare.
+On a CPU the devices are parts of it, and show that the results are the same, not that more are faster."""
+
+_option = partial(option, group="options")
+
+
+@dataclass(frozen=True)
+class ManyOptions(OutOptions):
+    """The options of the comparison."""
+
+    sizes: tuple[int, ...] = _option((784, 512, 512, 10), "of the network", metavar="SIZE")
+    activation: str = _option("relu", "between its layers", metavar="NAME")
+    examples: int = _option(6_400, "generated, of as many classes as outputs", metavar="N")
+    batch_size: int = _option(128, "the minibatch that all share", metavar="N")
+    epochs: int = _option(6, "in each training; the first, which compiles, is not timed", metavar="N")
+    optimizers: tuple[str, ...] = _option(
+        ("sgd", "adam"), "to compare with, at their usual rates", metavar="NAME"
+    )
+    device: str = _option("auto", "cpu, gpu, or auto for JAX's choice", metavar="NAME")
+
+
+class Sharing(NamedTuple):
+    """A way to share a training.
+
+    Attributes:
+        title: as people read it.
+        devices: of each process.
+        processes: how many.
+        nudged: from weights that are one rounding off, to see how far that leads.
+    """
+
+    title: str
+    devices: int
+    processes: int = 1
+    nudged: bool = False
+
+
+SHARINGS = (
+    Sharing("1 device", 1),
+    Sharing("1 device, from weights one rounding off", 1, nudged=True),
+    Sharing("2 devices", 2),
+    Sharing("8 devices", 8),
+    Sharing("2 processes of 1 device", 1, processes=2),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the experiment; returns the exit status."""
+    options, _ = parse_options(ManyOptions, DESCRIPTION, arguments)
+    check(options, examples=1, batch_size=1, epochs=2)
+    if len(options.sizes) < 2 or min(options.sizes) < 1:
+        raise ArgumentError("--sizes takes two sizes or more of at least 1, as 784 512 10")
+    if len(set(options.optimizers)) < len(options.optimizers):
+        raise ArgumentError(f"--optimizers takes each once, given {' '.join(options.optimizers)}")
+    result = describe("the same training on several devices and in several processes")
+    rows: list[Result] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for optimizer in options.optimizers:
+            single: dict[str, list[np.ndarray]] = {}
+            for sharing in SHARINGS:
+                tell(f"{optimizer}: {sharing.title}")
+                params, times = train(sharing, options, optimizer, Path(folder))
+                single = single or params
+                off = {name: difference(params[name], single[name]) for name in BOUNDS}
+                rows.append(
+                    {"optimizer": optimizer, **sharing._asdict(), "differences": off, "seconds": times}
+                )
+    given = {name: value for name, value in dataclasses.asdict(options).items() if name != "out"}
+    result |= {"options": given, "bounds": BOUNDS, "rows": rows}
+    wrong = [
+        f"{row['optimizer']}, {row['title']}: off by more than a rounding grows to"
+        for row in rows
+        if not is_sound(row, rows)
+    ]
+    return finish(result, aligned(table_rows(result)), options.out, wrong)
+
+
+def train(
+    sharing: Sharing, options: ManyOptions, optimizer: str, folder: Path
+) -> tuple[dict[str, list[np.ndarray]], list[float]]:
+    """Train in processes of their own; the parameters by precision, and the seconds of each epoch."""
+    out, address = folder / "params.npz", f"127.0.0.1:{free_port()}"
+    given = [
+        {
+            "sharing": list(sharing),
+            "address": address,
+            "index": index,
+            "optimizer": optimizer,
+            "options": dataclasses.asdict(options) | {"out": str(out)},
+        }
+        for index in range(sharing.processes)
+    ]
+    what = f"a training on {sharing.title}"
+    times = in_processes(what, "devices.train_here", options.device, given, LONGEST)[0]
+    with np.load(out) as saved:
+        params = {
+            precision: [saved[name] for name in saved.files if name.startswith(precision)]
+            for precision in BOUNDS
+        }
+    return params, times
+
+
+def free_port() -> int:
+    """Find a port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def train_here(
+    sharing: Sequence[Any], address: str, index: int, optimizer: str, options: dict[str, Any]
+) -> list[float]:
+    """Train as one of the processes that share a training; the first writes the parameters."""
+    asked, how = ManyOptions(**options), Sharing(*sharing)
+    jax.config.update("jax_num_cpu_devices", how.devices)
+    if how.processes > 1:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(address, how.processes, index)
+    platform = jax.local_devices()[0].platform if asked.device == "auto" else asked.device
+    by_process: dict[int, list[jax.Device]] = {}
+    for device in jax.devices(platform):
+        by_process.setdefault(device.process_index, []).append(device)
+    devices = [device for own in by_process.values() for device in own[: how.devices]]
+    single = _fit(asked, optimizer, "float32", how.nudged, devices)
+    with jax.enable_x64(True):
+        double = _fit(asked, optimizer, "float64", how.nudged, devices)
+    if index == 0:
+        ends = {"float32": single.first, "float64": double.last}
+        arrays = {f"{name}_{place}": each for name, end in ends.items() for place, each in enumerate(end)}
+        np.savez(options["out"], **arrays)  # type: ignore[arg-type]
+    return single.seconds
+
+
+class Trained(NamedTuple):
+    """What a training was like: the seconds of each epoch, the parameters after the first and in the end."""
+
+    seconds: list[float]
+    first: list[np.ndarray]
+    last: list[np.ndarray]
+
+
+def _fit(
+    options: ManyOptions, optimizer_name: str, precision: str, nudged: bool, devices: list[jax.Device]
+) -> Trained:
+    """Train on generated classes."""
+    after: list[list[np.ndarray]] = []
+
+    def keep_first(report: EpochReport, state: TrainState) -> None:
+        if not after:
+            after.append(_arrays(state))
+
+    random, sizes = np.random.default_rng(0), options.sizes
+    inputs = random.normal(size=(options.examples, sizes[0])).astype(precision)
+    # Classes that follow from the inputs, so that the gradients do not vanish into noise.
+    labels = np.argmax(inputs @ random.normal(size=(sizes[0], sizes[-1])), axis=1)
+    net, optimizer = mlp(list(sizes), activation=options.activation), make_optimizer(optimizer_name)
+    state = init_state(net, optimizer, jax.random.key(0))
+    if nudged:
+        factor = 1 + float(np.finfo(precision).eps)
+        state = state._replace(params=jax.tree.map(lambda leaf: leaf * factor, state.params))
+    result = fit(
+        net,
+        (inputs, labels),
+        optimizer=optimizer,
+        batch_size=options.batch_size,
+        epochs=options.epochs,
+        state=state,
+        callback=keep_first,
+        devices=devices,
+    )
+    return Trained([report.seconds for report in result.history], after[0], _arrays(result.state))
+
+
+def _arrays(state: TrainState) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+
+
+def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
+    """Measure max |a − b| / max |b| of the worst tensor; NaN where any number is."""
+    return float(np.max([relative_difference(a, b) for a, b in zip(found, expected, strict=True)]))
+
+
+def is_sound(row: Result, rows: Sequence[Result]) -> bool:
+    """Tell whether a way to share is as near as roundings let it be; not so for NaN."""
+    (nudged,) = [one for one in rows if one["nudged"] and one["optimizer"] == row["optimizer"]]
+    return all(
+        row["differences"][precision] <= max(bound, FAR * nudged["differences"][precision])
+        for precision, bound in BOUNDS.items()
+    )
+
+
+def table_rows(result: Result) -> list[list[str]]:
+    """Lay out the comparison."""
+    epochs, bounds = result["options"]["epochs"], result["bounds"]
+    rows = [
+        [
+            "optimiser",
+            "shared among",
+            f"float32, 1 epoch: parameters off by (≤ {bounds['float32']:g})",
+            f"float64, {epochs} epochs: off by (≤ {bounds['float64']:g})",
+            "an epoch, median (least to largest)",
+            "of one device's",
+        ]
+    ]
+    of_one: dict[str, float] = {}
+    for row in result["rows"]:
+        off = [
+            f"{off:.1e}{'' if off <= bounds[precision] else ', over'}"
+            for precision, off in row["differences"].items()
+        ]
+        cells = [row["optimizer"], row["title"], *off, "", ""]
+        if not row["nudged"]:
+            times = row["seconds"][1:]
+            middle = statistics.median(times)
+            first = of_one.setdefault(row["optimizer"], middle)
+            cells[-2:] = [
+                f"{seconds(middle)} ({seconds(min(times))} to {seconds(max(times))})",
+                f"{middle / first:.2f} ×",
+            ]
+        rows.append(cells)
+    return rows
+
+
+if __name__ == "__main__":
+    run(main)

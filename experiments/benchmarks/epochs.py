@@ -1,0 +1,224 @@
+"""The times of an epoch: peers, each in its process, told in turn to train one, and what came of it."""
+
+import os
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from cases import CASES, Case, Data, make_job, make_settings
+from measurement import PlaceOptions, Result, drawn_order, relative_difference, tell, time_summary
+from peers import MATMUL, OURS, PEERS
+from peers.job import Layers, read_layers, write_job
+from processes import ProcessFailed, WorkerProcess
+
+from jaxmlp.cli.session import available_cores
+
+ROUNDING = float(np.finfo(np.float32).eps)
+NUDGES = 3  # ways to round the initial weights: by how much one grows is a matter of chance
+
+
+class Plan(NamedTuple):
+    """What to measure.
+
+    Attributes:
+        cases: names in `CASES`.
+        optimizers: of each case.
+        peers: names in `PEERS`; ours stands first.
+        repeats: timed turns of each, after an epoch that warms up.
+        device: as the command line names it.
+        precision: of matrix products.
+        place: of the data sets.
+    """
+
+    cases: tuple[str, ...]
+    optimizers: tuple[str, ...]
+    peers: tuple[str, ...]
+    repeats: int
+    device: str
+    precision: str
+    place: PlaceOptions
+
+
+class Field(NamedTuple):
+    """The processes that take part: one a peer, and those that time matrix products by how many cores they may use."""
+
+    workers: dict[str, WorkerProcess]
+    products: dict[int, WorkerProcess]
+
+
+def measure(plan: Plan) -> tuple[list[Result], list[str]]:
+    """Measure every case; returns the results, and what failed."""
+    field = _start(plan)
+    results: list[Result] = []
+    failures: list[str] = []
+    try:
+        for name in plan.cases:
+            data = CASES[name].data(plan.place)
+            for optimizer in plan.optimizers:
+                with tempfile.TemporaryDirectory(prefix="jaxmlp-benchmark-") as folder:
+                    try:
+                        measured = measure_case(plan, CASES[name], data, optimizer, field, Path(folder))
+                        results.append({"case": name} | measured)
+                    except ProcessFailed as failed:
+                        failures.append(f"{name}, {optimizer} was not measured: {failed}")
+        return results, failures
+    finally:
+        for worker in (*field.workers.values(), *field.products.values()):
+            worker.close()
+
+
+def _start(plan: Plan) -> Field:
+    workers = {name: WorkerProcess(name, plan.device) for name in plan.peers}
+    cores, is_cpu = available_cores(), plan.device.startswith("cpu")
+    counts = dict.fromkeys((1, cores)) if is_cpu and hasattr(os, "sched_setaffinity") else {cores: None}
+    return Field(workers, {count: WorkerProcess(MATMUL, plan.device, count) for count in counts})
+
+
+def measure_case(
+    plan: Plan, case: Case, data: Data, optimizer: str, field: Field, folder: Path
+) -> dict[str, Any]:
+    """Set every peer up for a case, let them train in turn, and bring the figures together."""
+    epochs = 1 + plan.repeats * case.epochs_a_turn
+    settings = make_settings(case, optimizer, plan.device, plan.precision)
+    write_job(folder, make_job(case, data, settings, epochs))
+    runs = {name: Run(name, worker) for name, worker in field.workers.items()}
+    ours = runs[OURS]
+    nudged = [first_loss(ours.worker, folder, seed) for seed in range(NUDGES)]
+    for run in runs.values():
+        tell(f"{case.title}, {optimizer}: {PEERS[run.name].title}, first epoch")
+        run.attempt(run.begin, folder)
+    for worker in field.products.values():
+        worker.ask("set_up", job=str(folder))
+    rates: dict[int, list[Any]] = {count: [] for count in field.products}
+    for turn in range(plan.repeats):
+        tell(f"{case.title}, {optimizer}: turn {turn + 1} of {plan.repeats}")
+        for run in drawn_order(list(runs.values()), turn):
+            run.attempt(run.train, epochs_of_turn(turn, case.epochs_a_turn))
+        for count, worker in field.products.items():
+            rates[count].append(worker.ask("rates")["products"])
+    for run in runs.values():
+        run.attempt(run.finish)
+    if ours.failure:
+        raise ProcessFailed(f"jaxmlp itself failed: {ours.failure}")
+    steps = len(data.train_inputs) / case.batch_size
+    return {
+        "title": case.title,
+        "sizes": list(case.sizes),
+        "batch_size": case.batch_size,
+        "optimizer": optimizer,
+        "learning_rate": settings.learning_rate,
+        "task": case.task,
+        "data": data.name,
+        "examples": len(data.train_inputs),
+        "epochs": epochs,
+        "rounding_grows_to": max(
+            relative_difference(loss, ours.first["first_epoch_loss"]) for loss in nudged
+        ),
+        "peers": [run.summary(ours, folder) for run in runs.values()],
+        "ceilings": {str(count): ceiling_summary(found, steps) for count, found in rates.items()},
+    }
+
+
+def first_loss(worker: WorkerProcess, folder: Path, seed: int) -> float:
+    """Train the first epoch from weights each moved by a rounding; returns the loss."""
+    worker.ask("set_up", job=str(folder), nudge=ROUNDING, seed=seed)
+    return worker.ask("train", epochs=[0])["losses"][0]
+
+
+def epochs_of_turn(turn: int, epochs_a_turn: int) -> list[int]:
+    """Number the epochs of a turn; epoch 0, which also compiles, belongs to none."""
+    return list(range(1 + turn * epochs_a_turn, 1 + (turn + 1) * epochs_a_turn))
+
+
+class Run:
+    """One peer's way through one case."""
+
+    def __init__(self, name: str, worker: WorkerProcess) -> None:
+        self.name, self.worker, self.failure = name, worker, ""
+        self.seconds: list[float] = []  # of an epoch, one entry a turn
+        self.first: dict[str, Any] = {}
+        self.score = float("nan")
+        self.last_loss = float("nan")
+
+    def attempt(self, do: Callable[..., None], *arguments: Any) -> None:
+        """Do the next thing, unless something has failed; a failure is kept, and the others go on."""
+        if not self.failure:
+            try:
+                do(*arguments)
+            except ProcessFailed as failed:
+                self.failure = str(failed)
+
+    def begin(self, folder: Path) -> None:
+        """Set up, train the first epoch, which also compiles, and keep the parameters after it."""
+        ready = self.worker.ask("set_up", job=str(folder))
+        trained = self.worker.ask("train", epochs=[0])
+        self.worker.ask("write", path=str(_params_file(folder, self.name)))
+        self.first = {
+            "set_up_seconds": ready["seconds"],
+            "temporaries_bytes": ready["temporaries"],
+            "first_epoch_seconds": trained["seconds"][0],
+            "first_epoch_loss": trained["losses"][0],
+        }
+
+    def train(self, epochs: Sequence[int]) -> None:
+        """Train a turn's epochs."""
+        trained = self.worker.ask("train", epochs=list(epochs))
+        self.seconds.append(sum(trained["seconds"]) / len(epochs))
+        self.last_loss = trained["losses"][-1]
+
+    def finish(self) -> None:
+        """Measure on the test part."""
+        self.score = self.worker.ask("measure")["score"]
+
+    def summary(self, ours: "Run", folder: Path) -> dict[str, Any]:
+        """Bring the figures together, compared with ours."""
+        entry = PEERS[self.name]
+        named = {"name": self.name, "title": entry.title, "kind": entry.kind}
+        if self.failure:
+            return named | {"failure": self.failure}
+        compared = {
+            "time_relative_to_ours": statistics.median(self.seconds) / statistics.median(ours.seconds),
+            "score": self.score,
+            "last_loss": self.last_loss,
+            "loss_difference": relative_difference(
+                self.first["first_epoch_loss"], ours.first["first_epoch_loss"]
+            ),
+            "largest_parameter_difference": largest_difference(
+                *(read_layers(_params_file(folder, name)) for name in (self.name, ours.name))
+            ),
+        }
+        return named | time_summary(self.seconds) | compared | self.first
+
+
+def _params_file(folder: Path, name: str) -> Path:
+    return folder / f"after_first_epoch_{name}.npz"
+
+
+def largest_difference(layers: Layers, reference: Layers) -> float:
+    """Find the largest |difference| of two sets of weights and biases; not a number where one of them holds one."""
+    pairs = zip(layers, reference, strict=True)
+    return float(np.max([np.max(np.abs(a - b)) for one, two in pairs for a, b in zip(one, two, strict=True)]))
+
+
+def ceiling_summary(rounds: Sequence[Sequence[dict[str, Any]]], steps: float) -> dict[str, Any]:
+    """Bring the times of a step's products to the floor of an epoch."""
+    products = []
+    for same in zip(*rounds, strict=True):
+        medians = {
+            library: statistics.median(product["seconds"][library] for product in same)
+            for library in same[0]["seconds"]
+        }
+        products.append(same[0] | {"seconds": medians, "best_seconds": min(medians.values())})
+    *of_step, large = products
+    step_seconds = sum(product["best_seconds"] for product in of_step)
+    operations = sum(product["operations"] for product in of_step)
+    return {
+        "products": of_step,
+        "epoch_seconds": steps * step_seconds,
+        "epoch_operations": steps * operations,
+        "operations_a_second": operations / step_seconds,
+        "large_operations_a_second": large["operations"] / large["best_seconds"],
+    }

@@ -1,0 +1,159 @@
+"""What every measurement has: options, the machine it ran on, times brought together, and a result file."""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from jaxmlp import ArgumentError
+from jaxmlp.cli.options import option
+from jaxmlp.cli.run import describe_machine
+from jaxmlp.cli.session import available_cores
+from jaxmlp.cli.text import check_out
+from jaxmlp.files import write_text
+
+# Variables that change how libraries use the cores, and so their times.
+THREAD_SETTINGS = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "XLA_FLAGS")
+
+Result = dict[str, Any]
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class OutOptions:
+    """The option that says where the result goes."""
+
+    out: str | None = option(None, "json file for the result (default: none)", group="output", metavar="FILE")
+
+
+@dataclass(frozen=True)
+class PlaceOptions:
+    """The options that say where data sets are."""
+
+    data_dir: str | None = option(
+        None, "where data sets are prepared (default: ~/.cache/jaxmlp)", group="data", metavar="FOLDER"
+    )
+    manual_dir: str | None = option(
+        None, "folder of MNIST's archives (default: JAXMLP_MANUAL_DIR)", group="data", metavar="FOLDER"
+    )
+
+
+@dataclass(frozen=True)
+class MnistOptions(PlaceOptions, OutOptions):
+    """The options of a measurement that takes MNIST too."""
+
+    mnist: bool = option(True, "measure MNIST too", group="options")
+
+
+def check(options: Any, **least: int) -> None:
+    """Refuse numbers below the least, and a result file that cannot be written, before anything is measured."""
+    for name, lowest in least.items():
+        given = getattr(options, name)
+        if given < lowest:
+            raise ArgumentError(f"--{name.replace('_', '-')} must be at least {lowest}, given {given}")
+    check_out(options.out)
+
+
+def program() -> str:
+    """Name the script that runs."""
+    return Path(sys.argv[0]).name
+
+
+def tell(line: str) -> None:
+    """Show what is being done, on a terminal alone."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def describe(what: str, *packages: str) -> Result:
+    """Begin a result: what it is of, the command, and the machine with its load and versions."""
+    machine = describe_machine()
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            machine["versions"][package] = importlib.metadata.version(package)
+    threads = {name: value for name, value in os.environ.items() if name.startswith(THREAD_SETTINGS)}
+    machine |= {"cores": available_cores(), "load_average": tell_load(), "thread_settings": threads}
+    command = ["python", f"experiments/benchmarks/{program()}", *sys.argv[1:]]
+    return {"what": what, "command": command, "machine": machine}
+
+
+def tell_load() -> float | None:
+    """Warn where other programs are at work; returns the load average of the last minute, if there is one."""
+    if not hasattr(os, "getloadavg"):
+        return None
+    load = os.getloadavg()[0]
+    if load > available_cores() / 4:
+        print(
+            f"{program()}: the machine is busy (load average {load:.2f} on {available_cores()} cores): "
+            "times will be too long, and unevenly so",
+            file=sys.stderr,
+        )
+    return load
+
+
+def finish(result: Result, text: str, out: str | None, failures: Sequence[str] = ()) -> int:
+    """Print and write a result, and say what failed; returns the exit status."""
+    tell("")
+    print(text)
+    if out is not None:
+        write_text(out, json.dumps(result, indent=1) + "\n")
+    for failure in failures:
+        print(f"{program()}: {failure}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def drawn_order(things: Sequence[Thing], turn: int) -> list[Thing]:
+    """Put those that take turns in an order drawn for the turn (seeded), so that none always follows the same one."""
+    return [things[place] for place in np.random.default_rng(turn).permutation(len(things))]
+
+
+def time_summary(seconds: Sequence[float]) -> Result:
+    """Bring times to their median and spread."""
+    return {
+        "seconds": list(seconds),
+        "median_seconds": statistics.median(seconds),
+        "least_seconds": min(seconds),
+        "largest_seconds": max(seconds),
+    }
+
+
+def noise_of_ratio(*times: Sequence[float]) -> float:
+    """Estimate the relative standard error of a ratio of two medians.
+
+    The median of n times has about 1.25·s/√n of standard error, s from the median absolute deviation
+    (1.48·MAD), so that a single disturbed turn does not count.
+    """
+    squares = 0.0
+    for each in times:
+        middle = statistics.median(each)
+        deviation = 1.48 * statistics.median(abs(time - middle) for time in each)
+        squares += (1.25 * deviation / math.sqrt(len(each)) / middle) ** 2
+    return math.sqrt(squares)
+
+
+def relative_difference(value: Any, reference: Any) -> float:
+    """Compute max |value − reference| / max |reference|."""
+    return float(np.max(np.abs(value - reference)) / (np.max(np.abs(reference)) or 1.0))
+
+
+def comments(block: str) -> tuple[str, str]:
+    """Write the comments that a block of a file stands between."""
+    return f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
+
+
+def with_block(text: str, block: str, new: str, file: str) -> str:
+    """Put new text in place of what stands between a block's two comments."""
+    begin, end = comments(block)
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise ArgumentError(f"{file} needs the line {begin} and, below it, the line {end}, once each")
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{new}\n{end}{rest.partition(end)[2]}"

@@ -1,0 +1,144 @@
+"""What every peer is given: the same data, initial parameters, order of examples and settings, as files.
+
+They are files because each peer lives in a process of its own.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+MOMENTUM, ADAM_B1, ADAM_B2, ADAM_EPSILON = 0.9, 0.9, 0.999, 1e-8
+SETTINGS, INITIAL = "settings.json", "initial.npz"
+
+Layers = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        sizes: features of input, hidden layers and output; ReLU between the layers.
+        batch_size: B; the last minibatch of an epoch may be shorter.
+        optimizer: "sgd", "momentum" (0.9) or "adam".
+        learning_rate: of the optimiser.
+        task: "classification" (mean softmax cross-entropy) or "regression" (mean half squared error).
+        seed: of the initial parameters and of the order.
+        device: where to compute, as the command line names it.
+        precision: of matrix products, "float32" or "tensorfloat32".
+    """
+
+    sizes: tuple[int, ...]
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    task: str
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "float32"
+
+
+class Job(NamedTuple):
+    """Settings and arrays.
+
+    Attributes:
+        settings: how to train.
+        train_inputs: [N, I] float32.
+        train_targets: [N] int32 labels or [N, 1] float32 values.
+        test_inputs: the same of the test part.
+        test_targets: the same of the test part.
+        orders: [E, N] int32, each epoch's permutation of the examples.
+        layers: initial weight [I, O] and bias [O] of each layer.
+    """
+
+    settings: Settings
+    train_inputs: np.ndarray
+    train_targets: np.ndarray
+    test_inputs: np.ndarray
+    test_targets: np.ndarray
+    orders: np.ndarray
+    layers: Layers
+
+
+class Peer:
+    """A way to train, made from a job, then told to train epoch by epoch.
+
+    `temporaries` is how many bytes the compiled epoch needs besides its arguments and results, None where it is
+    not one program.
+    """
+
+    temporaries: int | None = None
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.settings = job, job.settings
+
+    def epoch(self, order: np.ndarray) -> float:
+        """Train one epoch to its end; returns the mean of its steps' losses, weighted by their examples."""
+        size = self.settings.batch_size
+        losses = self.fetch([self.step(order[start : start + size]) for start in range(0, len(order), size)])
+        weight = np.full(len(losses), size, float)
+        weight[-1] = len(order) - size * (len(losses) - 1)
+        return float(np.dot(np.asarray(losses, float), weight) / len(order))
+
+    def step(self, rows: Any) -> Any:
+        """Train on one minibatch; returns its loss, which may stay on the device."""
+        raise NotImplementedError
+
+    def fetch(self, losses: list[Any]) -> Sequence[float]:
+        """Wait for all work, and bring an epoch's losses to the host at once: reading each would wait for each."""
+        return losses
+
+    def layers(self) -> Layers:
+        """Give the parameters as they are now."""
+        raise NotImplementedError
+
+
+def write_job(folder: Path, job: Job) -> None:
+    """Write a job for the peers to read."""
+    for name in Job._fields[1:-1]:
+        np.save(folder / f"{name}.npy", getattr(job, name))
+    write_layers(folder / INITIAL, job.layers)
+    (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(job.settings)), encoding="utf-8")
+
+
+def read_job(folder: Path) -> Job:
+    """Read a job."""
+    given: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+    settings = Settings(**(given | {"sizes": tuple(given["sizes"])}))
+    arrays = [np.load(folder / f"{name}.npy") for name in Job._fields[1:-1]]
+    return Job(settings, *arrays, read_layers(folder / INITIAL))
+
+
+def write_layers(path: Path, layers: Layers) -> None:
+    """Write weights and biases to an .npz."""
+    np.savez(path, *(array for layer in layers for array in layer))
+
+
+def read_layers(path: Path) -> Layers:
+    """Read what `write_layers` has written."""
+    with np.load(path) as file:
+        arrays = [file[f"arr_{number}"] for number in range(len(file.files))]
+    return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+def score(layers: Layers, inputs: np.ndarray, targets: np.ndarray, task: str, chunk: int = 10_000) -> float:
+    """Measure parameters on a test part, in the same way for every peer."""
+    outputs = np.concatenate(
+        [_outputs(layers, inputs[start : start + chunk]) for start in range(0, len(inputs), chunk)]
+    )
+    if task == "classification":
+        return float(np.mean(outputs.argmax(axis=1) == targets))
+    residual, spread = outputs - targets, targets - targets.mean(axis=0)
+    return float(1 - np.sum(residual**2, dtype=float) / np.sum(spread**2, dtype=float))
+
+
+def _outputs(layers: Layers, inputs: np.ndarray) -> np.ndarray:
+    for w, b in layers[:-1]:
+        inputs = np.maximum(inputs @ w + b, 0)
+    w, b = layers[-1]
+    return inputs @ w + b

@@ -1,0 +1,182 @@
+"""What the machine can do at best: the matrix products of a training step and nothing else, timed.
+
+An epoch cannot be faster than its products; the share of them in an epoch says how much else it does.
+"""
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from peers.jax_step import choose_device
+from peers.job import Job
+
+BLOCK_SECONDS, BLOCKS = 0.02, 5
+LARGE = 1024  # rows and columns of the product that shows the highest rate
+
+
+class Product(NamedTuple):
+    """A matrix product of a training step: [rows, inner] times [inner, columns].
+
+    Attributes:
+        what: "forward", "weight gradient" or "input gradient".
+        rows: of the left matrix and of the result.
+        inner: what is summed over.
+        columns: of the right matrix and of the result.
+        left_transposed: the left matrix lies transposed in memory, as xᵀ does in xᵀ·∂E/∂z.
+        right_transposed: the right one does, as wᵀ in ∂E/∂z·wᵀ.
+        is_turned: the product of a step is this one transposed.
+    """
+
+    what: str
+    rows: int
+    inner: int
+    columns: int
+    left_transposed: bool = False
+    right_transposed: bool = False
+    is_turned: bool = False
+
+    @property
+    def turned(self) -> "Product":
+        """The same numbers, transposed, by the product the other way round: δᵀ·x for xᵀ·δ."""
+        return Product(
+            self.what,
+            self.columns,
+            self.inner,
+            self.rows,
+            left_transposed=not self.right_transposed,
+            right_transposed=not self.left_transposed,
+            is_turned=True,
+        )
+
+    @property
+    def operations(self) -> int:
+        """Floating-point operations: a multiplication and an addition for each of rows·inner·columns."""
+        return 2 * self.rows * self.inner * self.columns
+
+
+def products_of_step(sizes: tuple[int, ...], batch_size: int) -> list[Product]:
+    """List the matrix products of a training step.
+
+    A layer of I inputs and O outputs takes z = x·w (2·B·I·O operations) going forward, and going back
+    ∂E/∂w = xᵀ·∂E/∂z and ∂E/∂x = ∂E/∂z·wᵀ (2·B·I·O each); the first layer has no need of ∂E/∂x. A step is
+    therefore 2·B·(3·Σ I·O − I₁·O₁) operations; what is done element by element is not counted.
+    """
+    products = []
+    for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+        products.append(Product("forward", batch_size, inputs, outputs))
+        products.append(Product("weight gradient", inputs, batch_size, outputs, left_transposed=True))
+        if index > 0:
+            products.append(Product("input gradient", batch_size, outputs, inputs, right_transposed=True))
+    return products
+
+
+def operands(product: Product) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the two matrices, laid out in memory as they are in training."""
+    random = np.random.default_rng(0)
+    left_shape, right_shape = (product.rows, product.inner), (product.inner, product.columns)
+    left = random.standard_normal(left_shape[::-1] if product.left_transposed else left_shape, np.float32)
+    right = random.standard_normal(right_shape[::-1] if product.right_transposed else right_shape, np.float32)
+    return left, right
+
+
+def blas_runner(product: Product) -> Callable[[int], object]:
+    """Make a function that does a product so many times by NumPy's BLAS."""
+    left, right = operands(product)
+    left = left.T if product.left_transposed else left
+    right = right.T if product.right_transposed else right
+    out = np.empty((product.rows, product.columns), np.float32)
+
+    def repeat(times: int) -> None:
+        for _ in range(times):
+            np.matmul(left, right, out=out)
+
+    return repeat
+
+
+@partial(jax.jit, static_argnames=("product", "precision"))
+def _repeated(
+    left: jax.Array, right: jax.Array, nothing: jax.Array, times: int, *, product: Product, precision: str
+) -> jax.Array:
+    left_is_smaller = left.size < right.size
+
+    def body(_: int, carried: Any) -> Any:
+        small, last = carried
+        # Adding 0 times the last result to one element, which XLA cannot know to be nothing, keeps it from doing
+        # the product only once; the rest of the matrix stays where it is.
+        small = small.at[0, 0].add(nothing * last[0, 0])
+        first, second = (small, right) if left_is_smaller else (left, small)
+        return small, _product(first, second, product, precision)
+
+    start = jnp.zeros((product.rows, product.columns), left.dtype)
+    return jax.lax.fori_loop(0, times, body, (left if left_is_smaller else right, start))[1]
+
+
+def _product(left: jax.Array, right: jax.Array, product: Product, precision: str) -> jax.Array:
+    left = left.T if product.left_transposed else left
+    right = right.T if product.right_transposed else right
+    if product.is_turned:
+        left = jax.lax.optimization_barrier(left)  # transposed in memory first, as `jaxmlp.layers` does
+    return jnp.matmul(left, right, precision=precision)
+
+
+def xla_runner(product: Product, precision: str) -> Callable[[int], object]:
+    """Make a function that does a product so many times inside one program of XLA."""
+    left, right = map(jnp.asarray, operands(product))
+
+    def repeat(times: int) -> object:
+        return _repeated(
+            left, right, jnp.float32(0), times, product=product, precision=precision
+        ).block_until_ready()
+
+    return repeat
+
+
+def seconds_each(repeat: Callable[[int], object], block_seconds: float = BLOCK_SECONDS) -> float:
+    """Time one run of what is repeated: the median of some blocks of many."""
+    repeat(1)
+    started = time.perf_counter()
+    repeat(3)
+    times = max(1, round(3 * block_seconds / max(time.perf_counter() - started, 1e-9)))
+    blocks = []
+    for _ in range(BLOCKS):
+        started = time.perf_counter()
+        repeat(times)
+        blocks.append((time.perf_counter() - started) / times)
+    return statistics.median(blocks)
+
+
+class Matmul:
+    """The products of a step, each by BLAS and by XLA, and a large one."""
+
+    temporaries: int | None = None
+
+    def __init__(self, job: Job) -> None:
+        device, precision = choose_device(job.settings), job.settings.precision
+        large = Product("large", LARGE, LARGE, LARGE)
+        self.products = [*products_of_step(job.settings.sizes, job.settings.batch_size), large]
+        self.runners: list[dict[str, Callable[[int], object]]] = []
+        for product in self.products:
+            runners = {"XLA": xla_runner(product, precision)}
+            if device.platform == "cpu":
+                runners["BLAS"] = blas_runner(product)
+            if product.what == "weight gradient":
+                runners["XLA, turned"] = xla_runner(product.turned, precision)
+                if device.platform == "cpu":
+                    runners["BLAS, turned"] = blas_runner(product.turned)
+            self.runners.append(runners)
+
+    def rates(self) -> list[dict[str, Any]]:
+        """Time every product once more."""
+        return [
+            product._asdict()
+            | {"operations": product.operations}
+            | {"seconds": {library: seconds_each(repeat) for library, repeat in runners.items()}}
+            for product, runners in zip(self.products, self.runners, strict=True)
+        ]

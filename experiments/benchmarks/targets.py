@@ -1,0 +1,202 @@
+"""What the benchmark is to reach, beside what a run has reached; nothing here is measured, all is compared."""
+
+import statistics
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from cases import CASES
+from measurement import Result, noise_of_ratio
+from peers import AUTODIFF, OURS
+
+
+class Target(NamedTuple):
+    """A target beside its figure.
+
+    Attributes:
+        what: what is looked at.
+        wanted: the target, as "≥ 1.5 ×".
+        figure: what was reached, in the same form; "not measured" where a run has nothing to tell.
+        reached: whether it was; None where it was not measured.
+    """
+
+    what: str
+    wanted: str
+    figure: str = "not measured"
+    reached: bool | None = None
+
+
+class Goals(NamedTuple):
+    """The targets of one network with plain SGD on a CPU; None for none.
+
+    Attributes:
+        best_peer: how many times as fast as the fastest peer, at least.
+        sklearn: how many times as fast as scikit-learn, at least.
+        floor: an epoch's time over its matmul floor on all cores, at most.
+    """
+
+    best_peer: float
+    sklearn: float | None
+    floor: float
+
+
+GOALS = {"mnist_300": Goals(1.5, 3.0, 1.5), "mnist_512": Goals(1.3, None, 1.15)}
+GPU_EPOCH_SECONDS = {"mnist_300": 0.050, "mnist_512": 0.015}
+SWEEP, SWEEP_OF_SKLEARN, SWEEP_ON_GPU, SWEEP_TIME = 256, 20.0, 1024, 4.0
+ACCURACY, SHARES = 0.98, {"torch": 0.60, "sklearn": 0.40}
+SECOND_RUN = {"digits": 2.5, "mnist": 2.6}  # seconds of a whole process that finds its programs compiled
+
+
+def targets(result: Result) -> list[Target]:
+    """Hold a result against its targets."""
+    on_gpu = result["device"].startswith("gpu")
+    cases = {case["case"]: case for case in result["cases"] if case["optimizer"] == "sgd"}
+    if on_gpu:
+        found = [_gpu_epoch(cases.get(name), name, most) for name, most in GPU_EPOCH_SECONDS.items()]
+    else:
+        found = [target for name, goals in GOALS.items() for target in _speed(cases.get(name), name, goals)]
+        found += _time_to_accuracy(result.get("time_to_accuracy"))
+    found += _sweep(result.get("sweep"), on_gpu)
+    return [*found, *_against_autodiff(result["cases"])]
+
+
+def peer(case: Result, name: str) -> Result | None:
+    """Find a peer that a case has figures of."""
+    return next((one for one in measured(case) if one["name"] == name), None)
+
+
+def measured(case: Result) -> list[Result]:
+    """List the peers that a case has figures of."""
+    return [one for one in case["peers"] if "failure" not in one]
+
+
+def floor_seconds(case: Result) -> float:
+    """Give an epoch's matmul floor: each product by the library and the number of cores that took least."""
+    by_cores = [ceiling["products"] for ceiling in case["ceilings"].values()]
+    step = sum(min(product["best_seconds"] for product in same) for same in zip(*by_cores, strict=True))
+    return case["examples"] / case["batch_size"] * step
+
+
+def _ratio(what: str, wanted: float, figure: float | None, *, at_least: bool, note: str = "") -> Target:
+    said = f"{'≥' if at_least else '≤'} {wanted:.2f} ×"
+    if figure is None:
+        return Target(what, said)
+    return Target(what, said, f"{figure:.2f} ×{note}", figure >= wanted if at_least else figure <= wanted)
+
+
+def _speed(case: Result | None, name: str, goals: Goals) -> Iterator[Target]:
+    what = f"{CASES[name].title}, SGD"
+    if case is None:
+        yield _ratio(f"{what}: speed", goals.best_peer, None, at_least=True)
+        return
+    ours, sklearn = peer(case, OURS), peer(case, "sklearn")
+    assert ours is not None
+    others = [one for one in measured(case) if one["kind"] == "peer"]
+    best = min(others, key=lambda one: one["median_seconds"], default=None)
+    yield _ratio(
+        f"{what}: faster than the best peer",
+        goals.best_peer,
+        best and best["time_relative_to_ours"],
+        at_least=True,
+        note=f" ({best['title']})" if best else "",
+    )
+    if goals.sklearn is not None:
+        ratio = sklearn and sklearn["time_relative_to_ours"]
+        yield _ratio(f"{what}: faster than scikit-learn", goals.sklearn, ratio, at_least=True)
+    share = ours["median_seconds"] / floor_seconds(case)
+    yield _ratio(f"{what}: time over the matmul floor", goals.floor, share, at_least=False)
+
+
+def _gpu_epoch(case: Result | None, name: str, most: float) -> Target:
+    what, wanted = f"{CASES[name].title}, SGD: an epoch", f"≤ {1000 * most:.0f} ms"
+    ours = None if case is None else peer(case, OURS)
+    if ours is None:
+        return Target(what, wanted)
+    seconds = ours["median_seconds"]
+    return Target(what, wanted, f"{1000 * seconds:.1f} ms", seconds <= most)
+
+
+def _time_to_accuracy(result: Result | None) -> Iterator[Target]:
+    what, most = f"MNIST to {100 * ACCURACY:.1f} %, whole process", SECOND_RUN["mnist"]
+    programs = {one["name"]: one for one in (result or {}).get("programs", ()) if "failure" not in one}
+    ours = programs.get(OURS)
+    if ours is None:
+        yield Target(what, f"≤ {most:.1f} s")
+        return
+    accurate, seconds = is_accurate(ours), ours["median_seconds"]
+    yield Target(what, f"≤ {most:.1f} s", _learnt(ours), accurate and seconds <= most)
+    for name, share in SHARES.items():
+        wanted, other = f"≤ {100 * share:.0f} %", programs.get(name)
+        if other is None:
+            yield Target(f"{what}: of {name}'s time", wanted)
+            continue
+        found = seconds / other["median_seconds"]
+        yield Target(
+            f"{what}: of {other['title']}'s time",
+            wanted,
+            f"{100 * found:.0f} % ({_learnt(other)})",
+            accurate and found <= share,
+        )
+
+
+def is_accurate(program: Result) -> bool:
+    """Tell whether the median of a program's seeds reached the accuracy."""
+    return statistics.median(program["accuracies"]) >= ACCURACY
+
+
+def _learnt(program: Result) -> str:
+    short = "" if is_accurate(program) else ", short of the goal"
+    return (
+        f"{program['median_seconds']:.2f} s at {100 * statistics.median(program['accuracies']):.2f} %{short}"
+    )
+
+
+def _sweep(rates: Result | None, on_gpu: bool) -> Iterator[Target]:
+    """Compare many networks with one on a GPU, and a network's share of a sweep with scikit-learn's on a CPU."""
+    points = {point["count"]: point for point in (rates or {}).get("points", ())}
+    if on_gpu:
+        ratio = None
+        if {1, SWEEP_ON_GPU} <= set(points):
+            ratio = points[SWEEP_ON_GPU]["median_seconds"] / points[1]["median_seconds"]
+        what = f"a sweep of {SWEEP_ON_GPU} networks: time of a single one's"
+        yield _ratio(what, SWEEP_TIME, ratio, at_least=False)
+        return
+    what = f"a sweep of {SWEEP} networks on digits: faster than scikit-learn, a network"
+    if rates is None or "sklearn" not in rates or SWEEP not in points:
+        yield _ratio(what, SWEEP_OF_SKLEARN, None, at_least=True)
+        return
+    theirs, point = SWEEP * rates["sklearn"]["median_seconds"], points[SWEEP]
+    for kind, key in (("compiled beforehand", "median_seconds"), ("compilation included", "first_seconds")):
+        yield _ratio(f"{what}, {kind}", SWEEP_OF_SKLEARN, theirs / point[key], at_least=True)
+
+
+def _against_autodiff(cases: Iterable[Result]) -> Iterator[Target]:
+    """Compare times within twice the noise of their ratio, and temporaries exactly; tell the worst case."""
+    pairs = [(case, peer(case, OURS), peer(case, AUTODIFF)) for case in cases]
+    both = [
+        (f"{case['title']}, {case['optimizer']}", ours, autodiff)
+        for case, ours, autodiff in pairs
+        if ours and autodiff
+    ]
+    what = f"hand-written against jax.grad, worst of {len(both)} cases"
+    if not both:
+        yield _ratio(what, 1.0, None, at_least=False)
+        return
+    times = [
+        (
+            ours["median_seconds"] / autodiff["median_seconds"],
+            2 * noise_of_ratio(ours["seconds"], autodiff["seconds"]),
+            case,
+        )
+        for case, ours, autodiff in both
+    ]
+    ratio, noise, worst = max(times, key=lambda time: time[0] - time[1])
+    figure = f"{ratio:.2f} ± {noise:.2f} × ({worst})"
+    yield Target(f"{what}: time", "≤ 1.00 × within noise", figure, ratio <= 1 + noise)
+    sizes = [
+        (ours["temporaries_bytes"] / autodiff["temporaries_bytes"], f" ({case})")
+        for case, ours, autodiff in both
+        if ours["temporaries_bytes"] and autodiff["temporaries_bytes"]
+    ]
+    if sizes:
+        share, note = max(sizes)
+        yield _ratio(f"{what}: temporaries", 1.0, share, at_least=False, note=note)

@@ -1,0 +1,188 @@
+"""What measurements share: their machine, their blocks of a file, their processes and the memory they take."""
+
+import contextlib
+import os
+import subprocess
+import sys
+
+import measurement
+import numpy as np
+import peak_memory
+import pytest
+from command_runs import BENCHMARKS
+from measurement import comments, with_block
+from processes import ProcessFailed, WorkerProcess, in_process, process_environment, run_programs
+
+from jaxmlp import ArgumentError
+from jaxmlp.cli.text import machine_line
+
+BEGIN, END = comments("growth")
+LARGE = 64 * 2**20
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets a peak")
+
+
+def test_what_stands_between_the_comments_is_replaced_and_nothing_else() -> None:
+    text = f"above\n{BEGIN}\nold\n{END}\nbelow\n"
+    assert with_block(text, "growth", "new", "README.md") == f"above\n{BEGIN}\nnew\n{END}\nbelow\n"
+
+
+@pytest.mark.parametrize(
+    "text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}\n{BEGIN}\n{END}", "".join(comments("stream"))]
+)
+def test_a_file_without_the_two_comments_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentError, match=r"README\.md needs the line <!-- growth: begin -->"):
+        with_block(text, "growth", "new", "README.md")
+
+
+def test_a_busy_machine_and_settings_that_change_times_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (1.7, 0, 0))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setattr(sys, "argv", ["growth.py", "--quick"])
+    result = measurement.describe("a thing", "scikit-learn")
+    assert "growth.py: the machine is busy (load average 1.70" in capsys.readouterr().err
+    assert result["command"] == ["python", "experiments/benchmarks/growth.py", "--quick"]
+    machine = result["machine"]
+    assert machine["thread_settings"]["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "scikit-learn" in machine["versions"]
+    assert "load average at the start 1.70" in machine_line(machine)
+    assert "; OMP_WAIT_POLICY=PASSIVE" in machine_line(machine)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0, 0))
+    assert measurement.tell_load() == 0.1
+    assert capsys.readouterr().err == ""
+
+
+def test_each_turn_has_an_order_drawn_for_it() -> None:
+    orders = ["".join(measurement.drawn_order("abcdef", turn)) for turn in range(6)]
+    assert all(sorted(order) == list("abcdef") for order in orders)
+    assert orders[0] == "".join(measurement.drawn_order("abcdef", 0))  # seeded
+    before_a = {order[order.index("a") - 1] for order in orders if order[0] != "a"}
+    assert len(before_a) > 1  # a rotation would keep the same one before each
+
+
+def test_noise_is_that_of_the_medians() -> None:
+    noise = measurement.noise_of_ratio
+    assert noise([1.0, 1.0, 50.0], [2.0, 2.0, 2.0]) == 0  # one disturbed turn does not count
+    few, many = noise([0.9, 1.0, 1.1], [1.0] * 3), noise([0.9, 1.0, 1.1] * 4, [1.0] * 12)
+    assert 0 < many < few < 0.2
+
+
+def test_differences_are_relative_to_the_largest() -> None:
+    assert measurement.relative_difference(np.array([1.0, 4.0]), np.array([1.0, 5.0])) == pytest.approx(0.2)
+    assert measurement.relative_difference(np.zeros(2), np.zeros(2)) == 0
+    assert np.isnan(measurement.relative_difference(float("nan"), 1.0))
+
+
+# --- processes ---
+
+
+@pytest.mark.parametrize(("device", "hidden"), [("cpu:0", True), ("gpu:0", False), ("", False)])
+def test_on_a_cpu_a_process_finds_no_gpu(device: str, hidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    environment = process_environment(device)
+    assert environment["CUDA_VISIBLE_DEVICES"] == ("" if hidden else "0")
+    assert environment.get("JAX_PLATFORMS") == ("cpu" if hidden else None)
+
+
+def test_a_function_is_called_in_a_process_and_what_fails_there_is_one_line() -> None:
+    told = in_process("it", "measurement.comments", "cpu", {"block": "growth"})
+    assert told == [BEGIN, END]
+    refused = {"text": "", "block": "growth", "new": "", "file": "README.md"}
+    with pytest.raises(ProcessFailed, match=r"^it ended with status 1: README\.md needs the line"):
+        in_process("it", "measurement.with_block", "cpu", refused)
+
+
+def test_programs_run_side_by_side_and_not_for_ever() -> None:
+    greeting = ["-c", "print(1)"]
+    assert run_programs("they", [greeting, greeting], os.environ) == ["1\n", "1\n"]
+    with pytest.raises(ProcessFailed, match=r"they did not end within 0\.5 s"):
+        run_programs("they", [greeting, ["-c", "import time; time.sleep(60)"]], os.environ, 0.5)
+    with pytest.raises(ProcessFailed, match=r"they ended with status 1: ValueError: no data"):
+        run_programs("they", [greeting, ["-c", "raise ValueError('no data')"]], os.environ)
+
+
+def test_a_worker_that_ends_leaves_its_last_words() -> None:
+    with contextlib.closing(WorkerProcess("no such peer", "cpu")) as worker:
+        with pytest.raises(ProcessFailed, match="unknown peer"):
+            worker.ask("set_up", job="nowhere")
+        worker.process.kill()
+        worker.process.wait()
+        with pytest.raises(ProcessFailed, match="its process ended with status -9"):
+            worker.ask("set_up", job="nowhere")
+
+
+# --- peak memory ---
+
+FREEING = """
+import numpy as np
+import peak_memory
+
+def hold(size):
+    return np.ones(size, np.uint8)
+
+def kept():
+    hold(2**21)  # once freed, it has the C library keep such sizes
+    own = peak_memory.begin_peak()
+    many = [hold(2**20) for _ in range(64)]
+    del many[:-1]  # the last holds the end of the heap, so that nothing is cut off there
+    return peak_memory._read_status("VmRSS") - own
+
+print(kept())
+with peak_memory.returning_freed():
+    print(kept())
+print(kept())
+"""
+
+
+def hold(size: int) -> np.ndarray:
+    return np.ones(size, np.uint8)
+
+
+@needs_linux
+def test_the_peak_is_of_what_was_held_since_the_beginning() -> None:
+    peak_memory.begin_peak()
+    before = peak_memory.peak_bytes()
+    held = hold(2 * LARGE)
+    assert before is not None
+    assert peak_memory.peak_bytes() - before > 1.8 * LARGE  # type: ignore[operator]
+    del held
+    own = peak_memory.begin_peak()
+    assert own is not None
+    assert peak_memory.peak_bytes() - own < LARGE / 2  # type: ignore[operator]
+    hold(LARGE)  # freed at once, and yet a peak
+    above = peak_memory.peak_bytes() - own  # type: ignore[operator]
+    assert 0.9 * LARGE < above < 1.5 * LARGE
+
+
+@needs_linux
+@pytest.mark.skipif(peak_memory._c_library() is None, reason="only glibc can be told")
+def test_freed_memory_goes_back_to_the_system_where_that_is_wanted_and_nowhere_else() -> None:
+    # In a process of its own: what others have freed before would be taken again, and lies where it lies.
+    done = subprocess.run(
+        [sys.executable, "-c", FREEING],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=BENCHMARKS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    before, inside, after = map(int, done.stdout.split())
+    assert before > 48 * 2**20
+    assert inside < 8 * 2**20
+    assert after > 48 * 2**20
+
+
+def test_where_no_peak_can_be_forgotten_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peak_memory, "FORGET", peak_memory.Path("/proc/is not there"))
+    monkeypatch.setattr(peak_memory, "STATUS", peak_memory.Path("/proc/is not there"))
+    assert peak_memory.begin_peak() is None
+    assert peak_memory.peak_bytes() is None
+
+
+def test_a_device_that_counts_for_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"bytes_in_use": 3, "peak_bytes_in_use": 7}
+    monkeypatch.setattr(peak_memory, "_device_statistics", lambda: told)
+    assert (peak_memory.begin_peak(), peak_memory.peak_bytes()) == (3, 7)

@@ -1,0 +1,222 @@
+"""Every peer makes the same updates as jaxmlp, or its time would say nothing."""
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import cases
+import jax
+import numpy as np
+import pytest
+from cases import Case, Data
+from epochs import largest_difference
+from measurement import PlaceOptions, relative_difference
+from peers import AUTODIFF, OURS, PEERS, jaxmlp_scan, matmul, missing_packages, program_of
+from peers.job import Job, Peer, read_job, score, write_job
+
+TOLERANCE = 2e-5  # relative, of the mean loss of an epoch of float32 steps
+RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 1e-3}
+CASES = {
+    "classification": Case((6, 8, 7, 3), 16, lambda place: None, "classification", RATES),
+    "regression": Case((6, 8, 7, 1), 16, lambda place: None, "regression", RATES),
+}
+# Compiling takes PyTorch too long for a test; a CUDA graph needs a GPU.
+OTHERS = [name for name in PEERS if name not in (OURS, "torch_compile", "torch_cuda_graph")]
+EPOCHS = 2
+
+
+@pytest.fixture(autouse=True)
+def settings_of_jax() -> Any:
+    """A peer sets JAX up for the whole process it lives in; here it has to be undone."""
+    names = ("jax_default_device", "jax_default_matmul_precision")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def small_data(task: str) -> Data:
+    # 75 examples in batches of 16: the last one has 11.
+    if task == "classification":
+        return cases.generated_images(75, 40, 6, 3)
+    return cases.tabular(PlaceOptions(), 75, 40, 6)
+
+
+@functools.cache
+def small_job(task: str, optimizer: str) -> Job:
+    case = CASES[task]
+    settings = cases.make_settings(case, optimizer, "cpu", "float32")
+    return cases.make_job(case, small_data(task), settings, EPOCHS)
+
+
+def train(name: str, job: Job) -> tuple[list[float], Any]:
+    # The tests' strict rules bind our own code; the peers are written as people write them.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        program = program_of(name)(job)
+        losses = [program.epoch(order) for order in job.orders]
+        return losses, program.layers()
+
+
+@functools.cache
+def trained_by_jaxmlp(task: str, optimizer: str) -> tuple[list[float], Any]:
+    return train(OURS, small_job(task, optimizer))
+
+
+def differences(name: str, job: Job, reference: tuple[list[float], Any]) -> tuple[float, float]:
+    """The largest relative difference of the epochs' losses, and the largest one of the parameters."""
+    losses, layers = train(name, job)
+    of_losses = max(map(relative_difference, losses, reference[0]))
+    return of_losses, largest_difference(layers, reference[1])
+
+
+def need(name: str) -> None:
+    lacking = missing_packages(name)
+    if lacking:
+        pytest.skip(f"{PEERS[name].title} needs {' and '.join(lacking)}, of the extra 'bench'")
+
+
+# Compiling takes its time, so each optimiser is tried once, and each task.
+@pytest.mark.parametrize(
+    ("task", "optimizer"),
+    [
+        ("classification", "sgd"),
+        pytest.param("classification", "adam", marks=pytest.mark.slow),
+        pytest.param("regression", "momentum", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("name", OTHERS)
+def test_it_makes_the_updates_that_jaxmlp_makes(name: str, task: str, optimizer: str) -> None:
+    need(name)
+    job = small_job(task, optimizer)
+    reference = trained_by_jaxmlp(task, optimizer)
+    of_losses, of_parameters = differences(name, job, reference)
+    assert of_losses < TOLERANCE
+    assert of_parameters < 1e-4
+    assert reference[0][1] < reference[0][0]  # and it learns
+
+
+WRONG = {
+    "learning rate": lambda job: job._replace(
+        settings=dataclasses.replace(job.settings, learning_rate=1.1 * job.settings.learning_rate)
+    ),
+    "batch size": lambda job: job._replace(settings=dataclasses.replace(job.settings, batch_size=15)),
+    "order": lambda job: job._replace(orders=job.orders[:, ::-1].copy()),
+    "parameters": lambda job: job._replace(layers=[(1.01 * w, b) for w, b in job.layers]),
+    "optimiser": lambda job: job._replace(settings=dataclasses.replace(job.settings, optimizer="sgd")),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", ["numpy", "sklearn", "torch"])
+def test_a_peer_that_trains_otherwise_is_caught(name: str, wrong: str) -> None:
+    need(name)
+    job = small_job("classification", "adam")
+    of_losses, _ = differences(name, WRONG[wrong](job), trained_by_jaxmlp("classification", "adam"))
+    assert of_losses > TOLERANCE
+
+
+def test_jaxmlp_itself_draws_the_orders_that_the_others_get() -> None:
+    # With another seed its order is another one, and so are its losses, from the same parameters.
+    job = small_job("classification", "sgd")
+    other = job._replace(settings=dataclasses.replace(job.settings, seed=1))
+    of_losses, _ = differences(OURS, other, trained_by_jaxmlp("classification", "sgd"))
+    assert of_losses > TOLERANCE
+
+
+def test_orders_are_permutations() -> None:
+    orders = small_job("regression", "sgd").orders
+    assert orders.shape == (EPOCHS, 75)
+    assert (np.sort(orders, axis=1) == np.arange(75)).all()
+    assert (orders[0] != orders[1]).any()
+
+
+def test_a_job_survives_its_files(tmp_path: Path) -> None:
+    job = small_job("classification", "adam")
+    write_job(tmp_path, job)
+    read = read_job(tmp_path)
+    assert read.settings == job.settings
+    for before, after in zip(jax.tree.leaves(job[1:]), jax.tree.leaves(read[1:]), strict=True):
+        np.testing.assert_array_equal(before, after)
+        assert before.dtype == after.dtype
+
+
+def test_the_mean_of_steps_weights_by_examples() -> None:
+    class Counting(Peer):
+        def step(self, rows: Any) -> Any:
+            return float(rows[0])
+
+    job = small_job("classification", "sgd")
+    counting = Counting(job._replace(settings=dataclasses.replace(job.settings, batch_size=2)))
+    assert counting.epoch(np.array([1, 9, 2, 9, 6])) == pytest.approx((2 * 1 + 2 * 2 + 6) / 5)
+
+
+def test_the_twin_takes_its_gradient_by_autodiff(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[Any] = []
+    right = jaxmlp_scan.autodiff_objective
+    monkeypatch.setattr(
+        jaxmlp_scan, "autodiff_objective", lambda *given, **more: traced.append(1) or right(*given, **more)
+    )
+    for name, times in ((OURS, 0), (AUTODIFF, 1)):
+        train(name, small_job("classification", "sgd"))
+        assert len(traced) == times
+
+
+def test_scores() -> None:
+    layers = [(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))]
+    inputs = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0]], np.float32)
+    assert score(layers, inputs, np.array([0, 1, 1]), "classification", chunk=2) == pytest.approx(2 / 3)
+    single = [(np.array([[1.0], [1.0]], np.float32), np.zeros(1, np.float32))]
+    values = np.array([[1.0], [1.0], [3.0]], np.float32)
+    assert score(single, inputs, values, "regression") == pytest.approx(1)
+    assert score(single, inputs, values + 1, "regression") == pytest.approx(1 - 3 / (8 / 3))
+
+
+# --- matrix products by themselves ---
+
+
+def test_the_products_of_a_step_are_counted() -> None:
+    sizes, batch = (784, 300, 10), 32
+    products = matmul.products_of_step(sizes, batch)
+    pairs = 784 * 300 + 300 * 10
+    assert sum(product.operations for product in products) == 2 * batch * (3 * pairs - 784 * 300)
+    assert [product.what for product in products].count("input gradient") == 1
+
+
+@pytest.mark.parametrize("product", matmul.products_of_step((5, 4, 3), 7))
+def test_what_is_timed_is_that_product(product: matmul.Product) -> None:
+    left, right = matmul.operands(product)
+    left = left.T if product.left_transposed else left
+    right = right.T if product.right_transposed else right
+    assert (left.shape, right.shape) == ((product.rows, product.inner), (product.inner, product.columns))
+    once = matmul.xla_runner(product, "float32")(1)
+    np.testing.assert_allclose(once, left @ right, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(5, 4, 3), (3, 9, 4)])
+def test_a_turned_product_is_the_same_one_transposed(sizes: tuple[int, ...]) -> None:
+    for product in matmul.products_of_step(sizes, 7):
+        turned = product.turned
+        assert turned.operations == product.operations
+        assert turned.turned._replace(is_turned=False) == product
+        left, right = matmul.operands(turned)
+        left = left.T if turned.left_transposed else left
+        right = right.T if turned.right_transposed else right
+        assert (left @ right).shape == (product.columns, product.rows)
+        for times in (1, 3):  # going on changes nothing
+            once = matmul.xla_runner(turned, "float32")(times)
+            np.testing.assert_allclose(once, left @ right, rtol=1e-5, atol=1e-5)
+
+
+def test_narrow_weight_gradients_are_timed_both_ways() -> None:
+    program = matmul.Matmul(small_job("classification", "sgd"))
+    for product, runners in zip(program.products, program.runners, strict=True):
+        turned = {"XLA, turned", "BLAS, turned"} if product.what == "weight gradient" else set()
+        assert set(runners) == {"XLA", "BLAS"} | turned
+
+
+def test_times_add_up() -> None:
+    done = []
+    matmul.seconds_each(done.append, block_seconds=1e-5)
+    assert len(done) == 2 + matmul.BLOCKS
+    assert set(done[2:]) == {done[2]}

@@ -1,0 +1,198 @@
+"""Whole processes are timed: `jaxmlp train` first and second, and the programs that bring MNIST to 98 %."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import startup
+import time_to_accuracy
+from command_runs import run_experiment
+from measurement import PlaceOptions
+from peers import missing_packages
+from processes import ProcessFailed
+from startup import Run, table_rows, time_process
+from time_to_accuracy import FLAGS, Program, measure_time_to_accuracy, printed_accuracy, programs, run_once
+
+from jaxmlp.cli.run import read_options
+
+TINY = ("--epochs", "1", "--hidden", "4", "--no-pictures")
+FIRST = Run(wall=9.0, cpu=8.0, compiled=12, accuracy=0.97)
+
+# --- first and second runs ---
+
+
+@pytest.mark.slow
+def test_a_process_is_timed_and_the_next_one_compiles_nothing(tmp_path: Path) -> None:
+    first = time_process(TINY, tmp_path, "first")
+    assert first.compiled > 0
+    assert first.wall > 0
+    assert first.cpu > 0
+    assert 0 < first.accuracy <= 1
+    second = time_process((*TINY, "--seed", "1"), tmp_path, "second")
+    assert second.compiled == 0
+    assert second.accuracy != first.accuracy
+
+
+def test_a_run_that_fails_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ProcessFailed, match=r"status 2: .*--epochs must be at least 1, given 0"):
+        time_process(("--epochs", "0"), tmp_path, "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "times", "accuracy", "said"),
+    [
+        ("digits", (2.4, 2.4, 5.0), 0.9, "second ≤ 2.5 s: reached"),
+        ("digits", (2.4, 5.0, 5.0), 0.9, "second ≤ 2.5 s: not reached"),
+        ("mnist", (2.4, 2.4, 5.0), 0.981, "second ≤ 2.6 s at ≥ 98 %: reached"),
+        ("mnist", (2.4, 2.4, 5.0), 0.979, "second ≤ 2.6 s at ≥ 98 %: not reached"),
+    ],
+)
+def test_a_target_is_judged_by_the_median_of_second_runs(
+    name: str, times: Sequence[float], accuracy: float, said: str
+) -> None:
+    second = [Run(time, 3.0, 0, accuracy)._asdict() for time in times]
+    case = {"flags": ["--epochs", "3"], "first": FIRST._asdict(), "second": second}
+    _, row = table_rows({"cases": {name: case}})
+    assert row[:2] == ["`jaxmlp train --epochs 3`", "9.000 s"]
+    assert row[3:5] == ["2.400 s to 5.000 s", "3.00"]
+    assert row[-1] == said
+
+
+@pytest.fixture
+def given_flags(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Runs that take no time; the flags they are given."""
+    given: list[tuple[str, ...]] = []
+
+    def take(flags: Any, folder: Path, name: str) -> Run:
+        given.append(tuple(flags))
+        return FIRST
+
+    monkeypatch.setattr(startup, "time_process", take)
+    return given
+
+
+def test_the_default_is_measured_without_flags_and_mnist_from_several_seeds(
+    given_flags: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(startup, "load", lambda name, **_: loaded.append(name))
+    out = tmp_path / "startup.json"
+    outcome = run_experiment("startup", "--repeats", 2, "--data-dir", "folder", "--out", out)
+    assert outcome.status == 0, outcome.err
+    assert loaded == ["mnist"]
+    seeded = (*FLAGS, "--data-dir", "folder", "--seed")
+    assert given_flags == [(), (), (), (*seeded, "0"), (*seeded, "0"), (*seeded, "1")]
+    result = json.loads(out.read_text(encoding="utf-8"))
+    assert result["cases"]["digits"] == {
+        "flags": [],
+        "first": FIRST._asdict(),
+        "second": [FIRST._asdict()] * 2,
+    }
+    assert {"machine", "command"} <= set(result)
+
+
+def test_nothing_is_written_unless_asked_for(given_flags: list[tuple[str, ...]]) -> None:
+    committed = Path(startup.__file__).parents[1] / "results" / "startup.json"
+    before = committed.read_bytes()
+    assert run_experiment("startup", "--no-mnist", "--repeats", 1).status == 0
+    assert committed.read_bytes() == before
+
+
+# --- time to 98 % ---
+
+
+def program(code: str) -> Program:
+    return Program("one", "One", lambda folder, seed: ["-c", code, str(seed)], lambda text: float(text))
+
+
+def test_a_run_is_timed_and_its_accuracy_read(tmp_path: Path) -> None:
+    seconds, accuracy = run_once(program("import sys; print(float(sys.argv[1]) / 4)"), tmp_path, 3)
+    assert accuracy == 0.75
+    assert 0 < seconds < 60
+    with pytest.raises(ProcessFailed, match=r"One ended with status 1: ValueError: no data"):
+        run_once(program("raise ValueError('no data')"), tmp_path, 0)
+
+
+def test_ours_is_the_command_with_flags_that_it_takes(tmp_path: Path) -> None:
+    ours = programs(PlaceOptions(manual_dir="archives"), "cpu:0", "float32")[0]
+    *command, out = ours.command(tmp_path, 4)
+    assert command[:3] == ["-m", "jaxmlp", "train"]
+    options = read_options([*command[3:], out])
+    assert (options.seed, options.manual_dir, options.dataset) == (4, "archives", "mnist")
+    assert (options.device, options.precision) == ("cpu:0", "float32")
+    assert ours.command(tmp_path, 4)[-1] != out  # a run folder of its own each time
+    assert printed_accuracy("test accuracy   98.10 %\n") == 0.981
+    with pytest.raises(ProcessFailed, match="no test accuracy"):
+        printed_accuracy("nothing of the kind")
+
+
+class Loaded:
+    class train:
+        inputs = targets = 0
+
+    test = train
+
+
+def test_each_seed_is_run_in_turn_and_one_that_fails_leaves_the_others_their_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = []
+
+    def run_once(program: Program, folder: Path, seed: int, device: str) -> tuple[float, float]:
+        calls.append((program.name, seed))
+        if program.name == "torch" and seed == 6:
+            raise ProcessFailed("torch ended with status 1")
+        return float(sum(name == program.name for name, _ in calls)), 0.98
+
+    fakes = [Program(name, name, lambda folder, seed: [], float) for name in ("torch", "jaxmlp")]
+    monkeypatch.setattr(time_to_accuracy, "run_once", run_once)
+    monkeypatch.setattr(time_to_accuracy, "load", lambda *arguments, **keywords: Loaded)
+    monkeypatch.setattr(time_to_accuracy, "programs", lambda *given: fakes)
+    result = measure_time_to_accuracy(PlaceOptions(), "cpu", "float32", (5, 6, 7))
+    assert result is not None
+    assert [seed for name, seed in calls if name == "jaxmlp"] == [5, 5, 6, 7]
+    assert [seed for name, seed in calls if name == "torch"] == [5, 5, 6]  # not asked again
+    failed, ours = result["programs"]
+    assert failed == {"name": "torch", "title": "torch", "failure": "torch ended with status 1"}
+    assert ours["seconds"] == [2.0, 3.0, 4.0]  # the first run is not counted
+    assert ours["median_seconds"] == 3.0
+    assert ours["accuracies"] == [0.98] * 3
+
+
+def test_without_mnist_there_is_nothing_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **keywords: object) -> None:
+        raise time_to_accuracy.ArgumentError("not at hand")
+
+    monkeypatch.setattr(time_to_accuracy, "load", refuse)
+    assert measure_time_to_accuracy(PlaceOptions(), "cpu", "float32", (0,)) is None
+
+
+@pytest.fixture
+def tiny_images(tmp_path: Path) -> Path:
+    """200 images of MNIST's shape whose label is where they are bright."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 200).astype(np.uint8)
+    inputs = random.integers(0, 50, (200, 784)).astype(np.uint8)
+    for image, label in zip(inputs, labels.tolist(), strict=True):
+        image[78 * label : 78 * label + 78] += 200
+    np.savez(
+        tmp_path / "mnist.npz",
+        train_inputs=inputs[:150],
+        train_targets=labels[:150],
+        test_inputs=inputs[150:],
+        test_targets=labels[150:],
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["torch", "sklearn"])
+def test_a_peers_program_trains_and_prints_its_accuracy(name: str, tiny_images: Path) -> None:
+    if missing_packages(name):
+        pytest.skip(f"{name} is not installed")
+    chosen = {program.name: program for program in programs(PlaceOptions(), "cpu:0", "float32")}[name]
+    seconds, accuracy = run_once(chosen, tiny_images, 0)
+    assert seconds > 0
+    assert 0.5 < accuracy <= 1  # chance would be a tenth
