@@ -1,20 +1,21 @@
-"""Checkpoints: all that a run carries, in folders of files that are whole or are refused.
+"""Checkpoints and model files, each one safetensors file that is whole or is refused.
 
-A kill at any moment leaves the checkpoints before it; whatever is damaged is noticed before it is loaded.
-The public names are listed in `__all__`. orbax is imported when a checkpoint is written or read.
+A kill at any moment leaves the checkpoints before it; whatever is damaged is noticed before it is used.
 """
 
-from jaxmlp.saving.descriptions import check_description
-from jaxmlp.saving.files import (
+from jaxmlp.saving.checkpoint import (
     Checkpoint,
+    CheckpointWriter,
+    check_description,
     checkpoints_in,
+    fit_arrays,
     latest_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
+    restore_fit,
 )
-from jaxmlp.saving.fits import fit_arrays, restore_fit
-from jaxmlp.saving.trees import named_arrays, restore_tree
-from jaxmlp.saving.writer import CheckpointWriter
+from jaxmlp.saving.checkpoint import named_arrays as named_arrays
+from jaxmlp.saving.checkpoint import read_checkpoint as read_checkpoint
+from jaxmlp.saving.checkpoint import restore_tree as restore_tree
+from jaxmlp.saving.checkpoint import write_checkpoint as write_checkpoint
 
 __all__ = [
     "Checkpoint",
@@ -23,9 +24,5 @@ __all__ = [
     "checkpoints_in",
     "fit_arrays",
     "latest_checkpoint",
-    "named_arrays",
-    "read_checkpoint",
     "restore_fit",
-    "restore_tree",
-    "write_checkpoint",
 ]

@@ -1,6 +1,6 @@
-"""The model file: a trained network in one safetensors file, its description in the file's metadata.
+"""The model file: a trained network in one safetensors file, its JSON description in the file's header.
 
-Nothing is ever unpickled: tensors are safetensors', the description is JSON.
+`write_tensors` and `read_tensors` serve checkpoints too. Nothing is ever unpickled.
 """
 
 import dataclasses
@@ -13,28 +13,56 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from jaxmlp.layers import LAYERS, Layer
+from jaxmlp.files import AnyPath, whole_file
+from jaxmlp.layers import LAYERS
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.types import ArgumentError, Params
 
 FORMAT = "jaxmlp-1"
 
 
+def write_tensors(
+    path: AnyPath, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str], *, sync: bool = False
+) -> None:
+    """Write arrays and texts as one safetensors file; an array of a type that it lacks is a TypeError."""
+    import safetensors.numpy
+
+    # It takes memory as it lies, so views with other strides are copied first.
+    contiguous = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    try:
+        content = safetensors.numpy.save(contiguous, metadata=dict(texts))
+    except safetensors.SafetensorError as error:
+        raise TypeError(str(error)) from None
+    with whole_file(path, sync=sync) as file:
+        file.write_bytes(content)
+
+
+def read_tensors(path: AnyPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read arrays and texts; what is no whole safetensors file is a ValueError, a disk that fails an OSError.
+
+    No memory is taken before the declared sizes are held against the file's.
+    """
+    import safetensors
+
+    try:
+        # Not mapped into memory, where a disk that fails would end the process.
+        with safetensors.safe_open(os.fspath(path), framework="numpy", backend="pread") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise ValueError(str(error)) from None
+
+
 def describe_network(net: Network) -> dict[str, Any]:
     """Describe a network in plain data, for JSON."""
-    return {"in_features": net.in_features, "layers": [_describe_layer(layer) for layer in net.layers]}
-
-
-def _describe_layer(layer: Layer) -> dict[str, Any]:
-    name = type(layer).__name__
-    if LAYERS.get(name) is not type(layer):
-        raise ArgumentError(
-            f"a network with a layer of its own kind, {name}, cannot be saved: use {', '.join(LAYERS)}"
-        )
-    return {"layer": name, **dataclasses.asdict(layer)}  # type: ignore[call-overload]
+    layers: list[tuple[str, Any]] = [(type(layer).__name__, layer) for layer in net.layers]
+    for name, layer in layers:
+        if LAYERS.get(name) is not type(layer):
+            raise ArgumentError(
+                f"a network with a layer of its own kind, {name}, cannot be saved: use {', '.join(LAYERS)}"
+            )
+    described = [{"layer": name, **dataclasses.asdict(layer)} for name, layer in layers]
+    return {"in_features": net.in_features, "layers": described}
 
 
 def rebuild_network(description: Mapping[str, Any]) -> Network:
@@ -51,10 +79,7 @@ def rebuild_network(description: Mapping[str, Any]) -> Network:
 
 
 def save_model(
-    path: str | os.PathLike[str],
-    net: Network,
-    params: Params,
-    preprocessing: Mapping[str, Any] | None = None,
+    path: AnyPath, net: Network, params: Params, preprocessing: Mapping[str, Any] | None = None
 ) -> None:
     """Save a network, its parameters and its preprocessing; an interrupted save leaves the old file whole.
 
@@ -71,42 +96,28 @@ def save_model(
         OSError: the file cannot be written.
 
     Example:
-        >>> import tempfile
-        >>> from jaxmlp.network import init, mlp
+        >>> from jaxmlp import init, mlp
         >>> net = mlp([2, 3])
-        >>> params = init(net, jax.random.key(0))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_model(f"{folder}/model.safetensors", net, params, {"shift": np.ones(2)})
-        ...     loaded, _, preprocessing = load_model(f"{folder}/model.safetensors")
+        >>> save_model("model.safetensors", net, init(net, jax.random.key(0)), {"shift": np.ones(2)})
+        >>> loaded, _, preprocessing = load_model("model.safetensors")
         >>> loaded == net, preprocessing["shift"].tolist()
         (True, [1.0, 1.0])
     """
     preprocessing = dict(preprocessing or {})
     arrays = {name: value for name, value in preprocessing.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in preprocessing.items() if name not in arrays}
-    tensors = {f"params.{name}": np.asarray(leaf) for name, leaf in _named_leaves(params)}
+    tensors = {_name(place): np.asarray(leaf) for place, leaf in jax.tree_util.tree_leaves_with_path(params)}
     tensors |= {f"preprocessing.{name}": value for name, value in arrays.items()}
-    _fitting_tensors(net, tensors, path)  # nothing is saved that could not be loaded
+    _params_of(net, tensors, path)  # nothing is saved that could not be loaded
+    description = {"format": FORMAT, "network": describe_network(net), "preprocessing": plain}
     try:
-        description = json.dumps({"format": FORMAT, "network": describe_network(net), "preprocessing": plain})
-        # safetensors writes memory as it lies, so views with other strides are copied first.
-        contiguous = {
-            name: np.ascontiguousarray(value).reshape(value.shape) for name, value in tensors.items()
-        }
-        content = safetensors.numpy.save(contiguous, metadata={"jaxmlp": description})
-    except (TypeError, safetensors.SafetensorError) as error:
-        raise ArgumentError(
-            f"preprocessing must be NumPy arrays of numbers and JSON-able values: {error}"
-        ) from None
-    unfinished = Path(f"{os.fspath(path)}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        write_tensors(path, tensors, {"jaxmlp": json.dumps(description)})
+    except TypeError as error:
+        told = f"preprocessing must be NumPy arrays of numbers and JSON-able values: {error}"
+        raise ArgumentError(told) from None
 
 
-def load_model(path: str | os.PathLike[str]) -> tuple[Network, Params, dict[str, Any]]:
+def load_model(path: AnyPath) -> tuple[Network, Params, dict[str, Any]]:
     """Load what `save_model` saved.
 
     Args:
@@ -119,28 +130,24 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Network, Params, dict[str,
         ArgumentError: the file is not there, is truncated or damaged, or holds something else.
 
     Example:
-        >>> try:
-        ...     load_model("nowhere.safetensors")
-        ... except ArgumentError as error:
-        ...     print(error)
-        no model file at nowhere.safetensors: give the path of a saved model
+        >>> load_model("nowhere.safetensors")
+        Traceback (most recent call last):
+        jaxmlp.types.ArgumentError: no model file at nowhere.safetensors: give the path of a saved model
     """
+    where = os.fspath(path)
     if not Path(path).is_file():
-        raise ArgumentError(f"no model file at {os.fspath(path)}: give the path of a saved model")
+        raise ArgumentError(f"no model file at {where}: give the path of a saved model")
     try:
-        with safetensors.safe_open(os.fspath(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = json.loads(metadata["jaxmlp"])
+        tensors, texts = read_tensors(path)
+        description = json.loads(texts["jaxmlp"])
         found_format = description["format"]
-    except (safetensors.SafetensorError, KeyError, TypeError, json.JSONDecodeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise ArgumentError(
-            f"{os.fspath(path)} is no whole jaxmlp model file ({type(error).__name__}): save the model again"
+            f"{where} is no whole jaxmlp model file ({type(error).__name__}): save the model again"
         ) from None
     if found_format != FORMAT:
         raise ArgumentError(
-            f"{os.fspath(path)} has format {found_format!r}, this version reads {FORMAT!r}: "
-            "use the version of jaxmlp that saved it"
+            f"{where} has format {found_format!r}, not {FORMAT!r}: use the version that saved it"
         )
     try:
         net = rebuild_network(description["network"])
@@ -148,37 +155,28 @@ def load_model(path: str | os.PathLike[str]) -> tuple[Network, Params, dict[str,
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # ArgumentError is a ValueError
         found = str(error) if isinstance(error, ArgumentError) else f"{type(error).__name__}: {error}"
         raise ArgumentError(
-            f"{os.fspath(path)} does not describe a network that can be built ({found}): save the model again"
+            f"{where} does not describe a network that can be built ({found}): save the model again"
         ) from None
     prefix = "preprocessing."
     preprocessing |= {
-        name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)
+        name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)
     }
-    return net, _restore_params(net, tensors, path), preprocessing
+    return net, jax.tree.map(jnp.asarray, _params_of(net, tensors, path)), preprocessing
 
 
-def _named_leaves(params: Params) -> list[tuple[str, Any]]:
-    return [
-        (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
-        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-    ]
+def _name(place: Any) -> str:
+    return f"params.{jax.tree_util.keystr(place, simple=True, separator='.')}"
 
 
-def _fitting_tensors(
-    net: Network, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str]
-) -> list[np.ndarray]:
-    fitting = []
-    for name, expected in _named_leaves(tuple(shape.params for shape in layer_shapes(net))):
-        tensor = tensors.get(f"params.{name}")
+def _params_of(net: Network, tensors: Mapping[str, np.ndarray], path: AnyPath) -> Params:
+    """Take a network's parameters from among tensors; one that is missing or has another shape is refused."""
+
+    def take(place: Any, expected: Any) -> np.ndarray:
+        tensor = tensors.get(_name(place))
         if tensor is None or tensor.shape != expected.shape:
             found = "none" if tensor is None else f"shape {list(tensor.shape)}"
-            raise ArgumentError(
-                f"{os.fspath(path)}: parameter {name} should have shape {list(expected.shape)}, found {found}"
-            )
-        fitting.append(tensor)
-    return fitting
+            which = f"{os.fspath(path)}: parameter {_name(place).removeprefix('params.')}"
+            raise ArgumentError(f"{which} should have shape {list(expected.shape)}, found {found}")
+        return tensor
 
-
-def _restore_params(net: Network, tensors: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> Params:
-    structure = jax.tree.structure(tuple(shape.params for shape in layer_shapes(net)))
-    return jax.tree.unflatten(structure, map(jnp.asarray, _fitting_tensors(net, tensors, path)))
+    return jax.tree_util.tree_map_with_path(take, tuple(shape.params for shape in layer_shapes(net)))

@@ -23,6 +23,10 @@ ARRAYS: dict[str, np.ndarray] = {
     "bfloat16": ODD.astype(np.float32).astype(ml_dtypes.bfloat16),
     "negative zeros": np.full((3, 2), -0.0, np.float32),
     "count": np.array(7, np.int32),
+    "complex": np.array([1 - 0.0j, complex(np.nan, -np.inf)]),
+    "float8": ODD.astype(np.float32).astype(ml_dtypes.float8_e5m2),
+    "int4": np.arange(-8, 8).astype(ml_dtypes.int4),
+    "no bfloat16": np.zeros((0, 2), ml_dtypes.bfloat16),
     "none": np.zeros((0, 3), np.float64),
     "nothing": np.zeros(0, np.int32),
     "flags": np.array([True, False]),
@@ -45,11 +49,6 @@ def _array(leaf: Any) -> Any:
 def _bytes(leaf: Any) -> bytes:
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
-
-
-def files_of(folder: Path) -> list[Path]:
-    """All files of a folder, those of its folders too."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
 def refusal(path: Path) -> str:

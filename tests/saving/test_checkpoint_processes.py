@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from jaxmlp.saving import latest_checkpoint, read_checkpoint
-from jaxmlp.saving.files import checkpoints_in
+from jaxmlp.saving import checkpoints_in, latest_checkpoint, read_checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +22,7 @@ SAVES = """
 import sys
 import numpy as np
 from jaxmlp.saving import CheckpointWriter
-from jaxmlp.saving.files import checkpoints_in
+from jaxmlp.saving import checkpoints_in
 folder = sys.argv[1]
 noise = np.random.default_rng(0).normal(size=100_000)
 with CheckpointWriter(folder, keep=2, better="larger") as writer:
@@ -56,7 +55,7 @@ def test_a_kill_at_any_moment_leaves_the_newest_whole_one(tmp_path: Path) -> Non
         finally:
             end(process)
         assert process.returncode == -signal.SIGKILL
-        interrupted += any("unfinished" in name for name in os.listdir(tmp_path))
+        interrupted += any(name.startswith(".epoch-") for name in os.listdir(tmp_path))
         checkpoint, notes = latest_checkpoint(tmp_path)
         assert notes == (), "none that looks whole is damaged"
         assert checkpoint.epoch == max(checkpoints_in(tmp_path)) > newest
@@ -85,7 +84,6 @@ def test_a_folder_deleted_while_saving_ends_it_and_leaves_no_part(tmp_path: Path
     assert process.returncode == 1
     assert "\nFileNotFoundError: [Errno 2] " in errors
     assert "unraisable" not in errors
-    assert "Event loop" not in errors
     for path in checkpoints_in(folder).values():
         read_checkpoint(path)
 

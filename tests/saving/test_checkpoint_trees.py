@@ -12,7 +12,7 @@ from jaxmlp import LAYERS, OPTIMIZERS, init_state, mlp
 from jaxmlp.layers import Activate, Dense
 from jaxmlp.network import Network
 from jaxmlp.saving import named_arrays, restore_tree
-from jaxmlp.saving.trees import KEY_KINDS
+from jaxmlp.saving.checkpoint import KEY_KINDS
 from jaxmlp.types import ArgumentError
 
 # Layers whose settings have no default need an example; any other is tested by its bare name.
@@ -63,7 +63,7 @@ def test_a_state_of_every_layer_comes_back(name: str) -> None:
     assert bits(restore_tree(on_host(state), shapes)) == bits(state)
 
 
-@pytest.mark.parametrize("kind", KEY_KINDS)
+@pytest.mark.parametrize("kind", KEY_KINDS.values())
 @pytest.mark.parametrize("shape", [(), (3,)])
 def test_random_keys_come_back_with_their_kind(kind: str, shape: tuple[int, ...]) -> None:
     keys = jax.random.key(5, impl=kind)
@@ -150,16 +150,20 @@ def test_a_tree_without_leaves_is_no_arrays(tree: Any) -> None:
     [
         ({"a": 1.0}, {"a": 1.0, "b": 1.0}, "the checkpoint lacks ['b']: it is"),
         ({"a": 1.0, "b": 1.0}, {"a": 1.0}, "the checkpoint holds ['b'], which does not belong here"),
-        ([jnp.ones((2, 3))], [jnp.ones((3, 2))], "[0] has shape [2, 3] in the checkpoint, wanted [3, 2]"),
-        ([jnp.ones(1)], [jnp.ones(())], "[0] has shape [1] in the checkpoint, wanted []"),
-        ([jnp.ones(2)], [jnp.ones(2, jnp.int32)], "[0] has type float32 in the checkpoint, wanted int32"),
-        ([jnp.ones(2)], [np.ones(2)], "[0] has type float32 in the checkpoint, wanted float64"),
-        ([jnp.ones(2)], [1.0], "[0] has shape [2] in the checkpoint, wanted []"),
-        ([1], [1.0], "[0] has type int64 in the checkpoint, wanted float64"),
+        (
+            [jnp.ones((2, 3))],
+            [jnp.ones((3, 2))],
+            "[0] is float32[2, 3] in the checkpoint, wanted float32[3, 2]",
+        ),
+        ([jnp.ones(1)], [jnp.ones(())], "[0] is float32[1] in the checkpoint, wanted float32[]"),
+        ([jnp.ones(2)], [jnp.ones(2, jnp.int32)], "[0] is float32[2] in the checkpoint, wanted int32[2]"),
+        ([jnp.ones(2)], [np.ones(2)], "[0] is float32[2] in the checkpoint, wanted float64[2]"),
+        ([jnp.ones(2)], [1.0], "[0] is float32[2] in the checkpoint, wanted float64[]"),
+        ([1], [1.0], "[0] is int64[] in the checkpoint, wanted float64[]"),
         (
             [jax.random.key(0)],
             [jax.random.split(jax.random.key(0))],
-            "has shape [2] in the checkpoint, wanted [2, 2]",
+            "is uint32[2] in the checkpoint, wanted uint32[2, 2]",
         ),
     ],
 )
