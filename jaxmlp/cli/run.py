@@ -30,6 +30,7 @@ from jaxmlp.cli.options import (
     explicit_options,
     parse_options,
 )
+from jaxmlp.saving import checkpoints_in
 
 CONFIG, MODEL, CHECKPOINTS, METRICS = "config.json", "model.safetensors", "checkpoints", "metrics.csv"
 
@@ -98,7 +99,7 @@ def _stored(folder: Path) -> tuple[RunOptions, str]:
     """Read a run's options, and the folder that it was begun in; "" where that is not told."""
     path = folder / CONFIG
     if not path.is_file():
-        if any((folder / CHECKPOINTS).glob("epoch-*")):
+        if checkpoints_in(folder / CHECKPOINTS):
             raise ArgumentError(
                 f"{path} is missing, which holds the options of the run: put it back, or begin a new run"
             )
@@ -151,7 +152,7 @@ def make_run_folder(out: str | None, name: str) -> Path:
     """Make the folder of a new run; a folder that holds a run already is refused, so that nothing is lost."""
     folder = _fresh_folder(name) if out is None else Path(out)
     if (folder / CONFIG).exists() or (folder / MODEL).exists():
-        has_checkpoints = (folder / CONFIG).exists() and any((folder / CHECKPOINTS).glob("epoch-*"))
+        has_checkpoints = (folder / CONFIG).exists() and checkpoints_in(folder / CHECKPOINTS)
         go_on = f", or go on with it by --resume {folder}" if has_checkpoints else ""
         raise ArgumentError(f"{folder} holds a run already: choose another folder with --out{go_on}")
     try:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -314,8 +314,9 @@ def restore_fit(arrays: Mapping[str, np.ndarray], like: FitState) -> FitState:
     best = Best(like.train.params, 0, 0.0) if any(name.startswith("best.") for name in arrays) else None
     position = None
     if any(name.startswith("position.") for name in arrays):
-        found = [arrays.get(f"position.{field}", np.array(0)) for field in Position._fields]
-        position = Position._make(array if array.ndim else array.item() for array in found)
+        kinds = get_type_hints(Position).items()
+        parts = [kind() if kind in (int, float) else arrays.get(f"position.{key}", 0) for key, kind in kinds]
+        position = Position._make(parts)
     wanted = like._replace(best=best, history=table, position=position)
     restored = restore_tree(arrays, wanted)
     rows: Any = np.where(restored.history["missing"], None, restored.history["numbers"])

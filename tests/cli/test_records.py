@@ -102,7 +102,7 @@ def test_a_run_goes_on_from_its_last_checkpoint_and_loses_the_rows_after_it(tmp_
     with recorded(tmp_path, checkpoint_every=2) as kept:
         for epoch in (1, 2, 3):
             kept.save(state(epoch))
-    shutil.rmtree(tmp_path / CHECKPOINTS / "epoch-00000003")
+    checkpoints_in(tmp_path / CHECKPOINTS)[3].unlink()
     before, notes = read_progress(tmp_path, START, ABOUT)
     assert len(before.history) == 2
     assert notes == [f"going on after epoch 2, from the checkpoint in {tmp_path / CHECKPOINTS}"]
@@ -122,11 +122,12 @@ def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_told(tmp_path:
         kept.save(state(2))
     with pytest.raises(ArgumentError, match='network is "a small one" there and "a large one" here'):
         read_progress(tmp_path, START, ABOUT | {"network": "a large one"})
-    (tmp_path / CHECKPOINTS / "epoch-00000002" / "description.json").unlink()
+    checkpoints_in(tmp_path / CHECKPOINTS)[2].write_bytes(b"")
     before, notes = read_progress(tmp_path, START, ABOUT)
     assert len(before.history) == 1
     assert len(notes) == 2
-    assert "epoch-00000002 is damaged (description.json is missing): using epoch-00000001" in notes[0]
+    assert "epoch-00000002.safetensors is damaged" in notes[0]
+    assert notes[0].endswith("using epoch-00000001.safetensors")
 
 
 def test_a_run_that_has_ended_without_a_checkpoint_is_not_begun_anew(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_once_and_those_before_stay(
         kept.save(state(1))
         kept._writer._pool.submit(int).result()  # type: ignore[union-attr]  # wait until it is written
         with monkeypatch.context() as patched:
-            patched.setattr("jaxmlp.saving.files.save_arrays", full)
+            patched.setattr("jaxmlp.saving.checkpoint.write_tensors", full)
             for epoch in (2, 3, 4):
                 kept.save(state(epoch))
             kept._writer._pool.submit(int).result()  # type: ignore[union-attr]
@@ -194,7 +195,7 @@ def test_a_checkpoint_that_cannot_be_written_is_told_once_and_those_before_stay(
 def test_the_last_checkpoint_that_fails_is_not_said_to_be_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("jaxmlp.saving.files.save_arrays", full)
+    monkeypatch.setattr("jaxmlp.saving.checkpoint.write_tensors", full)
     with recorded(tmp_path, checkpoint_every=9) as kept:
         kept.save(state(1))
     assert capfd.readouterr().err == (

@@ -44,7 +44,8 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(kept: str, here: Pa
 
 
 def test_a_run_that_has_a_checkpoint_can_be_gone_on_with(here: Path) -> None:
-    (here / "old" / CHECKPOINTS / "epoch-00000003").mkdir(parents=True)
+    (here / "old" / CHECKPOINTS).mkdir(parents=True)
+    (here / "old" / CHECKPOINTS / "epoch-00000003.safetensors").touch()
     (here / "old" / CONFIG).touch()
     with pytest.raises(ArgumentError) as refusal:
         make_run_folder("old", "digits")

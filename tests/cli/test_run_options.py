@@ -76,7 +76,8 @@ def test_no_run_is_said_so(tmp_path: Path) -> None:
 
 
 def test_checkpoints_without_the_options_are_said_so(tmp_path: Path) -> None:
-    (tmp_path / CHECKPOINTS / "epoch-00000003").mkdir(parents=True)
+    (tmp_path / CHECKPOINTS).mkdir()
+    (tmp_path / CHECKPOINTS / "epoch-00000003.safetensors").touch()
     with pytest.raises(
         ArgumentError, match=r"config\.json is missing, which holds the options of the run: put"
     ):

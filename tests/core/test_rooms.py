@@ -84,7 +84,6 @@ LIBRARIES: dict[str, set[str]] = {
     "optax": {"optimizers", "training", "members"},
     "grain": {"streaming"},
     "safetensors": {"model_file"},
-    "orbax": {"checkpoint"},
     "tensorflow_datasets": {"datasets"},
     "sklearn": {"datasets"},
     "pandas": {"datasets"},
@@ -248,7 +247,6 @@ def test_a_leaf_that_knows_networks_is_caught(leaf: str, source: str) -> None:
         ("backprop", "import tensorflow_datasets as tfds", "tensorflow_datasets"),
         ("training", "import safetensors.numpy", "safetensors"),
         ("datasets", "import matplotlib", "matplotlib"),
-        ("fitting", "def f():\n    import orbax.checkpoint as ocp", "orbax"),
         ("fitting", "def f():\n    import grain", "grain"),
         ("backprop", "import torch", "torch"),
         (TOP, "import pooch", "pooch"),
@@ -392,7 +390,7 @@ def test_our_own_names_are_no_false_alarm(source: str) -> None:
 
 # --- the package as it is imported and shipped ---
 
-HEAVY = ("matplotlib", "tensorflow_datasets", "tensorflow", "sklearn", "pandas", "pooch", "orbax", "grain")
+HEAVY = ("matplotlib", "tensorflow_datasets", "tensorflow", "sklearn", "pandas", "pooch", "safetensors", "grain")
 
 
 @pytest.mark.parametrize(

@@ -155,6 +155,26 @@ def test_the_best_is_known_when_a_run_goes_on(tmp_path: Path) -> None:
         assert epochs(tmp_path) == kept
 
 
+def test_a_damaged_checkpoint_is_not_the_best(tmp_path: Path) -> None:
+    for epoch, value in ((1, 0.3), (2, 0.1), (3, 0.5)):
+        write_checkpoint(tmp_path, epoch, ARRAYS, None, value)
+    checkpoints_in(tmp_path)[2].write_bytes(b"")
+    with CheckpointWriter(tmp_path, keep=1, better="smaller") as writer:
+        writer.save(4, ARRAYS, None, 0.4)
+    assert epochs(tmp_path) == [1, 4]
+
+
+def test_what_a_kill_left_is_cleared_and_what_is_not_ours_stays(tmp_path: Path) -> None:
+    ours, others = (
+        ".epoch-00000003.0123456789abcdef.safetensors",
+        [".mine.safetensors", "epoch-3.safetensors"],
+    )
+    for name in (ours, *others):
+        (tmp_path / name).write_text("half")
+    CheckpointWriter(tmp_path).close()
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+
+
 def test_a_run_that_goes_back_supersedes_what_came_later(tmp_path: Path) -> None:
     with CheckpointWriter(tmp_path, keep=9, better="smaller") as writer:
         for epoch in (1, 2, 3, 4):
