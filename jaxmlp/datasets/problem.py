@@ -83,14 +83,13 @@ def make_problem(
         kept, method=scaling, feature_shape=dataset.feature_shape, task=dataset.task
     )
     outputs = count_outputs(dataset, loss)
-
+    are_values = dataset.task == "multilabel" and LOSSES[loss].targets == "values"
     in_features, classifies = dataset.train.inputs.shape[1], dataset.task == "classification"
+    # Classes are checked as labels: encoded for another loss, a wrong one could not be told.
+    plain = DEFAULT_LOSS["classification"] if classifies else loss
+    counted = len(dataset.class_names) if classifies else outputs
 
     def ready(part: Part, name: str) -> Batch:
-        # Classes are checked as labels: encoded for another loss, a wrong one could not be told.
-        plain, counted = (
-            (DEFAULT_LOSS[dataset.task], len(dataset.class_names)) if classifies else (loss, outputs)
-        )
         inputs: Any = preprocessing.inputs(part.inputs)
         targets: Any = preprocessing.targets(part.targets)
         check_data(Batch(inputs, targets), in_features=in_features, outputs=counted, loss=plain, name=name)
@@ -104,7 +103,7 @@ def make_problem(
         outputs=outputs,
         output_activation="softmax" if loss == "negative_log_likelihood" else None,
         loss=loss,
-        metric=_metric(dataset.task, loss),
+        metric=FITTED_TO_0_AND_1 if are_values else METRIC[dataset.task],
         preprocessing=preprocessing,
     )
 
@@ -126,11 +125,6 @@ def count_outputs(dataset: Dataset, loss: str) -> int:
         return dataset.train.targets.shape[1]
     classes = len(dataset.class_names)
     return 1 if dataset.task == "classification" and kind == "binary" and classes == 2 else classes
-
-
-def _metric(task: str, loss: str) -> str:
-    fitted = task == "multilabel" and LOSSES[loss].targets == "values"
-    return FITTED_TO_0_AND_1 if fitted else METRIC[task]
 
 
 def _encode_classes(labels: np.ndarray, outputs: int, loss: str) -> Any:

@@ -96,8 +96,9 @@ def refused(name, message, **options):
 
 
 @pytest.mark.parametrize("name", ["tiny_images", "tiny_images/1.0.0", "tiny_images:1.0.0"])
-def test_a_prepared_set_is_loaded_by_name(prepared, name):
-    dataset = load(name, data_dir=prepared(TinyImages))
+def test_a_prepared_set_is_loaded_by_name(prepared, name, monkeypatch):
+    folder = prepared(TinyImages)
+    dataset = load(name, data_dir=folder)
     assert np.array_equal(dataset.train.inputs, IMAGES[:8].reshape(8, 20))
     assert dataset.train.inputs.dtype == np.uint8
     assert np.array_equal(dataset.train.targets, LABELS[:8])
@@ -106,11 +107,8 @@ def test_a_prepared_set_is_loaded_by_name(prepared, name):
     assert dataset.feature_shape == (4, 5)
     assert dataset.class_names == ("ant", "bee", "cow", "dog")  # the last without an example
     assert dataset.identity == {"name": name, "tfds": "tiny_images/1.0.0"}
-
-
-def test_a_set_in_the_folder_of_tfds_is_found(prepared, tmp_path, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared(TinyImages)))
-    assert load("tiny_images", data_dir=tmp_path / "elsewhere").task == "classification"
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))  # TFDS's own folder
+    assert load(name, data_dir=folder / "elsewhere").identity == dataset.identity
 
 
 def test_values_are_regressed_and_a_single_split_is_divided(prepared):

@@ -9,7 +9,6 @@ from jaxmlp.datasets.dataset import (
     CHUNK_ROWS,
     Options,
     check_inputs,
-    check_missing,
     divide,
     flatten_inputs,
     row_chunks,
@@ -57,20 +56,6 @@ def test_inputs_are_flattened_and_only_bytes_keep_their_type(dtype, kept):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        (np.zeros(3), r"shape \(3,\): give \[N, I\]"),
-        (np.array([["a"]]), "type '<U1'"),
-        (np.zeros((3, 0)), "at least one feature"),
-        (np.zeros((3, 1), complex), "type 'complex128'"),
-    ],
-)
-def test_inputs_of_another_kind_are_refused(inputs, message):
-    with pytest.raises(ArgumentError, match=message):
-        flatten_inputs(inputs, "it")
-
-
-@pytest.mark.parametrize(
     ("option", "value", "message"),
     [
         ("test_fraction", 1.0, "test fraction 1.0 is outside"),
@@ -89,21 +74,3 @@ def test_inputs_of_another_kind_are_refused(inputs, message):
 def test_a_wrong_option_is_refused(option, value, message):
     with pytest.raises(ArgumentError, match=message):
         Options(Path("data"), **{option: value})
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("target", "y"), ("task", "regression"), ("missing", "impute"), ("examples", 5), ("noise", 0.0)],
-)
-def test_an_option_that_would_be_ignored_is_refused(option, value):
-    Options(Path("data")).refuse("digits", (option,))  # the default is not taken for given
-    options = Options(Path("data"), **{option: value})
-    options.refuse("digits", ())
-    with pytest.raises(ArgumentError, match=f"'{option}' does not apply to data set 'digits'"):
-        options.refuse("digits", (option,))
-
-
-def test_missing_values_are_treated_in_two_ways():
-    check_missing("refuse")
-    with pytest.raises(ArgumentError, match="unknown treatment of missing values 'drop'"):
-        check_missing("drop")

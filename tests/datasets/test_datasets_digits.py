@@ -14,10 +14,6 @@ from jaxmlp.datasets.dataset import Options
 from jaxmlp.datasets.digits import ARRAYS, _split
 
 
-def arrays_of(digits):
-    return dict(zip(ARRAYS, (*digits.train, *digits.test), strict=True))
-
-
 def test_the_images_and_labels_are_scikit_learns_each_once():
     digits = load("digits")
     bundled = datasets.load_digits()
@@ -57,7 +53,7 @@ def test_prepared_digits_are_those_of_the_split_that_was_asked_for(tmp_path: Pat
         wanted = _split(Options(tmp_path, seed=seed, test_fraction=test_fraction))
         for _ in range(2):  # prepared, then read
             digits = load("digits", data_dir=tmp_path, seed=seed, test_fraction=test_fraction)
-            for name, array in arrays_of(digits).items():
+            for name, array in zip(ARRAYS, (*digits.train, *digits.test), strict=True):
                 assert np.array_equal(array, wanted[name])
             digits.train.inputs[0] = 0.0  # the caller's own
         identities.append(digits.identity)

@@ -60,6 +60,7 @@ def test_a_file_is_known_by_its_ending(tmp_path, path_type, suffix):
         ("absent.npz", {}, "does not exist"),
         ("absent.csv", {"target": "y"}, "does not exist"),
         (".", {}, "is a folder"),
+        ("./own", {}, "ends in ''"),
         ("", {}, "unknown data set ''"),
         (" ", {}, "unknown data set ' '"),
         ("own.npz", {"target": "y"}, "'target' does not apply"),
@@ -69,7 +70,7 @@ def test_a_file_is_known_by_its_ending(tmp_path, path_type, suffix):
 )
 def test_a_path_that_cannot_be_loaded_is_refused(tmp_path, monkeypatch, name, options, message):
     monkeypatch.chdir(tmp_path)
-    for existing in ("own.txt", "own.npz", "own.csv"):
+    for existing in ("own", "own.txt", "own.npz", "own.csv"):
         Path(existing).touch()
     refused(name, message, **options)
 

@@ -111,26 +111,17 @@ def test_an_archive_is_read_as_written(tmp_path, shape):
     assert np.array_equal(read, array)
 
 
-def test_a_damaged_preparation_is_made_again(tiny, tmp_path):
+def test_the_manual_folder_is_found_by_the_variable_and_a_damaged_preparation_made_again(
+    tiny, tmp_path, monkeypatch
+):
     image_set, manual, arrays = tiny
-    load_images(image_set, options(tmp_path, manual))
+    (tmp_path / "above").mkdir()
+    manual.rename(tmp_path / "above" / "tiny_set")
+    monkeypatch.setenv(MANUAL_DIR_VARIABLE, str(tmp_path / "above"))
+    check_same(load_images(image_set, options(tmp_path)), arrays)
     stored = tmp_path / "data" / "tiny_set" / "train_inputs.npy"
     stored.write_bytes(stored.read_bytes()[:-1])
-    check_same(load_images(image_set, options(tmp_path, manual)), arrays)
-
-
-@pytest.mark.parametrize("by", ["argument", "variable"])
-@pytest.mark.parametrize("nested", [False, True])
-def test_the_manual_folder_is_found(tiny, tmp_path, monkeypatch, by, nested):
-    image_set, manual, arrays = tiny
-    if nested:
-        above = tmp_path / "above"
-        above.mkdir()
-        manual = manual.rename(above / "tiny_set").parent
-    if by == "variable":
-        monkeypatch.setenv(MANUAL_DIR_VARIABLE, str(manual))
-    given = manual if by == "argument" else None
-    check_same(load_images(image_set, options(tmp_path, given)), arrays)
+    check_same(load_images(image_set, options(tmp_path)), arrays)
 
 
 def refused(tiny, tmp_path, message):
@@ -182,11 +173,9 @@ def test_without_array_record_one_line_says_so(tiny, tmp_path, monkeypatch):
 def test_registered_archives_are_those_of_tensorflow_datasets(name):
     import tensorflow_datasets
 
-    lines = (
-        (Path(tensorflow_datasets.__file__).parent / "url_checksums" / f"{name}.txt").read_text().split("\n")
-    )
+    sums = Path(tensorflow_datasets.__file__).parent / "url_checksums" / f"{name}.txt"
     registered = {}
-    for line in filter(None, lines):
+    for line in sums.read_text().splitlines():
         address, size, sha256, filename = line.split("\t")
         registered[filename] = (address, int(size), sha256)
     archive_set = IMAGE_SETS[name].archive_set
@@ -198,8 +187,9 @@ def test_registered_archives_are_those_of_tensorflow_datasets(name):
 
 @needs_real_archives
 def test_the_real_archives_have_the_registered_checksums_and_are_refused_for_another_set(tmp_path):
-    folder = archive_folder()
-    for archive in IMAGE_SETS["mnist"].archive_set.archives:
+    archive_set = IMAGE_SETS["mnist"].archive_set
+    folder = mnist.find_manual_folder(archive_set, Path(REAL_FOLDER))
+    for archive in archive_set.archives:
         check_archive(folder / archive.filename, archive, "mnist", {})
     with pytest.raises(ArgumentError, match="is the one of 'mnist', expected that of 'fashion_mnist'"):
         load("fashion_mnist", data_dir=tmp_path, manual_dir=folder, quiet=True)
@@ -215,18 +205,7 @@ def test_real_mnist_is_prepared_whole_and_read_again_without_tfds(tmp_path):
     assert mnist.train.targets[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert np.bincount(mnist.test.targets).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     program = (
-        "import sys\n"
-        "from jaxmlp.datasets import load\n"
-        "load('mnist', data_dir=sys.argv[1])\n"
-        "print('tensorflow_datasets' in sys.modules)"
+        "import sys; from jaxmlp.datasets import load;"
+        "load('mnist', data_dir=sys.argv[1]); assert 'tensorflow_datasets' not in sys.modules"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "False"
-
-
-def archive_folder():
-    found = mnist.find_manual_folder(IMAGE_SETS["mnist"].archive_set, Path(REAL_FOLDER))
-    assert found is not None, f"{MANUAL_DIR_VARIABLE} names a folder without the archives of MNIST"
-    return found
+    subprocess.run([sys.executable, "-c", program, tmp_path], check=True)

@@ -8,14 +8,12 @@ from jaxmlp.types import ArgumentError
 
 
 @pytest.mark.parametrize("labels", [None, np.arange(50) % 3])
-def test_every_example_is_in_exactly_one_part(labels):
-    train, test = split_indices(50, test_fraction=0.3, seed=1, labels=labels)
-    assert len(test) == 15
-    assert sorted([*train, *test]) == list(range(50))
-
-
-def test_the_seed_fixes_the_split_and_another_changes_it():
-    first, again, other = (split_indices(50, test_fraction=0.2, seed=seed)[1].tolist() for seed in (3, 3, 4))
+def test_every_example_is_in_exactly_one_part_as_the_seed_says(labels):
+    parts = [split_indices(50, test_fraction=0.3, seed=seed, labels=labels) for seed in (3, 3, 4)]
+    for train, test in parts:
+        assert len(test) == 15
+        assert sorted([*train, *test]) == list(range(50))
+    first, again, other = (test.tolist() for _, test in parts)
     assert first == again
     assert first != other
     assert first != sorted(first)  # shuffled

@@ -1,7 +1,5 @@
 """Encoding of tables: learned from the training rows alone, and the same for every later file."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,52 +28,16 @@ def test_statistics_come_from_the_training_rows_alone(table):
     ]
 
 
-def test_the_table_survives_json_and_names_its_features(table):
-    assert json.loads(json.dumps(table)) == table
-    assert table_feature_names(table) == ("size", "hue=red", "flag=False", "flag=True")
-
-
 def test_gaps_are_filled_and_categories_become_columns(table):
+    assert table_feature_names(table) == ("size", "hue=red", "flag=False", "flag=True")
     encoded = encode_table(FRAME, table, origin="it", allow_unknown=True)
     assert encoded.dtype == np.float32
     assert encoded.tolist() == [[1, 1, 0, 1], [3, 1, 1, 0], [2, 1, 0, 1], [100, 0, 1, 0]]
 
 
-def test_columns_are_found_by_name_in_any_order(table):
-    mixed = FRAME[["flag", "hue", "size"]].assign(other="x")
-    first, second = (encode_table(frame, table, origin="it", allow_unknown=True) for frame in (FRAME, mixed))
-    assert np.array_equal(first, second)
-
-
-@pytest.mark.parametrize(
-    ("change", "keywords", "message"),
-    [
-        ({}, {"missing": "refuse"}, r"missing values in 'size' \(1\), 'hue' \(1\)"),
-        ({}, {}, "has 'green' in column 'hue', which .* choose one of 'red'"),
-        ({"size": "big"}, {}, "has 'big' in column 'size', which held numbers"),
-    ],
-)
-def test_rows_that_do_not_fit_the_table_are_refused(table, change, keywords, message):
-    with pytest.raises(ArgumentError, match=message):
-        encode_table(FRAME.assign(**change), table, origin="it", **keywords)
-
-
-def test_columns_that_are_not_there_are_refused(table):
-    with pytest.raises(ArgumentError, match=r"lacks the columns 'hue', 'flag' .* its columns are 'size'"):
-        encode_table(FRAME[["size"]], table, origin="it")
-
-
-def test_a_column_of_numbers_that_is_all_missing_is_filled(table):
-    encoded = encode_table(FRAME.assign(size=None), table, origin="it", allow_unknown=True)
-    assert encoded[:, 0].tolist() == [2.0] * 4
-
-
-def test_a_column_without_a_training_value_is_refused():
+def test_a_column_without_a_training_value_and_too_many_categories_are_refused(monkeypatch):
     with pytest.raises(ArgumentError, match="no value in column 'size' of the training part"):
         fit_table(FRAME, ["size"], np.array([2]), "impute", "it")
-
-
-def test_too_many_categories_are_refused(monkeypatch):
     monkeypatch.setattr(table_module, "MOST_CATEGORIES", 1)
     with pytest.raises(ArgumentError, match="2 different texts in column 'flag', at most 1"):
         fit_table(FRAME, ["flag"], TRAINING, "refuse", "it")
