@@ -1,7 +1,6 @@
-"""The proof: the hand-written gradient against `jax.grad` and against finite differences, tensor by tensor.
+"""The proof: the hand-written gradient against `jax.grad` and against finite differences, in float64.
 
-This is the one file of the package that differentiates automatically. Everything is computed in
-float64, whatever the parameters' own type.
+This is the one file of the package that differentiates automatically.
 
 A tensor passes against autodiff when ‖hand − auto‖∞ ≤ 1e-10·‖auto‖∞ + 1e-14·s, where s is the largest
 absolute term summed into it: rounding is relative to the terms of a sum, not to the sum.
@@ -16,43 +15,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Num
+from jax.tree_util import keystr, tree_leaves_with_path
+from jaxtyping import Array, Float
 
-from jaxmlp.backprop import example_shares, objective, objective_and_grads, traced_l2
-from jaxmlp.layers import Activate, Dense, Softmax
-from jaxmlp.losses import Loss, resolve_loss
-from jaxmlp.network import Network, propagate
-from jaxmlp.types import Key, Params, Residuals
+from jaxmlp.backprop import L2, decayed, example_shares, objective, objective_and_grads, propagate, traced_l2
+from jaxmlp.layers import Activate, Dense, Inputs, Softmax, Weight
+from jaxmlp.losses import Loss, Targets, resolve_loss
+from jaxmlp.network import Network
+from jaxmlp.types import Batch, Key, Params, Residuals, Scalar
 
 AUTODIFF_RELATIVE, AUTODIFF_TERM = 1e-10, 1e-14
 DIFFERENCE_RELATIVE, DIFFERENCE_ABSOLUTE = 1e-6, 1e-9
+LINE = "{:<10} {:<14} {:>12} {:>15} {:>8} {:>8}"
 STEP = 2e-4  # of the outer stencil: balances truncation, ~STEP⁴, against rounding, ~1e-16/STEP
 
 
 class GradientRow(NamedTuple):
-    """How one tensor's hand-written gradient compares.
+    """How one tensor's hand-written gradient compares."""
 
-    Attributes:
-        path: where the tensor stands among the parameters, as "0.w".
-        shape: its shape.
-        autodiff_error: largest |hand − auto| over the tensor.
-        autodiff_bound: what that may be at most.
-        autodiff_size: ‖auto‖∞, which a relative error is relative to.
-        difference_error: largest |hand − finite difference| over the sampled entries, or NaN.
-        difference_bound: what that may be at most.
-        sampled: how many entries were compared with finite differences.
-        skipped: how many more were left out because their stencil crosses a kink.
-    """
-
-    path: str
+    path: str  # where the tensor stands among the parameters, as "0.w"
     shape: tuple[int, ...]
-    autodiff_error: float
-    autodiff_bound: float
-    autodiff_size: float
-    difference_error: float
-    difference_bound: float
-    sampled: int
-    skipped: int
+    autodiff_error: float  # largest |hand − auto| over the tensor
+    autodiff_bound: float  # what that may be at most
+    autodiff_size: float  # ‖auto‖∞, which a relative error is relative to
+    difference_error: float = np.nan  # largest |hand − finite difference| over the sampled entries
+    difference_bound: float = np.nan  # what that may be at most
+    sampled: int = 0  # entries that were compared with finite differences
+    skipped: int = 0  # entries left out because their stencil crosses a kink
 
     @property
     def passed(self) -> bool:
@@ -72,24 +61,16 @@ class GradientRow(NamedTuple):
 
     def line(self) -> str:
         """The row as a line of the report's table."""
-        verdict = "" if self.passed else "  OVER ITS BOUND"
-        return (
-            f"{self.path:<10} {list(self.shape)!s:<14} {self.autodiff_relative:>12.1e} "
-            f"{self.difference_relative:>15.1e} {self.sampled:>8} {self.skipped:>8}{verdict}"
-        )
+        errors = (f"{error:.1e}" for error in (self.autodiff_relative, self.difference_relative))
+        line = LINE.format(self.path, str(list(self.shape)), *errors, self.sampled, self.skipped)
+        return line if self.passed else f"{line}  OVER ITS BOUND"
 
 
 class GradientReport(NamedTuple):
-    """How a network's hand-written gradient compares, a row a tensor.
+    """How a network's hand-written gradient compares, a row a tensor."""
 
-    Attributes:
-        rows: one GradientRow a tensor, in the parameters' order.
-        direction: a row for the derivative along one random direction through all parameters, or None
-            where finite differences were not asked for.
-    """
-
-    rows: tuple[GradientRow, ...]
-    direction: GradientRow | None
+    rows: tuple[GradientRow, ...]  # in the parameters' order
+    direction: GradientRow | None  # the derivative along one random direction, where differences are taken
 
     @property
     def passed(self) -> bool:
@@ -106,12 +87,8 @@ class GradientReport(NamedTuple):
 
     def __str__(self) -> str:
         """A table: path, shape, largest relative errors, verdict."""
-        lines = [
-            f"{'tensor':<10} {'shape':<14} {'vs autodiff':>12} {'vs differences':>15} "
-            f"{'sampled':>8} {'skipped':>8}"
-        ]
-        lines += [row.line() for row in self._all_rows()]
-        return "\n".join(lines)
+        columns = ("tensor", "shape", "vs autodiff", "vs differences", "sampled", "skipped")
+        return "\n".join([LINE.format(*columns), *(row.line() for row in self._all_rows())])
 
 
 def _relative(error: float, size: float) -> float:
@@ -127,11 +104,11 @@ def _share_of_bound(row: GradientRow) -> float:
 def check_gradients(
     net: Network,
     params: Params,
-    inputs: Float[Array, "B I"],
-    targets: Num[Array, "B ..."],
+    inputs: Inputs,
+    targets: Targets,
     *,
     loss: str | Loss = "softmax_cross_entropy",
-    sample_weight: Float[Array, "B"] | None = None,
+    sample_weight: Weight | None = None,
     l2: float = 0.0,
     train: bool = False,
     key: Key | None = None,
@@ -141,16 +118,8 @@ def check_gradients(
 ) -> GradientReport:
     """Compare a network's hand-written gradient with `jax.grad` and with finite differences, in float64.
 
-    Args:
-        net: the network.
-        params: its parameters, of any float type.
-        inputs: [B, I].
-        targets: labels [B], or [B, K], as the loss takes them.
-        loss: a loss's name or a `Loss` pair.
-        sample_weight: [B], at least 0; None means 1 for each.
-        l2: strength of the penalty on weights.
-        train: whether layers behave as in training.
-        key: random key for layers that draw in training.
+    Args (the others are those of `loss`):
+        params: the network's parameters, of any float type.
         finite_differences: whether to take finite differences too, which costs a few hundred forward passes.
         entries: how many entries of each tensor to sample for them.
         seed: of the sample and the direction.
@@ -169,39 +138,24 @@ def check_gradients(
         True
     """
     with jax.enable_x64(True):
-        params, inputs, targets, sample_weight = jax.tree.map(
-            _to_float64, (params, inputs, targets, sample_weight)
-        )
-        keywords: dict[str, Any] = {
-            "loss": loss,
-            "sample_weight": sample_weight,
-            "l2": traced_l2(l2),
-            "train": train,
-            "key": key,
-        }
-
-        @jax.jit
-        def energy(candidate: Params) -> Float[Array, ""]:
-            return objective(net, candidate, inputs, targets, **keywords)
-
-        hand, auto, terms = _gradients(net, params, inputs, targets, **keywords)
+        batch = Batch(inputs, targets, sample_weight)
+        params, batch = jax.tree.map(_to_float64, (params, batch))
+        keywords: dict[str, Any] = {"loss": loss, "l2": traced_l2(l2), "train": train, "key": key}
+        hand, auto, terms = _gradients(net, params, batch, **keywords)
         rows = _compare_with_autodiff(hand, auto, terms)
         if not finite_differences:
             return GradientReport(rows, None)
-        return _compare_with_differences(energy, params, hand, auto, rows, entries, seed)
+
+        def energy(candidate: Params) -> Scalar:
+            return objective(net, candidate, batch, **keywords)
+
+        return _compare_with_differences(energy, params, (hand, auto), rows, entries=entries, seed=seed)
 
 
 def _to_float64(leaf: Any) -> Any:
     array = np.asarray(leaf)
     # Not jnp.asarray, which compiles a program for every shape.
     return jax.device_put(array.astype(np.float64) if np.issubdtype(array.dtype, np.floating) else array)
-
-
-def _paths(params: Params) -> list[str]:
-    return [
-        jax.tree_util.keystr(path, simple=True, separator=".")
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
-    ]
 
 
 def _largest(array: Array) -> Float[Array, ""]:
@@ -212,62 +166,46 @@ def _largest(array: Array) -> Float[Array, ""]:
 
 
 @partial(jax.jit, static_argnums=0, static_argnames=("loss", "train"))
-def _gradients(
-    net: Network, params: Params, inputs: Float[Array, "B I"], targets: Num[Array, "B ..."], **keywords: Any
-) -> tuple[Params, Params, Params]:
+def _gradients(net: Network, params: Params, batch: Batch, **keywords: Any) -> tuple[Params, Params, Params]:
     """Compute the gradient by hand, by autodiff, and the largest terms summed into it."""
-    hand = objective_and_grads(net, params, inputs, targets, **keywords).grads
-    auto = jax.grad(lambda candidate: objective(net, candidate, inputs, targets, **keywords))(params)
-    return hand, auto, _largest_terms(net, params, inputs, targets, **keywords)
+    hand = objective_and_grads(net, params, batch, **keywords).grads
+    auto = jax.grad(lambda candidate: objective(net, candidate, batch, **keywords))(params)
+    return hand, auto, _largest_terms(net, params, batch, **keywords)
 
 
 def _compare_with_autodiff(hand: Params, auto: Params, terms: Params) -> tuple[GradientRow, ...]:
     rows = []
     # Compared by NumPy: each JAX operation outside a jitted function would be a program to compile, for each shape.
-    leaves = zip(
-        _paths(auto), *(map(np.asarray, jax.tree.leaves(tree)) for tree in (hand, auto, terms)), strict=True
-    )
-    for path, by_hand, by_autodiff, term in leaves:
+    leaves = zip(jax.tree.leaves(hand), tree_leaves_with_path(auto), jax.tree.leaves(terms), strict=True)
+    for by_hand, (path, by_autodiff), term in leaves:
+        by_autodiff = np.asarray(by_autodiff)
         size = float(np.max(np.abs(by_autodiff), initial=0.0))
-        error = float(np.max(np.abs(by_hand - by_autodiff), initial=0.0))
+        error = float(np.max(np.abs(np.asarray(by_hand) - by_autodiff), initial=0.0))
         bound = AUTODIFF_RELATIVE * size + AUTODIFF_TERM * float(term)
-        rows.append(GradientRow(path, by_autodiff.shape, error, bound, size, np.nan, np.nan, 0, 0))
+        name = keystr(path, simple=True, separator=".")
+        rows.append(GradientRow(name, by_autodiff.shape, error, bound, size))
     return tuple(rows)
 
 
 def _largest_terms(
-    net: Network,
-    params: Params,
-    inputs: Float[Array, "B I"],
-    targets: Num[Array, "B ..."],
-    *,
-    loss: str | Loss,
-    sample_weight: Float[Array, "B"] | None,
-    l2: float | None,
-    train: bool,
-    key: Key | None,
+    net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, train: bool, key: Key | None
 ) -> Params:
     """Bound the absolute terms that are summed into each gradient tensor, by going back in magnitudes."""
     pair = resolve_loss(loss)
-    outputs, residuals = propagate(net, params, inputs, train=train, key=key, weight=sample_weight)
-    slopes = jax.vmap(jax.grad(lambda row, target: pair.value(row[None], target[None])[0]))(outputs, targets)
+    passed, residuals = propagate(net, params, batch, train=train, key=key)
+    slope = jax.grad(lambda row, target: pair.value(row[None], target[None])[0])
+    slopes = jnp.abs(jax.vmap(slope)(passed[-1], batch.targets))
     # A cross-entropy's gradient p − t cancels terms of size 1.
-    size = example_shares(sample_weight, outputs)[:, None] * jnp.maximum(1, jnp.abs(slopes))
+    size = example_shares(batch.weight, passed[-1])[:, None] * jnp.maximum(1, slopes)
     terms = []
     for layer, layer_params, kept in reversed(list(zip(net.layers, params, residuals, strict=True))):
         layer_terms, size = _layer_terms(layer, layer_params, kept, size)
-        marks = layer.decayed(layer_params)
-        terms.append(
-            jax.tree.map(
-                lambda term, leaf, mark: (
-                    term if l2 is None or not mark else jnp.maximum(term, l2 * _largest(leaf))
-                ),
-                layer_terms,
-                layer_params,
-                marks,
-            )
-        )
-    return tuple(reversed(terms))
+        terms.append(layer_terms)
+
+    def with_penalty(term: Array, leaf: Array, is_decayed: bool) -> Array:
+        return jnp.maximum(term, l2 * _largest(leaf)) if is_decayed and l2 is not None else term
+
+    return jax.tree.map(with_penalty, tuple(terms[::-1]), params, decayed(net, params))
 
 
 @singledispatch
@@ -338,51 +276,48 @@ OFFSETS = (0.0, -STEP / 2, STEP / 2, -STEP, STEP)
 
 
 def _compare_with_differences(
-    energy: Callable[[Params], Float[Array, ""]],
+    energy: Callable[[Params], Scalar],
     params: Params,
-    hand: Params,
-    auto: Params,
+    gradients: tuple[Params, Params],
     rows: tuple[GradientRow, ...],
+    *,
     entries: int,
     seed: int,
 ) -> GradientReport:
     random = np.random.default_rng(seed)
-    flat_params, unravel = ravel_pytree(params)
-    flat_hand = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(hand)])
-    flat_auto = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(auto)])
+    flat, unravel = ravel_pytree(params)
+    hand, auto = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in gradients)
     sizes = [leaf.size for leaf in jax.tree.leaves(params)]
-    starts = np.cumsum([0, *sizes[:-1]])
     samples = [
         start + random.choice(size, min(entries, size), replace=False)
-        for start, size in zip(starts, sizes, strict=True)
+        for start, size in zip(np.cumsum([0, *sizes[:-1]]), sizes, strict=True)
     ]
-
-    @jax.jit
-    def along_entries(chosen: Array) -> Array:
-        # One entry at a time, so that large networks are not copied once an entry.
-        def at(entry: Array) -> Array:
-            moved = [energy(unravel(flat_params.at[entry].add(offset))) for offset in OFFSETS]
-            return jnp.stack(moved)
-
-        return jax.lax.map(at, chosen)
-
-    lines = np.asarray(along_entries(jnp.concatenate([jnp.asarray(sample) for sample in samples])))
-    floor = DIFFERENCE_ABSOLUTE * max(1.0, abs(float(lines[0, 0])))
-    compared, done = [], 0
-    for row, sample in zip(rows, samples, strict=True):
-        stencil = _Stencil(*lines[done : done + len(sample)].T)
-        done += len(sample)
-        compared.append(_with_differences(row, stencil, flat_hand[sample], floor))
-
-    direction = random.normal(size=flat_params.shape)
+    direction = random.normal(size=flat.shape)
     direction /= np.linalg.norm(direction)
-    line = [np.atleast_1d(energy(unravel(flat_params + offset * direction))) for offset in OFFSETS]
-    size = abs(float(flat_auto @ direction))
-    along_hand = np.atleast_1d(flat_hand @ direction)
-    error = abs(float(along_hand[0] - flat_auto @ direction))
-    bound = sum(row.autodiff_bound for row in rows) * np.sqrt(len(flat_auto))
-    start = GradientRow("direction", flat_params.shape, error, bound, size, np.nan, np.nan, 0, 0)
-    return GradientReport(tuple(compared), _with_differences(start, _Stencil(*line), along_hand, floor))
+
+    # One line at a time and one point of it, to keep large networks from being copied once an entry.
+    @jax.jit
+    def along_lines(flat: Array, direction: Array, chosen: Array, directed: Array) -> Array:
+        def along(line: tuple[Array, Array]) -> Array:
+            entry, share = line  # share is 1 for the random direction and 0 for a single entry
+            step = (share * direction).at[entry].add(1 - share)
+            return jax.lax.map(lambda offset: energy(unravel(flat + offset * step)), jnp.array(OFFSETS))
+
+        return jax.lax.map(along, (chosen, directed))
+
+    chosen = np.concatenate([*samples, [0]])
+    directed = (np.arange(len(chosen)) == len(chosen) - 1).astype(np.float64)
+    lines = np.asarray(along_lines(flat, direction, chosen, directed))
+    floor = DIFFERENCE_ABSOLUTE * max(1.0, abs(float(lines[0, 0])))
+    stencils = [_Stencil(*part.T) for part in np.split(lines, np.cumsum([len(sample) for sample in samples]))]
+    compared = [
+        _with_differences(row, stencil, hand[sample], floor)
+        for row, stencil, sample in zip(rows, stencils, samples, strict=False)
+    ]
+    by_hand, by_autodiff = float(hand @ direction), float(auto @ direction)
+    bound = sum(row.autodiff_bound for row in rows) * np.sqrt(len(auto))
+    row = GradientRow("direction", flat.shape, abs(by_hand - by_autodiff), bound, abs(by_autodiff))
+    return GradientReport(tuple(compared), _with_differences(row, stencils[-1], by_hand, floor))
 
 
 def _with_differences(row: GradientRow, stencil: _Stencil, by_hand: Any, floor: float) -> GradientRow:

@@ -1,8 +1,7 @@
-"""Initial weights and biases by name, so that a network's description says how it began and can be saved.
+"""Initialisers by name: `jax.nn.initializers`' own.
 
-All are `jax.nn.initializers`' own. Those named after people scale with the layer's inputs
-I and outputs O, and `he_normal`, `glorot_normal` and `lecun_normal` draw from a normal
-distribution cut off at two standard deviations, widened to keep the variance.
+Those named after people scale with the layer's inputs I and outputs O. Their normal distributions are cut off
+at two standard deviations and widened to keep the variance.
 """
 
 from collections.abc import Callable
@@ -20,12 +19,10 @@ Initializer: TypeAlias = Callable[[Key, tuple[int, ...]], Float[Array, "..."]]
 
 
 def _normal(deviation: float) -> Initializer:
-    # N(0, deviation²)
     return initializers.normal(deviation)
 
 
 def _uniform(low: float, high: float) -> Initializer:
-    # U[low, high)
     if not low < high:
         raise ArgumentError(f"uniform needs its first bound below its second, given {low:g},{high:g}")
     return lambda key, shape: jax.random.uniform(key, shape, minval=low, maxval=high)
@@ -45,24 +42,8 @@ INITIALIZERS: Registry[Initializer] = Registry(
 )
 
 
-# The initialisers that do not scale with a weight's inputs, so that they can draw a bias too.
+# Those that do not scale with a weight's inputs, and can draw a bias too.
 BIAS_INITIALIZERS = ("normal", "uniform", "zeros")
-
-
-def initial_weight(name: str, key: Key, inputs: int, outputs: int) -> Float[Array, "I O"]:
-    """Draw the weight of one layer."""
-    return INITIALIZERS[name](key, (inputs, outputs))
-
-
-def initial_bias(name: str, key: Key, outputs: int) -> Float[Array, "O"]:
-    """Draw the bias of one layer."""
-    check_bias_initializer(name)
-    return INITIALIZERS[name](key, (outputs,))
-
-
-def check_weight_initializer(name: str) -> None:
-    """Raise an ArgumentError unless an initialiser of this name can draw a weight."""
-    INITIALIZERS[name]
 
 
 def check_bias_initializer(name: str) -> None:

@@ -1,8 +1,4 @@
-"""Layers, each with `forward` directly above `backward`, so that a rule and its derivative are read together.
-
-A layer is a frozen dataclass of static settings; its parameters live outside it in a pytree.
-`forward` returns the outputs and the residuals, which are what `backward` needs of them.
-"""
+"""Layers: frozen dataclasses of static settings, each with `forward` directly above its `backward`."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -13,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.initializers import check_bias_initializer, check_weight_initializer, initial_bias, initial_weight
+from jaxmlp.initializers import INITIALIZERS, check_bias_initializer
 from jaxmlp.registry import Registry, unknown_name
 from jaxmlp.types import ArgumentError, Key, Params, Residuals
 
@@ -23,41 +19,17 @@ Weight: TypeAlias = Float[Array, "B"]
 
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16", None)
 
-# Up to so many outputs XLA's product is faster the other way round on a CPU (jaxlib 0.10.2, 2 cores of an AMD EPYC):
-# with B = 128, I = 512 and O = 10 it takes 15 µs, not 187; with 32, 300 and 10 it takes 3 µs, not 10. From O = 64
-# on it is slower.
-NARROW = 32
-
-
-def weight_gradient(
-    inputs: Float[Array, "B I"], output_grad: Float[Array, "B O"], *, precision: str | None = "float32"
-) -> Float[Array, "I O"]:
-    """Multiply inputs by output gradients and sum over the batch: (xᵀ·δ)_io = Σ_b x_bi·δ_bo."""
-
-    def direct(x: Array, delta: Array) -> Array:
-        return jnp.matmul(x.T, delta, precision=precision)
-
-    def the_other_way_round(x: Array, delta: Array) -> Array:
-        # (δᵀ·x)ᵀ; without the barriers XLA turns it back into xᵀ·δ.
-        product = jnp.matmul(jax.lax.optimization_barrier(delta.T), x, precision=precision)
-        return jax.lax.optimization_barrier(product).T
-
-    if output_grad.shape[1] > NARROW:
-        return direct(inputs, output_grad)
-    return jax.lax.platform_dependent(inputs, output_grad, cpu=the_other_way_round, default=direct)
-
 
 @runtime_checkable
 class Layer(Protocol):
     """What every layer offers; any frozen dataclass with these methods can stand in a `Network`.
 
-    `init` draws the parameters and says how many outputs the layer has. `forward` maps inputs
-    [B, I] to outputs [B, O]; `train`, `key` and `weight` ([B]; rows of weight 0 take no part in
-    batch statistics) matter only to layers that behave differently in training. `backward` takes
-    the gradient of the objective with respect to the outputs [B, O] and returns that with respect
-    to the parameters (like them) and to the inputs [B, I]. `decayed` marks, in a tree of bools
-    like the parameters, the leaves that L2 acts on. (The decoupled weight decay of `make_optimizer`,
-    which knows no layers, acts on leaves of two or more axes: the same ones, for the layers here.)
+    A layer's parameters live outside it, in a pytree. `init` draws them and says how many outputs the
+    layer has. `forward` maps inputs [B, I] to outputs [B, O], and keeps as residuals what `backward` needs;
+    `train`, `key` and `weight` ([B]; rows of weight 0 take no part in batch statistics) matter only to layers
+    that behave differently in training. `backward` takes the gradient of the objective with respect to the
+    outputs [B, O] and returns that with respect to the parameters (like them) and to the inputs [B, I].
+    `decayed` marks, in a tree of bools like the parameters, the leaves that L2 acts on.
     """
 
     def init(self, key: Key, in_features: int) -> tuple[Params, int]: ...
@@ -80,19 +52,10 @@ class Layer(Protocol):
 
 
 class DenseParams(NamedTuple):
-    """The parameters of a `Dense` layer.
+    """The parameters of a `Dense` layer."""
 
-    Attributes:
-        w: weight, [I, O].
-        b: bias, [O], or None where the layer has none.
-
-    Example:
-        >>> DenseParams(w=jnp.zeros((2, 3)), b=None).w.shape
-        (2, 3)
-    """
-
-    w: Any
-    b: Any = None
+    w: Any  # weight, [I, O]
+    b: Any = None  # bias, [O], or None where the layer has none
 
 
 @dataclass(frozen=True)
@@ -133,24 +96,16 @@ class Dense:
             )
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", str(self.precision), filter(None, PRECISIONS))
-        check_weight_initializer(self.weight_init)
+        INITIALIZERS[self.weight_init]  # raises for an unknown name
         check_bias_initializer(self.bias_init)
 
     def init(self, key: Key, in_features: int) -> tuple[DenseParams, int]:
         weight_key, bias_key = jax.random.split(key)
-        w = initial_weight(self.weight_init, weight_key, in_features, self.features)
-        b = initial_bias(self.bias_init, bias_key, self.features) if self.bias else None
+        w = INITIALIZERS[self.weight_init](weight_key, (in_features, self.features))
+        b = INITIALIZERS[self.bias_init](bias_key, (self.features,)) if self.bias else None
         return DenseParams(w, b), self.features
 
-    def forward(
-        self,
-        params: DenseParams,
-        inputs: Inputs,
-        *,
-        train: bool = False,
-        key: Key | None = None,
-        weight: Weight | None = None,
-    ) -> tuple[Outputs, Residuals]:
+    def forward(self, params: DenseParams, inputs: Inputs, **training: Any) -> tuple[Outputs, Residuals]:
         # z = x·w + b
         outputs = jnp.matmul(inputs, params.w, precision=self.precision)
         if params.b is not None:
@@ -160,15 +115,39 @@ class Dense:
     def backward(
         self, params: DenseParams, residuals: Residuals, output_grad: Outputs
     ) -> tuple[DenseParams, Inputs]:
-        # ∂E/∂w = xᵀ·∂E/∂z,  ∂E/∂b = Σ_b ∂E/∂z_b,  ∂E/∂x = ∂E/∂z·wᵀ
-        inputs = residuals
-        w_grad = weight_gradient(inputs, output_grad, precision=self.precision)
-        b_grad = jnp.sum(output_grad, axis=0) if params.b is not None else None
+        # ∂E/∂w = xᵀ·∂E/∂z
+        w_grad = weight_gradient(residuals, output_grad, precision=self.precision)
+        # ∂E/∂b = Σ_b ∂E/∂z_b
+        b_grad = None if params.b is None else jnp.sum(output_grad, axis=0)
+        # ∂E/∂x = ∂E/∂z·wᵀ
         input_grad = jnp.matmul(output_grad, params.w.T, precision=self.precision)
         return DenseParams(w_grad, b_grad), input_grad
 
     def decayed(self, params: DenseParams) -> DenseParams:
         return DenseParams(w=True, b=None if params.b is None else False)
+
+
+# Up to so many outputs XLA's product on a CPU is faster the other way round: with B = 128, I = 512 and O = 10 it
+# takes 15 µs, not 187 (jaxlib 0.10.2, 2 cores of an AMD EPYC). From O = 64 on it is slower.
+NARROW = 32
+
+
+def weight_gradient(
+    inputs: Float[Array, "B I"], output_grad: Float[Array, "B O"], *, precision: str | None = "float32"
+) -> Float[Array, "I O"]:
+    """Multiply as `Dense.backward` does: (xᵀ·δ)_io = Σ_b x_bi·δ_bo."""
+
+    def direct(x: Array, delta: Array) -> Array:
+        return jnp.matmul(x.T, delta, precision=precision)
+
+    def the_other_way_round(x: Array, delta: Array) -> Array:
+        # (δᵀ·x)ᵀ; without the barriers XLA turns it back into xᵀ·δ.
+        product = jnp.matmul(jax.lax.optimization_barrier(delta.T), x, precision=precision)
+        return jax.lax.optimization_barrier(product).T
+
+    if output_grad.shape[1] > NARROW:
+        return direct(inputs, output_grad)
+    return jax.lax.platform_dependent(inputs, output_grad, cpu=the_other_way_round, default=direct)
 
 
 @dataclass(frozen=True)
@@ -195,15 +174,7 @@ class Activate:
     def init(self, key: Key, in_features: int) -> tuple[Params, int]:
         return (), in_features
 
-    def forward(
-        self,
-        params: Params,
-        inputs: Inputs,
-        *,
-        train: bool = False,
-        key: Key | None = None,
-        weight: Weight | None = None,
-    ) -> tuple[Outputs, Residuals]:
+    def forward(self, params: Params, inputs: Inputs, **training: Any) -> tuple[Outputs, Residuals]:
         # a = σ(z)
         outputs = ACTIVATIONS[self.activation].value(inputs)
         return outputs, (inputs, outputs)
@@ -232,15 +203,7 @@ class Softmax:
     def init(self, key: Key, in_features: int) -> tuple[Params, int]:
         return (), in_features
 
-    def forward(
-        self,
-        params: Params,
-        inputs: Inputs,
-        *,
-        train: bool = False,
-        key: Key | None = None,
-        weight: Weight | None = None,
-    ) -> tuple[Outputs, Residuals]:
+    def forward(self, params: Params, inputs: Inputs, **training: Any) -> tuple[Outputs, Residuals]:
         # p = exp(z) / Σ_j exp(z_j)
         probabilities = jax.nn.softmax(inputs, axis=1)
         return probabilities, probabilities

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxmlp.layers import Activate, Dense, Layer, Softmax
 from jaxmlp.losses import LOSSES
 from jaxmlp.registry import unknown_name
-from jaxmlp.types import ArgumentError, Key, Params, Residuals
+from jaxmlp.types import ArgumentError, Key, Params
 
 TASKS = ("classification", "multilabel", "regression")
 
@@ -196,40 +196,8 @@ def init(net: Network, key: Key) -> Params:
     return tuple(params)
 
 
-def propagate(
-    net: Network,
-    params: Params,
-    inputs: Float[Array, "B I"],
-    *,
-    train: bool = False,
-    key: Key | None = None,
-    weight: Float[Array, "B"] | None = None,
-) -> tuple[Float[Array, "B K"], tuple[Residuals, ...]]:
-    """Run the inputs through every layer and keep what the way back needs; plain, not jitted."""
-    steps = propagate_by_layer(net, params, inputs, train=train, key=key, weight=weight)
-    return steps[-1][0], tuple(kept for _, kept in steps)
-
-
-def propagate_by_layer(
-    net: Network,
-    params: Params,
-    inputs: Float[Array, "B I"],
-    *,
-    train: bool = False,
-    key: Key | None = None,
-    weight: Float[Array, "B"] | None = None,
-) -> list[tuple[Float[Array, "B O"], Residuals]]:
-    """Run the inputs through every layer and keep each layer's outputs; the loop beneath `propagate`."""
-    _check_inputs(net, params, inputs)
-    keys = [None] * len(net.layers) if key is None else jax.random.split(key, len(net.layers))
-    outputs, steps = inputs, []
-    for layer, layer_params, layer_key in zip(net.layers, params, keys, strict=True):
-        outputs, kept = layer.forward(layer_params, outputs, train=train, key=layer_key, weight=weight)
-        steps.append((outputs, kept))
-    return steps
-
-
-def _check_inputs(net: Network, params: Params, inputs: Float[Array, "B I"]) -> None:
+def check_fit(net: Network, params: Params, inputs: Float[Array, "B I"]) -> None:
+    """Raise an ArgumentError unless inputs and parameters have the shapes that a network takes."""
     if jnp.ndim(inputs) != 2 or jnp.shape(inputs)[1] != net.in_features:
         raise ArgumentError(
             f"inputs must have shape [B, {net.in_features}] for this network, given {list(jnp.shape(inputs))}"
@@ -275,7 +243,10 @@ def forward(net: Network, params: Params, inputs: Float[Array, "B I"]) -> Float[
         >>> forward(net, init(net, jax.random.key(0)), jnp.ones((4, 2))).shape
         (4, 1)
     """
-    outputs, _ = propagate(net, params, inputs)
+    check_fit(net, params, inputs)
+    outputs = inputs
+    for layer, layer_params in zip(net.layers, params, strict=True):
+        outputs, _ = layer.forward(layer_params, outputs)
     return outputs
 
 

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxmlp.backprop import L2, l2_term, mean_loss, traced_l2
 from jaxmlp.checks import as_batch, check_lengths
 from jaxmlp.losses import Loss, resolve_loss
-from jaxmlp.network import Network, propagate
+from jaxmlp.network import Network, forward
 from jaxmlp.training.batching import gather, minibatch_indices
 from jaxmlp.training.metrics import BatchSums, batch_sums, summarise
 from jaxmlp.training.parallel import share_rows
@@ -34,8 +34,8 @@ def jitted_evaluation(recipe: Recipe, params: Params, data: Batch, l2: L2, key: 
         inputs = batch.inputs
         if recipe.transform is not None and key is not None:
             inputs = recipe.transform(jax.random.fold_in(key, step), inputs)
-        outputs, _ = propagate(recipe.net, params, inputs)
-        value = mean_loss(pair, outputs, batch.targets, batch.weight) + l2_term(recipe.net, params, l2)
+        outputs = forward(recipe.net, params, inputs)
+        value = mean_loss(pair, outputs, batch) + l2_term(recipe.net, params, l2)
         return batch_sums(value, outputs, batch, recipe.metric)
 
     chunks = jax.lax.map(sums_of, (jnp.arange(len(indices)), indices, held))

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlp.backprop import L2, Objective, objective_and_grads, traced_l2
+from jaxmlp.backprop import L2, Trace, objective_and_grads, traced_l2
 from jaxmlp.checks import as_batch, check_lengths, check_size
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, init, layer_shapes
@@ -145,20 +145,13 @@ def _step_keys(state: TrainState) -> tuple[Key, Key]:
     return transform_key, layer_key
 
 
-def step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tuple[TrainState, Objective]:
+def step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tuple[TrainState, Trace]:
     """Take one step; plain, as all down to `epoch_of_steps`, so that a step, an epoch and a sweep share it."""
     transform_key, layer_key = _step_keys(state)
-    inputs = batch.inputs if recipe.transform is None else recipe.transform(transform_key, batch.inputs)
+    if recipe.transform is not None:
+        batch = batch._replace(inputs=recipe.transform(transform_key, batch.inputs))
     found = objective_and_grads(
-        recipe.net,
-        state.params,
-        inputs,
-        batch.targets,
-        loss=recipe.loss,
-        sample_weight=batch.weight,
-        l2=l2,
-        train=True,
-        key=layer_key,
+        recipe.net, state.params, batch, loss=recipe.loss, l2=l2, train=True, key=layer_key
     )
     # Optax mixes integers and floats inside, which a program may have forbidden for its own code.
     with jax.numpy_dtype_promotion("standard"):

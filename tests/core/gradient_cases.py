@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmlp import gradcheck
+from jaxmlp import backprop, gradcheck
 from jaxmlp.layers import Activate, Dense, Layer, Softmax
 from jaxmlp.losses import LOSSES
 from jaxmlp.network import Network, layer_shapes
+from jaxmlp.types import Batch
 
 # Losses on probabilities: before them the network ends in a Softmax layer.
 ON_PROBABILITIES = ("negative_log_likelihood",)
@@ -25,6 +26,22 @@ class Problem(NamedTuple):
     params: Any
     inputs: Any
     targets: Any
+
+
+def plain_pass(
+    net: Network, params: Any, inputs: Any, targets: Any, *, sample_weight: Any = None, **keywords: Any
+) -> backprop.Trace:
+    """Go forward and back without compiling, by the arguments of `value_and_grad`."""
+    given = {"loss": "softmax_cross_entropy", "l2": None, "train": False, "key": None, **keywords}
+    return backprop.objective_and_grads(net, params, Batch(inputs, targets, sample_weight), **given)
+
+
+def plain_value(
+    net: Network, params: Any, inputs: Any, targets: Any, *, sample_weight: Any = None, **keywords: Any
+) -> Any:
+    """Compute the objective without compiling, by the arguments of `loss`."""
+    given = {"loss": "softmax_cross_entropy", "l2": None, "train": False, "key": None, **keywords}
+    return backprop.objective(net, params, Batch(inputs, targets, sample_weight), **given)
 
 
 def target_kinds(loss: str) -> tuple[str, ...]:

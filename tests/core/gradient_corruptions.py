@@ -92,18 +92,16 @@ LOSS_CORRUPTIONS: Mapping[str, Corruption] = {
 }
 
 
-# --- of the mean's derivative, backprop.mean_loss_gradient(pair, outputs, targets, weight) ---
+# --- of the mean's derivative, backprop.mean_loss_gradient(pair, outputs, batch) ---
 
 MEAN_CORRUPTIONS: Mapping[str, Corruption] = {
-    "missing_1/B": lambda rule: (
-        lambda pair, outputs, targets, weight: outputs.shape[0] * rule(pair, outputs, targets, weight)
+    "missing_1/B": lambda rule: lambda pair, outputs, batch: outputs.shape[0] * rule(pair, outputs, batch),
+    "extra_1/K": lambda rule: lambda pair, outputs, batch: rule(pair, outputs, batch) / outputs.shape[1],
+    "weights_dropped": lambda rule: (
+        lambda pair, outputs, batch: rule(pair, outputs, batch._replace(weight=None))
     ),
-    "extra_1/K": lambda rule: (
-        lambda pair, outputs, targets, weight: rule(pair, outputs, targets, weight) / outputs.shape[1]
-    ),
-    "weights_dropped": lambda rule: lambda pair, outputs, targets, weight: rule(pair, outputs, targets, None),
     "weights_summed_not_averaged": lambda rule: (
-        lambda pair, outputs, targets, weight: jnp.sum(weight) * rule(pair, outputs, targets, weight)
+        lambda pair, outputs, batch: jnp.sum(batch.weight) * rule(pair, outputs, batch)
     ),
 }
 

@@ -17,18 +17,20 @@ from gradient_cases import (
     make_problem,
     make_targets,
     make_weight,
+    plain_pass,
+    plain_value,
     stack,
     target_kinds,
 )
 
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.backprop import loss as objective_of
-from jaxmlp.backprop import objective, objective_and_grads, value_and_grad
+from jaxmlp.backprop import propagate, value_and_grad
 from jaxmlp.gradcheck import check_gradients
 from jaxmlp.layers import Softmax
 from jaxmlp.losses import LOSSES
-from jaxmlp.network import Network, init, mlp, propagate
-from jaxmlp.types import ArgumentError
+from jaxmlp.network import Network, init, mlp
+from jaxmlp.types import ArgumentError, Batch
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -43,7 +45,7 @@ def gradients_by_autodiff(net: Network, params: Any, inputs: Any, cases: list[tu
     """Differentiate every example's loss, for all losses on one forward pass: leaves [losses, B, ...]."""
 
     def per_example(candidate: Any) -> Any:
-        outputs, _ = propagate(net, candidate, inputs)
+        outputs = propagate(net, candidate, Batch(inputs, None))[0][-1]
         probabilities, _ = Softmax().forward((), outputs)
         values = [
             LOSSES[name].value(probabilities if name in ON_PROBABILITIES else outputs, targets)
@@ -92,7 +94,7 @@ def test_by_hand_equals_autodiff_for_every_loss_batch_width_weighting_and_penalt
             case_params = (*params, ()) if on_probabilities else params
             batch = (case_net, case_params, inputs, targets)
             keywords = {"loss": loss, "sample_weight": weight, "l2": l2}
-            grads = jax.tree.leaves(objective_and_grads(*batch, **keywords).grads)
+            grads = jax.tree.leaves(plain_pass(*batch, **keywords).grads)
             rows = zip(grads, by_autodiff, jax.tree.leaves(params), strict=True)
             for tensor, (by_hand, slopes, leaf) in enumerate(rows):
                 expected = mean_and_penalty(slopes[number], leaf, weight, l2)
@@ -163,7 +165,7 @@ def test_value_is_the_loss_and_gradients_have_the_parameters_structure(problem: 
 
 def test_jitted_equals_unjitted(problem: Any) -> None:
     keywords = {"sample_weight": make_weight(5), "l2": L2}
-    plain = objective_and_grads(*problem, **keywords)
+    plain = plain_pass(*problem, **keywords)
     inside = jax.jit(lambda params: value_and_grad(problem.net, params, *problem[2:], **keywords))(
         problem.params
     )
@@ -215,12 +217,12 @@ def test_gradients_inside_a_scan_equal_those_outside(problem: Any) -> None:
 def test_value_is_the_weighted_mean_plus_the_penalty_on_weights(loss: str, kind: str) -> None:
     net, params, inputs, targets = make_problem(stack("tanh", loss), kind)
     weight = make_weight(5)
-    outputs, _ = propagate(net, params, inputs)
+    outputs = propagate(net, params, Batch(inputs, targets))[0][-1]
     each = np.asarray(LOSSES[loss].value(outputs, targets))
     penalty = L2 / 2 * sum(np.sum(np.square(leaf)) for leaf in jax.tree.leaves(params) if leaf.ndim == 2)
-    plain = objective(net, params, inputs, targets, loss=loss)
+    plain = plain_value(net, params, inputs, targets, loss=loss)
     assert float(plain) == pytest.approx(np.mean(each), rel=1e-13)
-    full = objective(net, params, inputs, targets, loss=loss, sample_weight=weight, l2=L2)
+    full = plain_value(net, params, inputs, targets, loss=loss, sample_weight=weight, l2=L2)
     assert float(full) == pytest.approx(np.average(each, weights=weight) + penalty, rel=1e-13)
 
 
@@ -231,9 +233,7 @@ def pass_over_loss(request: pytest.FixtureRequest) -> Any:
     problem = make_problem(stack("tanh", loss), target_kinds(loss)[-1])
 
     def run(inputs: Any, targets: Any, weight: Any) -> Any:
-        found = objective_and_grads(
-            problem.net, problem.params, inputs, targets, loss=loss, sample_weight=weight
-        )
+        found = plain_pass(problem.net, problem.params, inputs, targets, loss=loss, sample_weight=weight)
         return found.value, found.grads
 
     return problem, run
@@ -280,8 +280,8 @@ def test_weights_of_another_shape_are_refused(problem: Any) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 def test_penalty_acts_on_weights_and_not_on_biases(loss: str) -> None:
     net, params, inputs, targets = make_problem(stack("relu", loss), target_kinds(loss)[0])
-    with_penalty = objective_and_grads(net, params, inputs, targets, loss=loss, l2=L2)
-    without = objective_and_grads(net, params, inputs, targets, loss=loss)
+    with_penalty = plain_pass(net, params, inputs, targets, loss=loss, l2=L2)
+    without = plain_pass(net, params, inputs, targets, loss=loss)
     dense = [entry for entry in params if entry != ()]
     expected = L2 / 2 * sum(np.sum(np.square(entry.w)) for entry in dense)
     assert float(with_penalty.value - without.value) == pytest.approx(expected, rel=1e-12)

@@ -15,6 +15,8 @@ from gradient_cases import (
     has_known_difference,
     make_problem,
     make_weight,
+    plain_pass,
+    plain_value,
     stack,
     target_kinds,
 )
@@ -22,7 +24,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.backprop import objective, objective_and_grads
 from jaxmlp.gradcheck import check_gradients
 from jaxmlp.layers import Activate, Dense, DenseParams, Layer, Softmax
 from jaxmlp.losses import LOSSES
@@ -39,8 +40,8 @@ in_float64 = pytest.mark.usefixtures("_unjitted_in_float64")
 
 def by_hand_and_autodiff(net: Network, params: Any, inputs: Any, targets: Any, loss: str) -> tuple[Any, Any]:
     """Take one gradient both ways."""
-    by_hand = objective_and_grads(net, params, inputs, targets, loss=loss).grads
-    by_autodiff = jax.grad(lambda candidate: objective(net, candidate, inputs, targets, loss=loss))(params)
+    by_hand = plain_pass(net, params, inputs, targets, loss=loss).grads
+    by_autodiff = jax.grad(lambda candidate: plain_value(net, candidate, inputs, targets, loss=loss))(params)
     return by_hand, by_autodiff
 
 
@@ -166,7 +167,7 @@ def test_away_from_these_places_there_is_no_known_difference() -> None:
 def assert_passes_at_extremes(activation: str, loss: str) -> None:
     net = stack(activation, loss)
     problem = make_problem(net, target_kinds(loss)[0], scale=1e4)
-    found = objective_and_grads(*problem, loss=loss)
+    found = plain_pass(*problem, loss=loss)
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((found.value, found.grads)))
     report = check_gradients(*problem, loss=loss, finite_differences=False)
     assert report.passed, f"\n{report}"

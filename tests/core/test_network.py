@@ -10,6 +10,7 @@ import pytest
 from scipy import special
 
 from jaxmlp.activations import ACTIVATIONS
+from jaxmlp.backprop import propagate
 from jaxmlp.layers import Activate, Dense, DenseParams, Layer, Softmax
 from jaxmlp.losses import LOSSES
 from jaxmlp.network import (
@@ -21,9 +22,8 @@ from jaxmlp.network import (
     mlp,
     outputs_are_probabilities,
     predict,
-    propagate,
 )
-from jaxmlp.types import ArgumentError
+from jaxmlp.types import ArgumentError, Batch
 
 
 @dataclass(frozen=True)
@@ -253,8 +253,9 @@ def test_forward_is_the_layers_one_after_another(small: tuple[Network, Any, jax.
     (w1, b1), _, (w2, b2) = jax.tree.map(np.asarray, params)
     expected = np.tanh(np.asarray(inputs) @ w1 + b1) @ w2 + b2
     np.testing.assert_allclose(forward(net, params, inputs), expected, rtol=1e-5, atol=1e-6)
-    outputs, residuals = propagate(net, params, inputs)
-    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+    passed, residuals = propagate(net, params, Batch(inputs, None))
+    assert passed[0] is inputs
+    np.testing.assert_allclose(passed[-1], expected, rtol=1e-5, atol=1e-6)
     assert len(residuals) == 3
 
 
@@ -270,9 +271,10 @@ def test_inputs_of_another_shape_are_refused(
     small: tuple[Network, Any, jax.Array], shape: tuple[int, ...]
 ) -> None:
     net, params, _ = small
-    for run in (forward, propagate):
+    wrong = jnp.ones(shape)
+    for run, given in ((forward, wrong), (propagate, Batch(wrong, None))):
         with pytest.raises(ArgumentError) as caught:
-            run(net, params, jnp.ones(shape))
+            run(net, params, given)
         assert str(caught.value) == f"inputs must have shape [B, 4] for this network, given {list(shape)}"
 
 

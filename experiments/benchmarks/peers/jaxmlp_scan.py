@@ -1,14 +1,14 @@
 """The package itself, whose epoch is one compiled scan, and its twin with `jax.grad`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import jax
 import numpy as np
 
 from jaxmlp import LOSSES, Batch, DenseParams, TrainState, init_state, make_optimizer, mlp
-from jaxmlp.backprop import Objective, l2_term, mean_loss
-from jaxmlp.network import Network, propagate
+from jaxmlp.backprop import l2_term, mean_loss, propagate
+from jaxmlp.network import Network
 from jaxmlp.training import steps
 from peers.jax_step import choose_device
 from peers.job import MOMENTUM, Job, Layers, Peer, Settings
@@ -82,13 +82,23 @@ class Autodiff(Jaxmlp):
             return super().compile()
 
 
-def autodiff_objective(net: Network, params: Any, inputs: Any, targets: Any, **keywords: Any) -> Objective:
+class Found(NamedTuple):
+    """What a step reads of a pass: the objective, its gradient and the outputs."""
+
+    value: Any
+    grads: Any
+    outputs: Any
+
+
+def autodiff_objective(
+    net: Network, params: Any, batch: Batch, *, loss: str, l2: Any, train: bool, key: Any
+) -> Found:
     """Compute what `objective_and_grads` computes, with the same way forward and JAX's own way back."""
 
     def value_and_outputs(candidate: Any) -> tuple[Any, Any]:
-        outputs, _ = propagate(net, candidate, inputs, train=keywords["train"], key=keywords["key"])
-        value = mean_loss(LOSSES[keywords["loss"]], outputs, targets, keywords["sample_weight"])
-        return value + l2_term(net, candidate, keywords["l2"]), outputs
+        passed, _ = propagate(net, candidate, batch, train=train, key=key)
+        value = mean_loss(LOSSES[loss], passed[-1], batch) + l2_term(net, candidate, l2)
+        return value, passed[-1]
 
     (value, outputs), grads = jax.value_and_grad(value_and_outputs, has_aux=True)(params)
-    return Objective(value, grads, outputs)
+    return Found(value, grads, outputs)
