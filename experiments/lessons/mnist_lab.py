@@ -19,10 +19,10 @@ from tqdm import tqdm
 
 from jaxmlp import ArgumentError, mlp
 from jaxmlp.activations import ACTIVATIONS
+from jaxmlp.cli.job import as_float64
 from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option, parse_options
 from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
 from jaxmlp.cli.session import compilation_cache, computing, run
-from jaxmlp.cli.train import as_float64
 from jaxmlp.datasets import Dataset, load
 from jaxmlp.datasets.loading import is_at_hand
 from jaxmlp.datasets.problem import Problem, make_problem

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from two_layer_options import ACTIVATION, INITS, TwoLayerOptions, read_options
 
 from jaxmlp import ArgumentError, Batch, Network, make_optimizer, mlp, plots
+from jaxmlp.cli.job import as_float64
 from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
 from jaxmlp.cli.session import compilation_cache, computing, run
-from jaxmlp.cli.train import as_float64
 from jaxmlp.datasets import load
 from jaxmlp.datasets.problem import Problem, make_problem
 from jaxmlp.plots.histories import epoch_axis

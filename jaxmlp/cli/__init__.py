@@ -3,16 +3,34 @@
 import importlib
 import sys
 
-COMMANDS = ("train", "predict", "sweep", "compare", "gradcheck")
+import jaxmlp
+from jaxmlp.registry import unknown_name
+
+COMMANDS = {
+    "train": "train a network on digits, MNIST, a csv of your own, …",
+    "predict": "predict with a trained network",
+    "sweep": "train many networks side by side, and rank them",
+    "compare": "compare runs, ended or not",
+    "gradcheck": "check the hand-written gradient against jax.grad and finite differences",
+}
 
 
 def main() -> None:
     """Run the subcommand that the command line names; only its own modules are imported."""
-    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    typed = "python -m jaxmlp" if sys.argv[0].endswith("__main__.py") else "jaxmlp"
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        width = max(map(len, COMMANDS)) + 2
+        lines = (f"  {command:{width}}{does}" for command, does in COMMANDS.items())
+        print(f"usage: {typed} COMMAND [options]; each command has its own --help\n", *lines, sep="\n")
+        return
+    if name == "--version":
+        print(f"jaxmlp {jaxmlp.__version__}")
+        return
     if name not in COMMANDS:
-        print(f"usage: jaxmlp {{{','.join(COMMANDS)}}} [options]; each has its own --help")
-        sys.exit(0 if name in ("-h", "--help") else 2)
+        print(f"{typed}: {unknown_name('command', name, COMMANDS)}; see {typed} --help", file=sys.stderr)
+        sys.exit(2)
     from jaxmlp.cli.session import run
 
-    sys.argv = [f"jaxmlp {name}", *sys.argv[2:]]
+    sys.argv = [f"{typed} {name}", *arguments]
     run(importlib.import_module(f"jaxmlp.cli.{name}").main)

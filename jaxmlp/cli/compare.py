@@ -13,8 +13,9 @@ import numpy as np
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import Parser, RunOptions
-from jaxmlp.cli.run import CONFIG, METRICS, MODEL, is_locked
-from jaxmlp.cli.text import aligned, check_out, command, score_name, seconds, show_score, spell
+from jaxmlp.cli.records import METRICS
+from jaxmlp.cli.run import CONFIG, MODEL, is_locked
+from jaxmlp.cli.text import aligned, check_out, program, score_name, seconds, show_score, spell
 from jaxmlp.plots import run_curves, save
 from jaxmlp.training.metrics import METRICS as SCORES
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for past in runs:
         if past.damaged:
             lines = ", ".join(map(str, past.damaged))
-            print(f"{command()}: {past.name}: damaged lines of {METRICS} left out: {lines}", file=sys.stderr)
+            print(f"{program()}: {past.name}: damaged lines of {METRICS} left out: {lines}", file=sys.stderr)
     groups = groups_of(runs)
     is_drawn = draw(groups, given.out)
     print_comparison(groups)

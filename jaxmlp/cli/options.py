@@ -1,4 +1,4 @@
-"""Options: how the command line is read, and what `jaxmlp train` may be told."""
+"""Options: how a command line is read, and what `jaxmlp train` may be told."""
 
 import argparse
 import dataclasses
@@ -13,47 +13,32 @@ import numpy as np
 
 from jaxmlp import ArgumentError, Stopping, make_optimizer, mlp
 from jaxmlp.activations import ACTIVATIONS
+from jaxmlp.cli.text import program
 from jaxmlp.datasets import DATASETS, METHODS
 from jaxmlp.initializers import INITIALIZERS
 from jaxmlp.losses import LOSSES
 from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES
 
-Options = TypeVar("Options")
-
 USAGE_ERROR = 2
-
 LARGEST = float(np.finfo(np.float32).max)
-
 MOST_DEVICES = 1024  # of a process; from 2048 on JAX takes them for another's
+Options = TypeVar("Options")
 
 DESCRIPTION = """Train a multi-layer perceptron by hand-written backpropagation.
 With no options: scanned 8×8 digits that ship with scikit-learn, in a few seconds."""
 
-# What --resume takes from this call where it is given, and not from the run: how long, where, and what to show.
-OF_THIS_CALL = (
-    "resume",
-    "epochs",
-    "time_limit",
-    "target_accuracy",
-    "patience",
-    "checkpoint_every",
-    "keep",
-    "tensorboard",
-    "pictures",
-    "quiet",
-    "device",
-    "devices",
-    "coordinator",
-    "num_processes",
-    "process_id",
-    "compilation_cache",
-    "dataset",
-    "data_dir",
-    "manual_dir",
-)
-
-# Of these, what the run keeps for the next --resume, which would otherwise go back to what it was begun with.
+# What a run keeps for the next --resume, which would otherwise go back to what it was begun with.
 KEPT = ("epochs", "time_limit", "target_accuracy", "patience", "checkpoint_every", "keep", "tensorboard")
+# What names a place: seen from where the run was begun, unless this call says it again.
+PLACES = ("dataset", "data_dir", "manual_dir")
+# How many devices and processes there are is a matter of each call.
+PROCESSES = ("devices", "coordinator", "num_processes", "process_id")
+# What --resume takes from this call where it is given, and not from the run: how long, where, and what to show.
+OF_THIS_CALL = (*KEPT, *PLACES, *PROCESSES, "resume", "pictures", "quiet", "device", "compilation_cache")
+# What the processes of one run may have different; all else must be the same.
+OWN = {*OF_THIS_CALL, "out"} - {"epochs", "target_accuracy", "patience", "num_processes"}
+
+# --- reading a command line ---
 
 
 class Parser(argparse.ArgumentParser):
@@ -61,6 +46,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str, positionals: Sequence[str] = ()) -> None:
         super().__init__(
+            prog=program(),
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
@@ -82,28 +68,26 @@ def parse_options(
     kind: type[Options], description: str, arguments: Sequence[str] | None, *, positionals: Sequence[str] = ()
 ) -> tuple[Options, list[str]]:
     """Read the command line into a dataclass whose fields were declared with `option`."""
+    given = given_options(kind, description, arguments, positionals)
+    placed = [given.pop(name) for name in positionals]
+    return kind(**given), placed
+
+
+def given_options(
+    kind: type[Any], description: str, arguments: Sequence[str] | None, positionals: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Read what the command line says outright, whatever the values; defaults are left out."""
     parser = Parser(description, positionals)
     for name in positionals:
         parser.add_argument(name, help=argparse.SUPPRESS)
     groups: dict[str, Any] = {}
     types = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+    for field in dataclasses.fields(kind):
         title = field.metadata["group"]
         group = groups.setdefault(title, parser.add_argument_group(title))
         group.add_argument(f"--{field.name.replace('_', '-')}", **_argument(field, types[field.name]))
     given = vars(parser.parse_args(arguments))
-    placed = [given.pop(name) for name in positionals]
-    return kind(**given), placed
-
-
-def explicit_options(kind: type[Any], arguments: Sequence[str] | None) -> list[str]:
-    """Tell which options a command line names, whatever their values."""
-    parser = argparse.ArgumentParser(allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    types = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        argument = _argument(field, types[field.name]) | {"default": argparse.SUPPRESS}
-        parser.add_argument(f"--{field.name.replace('_', '-')}", **argument)
-    return list(vars(parser.parse_args(arguments)))
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any]:
@@ -115,24 +99,18 @@ def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any
         shown = "yes" if shown else "no"
     note = "" if field.default in (None, ()) else f" (default: {shown})"
     argument: dict[str, Any] = {
-        "default": field.default,
+        "default": argparse.SUPPRESS,
         "help": (field.metadata["help"] + note).replace("%", "%%"),
     }
     if annotation is bool:
         return argument | {"action": argparse.BooleanOptionalAction if field.default else "store_true"}
     argument["metavar"] = field.metadata["metavar"]
-    if typing.get_origin(annotation) is tuple:
-        inner = typing.get_args(annotation)[0]
-        return argument | {"nargs": "*", "action": _StoreTuple, "type": field.metadata["read"] or inner}
-    plain = [part for part in (typing.get_args(annotation) or (annotation,)) if part is not type(None)]
-    return argument | {"type": field.metadata["read"] or plain[0]}
+    plain = [part for part in typing.get_args(annotation) or (annotation,) if part not in (type(None), ...)]
+    argument["type"] = field.metadata["read"] or plain[0]
+    return argument | ({"nargs": "*"} if typing.get_origin(annotation) is tuple else {})
 
 
-class _StoreTuple(argparse.Action):
-    """Stores the values as a tuple, so that options stay hashable."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, tuple(values))
+# --- what may be said ---
 
 
 @dataclass(frozen=True)
@@ -325,57 +303,78 @@ class RunOptions(ProcessOptions, TrainOptions):
     tensorboard: bool = _saving(False, "write events for TensorBoard (needs the extra tensorboard)")
 
 
+# --- what is refused before any data are loaded ---
+
+# The least that each may be, and what to do about it.
+LEAST = {
+    "epochs": (1, "", ""),
+    "checkpoint_every": (0, "", ""),
+    "keep": (1, "", ""),
+    "batch_size": (1, "", "; for all examples: full"),
+    "patience": (1, " epoch", ": leave it out to train all epochs"),
+}
+
+
 def check_options(options: TrainOptions) -> None:
     """Refuse what no data set could make right."""
-    _check_counts(options)
-    _check_names(options)
-
-
-def _check_counts(options: TrainOptions) -> None:
+    for name, (least, unit, advice) in LEAST.items():
+        value = getattr(options, name, None)
+        if value is not None and value < least:
+            raise ArgumentError(f"{flag(name)} must be at least {least}{unit}, given {value}{advice}")
     if not 0 <= options.l2 <= LARGEST:
         raise ArgumentError(f"--l2 must be a number from 0 to {LARGEST:.1e}, given {options.l2:g}")
     if not 0 < options.init_scale <= LARGEST:
         raise ArgumentError(f"--init-scale must be a number above 0, given {options.init_scale:g}")
-    rate = options.learning_rate
+    rate, target = options.learning_rate, options.target_accuracy
     if rate is not None and LARGEST < rate < math.inf:
         raise ArgumentError(f"--learning-rate must be at most {LARGEST:.1e}, given {rate:g}")
     if options.out == "":
         raise ArgumentError("--out names no folder: give one, or leave it out for one under runs")
-    target = options.target_accuracy
     if target is not None and not 0 < target <= 1:
         raise ArgumentError(
             f"--target-accuracy must be a share above 0 and up to 1, given {target:g}: write 0.98 for 98 %"
         )
     if any(size < 1 for size in options.hidden):
         raise ArgumentError(f"--hidden takes sizes of at least 1, given {' '.join(map(str, options.hidden))}")
-    if options.batch_size is not None and options.batch_size < 1:
-        raise ArgumentError(
-            f"--batch-size must be at least 1, given {options.batch_size}; for all examples: full"
-        )
-    if options.epochs < 1:
-        raise ArgumentError(f"--epochs must be at least 1, given {options.epochs}")
     if not 0 <= options.seed < 2**32:
         raise ArgumentError(f"--seed must lie in 0 to {2**32 - 1}, given {options.seed}")
-
-
-def _check_names(options: TrainOptions) -> None:
     # Built and dropped: a misspelt name should not wait for the data to be loaded.
-    make_optimizer(
-        options.optimizer,
-        options.learning_rate,
-        schedule=options.schedule,
-        horizon=(1, 1),
-        clip_norm=options.clip_norm,
-    )
-    mlp(
-        [1, *options.hidden, 1], activation=options.activation, init=options.init, bias_init=options.bias_init
-    )
+    clip, schedule = options.clip_norm, options.schedule
+    make_optimizer(options.optimizer, rate, schedule=schedule, horizon=(1, 1), clip_norm=clip)
+    sizes = [1, *options.hidden, 1]
+    mlp(sizes, activation=options.activation, init=options.init, bias_init=options.bias_init)
     if options.loss is not None:
         LOSSES[options.loss]
 
 
-def check_processes(options: ProcessOptions) -> None:
-    """Refuse options that do not fit together."""
+def flag(name: str) -> str:
+    """Write an option's name as the command line takes it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def check_run(options: RunOptions) -> None:
+    """Refuse what does not fit together in a run, beyond what `check_options` refuses."""
+    check_options(options)
+    _check_processes(options)
+    stopping_of(options)  # numbers and names before what does not go together
+    if options.patience is None:
+        for name in ("monitor", "min_improvement"):
+            if options.resume is None and getattr(options, name) != getattr(RunOptions, name):
+                raise ArgumentError(
+                    f"{flag(name)} is heeded by --patience only: give --patience N, or leave it out"
+                )
+    elif options.validation == 0:
+        raise ArgumentError(
+            "--patience watches a validation part"
+            + (
+                ": hold one out with --validation 0.2, so that the test part stays unseen"
+                if options.resume is None
+                else f", and the run in {options.resume} holds none out: begin a new run with --validation 0.2"
+            )
+        )
+
+
+def _check_processes(options: ProcessOptions) -> None:
     if options.devices is not None and not 1 <= options.devices <= MOST_DEVICES:
         raise ArgumentError(f"--devices must lie in 1 to {MOST_DEVICES}, given {options.devices}")
     device = getattr(options, "device", "auto")
@@ -384,32 +383,23 @@ def check_processes(options: ProcessOptions) -> None:
             f"--device {device} names one device, while --devices and --coordinator choose by themselves: "
             f"write --device {device.partition(':')[0]}"
         )
-    given = {
-        "--coordinator": options.coordinator,
-        "--num-processes": options.num_processes,
-        "--process-id": options.process_id,
-    }
+    address, count, index = options.coordinator, options.num_processes, options.process_id
+    given = {"--coordinator": address, "--num-processes": count, "--process-id": index}
     missing = [name for name, value in given.items() if value is None]
-    if len(missing) == len(given):
+    if address is None or count is None or index is None:
+        if len(missing) < len(given):
+            verb = "is" if len(missing) == 1 else "are"
+            raise ArgumentError(f"{', '.join(given)} go together: {' and '.join(missing)} {verb} missing")
         return
-    if missing:
+    if count < 2:
         raise ArgumentError(
-            f"{', '.join(given)} go together: {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+            f"--num-processes must be at least 2, given {count}: for one process leave out {', '.join(given)}"
         )
-    assert options.coordinator is not None
-    assert options.num_processes is not None
-    assert options.process_id is not None
-    if options.num_processes < 2:
+    if not 0 <= index < count:
         raise ArgumentError(
-            f"--num-processes must be at least 2, given {options.num_processes}: for one process leave out "
-            f"{', '.join(given)}"
+            f"--process-id must lie in 0 to {count - 1}, as there are {count} processes, given {index}"
         )
-    if not 0 <= options.process_id < options.num_processes:
-        raise ArgumentError(
-            f"--process-id must lie in 0 to {options.num_processes - 1}, as there are {options.num_processes} "
-            f"processes, given {options.process_id}"
-        )
-    split_address(options.coordinator)
+    split_address(address)
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -421,32 +411,6 @@ def split_address(address: str) -> tuple[str, int]:
             f"--coordinator takes HOST:PORT with a port from 1 to 65535, as 10.0.0.1:29500, given '{address}'"
         )
     return host, int(port)
-
-
-def _check_patience(options: RunOptions) -> None:
-    if options.patience is not None and options.patience < 1:
-        raise ArgumentError(
-            f"--patience must be at least 1 epoch, given {options.patience}: leave it out to train all epochs"
-        )
-    stopping_of(options)  # numbers and names before what does not go together
-    if options.patience is None:
-        usual = RunOptions()
-        for name in ("monitor", "min_improvement"):
-            if options.resume is None and getattr(options, name) != getattr(usual, name):
-                raise ArgumentError(
-                    f"--{name.replace('_', '-')} is heeded by --patience only: give --patience N, or leave it out"
-                )
-        return
-    if options.validation == 0 and options.resume is not None:
-        raise ArgumentError(
-            f"--patience watches a validation part, and the run in {options.resume} holds none out: begin a new run "
-            "with --validation 0.2"
-        )
-    if options.validation == 0:
-        raise ArgumentError(
-            "--patience watches a validation part: hold one out with --validation 0.2, so that the test part "
-            "stays unseen"
-        )
 
 
 def stopping_of(options: RunOptions) -> Stopping:

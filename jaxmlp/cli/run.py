@@ -1,4 +1,7 @@
-"""A run: its folder, its lock, its config.json, and how it is gone on with."""
+"""A run: its folder, its lock, its config.json, and all that it writes as its epochs end.
+
+What cannot be written, as on a full disk, is told once and tried again: it does not end the training.
+"""
 
 import contextlib
 import dataclasses
@@ -8,8 +11,9 @@ import json
 import os
 import platform
 import re
-import typing
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,135 +21,180 @@ import filelock
 import jax
 import numpy as np
 
-from jaxmlp import ArgumentError
-from jaxmlp.cli.options import (
-    DESCRIPTION,
-    KEPT,
-    OF_THIS_CALL,
-    ProcessOptions,
-    RunOptions,
-    _check_patience,
-    check_options,
-    check_processes,
-    explicit_options,
-    parse_options,
-)
-from jaxmlp.saving import checkpoints_in
+from jaxmlp import ArgumentError, EpochReport, FitState
+from jaxmlp.cli.job import Job
+from jaxmlp.cli.records import EventFile, add_row, event_file, write_metrics
+from jaxmlp.cli.session import one_line, tell
+from jaxmlp.cli.text import command
+from jaxmlp.files import write_text
+from jaxmlp.saving import CheckpointWriter, checkpoints_in, fit_arrays
+from jaxmlp.training.metrics import METRICS as SCORES
 
-CONFIG, MODEL, CHECKPOINTS, METRICS = "config.json", "model.safetensors", "checkpoints", "metrics.csv"
-
-LOCK = ".lock"
-
-LOOK = 0.2  # seconds: one that only looks, as compare.py does, holds the lock for a moment
-
-# Of these, what names a place: seen from where the run was begun, unless this call says it anew.
-PLACES = ("dataset", "data_dir", "manual_dir")
+CONFIG, MODEL, CHECKPOINTS, LOCK = "config.json", "model.safetensors", "checkpoints", ".lock"
+LOOK = 0.2  # seconds: one that only looks, as `jaxmlp compare` does, holds the lock for a moment
 
 
-def read_options(arguments: Sequence[str] | None) -> RunOptions:
-    """Read and check the command line, and with --resume the options of the run that goes on."""
-    options, _ = parse_options(RunOptions, DESCRIPTION, arguments)
-    if options.resume is not None:
-        options = _resumed(options, explicit_options(RunOptions, arguments))
-    check_options(options)
-    check_processes(options)
-    for name, least in (("checkpoint_every", 0), ("keep", 1)):
-        if getattr(options, name) < least:
-            raise ArgumentError(
-                f"--{name.replace('_', '-')} must be at least {least}, given {getattr(options, name)}"
+class Run:
+    """A run in its folder, which no other run writes to.
+
+    Attributes:
+        folder: where it is.
+        latest: the state after the last epoch.
+        begun: how many checkpoints it has begun to write.
+    """
+
+    def __init__(self, folder: Path, lock: "Lock", job: Job) -> None:
+        self.folder, self.begun = folder, 0
+        self.latest: FitState | None = None
+        self._lock, self._job, self._options, self._metric = lock, job, job.options, job.problem.metric
+        self._writer: CheckpointWriter | None = None
+        self._events: EventFile | None = None
+        self._saved, self._is_due = 0, False
+        self._table_is_whole, self._is_closing = True, False
+        self._told: set[object] = set()
+
+    @property
+    def advice(self) -> str:
+        """How to go on with it, as the user would type it."""
+        return f"go on with: {command()} --resume {shlex.quote(str(self.folder))}"
+
+    @property
+    def last_saved(self) -> int:
+        """The epoch of its newest checkpoint."""
+        return max(checkpoints_in(self.folder / CHECKPOINTS), default=0)
+
+    @contextlib.contextmanager
+    def recording(self, before: FitState) -> Iterator[None]:
+        """Record epochs inside a `with`; rows of epochs that the run has not done are cut off."""
+        options = self._options
+        write_metrics(self.folder, before.history, self._metric)
+        if options.checkpoint_every:
+            more_is_better = options.monitor == "score" and SCORES[self._metric].more_is_better
+            better = "larger" if more_is_better else "smaller"
+            self._writer = CheckpointWriter(self.folder / CHECKPOINTS, keep=options.keep, better=better)
+        self._events = event_file(self.folder) if options.tensorboard else None
+        try:
+            yield
+        finally:
+            self._close()
+
+    def save(self, state: FitState) -> None:
+        """Write what is due after an epoch; `fit_recipe` calls it."""
+        self.latest, report = state, state.history[-1]
+        if not self._lock.is_held:  # and what another run has made in its place is none of ours
+            self._tell_gone()
+            return
+        self._table_is_whole = self._try("the table's row", lambda: self._add_row(state))
+        if self._events is not None:
+            events = self._events
+            self._try("events", lambda: events.add(report, self._metric))
+        every = self._options.checkpoint_every
+        self._is_due |= bool(every) and report.epoch % every == 0
+        # Where epochs are shorter than the writing of a checkpoint, to wait for it would cost more than they do.
+        if self._is_due and self._writer is not None and not self._writer.is_busy:
+            self._checkpoint(self._writer, state)
+
+    def _close(self) -> None:
+        """Write the last epoch's checkpoint, and wait until all is written."""
+        state, self._is_closing = self.latest, True
+        if self._writer is not None:
+            if state is not None and state.history[-1].epoch != self._saved and self._lock.is_held:
+                self._checkpoint(self._writer, state)
+            self._try("a checkpoint", self._writer.close)
+        if self._events is not None:
+            self._try("events", self._events.close)
+
+    def _add_row(self, state: FitState) -> None:
+        if self._table_is_whole:
+            add_row(self.folder, state.history[-1], self._metric)
+        else:  # rows before this one are missing
+            write_metrics(self.folder, state.history, self._metric)
+
+    def _checkpoint(self, writer: CheckpointWriter, state: FitState) -> None:
+        report, self._is_due = state.history[-1], False
+
+        def begin() -> None:
+            writer.save(report.epoch, fit_arrays(state), self._job.description, self._value(report))
+            self._saved = report.epoch
+            self.begun += 1
+
+        # The first call may tell of a checkpoint before this one; this one is then begun by the second.
+        if not self._try("a checkpoint", begin):
+            self._try("a checkpoint", begin)
+
+    def _value(self, report: EpochReport) -> float | None:
+        # Without a validation part the test part is measured, which must not choose anything.
+        part = "valid" if self._options.validation > 0 else "train"
+        return getattr(report, f"{part}_{self._options.monitor}")
+
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except (OSError, ArgumentError) as error:
+            if not self._lock.is_held:
+                self._tell_gone()
+                return False
+            # By its kind: the names of files change from epoch to epoch.
+            kind = (what, getattr(error, "errno", None) or str(error))
+            then = (
+                "those before it are kept" if self._is_closing else "training goes on, and the next is tried"
             )
-    _check_patience(options)
-    return options
+            self._tell(kind, f"{what} could not be written ({why(error)}): {then}")
+            return False
+        return True
 
-
-def remember(folder: Path, options: RunOptions) -> None:
-    """Write into config.json what a call with --resume has changed, so that the next one need not say it again."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    changed = config["options"] | {name: getattr(options, name) for name in KEPT}
-    for name in PLACES:
-        value, stored = getattr(options, name), config["options"].get(name)
-        if value != _place(name, stored, config.get("folder", "")):
-            changed[name] = _place(name, value, str(Path.cwd()))
-    if changed != config["options"]:
-        write_config(folder, config | {"options": changed})
-
-
-def _place(name: str, value: str | None, folder: str) -> str | None:
-    """Find a place that was named in a folder; where it is not there, but is here, it is the one here."""
-    path = Path(value or "").expanduser()
-    if value is None or (name == "dataset" and path.suffix.lower() not in (".csv", ".npz")):
-        return value
-    there = folder / path
-    return value if path.exists() and not there.exists() else str(there)
-
-
-def _resumed(options: RunOptions, explicit: Sequence[str]) -> RunOptions:
-    for name in explicit:
-        if name not in OF_THIS_CALL:
-            raise ArgumentError(
-                f"--resume takes --{name.replace('_', '-')} from the run: leave it out, or begin a new run"
-            )
-    assert options.resume is not None  # asked for by the caller
-    folder = Path(options.resume)
-    stored, began_in = _stored(folder)
-    places = {name: _place(name, getattr(stored, name), began_in) for name in PLACES}
-    # How many devices and processes there are is a matter of each call.
-    counts = [field.name for field in dataclasses.fields(ProcessOptions)]
-    anew = {name: getattr(options, name) for name in (*explicit, *counts)}
-    return dataclasses.replace(stored, **(places | anew | {"out": options.resume}))
-
-
-def _stored(folder: Path) -> tuple[RunOptions, str]:
-    """Read a run's options, and the folder that it was begun in; "" where that is not told."""
-    path = folder / CONFIG
-    if not path.is_file():
-        if checkpoints_in(folder / CHECKPOINTS):
-            raise ArgumentError(
-                f"{path} is missing, which holds the options of the run: put it back, or begin a new run"
-            )
-        raise ArgumentError(f"no run at {folder}: give the folder of a run that train.py began")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise _no_options(path, "it is no JSON text") from None
-    given = config.get("options") if isinstance(config, dict) else None
-    if not isinstance(given, dict):
-        raise _no_options(path, "options is missing")
-    fields = {field.name for field in dataclasses.fields(RunOptions)}
-    unknown = sorted(set(given) - fields)
-    if unknown:
-        raise ArgumentError(
-            f"{path} holds options that train.py does not know ({', '.join(unknown)}): go on with the program and the "
-            f"version that began the run"
+    def _tell_gone(self) -> None:
+        self._tell(
+            "gone", f"the run folder {self.folder} is gone: nothing is saved until the training has ended"
         )
-    if "hidden" not in given:
-        raise _no_options(path, "hidden is missing")
-    # JSON has no tuples.
-    stored: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+
+    def _tell(self, kind: object, line: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            tell(line)
+
+    def take_place(self) -> None:
+        """See that the result has a folder, where this one was deleted and perhaps made again by another run."""
+        if self._lock.is_held:
+            return
+        if any(not path.is_dir() for path in self.folder.rglob("*")):
+            self.folder = _free_folder(self.folder)
+        make_run_folder(str(self.folder), self._job.dataset.name)
+        write_config(self.folder, configuration(self._job))
+
+
+@contextlib.contextmanager
+def open_run(job: Job) -> Iterator[Run]:
+    """Hold the folder of a new run, or of the one that goes on, inside a `with`."""
+    options, name = job.options, job.dataset.name
+    folder = make_run_folder(options.out, name) if options.resume is None else Path(options.resume)
+    with locked(folder) as lock:
+        if options.resume is None:
+            make_run_folder(str(folder), name)  # again: another run may have come and gone meanwhile
+            write_config(folder, configuration(job))
+        yield Run(folder, lock, job)
+
+
+def configuration(job: Job) -> dict[str, Any]:
+    """Say what a run is made of, for its config.json."""
+    return {
+        "options": dataclasses.asdict(job.options),
+        "loss": job.problem.loss,
+        "metric": job.problem.metric,
+        "dataset": job.dataset.identity,
+        "command": [*command().split(), *sys.argv[1:]],
+        "folder": str(Path.cwd()),
+        "machine": describe_machine(),
     }
-    options = RunOptions(**stored)
-    for name, annotation in typing.get_type_hints(RunOptions).items():
-        if not _is(getattr(options, name), annotation):
-            raise _no_options(path, f"{name} is of a wrong type")
-    began_in = config.get("folder")
-    return options, began_in if isinstance(began_in, str) else ""
 
 
-def _no_options(path: Path, reason: str) -> ArgumentError:
-    return ArgumentError(
-        f"{path} does not hold the options of a run of train.py ({reason}): give the folder of one"
-    )
+def why(error: Exception) -> str:
+    """Say in a few words why something could not be written."""
+    nameless = isinstance(error, OSError) and error.strerror and error.filename is None
+    return str(error.strerror) if nameless else one_line(error)  # type: ignore[attr-defined]
 
 
-def _is(value: Any, annotation: Any) -> bool:
-    inner = typing.get_args(annotation)
-    if typing.get_origin(annotation) is tuple:
-        return isinstance(value, tuple) and all(_is(each, inner[0]) for each in value)
-    # JSON writes 1.0 as 1 where a hand has; True is no number.
-    return any(
-        type(value) is kind or (kind is float and type(value) is int) for kind in inner or (annotation,)
-    )
+# --- the folder ---
 
 
 def make_run_folder(out: str | None, name: str) -> Path:
@@ -170,10 +219,10 @@ def make_run_folder(out: str | None, name: str) -> Path:
 def _fresh_folder(name: str) -> Path:
     plain = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.") or "run"
     stamp = f"{plain}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    return free_folder(Path("runs") / stamp)
+    return _free_folder(Path("runs") / stamp)
 
 
-def free_folder(wanted: Path) -> Path:
+def _free_folder(wanted: Path) -> Path:
     """Name a folder that is not there yet."""
     candidate, number = wanted, 2
     while candidate.exists():
@@ -188,15 +237,11 @@ def holds_files(folder: Path) -> bool:
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     """Write config.json, all at once."""
-    unfinished = folder / f"{CONFIG}.unfinished"
-    unfinished.write_text(json.dumps(config, indent=2, default=_plain) + "\n", encoding="utf-8")
-    os.replace(unfinished, folder / CONFIG)
+    write_text(folder / CONFIG, json.dumps(config, indent=2, default=_plain) + "\n")
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    return str(value)
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -221,6 +266,9 @@ def _processor() -> str:
         return platform.processor()
     names = re.findall(r"model name\s*: (.+)", text)
     return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+
+
+# --- the lock ---
 
 
 class Lock:

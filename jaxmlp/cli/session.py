@@ -17,17 +17,17 @@ from typing import Any, NoReturn
 
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
+from tqdm import tqdm
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import USAGE_ERROR
+from jaxmlp.cli.text import program
 from jaxmlp.layers import PRECISIONS
 from jaxmlp.registry import unknown_name
 from jaxmlp.training.parallel import memory_of
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
-
 COMPUTED_IN = ("float32", "float64", "tensorfloat32", "bfloat16")
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # Every program is kept, however quickly it was compiled: a run has many small ones.
@@ -35,29 +35,40 @@ SETTINGS = {
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
 }
-
-MOST_ROOM = 256 * 2**20  # bytes; a run of train.py leaves less than one MiB
+MAX_SIZE, MOST_ROOM = "jax_compilation_cache_max_size", 256 * 2**20  # bytes; a run leaves less than one MiB
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
-    """Run an experiment's `main` as a program: what the user can set right is told in one line."""
+    """Run a command's `main` as a program: what the user can set right is told in one line."""
     # All that is left ends with the process: to look through it for cycles first took a third of a second.
     atexit.register(gc.freeze)
     try:
         try:
             sys.exit(main(None))
         finally:
-            sys.stdout.flush()  # so that a closed pipe is met here, and not by Python at its exit
-    except KeyboardInterrupt:
-        print(f"{os.path.basename(sys.argv[0])}: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+            sys.stdout.flush()  # to meet a closed pipe here, and not at Python's exit
     except BrokenPipeError:
         # The reader of our output has closed it, as `head` does; Python's own flush at exit would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except (ArgumentError, OSError) as error:
-        print(f"{os.path.basename(sys.argv[0])}: {one_line(error)}", file=sys.stderr)
-        sys.exit(USAGE_ERROR)
+    except (KeyboardInterrupt, ArgumentError, OSError) as error:
+        sys.exit(tell_error(error))
+
+
+def tell(line: str) -> None:
+    """Write a line of the program's own to standard error, above a progress bar if there is one."""
+    tqdm.write(f"{program()}: {line}", file=sys.stderr)
+
+
+def tell_error(error: BaseException) -> int | None:
+    """Tell what the user can set right in one line; returns the exit status, None for a defect of ours."""
+    if isinstance(error, KeyboardInterrupt):
+        tell("interrupted")
+        return INTERRUPTED
+    if isinstance(error, ArgumentError | OSError):
+        tell(one_line(error))
+        return USAGE_ERROR
+    return None
 
 
 def one_line(error: Exception) -> str:
@@ -109,6 +120,9 @@ def computing(device: str, precision: str) -> Iterator[str | None]:
         yield precision if precision in PRECISIONS else "float32"
 
 
+# --- compiled programs ---
+
+
 def compiled_folder() -> Path:
     """Name the folder of compiled programs; in the user's own, because to load a program is to trust it."""
     return Path.home() / ".cache" / "jaxmlp" / "compiled"
@@ -118,20 +132,19 @@ def compiled_folder() -> Path:
 def compilation_cache(wanted: bool) -> Iterator[None]:
     """Keep the programs that are compiled inside a `with`, and take those that were kept before.
 
-    JAX's own variables win: a folder in JAX_COMPILATION_CACHE_DIR is used and not trimmed, and nothing is kept with
-    JAX_ENABLE_COMPILATION_CACHE=false. A folder that cannot be read or written costs time and nothing else;
-    where it was asked for, a line on standard error says so.
+    JAX's own variables win. A folder that cannot be read or written costs time and nothing else; where it was
+    asked for, a line on standard error says so.
     """
     settings: dict[str, Any] = {} if wanted else {"jax_enable_compilation_cache": False}
-    if wanted and _setting("jax_enable_compilation_cache"):
+    if wanted and jax.config.jax_enable_compilation_cache:
         settings = {name: value for name, value in SETTINGS.items() if name.upper() not in os.environ}
-        if _setting("jax_compilation_cache_dir"):
-            _warn_if_unusable(_setting("jax_compilation_cache_dir"))
+        if jax.config.jax_compilation_cache_dir:
+            _warn_if_unusable(jax.config.jax_compilation_cache_dir)
         else:
-            with contextlib.suppress(RuntimeError):
-                _trim(compiled_folder())
-                settings["jax_compilation_cache_dir"] = str(compiled_folder())
-    before = {name: _setting(name) for name in settings}
+            with contextlib.suppress(RuntimeError):  # there is no home
+                settings |= {"jax_compilation_cache_dir": str(compiled_folder()), MAX_SIZE: MOST_ROOM}
+                _heal(compiled_folder())
+    before = {name: getattr(jax.config, name) for name in settings}
     _apply(settings)
     try:
         with warnings.catch_warnings():
@@ -142,15 +155,19 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
         _apply(before)
 
 
-def _setting(name: str) -> Any:
-    return getattr(jax.config, name)
-
-
 def _apply(settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
     if settings:
         reset_cache()  # JAX looks at its settings once, when it first compiles
+
+
+def _heal(folder: Path) -> None:
+    """Remove programs without a time stamp, of a run that was killed between the two: JAX would keep no other."""
+    with contextlib.suppress(OSError):
+        for path in folder.glob("*-cache"):
+            if not path.with_name(path.name.removesuffix("cache") + "atime").exists():
+                path.unlink()
 
 
 def _warn_if_unusable(asked: str) -> None:
@@ -162,27 +179,13 @@ def _warn_if_unusable(asked: str) -> None:
         with tempfile.TemporaryFile(dir=asked):
             pass
     except OSError as error:
-        print(
-            f"{Path(sys.argv[0]).name}: JAX_COMPILATION_CACHE_DIR {asked} cannot be written ({error.strerror}): "
-            "compiled programs are not kept; set it to a folder of yours, or unset it",
-            file=sys.stderr,
+        tell(
+            f"JAX_COMPILATION_CACHE_DIR {asked} cannot be written ({error.strerror}): compiled programs are not "
+            "kept; set it to a folder of yours, or unset it"
         )
 
 
-def _trim(kept: Path) -> None:
-    """Remove the programs that were used longest ago, where all together take too much room.
-
-    JAX can do so itself (`jax_compilation_cache_max_size`), but needs one more package for it, locks the folder
-    for every program, and keeps nothing any more once a run was stopped between a program and its time stamp.
-    """
-    with contextlib.suppress(OSError):
-        found = [(path, path.stat()) for path in kept.rglob("*") if path.is_file()]
-        room = sum(status.st_size for _, status in found)
-        for path, status in sorted(found, key=lambda each: max(each[1].st_atime, each[1].st_mtime)):
-            if room <= MOST_ROOM:
-                return
-            path.unlink()
-            room -= status.st_size
+# --- signals ---
 
 
 class Interruption:
@@ -242,7 +245,7 @@ def _listen(heard: socket.socket, asked: Interruption, advice: str) -> None:
 
 
 def _say(text: str) -> None:
-    line = f"{Path(sys.argv[0]).name}: {text}\n"
+    line = f"{program()}: {text}\n"
     # Not by `print`, which the other thread may be in; on a terminal a bar or "^C" stands in the line already.
     with contextlib.suppress(OSError):
         os.write(2, f"{chr(10) if os.isatty(2) else ''}{line}".encode())

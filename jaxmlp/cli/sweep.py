@@ -19,7 +19,7 @@ from jaxmlp.cli.run import CONFIG, describe_machine, locked, make_run_folder, wr
 from jaxmlp.cli.session import INTERRUPTED, available_cores, compilation_cache, computing
 from jaxmlp.cli.sweep_options import SweepJob, prepare, read_sweep
 from jaxmlp.cli.sweep_report import print_start, report_and_save
-from jaxmlp.cli.text import command, counted, show_score
+from jaxmlp.cli.text import command, counted, program, show_score
 from jaxmlp.datasets import Dataset
 from jaxmlp.sweep.sweep import Progress, SweepResult
 from jaxmlp.sweep.trials import TrialReport, planned_epochs
@@ -67,7 +67,7 @@ def run_in(folder: Path, job: SweepJob) -> int:
     try:
         result, trained = train_missing(job, folder, finished)
     except KeyboardInterrupt:
-        print(f"{command()}: interrupted; go on with: {command()} --resume {folder}", file=sys.stderr)
+        print(f"{program()}: interrupted; go on with: {command()} --resume {folder}", file=sys.stderr)
         return INTERRUPTED
     seconds = time.perf_counter() - started
     # Of a sweep that went on, the time of what was there is not known.

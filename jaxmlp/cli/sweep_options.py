@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,20 +16,20 @@ import jax
 import numpy as np
 
 from jaxmlp import ArgumentError
+from jaxmlp.cli.job import learning_rate_of, load_dataset, network_of, problem_of
 from jaxmlp.cli.options import (
     TrainOptions,
     batch_size,
     check_options,
-    explicit_options,
+    flag,
+    given_options,
     option,
-    parse_options,
 )
 from jaxmlp.cli.run import CONFIG
 from jaxmlp.cli.session import find_device
 from jaxmlp.cli.text import spell
-from jaxmlp.cli.train import as_float64, learning_rate_of, load_dataset, network_of
 from jaxmlp.datasets import Dataset
-from jaxmlp.datasets.problem import Problem, make_problem
+from jaxmlp.datasets.problem import Problem
 from jaxmlp.datasets.splitting import fold_indices
 from jaxmlp.registry import unknown_name
 from jaxmlp.sweep.sweep import Folds, SweepResult, sweep
@@ -141,13 +141,14 @@ class SweepOptions(TrainOptions):
 
 def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     """Read the command line, and check what no data set could make right."""
-    options, _ = parse_options(SweepOptions, DESCRIPTION, arguments)
+    explicit = given_options(SweepOptions, DESCRIPTION, arguments)
+    options = SweepOptions(**explicit)
     for name, least in {"cores": 1, "block": 1, "top": 1, "against_count": 1, "check": 0, "folds": 2}.items():
         given = getattr(options, name)
         if given is not None and given < least:
-            raise ArgumentError(f"--{name.replace('_', '-')} must be at least {least}, given {given}")
+            raise ArgumentError(f"{flag(name)} must be at least {least}, given {given}")
     if options.resume is not None:
-        return _resumed(options.resume, options, explicit_options(SweepOptions, arguments))
+        return _resumed(options.resume, explicit)
     if options.target_accuracy is not None:
         raise ArgumentError(
             "--target-accuracy does not apply to a sweep: stop the worst early with --halving"
@@ -172,11 +173,11 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     return options
 
 
-def _resumed(folder: str, given: SweepOptions, explicit: Sequence[str]) -> SweepOptions:
+def _resumed(folder: str, explicit: Mapping[str, Any]) -> SweepOptions:
     for name in explicit:
         if name not in OF_THIS_CALL:
             raise ArgumentError(
-                f"--resume takes --{name.replace('_', '-')} from the run: leave it out, or begin a new sweep"
+                f"--resume takes {flag(name)} from the run: leave it out, or begin a new sweep"
             )
     try:
         stored = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))["options"]
@@ -189,7 +190,7 @@ def _resumed(folder: str, given: SweepOptions, explicit: Sequence[str]) -> Sweep
     known = {field.name for field in dataclasses.fields(SweepOptions)}
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
     options = {name: value for name, value in options.items() if name in known}
-    return SweepOptions(**(options | {name: getattr(given, name) for name in explicit}))
+    return SweepOptions(**(options | explicit))
 
 
 def train_command(setting: TrainOptions) -> str:
@@ -304,14 +305,6 @@ def prepare(options: SweepOptions, precision: str | None) -> SweepJob:
     devices = (device,) if ":" in options.device else tuple(jax.local_devices(backend=device.platform))
     settings = [setting for setting, _ in pairs]
     return SweepJob(options, dataset, problem, settings, trials, folds, devices, precision)
-
-
-def problem_of(options: TrainOptions, dataset: Dataset, validation: float = 0.0) -> Problem:
-    """Make the data ready in the precision that the options ask for."""
-    problem = make_problem(
-        dataset, loss=options.loss, scaling=options.scaling, validation=validation, seed=options.seed
-    )
-    return jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
 
 
 # --- reading what is varied ---

@@ -12,19 +12,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmlp import FitResult, evaluate, fit, save_model
-from jaxmlp.cli.options import TrainOptions
+from jaxmlp import FitResult, FitState, save_model
+from jaxmlp.backprop import traced_l2
+from jaxmlp.cli.job import Job, make_job, problem_of
 from jaxmlp.cli.run import MODEL
-from jaxmlp.cli.sweep_options import SKLEARN_ACTIVATIONS, SweepJob, problem_of, train_command
-from jaxmlp.cli.text import aligned, command, counted, score_name, show_score, spell
-from jaxmlp.cli.train import batch_size_of, network_of, optimizer_of, saved_preprocessing, start
-from jaxmlp.datasets.problem import Problem
+from jaxmlp.cli.sweep_options import SKLEARN_ACTIVATIONS, SweepJob, train_command
+from jaxmlp.cli.text import aligned, counted, program, score_name, show_score, spell
 from jaxmlp.files import whole_file
-from jaxmlp.network import Network
 from jaxmlp.plots import save, sweep_scores
 from jaxmlp.sweep.members import scale_weights
 from jaxmlp.sweep.sweep import SweepResult
 from jaxmlp.sweep.trials import Standing
+from jaxmlp.training.evaluation import evaluate_recipe
+from jaxmlp.training.fit import fit_recipe
 from jaxmlp.training.metrics import METRICS
 from jaxmlp.types import Batch
 
@@ -63,7 +63,7 @@ def report_and_save(job: SweepJob, result: SweepResult, folder: Path, told: str,
     print(f"\n{told}")
     if best is None:
         print(
-            f"{command()}: every network diverged: try smaller learning rates; see {folder}", file=sys.stderr
+            f"{program()}: every network diverged: try smaller learning rates; see {folder}", file=sys.stderr
         )
         return 1
     train_best(job, best, folder)
@@ -174,38 +174,27 @@ def best_number(job: SweepJob, result: SweepResult) -> int | None:
     )[0]
 
 
-def train_one(net: Network, setting: TrainOptions, problem: Problem, nudged: bool = False) -> FitResult:
-    """Train one network by `fit`, as `jaxmlp train` does; nudged, from weights that differ by one rounding."""
-    state = start(net, setting, problem)
+def train_one(job: Job, nudged: bool = False) -> FitResult:
+    """Train one network as `jaxmlp train` does; nudged, from weights that differ by one rounding."""
+    state = job.start()
     if nudged:
         rounding = 1 + 2 * float(np.finfo(jax.tree.leaves(state.params)[0].dtype).eps)
-        state = state._replace(params=scale_weights(net, state.params, rounding))
-    return fit(
-        net,
-        problem.train,
-        loss=problem.loss,
-        optimizer=optimizer_of(setting, problem),
-        batch_size=batch_size_of(setting, problem),
-        epochs=setting.epochs,
-        state=state,
-        shuffle=setting.shuffle,
-        metric=problem.metric,
-        l2=setting.l2,
-    )
+        state = state._replace(params=scale_weights(job.recipe.net, state.params, rounding))
+    train, options = job.place(job.problem.train), job.options
+    return fit_recipe(job.recipe, train, None, FitState(state), epochs=options.epochs, l2=options.l2)
 
 
-def train_best(job: SweepJob, number: int, folder: Path) -> None:
+def train_best(sweep: SweepJob, number: int, folder: Path) -> None:
     """Train the chosen setting on the whole training part, test it and save it."""
-    setting = job.settings[number]
-    problem = problem_of(setting, job.dataset)
-    net = network_of(setting, problem, job.precision)
-    fitted = train_one(net, setting, problem)
-    params, loss, metric = fitted.state.params, problem.loss, problem.metric
-    save_model(folder / MODEL, net, params, saved_preprocessing(problem, job.dataset))
-    tested = evaluate(net, params, problem.test, loss=loss, metric=metric, l2=setting.l2)
+    setting = sweep.settings[number]
+    job = make_job(setting, sweep.dataset, problem_of(setting, sweep.dataset, 0.0), sweep.precision)
+    fitted = train_one(job)
+    params, metric = fitted.state.params, fitted.metric
+    save_model(folder / MODEL, job.recipe.net, params, job.saved)
+    tested = evaluate_recipe(job.recipe, params, job.place(job.problem.test), traced_l2(setting.l2))
     print(
-        f"chosen: {job.name(number).partition(', fold')[0]}; trained again on all {len(problem.train.inputs):,} "
-        "examples of the training part"
+        f"chosen: {sweep.name(number).partition(', fold')[0]}; trained again on all "
+        f"{len(job.problem.train.inputs):,} examples of the training part"
     )
     if fitted.stopped == "diverged":
         print("it diverged there; the parameters before that are kept")
@@ -239,7 +228,7 @@ def print_check(job: SweepJob, result: SweepResult) -> bool:
     def train_alone(number: int, epochs: int, nudged: bool = False) -> Any:
         problem = job.problem._replace(train=parts_of(job, number)[0])
         setting = dataclasses.replace(job.settings[number], epochs=epochs)
-        return train_one(job.trials[number].net, setting, problem, nudged).state.params
+        return train_one(make_job(setting, job.dataset, problem, job.precision), nudged).state.params
 
     swept = job.sweep(epochs=1, keep_params=True).params
     first = {n: difference(swept[n], train_alone(n, 1)) for n in spread_out(options.check or 0, sound)}

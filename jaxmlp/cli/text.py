@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,14 @@ from jaxmlp.files import write_text
 from jaxmlp.types import ArgumentError
 
 
-def command() -> str:
-    """Name the command that is running as the user typed it."""
+def program() -> str:
+    """Name the program that is running, as its messages begin: `jaxmlp train`, or `train.py`."""
     return os.path.basename(sys.argv[0])
+
+
+def command() -> str:
+    """Name it as the user typed it: `jaxmlp train`, or `python experiments/train.py`."""
+    return f"python {shlex.quote(sys.argv[0])}" if sys.argv[0].endswith(".py") else sys.argv[0]
 
 
 def spell(value: Any) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from command_runs import EXPERIMENTS, run_experiment, run_program
+from command_runs import run_experiment, run_program
 
-from jaxmlp import ArgumentError
+from jaxmlp import ArgumentError, __version__, cli
 from jaxmlp.cli import session
 from jaxmlp.cli.options import DeviceOptions, TrainOptions, option, parse_options
 from jaxmlp.cli.session import check_fits, computing, find_device, run
+from jaxmlp.cli.text import command, program
 
 SCRIPTS = ("train", "predict", "gradcheck", "benchmark")
 
@@ -76,7 +77,9 @@ def test_a_wrong_command_line_is_one_line_with_status_2(
 def test_help_shows_every_option_with_its_default(script: str) -> None:
     outcome = run_experiment(script, "--help")
     assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.out.startswith("usage: " + script)
+    assert outcome.out.split()[1:3] == (
+        [f"{script}.py", "[options]"] if script in ("train", "benchmark") else ["jaxmlp", script]
+    )
     if script == "train":
         for field in dataclasses.fields(TrainOptions):
             assert f"--{field.name.replace('_', '-')}" in outcome.out
@@ -185,7 +188,79 @@ def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyP
     check_fits([64, 99999999999999, 10])
 
 
-# The programs themselves, in processes of their own.
+# --- the command `jaxmlp`, whose messages name it as it was typed ---
+
+
+def jaxmlp(*arguments: str, typed: str = "/usr/bin/jaxmlp", monkeypatch: pytest.MonkeyPatch) -> object:
+    """Run the console script; returns its exit status."""
+    monkeypatch.setattr(sys, "argv", [typed, *arguments])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "usage: jaxmlp COMMAND [options]; each command has its own --help"),
+        (("--help",), "  predict    predict with a trained network"),
+        (("--version",), f"jaxmlp {__version__}"),
+        (("train", "--help"), "usage: jaxmlp train [options]"),
+        (("sweep", "--help"), "usage: jaxmlp sweep [options]"),
+    ],
+)
+def test_the_command_tells_what_there_is(
+    arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert jaxmlp(*arguments, monkeypatch=monkeypatch) == 0
+    assert said in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("typed", "arguments", "line"),
+    [
+        ("/bin/jaxmlp", ("tran",), "jaxmlp: unknown command 'tran': did you mean 'train'?"),
+        ("/bin/jaxmlp", ("train", "--seed", "-1"), "jaxmlp train: --seed must lie in 0"),
+        ("/x/jaxmlp/__main__.py", ("train", "--loss", "x"), "python -m jaxmlp train: unknown loss 'x'"),
+        (
+            "/x/jaxmlp/__main__.py",
+            ("train", "x"),
+            "python -m jaxmlp train: unrecognized arguments: x; see python",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_status_2_that_names_the_command(
+    typed: str,
+    arguments: tuple[str, ...],
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert jaxmlp(*arguments, typed=typed, monkeypatch=monkeypatch) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(line)
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "again"),
+    [
+        ("experiments/train.py", "train.py", "python experiments/train.py"),
+        ("my runs/train.py", "train.py", "python 'my runs/train.py'"),
+        ("jaxmlp train", "jaxmlp train", "jaxmlp train"),
+        ("python -m jaxmlp train", "python -m jaxmlp train", "python -m jaxmlp train"),
+    ],
+)
+def test_a_command_is_named_as_it_was_typed(
+    typed: str, name: str, again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [typed])
+    assert (program(), command()) == (name, again)
+
+
+# --- the programs themselves, in processes of their own ---
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -193,7 +268,8 @@ def test_the_program_refuses_a_stray_argument_without_a_traceback(script: str, t
     outcome = run_program(script, "a", "b", "c", folder=tmp_path)
     assert outcome.status == 2
     assert outcome.out == ""
-    assert outcome.error_line.startswith(f"{script}.py: unrecognized arguments: ")
+    name = f"{script}.py" if script in ("train", "benchmark") else f"python -m jaxmlp {script}"
+    assert outcome.error_line.startswith(f"{name}: unrecognized arguments: ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,7 +289,7 @@ def test_a_reader_that_stops_reading_is_no_error(
     arguments: list[str], unbuffered: str, tmp_path: Path
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, str(EXPERIMENTS / "gradcheck.py"), *arguments],
+        [sys.executable, "-m", "jaxmlp", "gradcheck", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=tmp_path,

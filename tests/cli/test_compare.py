@@ -11,8 +11,8 @@ from matplotlib.image import imread
 
 from jaxmlp import ArgumentError, EpochReport
 from jaxmlp.cli.compare import read_runs
-from jaxmlp.cli.records import add_row, write_metrics
-from jaxmlp.cli.run import CONFIG, LOCK, METRICS, MODEL, is_locked, locked, write_config
+from jaxmlp.cli.records import METRICS, add_row, write_metrics
+from jaxmlp.cli.run import CONFIG, LOCK, MODEL, is_locked, locked, write_config
 
 DIGITS = {"name": "digits", "test_fraction": 0.2, "seed": 0}
 SINE = {"name": "sine", "examples": 400, "test_fraction": 0.2, "seed": 0}

@@ -1,5 +1,4 @@
 import errno
-import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,15 +191,22 @@ def test_a_folder_that_takes_no_program_costs_nothing_else(
     assert not kept(home)
 
 
-def test_the_room_is_bounded_and_what_was_used_last_stays(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = session.compiled_folder()
-    folder.mkdir(parents=True)
-    for age, name in enumerate("abc"):
-        (folder / f"{name}-cache").write_bytes(bytes(1000))
-        os.utime(folder / f"{name}-cache", (1000 - age, 1000 - age))
-    monkeypatch.setattr(session, "MOST_ROOM", 2000)
+def test_the_room_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_once()
+    (first,) = kept(home)
+    monkeypatch.setattr(session, "MOST_ROOM", first.stat().st_size + 10)
+    jax.clear_caches()
     with keeping(True):
-        pass
-    assert [path.name for path in kept(home)] == ["a-cache", "b-cache"]
+        assert float(jax.jit(lambda x: jnp.cos(x) * 3 + 1)(np.zeros(()))) == 4
+    (second,) = kept(home)
+    assert second != first
+
+
+def test_a_program_whose_time_stamp_is_missing_stops_no_keeping(home: Path) -> None:
+    compile_once()
+    (program,) = kept(home)
+    program.with_name(
+        program.name.removesuffix("cache") + "atime"
+    ).unlink()  # as of a run killed between the two
+    compile_once()
+    assert compile_once()["cache_hits"] == 1

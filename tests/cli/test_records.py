@@ -1,241 +1,229 @@
-import contextlib
+"""The records of a run: the table, and the events for TensorBoard, which are read back and compared with it."""
+
 import csv
-import dataclasses
-import errno
-import shutil
+import math
+import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import jax
+import numpy as np
 import pytest
+from command_runs import BRIEF, run_experiment, train_ok, write_pets
 
-from jaxmlp import ArgumentError, EpochReport, FitState, init_state, mlp
-from jaxmlp.cli import records
-from jaxmlp.cli.options import RunOptions
-from jaxmlp.cli.records import Records, last_saved, read_progress, recording, why
-from jaxmlp.cli.run import CHECKPOINTS, METRICS, MODEL, locked
-from jaxmlp.saving import CheckpointWriter, checkpoints_in
-
-NET = mlp([2, 3])
-START = FitState(init_state(NET, "sgd", jax.random.key(0)))
-ABOUT = {"network": "a small one", "version": "0"}
+from jaxmlp import ArgumentError, EpochReport
+from jaxmlp.cli.records import EVENTS, METRICS, add_row, event_file, write_metrics
 
 
-def state(epoch: int, loss: float = 0.5) -> FitState:
-    """A fit's state after some epochs; the loss is that of the last."""
-    rows = [
-        EpochReport(number, loss, 0.5, loss, 0.5, 1.0, (0.1,), 0.01, 9.0) for number in range(1, epoch + 1)
-    ]
-    return START._replace(history=tuple(rows))
+def report(epoch: int, train_loss: float = 1 / 3, valid_loss: float | None = None) -> EpochReport:
+    return EpochReport(epoch, train_loss, 0.5, valid_loss, valid_loss, 2.0, (0.1, 0.2), 0.01, 100.0)
 
 
-@contextlib.contextmanager
-def recorded(folder: Path, before: FitState = START, **options: Any) -> Iterator[Records]:
-    given = dataclasses.replace(RunOptions(), **options)
-    with locked(folder) as lock, recording(folder, lock, given, "accuracy", ABOUT, before) as kept:
-        yield kept
-
-
-def rows(folder: Path) -> list[str]:
+def read(folder: Path) -> list[dict[str, str]]:
     with (folder / METRICS).open(newline="", encoding="utf-8") as file:
-        return [row["epoch"] for row in csv.DictReader(file)]
+        return list(csv.DictReader(file))
 
 
-def full(*arguments: Any, **options: Any) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
+def test_metrics_have_a_row_an_epoch_and_every_digit(tmp_path: Path) -> None:
+    write_metrics(tmp_path, [report(1), report(2, math.nan)], "accuracy")
+    rows = read(tmp_path)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[0]["train_loss"]) == 1 / 3
+    assert rows[1]["train_loss"] == "nan"  # a diverged epoch is shown as such
+    assert [row["valid_loss"] for row in rows] == ["", ""]  # what was never measured is left empty
+    assert [row["max_weight_2"] for row in rows] == ["0.2", "0.2"]
 
 
-@pytest.fixture(autouse=True)
-def long_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behave as if each epoch took longer than the writing of a checkpoint."""
-    monkeypatch.setattr(CheckpointWriter, "is_busy", False)
+@pytest.mark.parametrize("valid_loss", [None, 0.25, math.nan])
+def test_rows_added_one_by_one_are_the_table_written_at_once(
+    valid_loss: float | None, tmp_path: Path
+) -> None:
+    history = [report(epoch, 1 / epoch, valid_loss) for epoch in (1, 2, 3)]
+    write_metrics(tmp_path, history, "accuracy")
+    at_once = (tmp_path / METRICS).read_bytes()
+    write_metrics(tmp_path, history[:1], "accuracy")  # cuts off the others
+    assert len(read(tmp_path)) == 1
+    for row in history[1:]:
+        add_row(tmp_path, row, "accuracy")
+    assert (tmp_path / METRICS).read_bytes() == at_once
 
 
-def test_what_is_due_while_one_is_written_waits_for_an_epoch_that_finds_the_writer_idle(
+def test_the_first_row_brings_the_names_of_the_columns(tmp_path: Path) -> None:
+    write_metrics(tmp_path, [], "r2")
+    assert (tmp_path / METRICS).read_bytes() == b""
+    add_row(tmp_path, report(1), "r2")
+    assert read(tmp_path)[0]["train_r2"] == "0.5"
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with recorded(tmp_path, checkpoint_every=3, keep=9) as kept:
-        for epoch in range(1, 9):
-            monkeypatch.setattr(CheckpointWriter, "is_busy", epoch == 3)
-            kept.save(state(epoch))
-    assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [4, 6, 8]
-    assert kept.begun == 3
+    write_metrics(tmp_path, [report(1)], "accuracy")
+    before = (tmp_path / METRICS).read_bytes()
+
+    def refuse(*names: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jaxmlp.cli.records.os.replace", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        write_metrics(tmp_path, [report(1), report(2)], "accuracy")
+    assert (tmp_path / METRICS).read_bytes() == before
 
 
-def test_rows_and_checkpoints_are_written_when_they_are_due(tmp_path: Path) -> None:
-    with recorded(tmp_path, checkpoint_every=2, keep=9) as kept:
-        for epoch in range(1, 6):
-            kept.save(state(epoch))
-            assert rows(tmp_path) == [str(number) for number in range(1, epoch + 1)]
-    assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [2, 4, 5], "and one after the last epoch"
-    assert last_saved(tmp_path) == 5
+def test_a_row_that_cannot_be_written_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_metrics(tmp_path, [report(1)], "accuracy")
+    before = (tmp_path / METRICS).read_bytes()
+
+    def half(*given: object) -> Iterator[list[str]]:
+        yield ["2", "0.1"]
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jaxmlp.cli.records._rows", half)
+        with pytest.raises(OSError, match="No space left"):
+            add_row(tmp_path, report(2), "accuracy")
+    assert (tmp_path / METRICS).read_bytes() == before
+    add_row(tmp_path, report(2), "accuracy")
+    assert [row["epoch"] for row in read(tmp_path)] == ["1", "2"]
 
 
-def test_without_checkpoints_none_is_written(tmp_path: Path) -> None:
-    with recorded(tmp_path, checkpoint_every=0) as kept:
-        kept.save(state(1))
-    assert not (tmp_path / CHECKPOINTS).exists()
-    assert last_saved(tmp_path) == 0
-    assert rows(tmp_path) == ["1"]
+# --- events ---
 
 
-@pytest.mark.parametrize(("validation", "kept_epochs"), [(0.2, [1, 3, 4]), (0.0, [1, 3, 4])])
-def test_the_last_and_the_best_are_kept(tmp_path: Path, validation: float, kept_epochs: list[int]) -> None:
-    with recorded(tmp_path, checkpoint_every=1, keep=2, validation=validation) as kept:
-        for epoch, loss in enumerate([0.1, 0.4, 0.3, 0.2], 1):
-            kept.save(state(epoch, loss))
-    assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == kept_epochs
+def records(data: bytes) -> list[bytes]:
+    """The records of a tfrecord file, each checked by its sums: length, sum of it, content, sum of it."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    found, place = [], 0
+    while place < len(data):
+        head = data[place : place + 8]
+        (length,) = struct.unpack("<Q", head)
+        content = data[place + 12 : place + 12 + length]
+        sums = data[place + 8 : place + 12], data[place + 12 + length : place + 16 + length]
+        assert [struct.unpack("<I", each)[0] for each in sums] == [
+            masked_crc32c(head),
+            masked_crc32c(content),
+        ]
+        found.append(content)
+        place += 16 + length
+    return found
 
 
-def test_the_test_part_chooses_no_checkpoint(tmp_path: Path) -> None:
-    # Without a validation part the columns valid_… are of the test part; the training loss chooses.
-    with recorded(tmp_path, checkpoint_every=1, keep=1, validation=0.0) as kept:
-        for epoch, (train_loss, test_loss) in enumerate([(0.3, 0.1), (0.1, 0.3), (0.2, 0.2)], 1):
-            after = state(epoch)
-            last = after.history[-1]._replace(train_loss=train_loss, valid_loss=test_loss)
-            kept.save(after._replace(history=(*after.history[:-1], last)))
-    assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [2, 3]
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The points of every curve as TensorBoard shows them: a later start hides points from its epoch on."""
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    shown: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted((folder / EVENTS).iterdir()):
+        for record in records(path.read_bytes()):
+            event = Event.FromString(record)
+            if event.session_log.status == SessionLog.START:
+                for name, points in shown.items():
+                    shown[name] = [point for point in points if point[0] < event.step]
+            for value in event.summary.value:
+                shown.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return shown
 
 
-def test_a_run_goes_on_from_its_last_checkpoint_and_loses_the_rows_after_it(tmp_path: Path) -> None:
-    with recorded(tmp_path, checkpoint_every=2) as kept:
-        for epoch in (1, 2, 3):
-            kept.save(state(epoch))
-    checkpoints_in(tmp_path / CHECKPOINTS)[3].unlink()
-    before, notes = read_progress(tmp_path, START, ABOUT)
-    assert len(before.history) == 2
-    assert notes == [f"going on after epoch 2, from the checkpoint in {tmp_path / CHECKPOINTS}"]
-    with recorded(tmp_path, before):
-        assert rows(tmp_path) == ["1", "2"]
+def table(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """The same of metrics.csv, in the precision of events."""
+    with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        name: [(int(row["epoch"]), float(np.float32(row[name]))) for row in rows if row[name]]
+        for name in rows[0]
+        if name != "epoch" and rows[0][name]
+    }
 
 
-def test_without_a_checkpoint_a_run_begins_anew_and_says_so(tmp_path: Path) -> None:
-    before, notes = read_progress(tmp_path, START, ABOUT)
-    assert before is START
-    assert notes == [f"{tmp_path} holds no checkpoint yet: the run begins anew"]
+def test_events_of_a_run_are_its_table(tmp_path: Path) -> None:
+    pets = write_pets(tmp_path / "pets.csv")
+    brief = (*BRIEF, "--dataset", pets, "--target", "pet", "--tensorboard", "--epochs", "3")
+    train_ok(tmp_path / "run", *brief)
+    points = curves(tmp_path / "run")
+    assert points == table(tmp_path / "run")
+    assert {"train_loss", "valid_accuracy", "gradient_norm"} <= set(points)
+    assert [epoch for epoch, _ in points["train_loss"]] == [1, 2, 3]
+
+    # A resumed run goes on with the same curves.
+    resumed = run_experiment("train", "--resume", tmp_path / "run", "--epochs", "5", "--quiet")
+    assert resumed.status == 0
+    assert curves(tmp_path / "run") == table(tmp_path / "run")
+    assert len(curves(tmp_path / "run")["train_loss"]) == 5
 
 
-def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_told(tmp_path: Path) -> None:
-    with recorded(tmp_path, checkpoint_every=1) as kept:
-        kept.save(state(1))
-        kept.save(state(2))
-    with pytest.raises(ArgumentError, match='network is "a small one" there and "a large one" here'):
-        read_progress(tmp_path, START, ABOUT | {"network": "a large one"})
-    checkpoints_in(tmp_path / CHECKPOINTS)[2].write_bytes(b"")
-    before, notes = read_progress(tmp_path, START, ABOUT)
-    assert len(before.history) == 1
-    assert len(notes) == 2
-    assert "epoch-00000002.safetensors is damaged" in notes[0]
-    assert notes[0].endswith("using epoch-00000001.safetensors")
+def test_without_the_option_there_are_no_events(tmp_path: Path) -> None:
+    pets = write_pets(tmp_path / "pets.csv")
+    train_ok(tmp_path / "run", *BRIEF, "--dataset", pets, "--target", "pet")
+    assert not (tmp_path / "run/events").exists()
 
 
-def test_a_run_that_has_ended_without_a_checkpoint_is_not_begun_anew(tmp_path: Path) -> None:
-    (tmp_path / MODEL).touch()
-    with pytest.raises(ArgumentError) as refusal:
-        read_progress(tmp_path, START, ABOUT)
-    assert str(refusal.value) == (
-        f"{tmp_path} has ended and holds no checkpoint to go on from: begin a new run"
-    )
+def test_what_was_not_measured_has_no_curve_and_every_point_is_written_at_once(tmp_path: Path) -> None:
+    events = event_file(tmp_path)
+    events.add(report(1), "accuracy")
+    points = curves(tmp_path)  # before the file is closed, as of a run that is killed then
+    events.close()
+    assert [name for name in points if name.startswith("valid")] == []
+    assert points["train_loss"] == [(1, float(np.float32(1 / 3)))]
+    assert points["max_weight_2"] == [(1, float(np.float32(0.2)))]
 
 
-def test_contents_of_the_data_that_have_changed_are_said_so(tmp_path: Path) -> None:
-    about = ABOUT | {"data set": {"name": "pets.csv", "sha256": "aa", "seed": 0}}
-    with locked(tmp_path) as lock, recording(tmp_path, lock, RunOptions(), "accuracy", about, START) as kept:
-        kept.save(state(1))
-    changed = about | {"data set": {"name": "pets.csv", "sha256": "bb", "seed": 0}}
-    with pytest.raises(ArgumentError, match=r"the contents of pets\.csv have changed since the run began"):
-        read_progress(tmp_path, START, changed)
-    another = about | {"data set": {"name": "cats.csv", "sha256": "bb", "seed": 0}}
-    with pytest.raises(ArgumentError, match=r'data set\.name is "pets\.csv" there and "cats\.csv" here'):
-        read_progress(tmp_path, START, another)
+def test_points_of_epochs_that_are_done_again_are_hidden(tmp_path: Path) -> None:
+    killed = event_file(tmp_path)
+    for epoch in (1, 2, 3, 4):
+        killed.add(report(epoch, valid_loss=9.0), "accuracy")
+    killed.close()
+    resumed = event_file(tmp_path)
+    resumed.add(report(3, valid_loss=0.25), "accuracy")
+    resumed.close()
+    assert curves(tmp_path)["valid_loss"] == [(1, 9.0), (2, 9.0), (3, 0.25)]
 
 
-# --- what cannot be written ---
+def test_files_are_in_order_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for epoch, clock in ((1, 2e9), (2, 1e9), (3, 1e9)):
+        monkeypatch.setattr("jaxmlp.cli.records.time.time", lambda clock=clock: clock)
+        events = event_file(tmp_path)
+        events.add(report(epoch), "accuracy")
+        events.close()
+    assert len(list((tmp_path / EVENTS).iterdir())) == 3
+    assert [epoch for epoch, _ in curves(tmp_path)["train_loss"]] == [1, 2, 3]
 
 
-def test_what_cannot_be_written_is_told_once_and_the_table_is_whole_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with recorded(tmp_path, checkpoint_every=9) as kept:
-        kept.save(state(1))
-        with monkeypatch.context() as patched:
-            patched.setattr(records, "add_row", full)
-            patched.setattr(records, "write_metrics", full)
-            for epoch in (2, 3, 4):
-                kept.save(state(epoch))
-        assert rows(tmp_path) == ["1"]
-        kept.save(state(5))
-        assert rows(tmp_path) == ["1", "2", "3", "4", "5"]
-    assert capfd.readouterr().err == (
-        "train.py: the table's row could not be written (No space left on device): "
-        "training goes on, and the next is tried\n"
-    )
+def test_a_disk_that_is_full_for_a_while_ends_no_training(tmp_path: Path) -> None:
+    # A thread that writes would die of it, and leave the training waiting.
+    from tensorboardX.record_writer import RecordWriter
+
+    def full(writer: RecordWriter, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    events = event_file(tmp_path)
+    events.add(report(1), "accuracy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RecordWriter, "write", full)
+        for epoch in range(2, 40):
+            with pytest.raises(OSError, match="No space left"):
+                events.add(report(epoch), "accuracy")
+    events.add(report(40), "accuracy")
+    events.close()
+    assert [epoch for epoch, _ in curves(tmp_path)["train_loss"]] == [1, 40]
+    assert len(list((tmp_path / EVENTS).iterdir())) == 2  # none that holds nothing
 
 
-def test_a_checkpoint_that_cannot_be_written_is_told_once_and_those_before_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with recorded(tmp_path, checkpoint_every=1) as kept:
-        kept.save(state(1))
-        kept._writer._pool.submit(int).result()  # type: ignore[union-attr]  # wait until it is written
-        with monkeypatch.context() as patched:
-            patched.setattr("jaxmlp.saving.checkpoint.write_tensors", full)
-            for epoch in (2, 3, 4):
-                kept.save(state(epoch))
-            kept._writer._pool.submit(int).result()  # type: ignore[union-attr]
-        kept.save(state(5))
-    assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [1, 5]
-    assert capfd.readouterr().err == (
-        "train.py: a checkpoint could not be written (No space left on device): "
-        "training goes on, and the next is tried\n"
-    )
+def test_a_damaged_record_is_caught_here(tmp_path: Path) -> None:
+    events = event_file(tmp_path)
+    events.add(report(1), "accuracy")
+    events.close()
+    (path,) = (tmp_path / "events").iterdir()
+    data = bytearray(path.read_bytes())
+    data[-8] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(AssertionError):
+        curves(tmp_path)
 
 
-def test_the_last_checkpoint_that_fails_is_not_said_to_be_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("jaxmlp.saving.checkpoint.write_tensors", full)
-    with recorded(tmp_path, checkpoint_every=9) as kept:
-        kept.save(state(1))
-    assert capfd.readouterr().err == (
-        "train.py: a checkpoint could not be written (No space left on device): those before it are kept\n"
-    )
-
-
-def test_the_last_checkpoint_is_tried_again_at_the_end(
+def test_a_missing_package_is_told_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with recorded(tmp_path, checkpoint_every=1) as kept:
-        with monkeypatch.context() as patched:
-            patched.setattr(CheckpointWriter, "save", full)
-            kept.save(state(1))
-        assert kept.begun == 0
-    assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [1]
-
-
-@pytest.mark.parametrize("anew", [False, True])
-def test_a_folder_that_is_gone_is_told_once_and_one_in_its_place_left_alone(
-    anew: bool, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    with recorded(run, checkpoint_every=1) as kept:
-        kept.save(state(1))
-        kept._writer._pool.submit(int).result()  # type: ignore[union-attr]
-        shutil.rmtree(run)
-        if anew:
-            run.mkdir()
-        for epoch in (2, 3):
-            kept.save(state(epoch))
-    assert not run.exists() or list(run.iterdir()) == []
-    assert capfd.readouterr().err == (
-        f"train.py: the run folder {run} is gone: nothing is saved until the training has ended\n"
-    )
-
-
-def test_what_is_wrong_is_said_in_a_few_words() -> None:
-    assert why(OSError(28, "No space left on device")) == "No space left on device"
-    assert why(OSError(13, "Permission denied", "a.csv")) == "a.csv: Permission denied"
-    assert why(OSError("odd")) == "odd"
-    assert why(ArgumentError("two\nlines")) == "two lines"
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ArgumentError, match=r"pip install -e '\.\[tensorboard\]'"):
+        event_file(tmp_path)

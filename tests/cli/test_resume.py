@@ -125,12 +125,11 @@ def test_a_run_that_is_stopped_says_what_is_saved(
     assert not (run / MODEL).exists()
     if not every:
         assert outcome.error_line == (
-            "train.py: stopped by SIGTERM after epoch 3 of 6; nothing of it is saved: begin it anew"
+            "train.py: stopped by SIGTERM after epoch 3 of 6; nothing of it is saved: begin it again"
         )
         return
     assert outcome.error_line == (
-        "train.py: stopped by SIGTERM after epoch 3 of 6; "
-        f"go on with: python experiments/train.py --resume {run}"
+        f"train.py: stopped by SIGTERM after epoch 3 of 6; go on with: python train.py --resume {run}"
     )
     assert list(checkpoints_in(run / CHECKPOINTS)) == [3]
     assert resume(run).status == 0
@@ -176,8 +175,8 @@ def test_a_folder_that_another_run_took_is_not_written_over_and_an_empty_one_is_
             (run / left).touch()
         return result
 
-    fitted = train.fit_with_progress
-    monkeypatch.setattr(train, "fit_with_progress", replaced)
+    fitted = train.fit
+    monkeypatch.setattr(train, "fit", replaced)
     outcome = run_experiment("train", *SMALL, "--epochs", "2", "--out", run)
     assert outcome.status == 0
     assert not left or {path.name for path in run.iterdir()} == {CHECKPOINTS, left}

@@ -8,7 +8,9 @@ from command_runs import inside
 
 from jaxmlp import ArgumentError, Stopping
 from jaxmlp.cli.options import KEPT, OF_THIS_CALL, RunOptions, stopping_of
-from jaxmlp.cli.run import CHECKPOINTS, CONFIG, read_options, remember
+from jaxmlp.cli.resume import read_options, remember
+from jaxmlp.cli.run import CHECKPOINTS, CONFIG
+from jaxmlp.saving import write_checkpoint
 
 
 def begun(folder: Path, **options: Any) -> RunOptions:
@@ -69,7 +71,7 @@ def test_what_a_resumption_changed_is_remembered(tmp_path: Path) -> None:
 
 
 def test_no_run_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"no run at .*nowhere: give the folder of a run"):
+    with pytest.raises(ArgumentError, match=r"no run at .*nowhere: give the folder of a training run"):
         read_options(["--resume", str(tmp_path / "nowhere")])
     with pytest.raises(ArgumentError, match="no run at"):
         read_options(["--resume", str(tmp_path)])
@@ -77,7 +79,7 @@ def test_no_run_is_said_so(tmp_path: Path) -> None:
 
 def test_checkpoints_without_the_options_are_said_so(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINTS).mkdir()
-    (tmp_path / CHECKPOINTS / "epoch-00000003.safetensors").touch()
+    write_checkpoint(tmp_path / CHECKPOINTS, 3, {}, {})
     with pytest.raises(
         ArgumentError, match=r"config\.json is missing, which holds the options of the run: put"
     ):
@@ -98,7 +100,7 @@ def test_what_is_damaged_is_named(text: str, reason: str, tmp_path: Path) -> Non
     with pytest.raises(ArgumentError) as refusal:
         read_options(["--resume", str(tmp_path)])
     assert str(refusal.value) == (
-        f"{tmp_path / CONFIG} does not hold the options of a run of train.py ({reason}): give the folder of one"
+        f"{tmp_path / CONFIG} does not hold the options of a training run ({reason}): give the folder of one"
     )
 
 
@@ -124,7 +126,7 @@ def test_what_is_damaged_is_named(text: str, reason: str, tmp_path: Path) -> Non
 )
 def test_damaged_options_are_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text(text, encoding="utf-8")
-    with pytest.raises(ArgumentError, match=r"does not hold the options of a run of train\.py") as refusal:
+    with pytest.raises(ArgumentError, match=r"does not hold the options of a training run") as refusal:
         read_options(["--resume", str(tmp_path)])
     assert "\n" not in str(refusal.value)
 
@@ -134,7 +136,7 @@ def test_options_that_are_no_text_or_of_a_later_version_are_one_line(tmp_path: P
     with pytest.raises(ArgumentError, match="does not hold the options"):
         read_options(["--resume", str(tmp_path)])
     (tmp_path / CONFIG).write_text('{"options": {"hidden": [8], "warp": 9}}', encoding="utf-8")
-    with pytest.raises(ArgumentError, match=r"holds options that train\.py does not know \(warp\)"):
+    with pytest.raises(ArgumentError, match=r"holds options that this version does not know \(warp\)"):
         read_options(["--resume", str(tmp_path)])
 
 

@@ -22,7 +22,8 @@ from command_runs import program, run_experiment, write_houses
 from jaxmlp import load_model, mlp
 from jaxmlp.cli import sweep_options
 from jaxmlp.cli.options import TrainOptions
-from jaxmlp.cli.run import read_options, write_config
+from jaxmlp.cli.resume import read_options
+from jaxmlp.cli.run import write_config
 from jaxmlp.cli.sweep import append_reports, read_reports
 from jaxmlp.cli.sweep_options import read_sweep, train_command
 from jaxmlp.cli.sweep_report import difference, say, scores_of

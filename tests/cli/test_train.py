@@ -29,7 +29,7 @@ from slow_cases import others_slow
 from jaxmlp import Dense, fit, init_state, load_model, make_optimizer, mlp, predict
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli import train
-from jaxmlp.cli.run import read_options
+from jaxmlp.cli.resume import read_options
 from jaxmlp.datasets import Preprocessing, load
 from jaxmlp.datasets.problem import make_problem
 
@@ -359,7 +359,7 @@ def test_a_full_disk_is_one_line_and_loses_no_model(tmp_path: Path, monkeypatch:
     assert outcome.status == 2
     assert outcome.error_line == (
         "train.py: the result could not be written (model.safetensors: No space left on device): when it can be, "
-        f"go on with: python experiments/train.py --resume {tmp_path / 'run'} (its last checkpoint is of epoch 1)"
+        f"go on with: python train.py --resume {tmp_path / 'run'} (its last checkpoint is of epoch 1)"
     )
     assert not (tmp_path / "run" / "model.safetensors").exists()
     assert contents(tmp_path / "old") == before

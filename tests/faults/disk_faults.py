@@ -12,7 +12,8 @@ from typing import Any
 from fault_bench import Bench, Finding, Skipped, find, resume
 from fault_runs import begin_flags, kept_in, left_by, run_to_end, running
 
-from jaxmlp.cli.run import CHECKPOINTS, METRICS
+from jaxmlp.cli.records import METRICS
+from jaxmlp.cli.run import CHECKPOINTS
 
 CLOSED = 0o555  # nobody may write
 # A row of the table and a checkpoint, in either order, and the result.

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from survival import End, end_of
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.run import CHECKPOINTS, METRICS
+from jaxmlp.cli.records import METRICS
+from jaxmlp.cli.run import CHECKPOINTS
 from jaxmlp.saving import checkpoints_in, latest_checkpoint
 
 TRAIN = Path(__file__).parents[2] / "experiments" / "train.py"

@@ -9,7 +9,8 @@ from fault_bench import Bench, Finding, find, resume
 from fault_runs import RUN, begin_flags, interrupt, kept_in, left_by, rows_in, run_to_end, running
 
 from jaxmlp import load_model
-from jaxmlp.cli.run import CHECKPOINTS, METRICS, MODEL
+from jaxmlp.cli.records import METRICS
+from jaxmlp.cli.run import CHECKPOINTS, MODEL
 from jaxmlp.saving import checkpoints_in, latest_checkpoint
 
 

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import option, parse_options
-from jaxmlp.cli.run import CONFIG, METRICS, MODEL, describe_machine
+from jaxmlp.cli.records import METRICS
+from jaxmlp.cli.run import CONFIG, MODEL, describe_machine
 from jaxmlp.cli.session import run
 from jaxmlp.cli.text import check_out, write_result
 

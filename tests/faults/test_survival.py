@@ -7,7 +7,8 @@ import survival
 from command_runs import run_experiment
 from survival import End, SurvivalOptions, begin, end_of, resume
 
-from jaxmlp.cli.run import CONFIG, METRICS, MODEL
+from jaxmlp.cli.records import METRICS
+from jaxmlp.cli.run import CONFIG, MODEL
 
 TABLE = "epoch,train_loss,seconds,examples_per_second\n1,0.5,{seconds},9\n2,{loss},0.1,9\n"
 

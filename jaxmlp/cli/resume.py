@@ -1,0 +1,147 @@
+"""How a run is gone on with: its own options read back from config.json, and what this call may say again."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxmlp import ArgumentError, FitState
+from jaxmlp.cli.job import Job
+from jaxmlp.cli.options import (
+    DESCRIPTION,
+    KEPT,
+    OF_THIS_CALL,
+    PLACES,
+    PROCESSES,
+    RunOptions,
+    check_run,
+    flag,
+    given_options,
+)
+from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL, write_config
+from jaxmlp.saving import check_description, checkpoints_in, latest_checkpoint, restore_fit
+
+
+def read_options(arguments: Sequence[str] | None) -> RunOptions:
+    """Read and check the command line, and with --resume the options of the run that goes on."""
+    given = given_options(RunOptions, DESCRIPTION, arguments)
+    options = RunOptions(**given) if given.get("resume") is None else _resumed(given)
+    check_run(options)
+    return options
+
+
+def _resumed(given: dict[str, Any]) -> RunOptions:
+    for name in given:
+        if name not in OF_THIS_CALL:
+            raise ArgumentError(f"--resume takes {flag(name)} from the run: leave it out, or begin a new run")
+    stored, began_in = _stored(Path(given["resume"]))
+    places = {name: _place(name, getattr(stored, name), began_in) for name in PLACES}
+    counts = dict.fromkeys(PROCESSES)
+    return dataclasses.replace(stored, **(places | counts | given | {"out": given["resume"]}))
+
+
+def remember(folder: Path, options: RunOptions) -> None:
+    """Write into config.json what a call with --resume has changed, so that the next one need not say it again."""
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    changed = config["options"] | {name: getattr(options, name) for name in KEPT}
+    for name in PLACES:
+        value, stored = getattr(options, name), config["options"].get(name)
+        if value != _place(name, stored, config.get("folder", "")):
+            changed[name] = _place(name, value, str(Path.cwd()))
+    if changed != config["options"]:
+        write_config(folder, config | {"options": changed})
+
+
+def _place(name: str, value: str | None, folder: str) -> str | None:
+    """Find a place that was named in a folder; where it is not there, but is here, it is the one here."""
+    path = Path(value or "").expanduser()
+    if value is None or (name == "dataset" and path.suffix.lower() not in (".csv", ".npz")):
+        return value
+    there = folder / path
+    return value if path.exists() and not there.exists() else str(there)
+
+
+def _stored(folder: Path) -> tuple[RunOptions, str]:
+    """Read a run's options, and the folder that it was begun in; "" where that is not told."""
+    path = folder / CONFIG
+    if not path.is_file():
+        if checkpoints_in(folder / CHECKPOINTS):
+            raise ArgumentError(
+                f"{path} is missing, which holds the options of the run: put it back, or begin a new run"
+            )
+        raise ArgumentError(f"no run at {folder}: give the folder of a training run")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise _no_options(path, "it is no JSON text") from None
+    given = config.get("options") if isinstance(config, dict) else None
+    if not isinstance(given, dict):
+        raise _no_options(path, "options is missing")
+    fields = {field.name for field in dataclasses.fields(RunOptions)}
+    unknown = sorted(set(given) - fields)
+    if unknown:
+        raise ArgumentError(
+            f"{path} holds options that this version does not know ({', '.join(unknown)}): go on with the version that "
+            "began the run"
+        )
+    if "hidden" not in given:
+        raise _no_options(path, "hidden is missing")
+    # JSON has no tuples.
+    stored: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
+    options = RunOptions(**stored)
+    for name, annotation in typing.get_type_hints(RunOptions).items():
+        if not _is(getattr(options, name), annotation):
+            raise _no_options(path, f"{name} is of a wrong type")
+    began_in = config.get("folder")
+    return options, began_in if isinstance(began_in, str) else ""
+
+
+def _no_options(path: Path, reason: str) -> ArgumentError:
+    return ArgumentError(
+        f"{path} does not hold the options of a training run ({reason}): give the folder of one"
+    )
+
+
+def _is(value: Any, annotation: Any) -> bool:
+    inner = typing.get_args(annotation)
+    if typing.get_origin(annotation) is tuple:
+        return isinstance(value, tuple) and all(_is(each, inner[0]) for each in value)
+    # JSON writes 1.0 as 1 where a hand has; True is no number.
+    return any(
+        type(value) is kind or (kind is float and type(value) is int) for kind in inner or (annotation,)
+    )
+
+
+def read_progress(job: Job, start: FitState) -> tuple[FitState, list[str]]:
+    """Find where the run that --resume names stood, and what to say of it."""
+    folder, epochs = Path(job.options.resume), job.options.epochs
+    if not checkpoints_in(folder / CHECKPOINTS):
+        if (folder / MODEL).exists():
+            raise ArgumentError(f"{folder} has ended and holds no checkpoint to go on from: begin a new run")
+        return start, [f"{folder} holds no checkpoint yet: the run begins from its start"]
+    checkpoint, notes = latest_checkpoint(folder / CHECKPOINTS)
+    _check_contents(checkpoint.description, job.description)
+    check_description(checkpoint.description, job.description)
+    if checkpoint.epoch > epochs:
+        raise ArgumentError(
+            f"--epochs {epochs} lies below the {checkpoint.epoch} that the run in {folder} has done: "
+            "give more, or begin a new run"
+        )
+    going_on = f"going on after epoch {checkpoint.epoch}, from the checkpoint in {folder / CHECKPOINTS}"
+    return restore_fit(checkpoint.arrays, start), [*notes, going_on]
+
+
+def _check_contents(found: Any, wanted: dict[str, Any]) -> None:
+    """Say of a file of the same name that it is not what it was, rather than only which sums differ."""
+    before, now = (each.get("data set") if isinstance(each, dict) else None for each in (found, wanted))
+    if not isinstance(before, dict) or not isinstance(now, dict) or before.get("name") != now.get("name"):
+        return
+    if before.get("sha256") != now.get("sha256"):
+        raise ArgumentError(
+            f"the contents of {now['name']} have changed since the run began (SHA-256 {before.get('sha256')} then, "
+            f"{now.get('sha256')} now): give the file as it was with --dataset, or begin a new run"
+        )
