@@ -40,11 +40,10 @@ class Run:
     Attributes:
         folder: where it is.
         latest: the state after the last epoch.
-        begun: how many checkpoints it has begun to write.
     """
 
     def __init__(self, folder: Path, lock: "Lock", job: Job) -> None:
-        self.folder, self.begun = folder, 0
+        self.folder = folder
         self.latest: FitState | None = None
         self._lock, self._job, self._options, self._metric = lock, job, job.options, job.problem.metric
         self._writer: CheckpointWriter | None = None
@@ -116,7 +115,6 @@ class Run:
         def begin() -> None:
             writer.save(report.epoch, fit_arrays(state), self._job.description, self._value(report))
             self._saved = report.epoch
-            self.begun += 1
 
         # The first call may tell of a checkpoint before this one; this one is then begun by the second.
         if not self._try("a checkpoint", begin):

@@ -16,7 +16,7 @@ from processes import ProcessFailed
 from startup import Run, table_rows, time_process
 from time_to_accuracy import FLAGS, Program, measure_time_to_accuracy, printed_accuracy, programs, run_once
 
-from jaxmlp.cli.run import read_options
+from jaxmlp.cli.resume import read_options
 
 TINY = ("--epochs", "1", "--hidden", "4", "--no-pictures")
 FIRST = Run(wall=9.0, cpu=8.0, compiled=12, accuracy=0.97)

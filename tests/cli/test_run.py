@@ -78,7 +78,8 @@ def full(*arguments: Any, **options: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def long_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behave as if each epoch took longer than the writing of a checkpoint."""
+    """Be train.py, whose epochs take longer than the writing of a checkpoint."""
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.setattr(CheckpointWriter, "is_busy", False)
 
 
@@ -90,7 +91,6 @@ def test_what_is_due_while_one_is_written_waits_for_an_epoch_that_finds_the_writ
             monkeypatch.setattr(CheckpointWriter, "is_busy", epoch == 3)
             kept.save(state(epoch))
     assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [4, 6, 8]
-    assert kept.begun == 3
 
 
 def test_rows_and_checkpoints_are_written_when_they_are_due(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_the_last_checkpoint_is_tried_again_at_the_end(
         with monkeypatch.context() as patched:
             patched.setattr(CheckpointWriter, "save", full)
             kept.save(state(1))
-        assert kept.begun == 0
+        assert checkpoints_in(tmp_path / CHECKPOINTS) == {}
     assert list(checkpoints_in(tmp_path / CHECKPOINTS)) == [1]
 
 
