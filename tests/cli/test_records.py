@@ -4,6 +4,7 @@ import csv
 import math
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
