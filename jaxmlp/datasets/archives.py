@@ -84,7 +84,7 @@ def download(archive_set: ArchiveSet, folder: Path, *, quiet: bool = False) -> N
     """Fetch the archives that are not yet in a folder, each from the first mirror that gives it whole.
 
     pooch does the work rather than TFDS's download manager: it tries what we ask for one address at a
-    time, so that there can be mirrors, and a file only takes its name once its checksum is right.
+    time, which makes room for mirrors, and a file only takes its name once its checksum is right.
     """
     for archive in archive_set.archives:
         reasons = []

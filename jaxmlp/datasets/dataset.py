@@ -13,7 +13,7 @@ from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
 
 MISSING = ("refuse", "impute")
-# Rows looked at together, so that a large set is never copied whole to be checked or measured.
+# Rows looked at together: a large set is never copied whole to be checked or measured.
 CHUNK_ROWS = 8192
 
 Arrays: TypeAlias = dict[str, np.ndarray]

@@ -78,7 +78,7 @@ def load(
         data_dir: where prepared data sets are kept; ~/.cache/jaxmlp by default.
         manual_dir: folder of archives downloaded by hand, itself or with a sub-folder named after the data
             set; by default that in the variable JAXMLP_MANUAL_DIR, if it is set.
-        test_fraction: share of the examples held out, where a data set has no test part of its own.
+        test_fraction: share of the examples held out, where a data set brings no test part.
         seed: fixes the split and the generated sets.
         target: target column of a csv; several with commas between them.
         task: "classification", "multilabel" or "regression" for a file; None infers it.

@@ -74,7 +74,7 @@ def _write_record(folder: Path, identity: Mapping[str, Any], arrays: Arrays) -> 
 
 def _replace(folder: Path, finished: Path) -> None:
     """Give a finished folder its name; a full folder in its place steps aside first."""
-    finished.chmod(0o755)  # mkdtemp made it for its owner alone
+    finished.chmod(0o755)  # mkdtemp made it for its owner
     while True:  # another process may put its own there in between
         try:
             finished.rename(folder)

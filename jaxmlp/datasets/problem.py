@@ -60,7 +60,7 @@ def make_problem(
     Args:
         dataset: what `jaxmlp.datasets.load` returned.
         loss: a loss's name; None takes the usual one of the task.
-        scaling: of the features, see `fit_preprocessing`; measured on the training examples alone.
+        scaling: of the features, see `fit_preprocessing`; measured on nothing but the training examples.
         validation: share of the training part to hold out, from 0 to below 1; stratified for classes.
         seed: of what is held out.
 

@@ -1,4 +1,4 @@
-"""How a data set without a test part of its own is divided, the same way for every loader."""
+"""How a data set that brings no test part is divided, the same way for every loader."""
 
 import math
 

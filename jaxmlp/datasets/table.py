@@ -19,7 +19,7 @@ def fit_table(
 ) -> dict[str, Any]:
     """Learn how to encode feature columns: categories of text, and what fills a gap.
 
-    A gap is filled with the mean of numbers or the most frequent text, both of the training rows alone.
+    A gap is filled with the mean of numbers or the most frequent text, both of the training rows.
     """
     described = []
     for name in columns:

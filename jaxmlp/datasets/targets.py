@@ -34,7 +34,7 @@ def check_task(task: str | None) -> None:
 
 
 def infer_task(raw: np.ndarray) -> str:
-    """Tell the task from the targets alone.
+    """Tell the task from nothing but the targets.
 
     Text, truth values and whole numbers are classes; several columns of 0 and 1 are labels that do not
     exclude each other; all other numbers are values.
@@ -65,7 +65,13 @@ def encode_targets(
             )
     if task is None:
         task = infer_task(raw)
-        _refuse_countless_classes(raw, task, origin)
+        # Whole numbers may be quantities, as prices are: with so many of them it should be said which is meant.
+        classes = len(np.unique(raw)) if task == "classification" and raw.dtype.kind in "iu" else 0
+        if classes > MOST_INFERRED_CLASSES and 2 * classes > len(raw):
+            raise ArgumentError(
+                f"{origin} has whole numbers of {classes} different values among {len(raw)} targets: choose task "
+                f"'regression' if they are quantities, 'classification' if they are classes (--task)"
+            )
     if task == "classification":
         return _encode_classes(raw, origin)
     columns = raw[:, None] if raw.ndim == 1 else raw
@@ -79,17 +85,6 @@ def encode_targets(
     names = names or tuple(f"{stem}{number + 1}" for number in range(columns.shape[1]))
     values = columns.astype(np.float32)
     return Targets(task, values, names) if task == "multilabel" else Targets(task, values, (), names)
-
-
-def _refuse_countless_classes(raw: np.ndarray, task: str, origin: str) -> None:
-    # Whole numbers may be quantities, as prices are: with so many of them it should be said which is meant.
-    if task == "classification" and raw.dtype.kind in "iu":
-        classes = len(np.unique(raw))
-        if classes > MOST_INFERRED_CLASSES and 2 * classes > len(raw):
-            raise ArgumentError(
-                f"{origin} has whole numbers of {classes} different values among {len(raw)} targets: choose task "
-                f"'regression' if they are quantities, 'classification' if they are classes (--task)"
-            )
 
 
 def _encode_classes(raw: np.ndarray, origin: str) -> Targets:

@@ -39,11 +39,8 @@ def server(tmp_path, monkeypatch):
     for variable in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(variable)
     root = tmp_path / "served"
-    for folder, content in {
-        "good": CONTENT,
-        "truncated": CONTENT[:-1],
-        "altered": CONTENT[:-1] + b"\0",
-    }.items():
+    contents = {"good": CONTENT, "truncated": CONTENT[:-1], "altered": CONTENT[:-1] + b"\0"}
+    for folder, content in contents.items():
         (root / folder).mkdir(parents=True)
         (root / folder / ARCHIVE.filename).write_bytes(content)
     handler = functools.partial(Handler, directory=str(root))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxmlp.datasets import DATASETS, load
+from jaxmlp.datasets import DATASETS, load, make_problem
 from jaxmlp.datasets.loading import is_at_hand
 from jaxmlp.datasets.mnist import IMAGE_SETS, MANUAL_DIR_VARIABLE, TRAIN_FILES
 from jaxmlp.datasets.prepared import RECORD
@@ -29,12 +29,14 @@ def test_the_promised_names_are_there():
 
 
 @pytest.mark.parametrize("name", READY)
-def test_a_name_that_needs_no_file_loads_at_once(name):
+def test_a_name_that_needs_no_file_loads_at_once_and_becomes_a_problem(name):
     dataset = load(name)
     assert dataset.name == name
     assert dataset.train.inputs.shape[1] == np.prod(dataset.feature_shape)
     assert json.loads(json.dumps(dataset.identity))["name"] == name
     assert load(name, test_fraction=0.5).identity["test_fraction"] == 0.5
+    problem = make_problem(dataset, validation=0.25)
+    assert all(part.inputs.dtype == np.float32 for part in (problem.train, problem.valid, problem.test))
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -63,6 +65,8 @@ def test_a_file_is_known_by_its_ending(tmp_path, path_type, suffix):
         ("./own", {}, "ends in ''"),
         ("", {}, "unknown data set ''"),
         (" ", {}, "unknown data set ' '"),
+        ("digits:3", {}, "takes no parameter"),
+        ("moons:0.1", {}, "takes no parameter"),
         ("own.npz", {"target": "y"}, "'target' does not apply"),
         ("own.npz", {"missing": "impute"}, "'missing' does not apply"),
         ("own.csv", {"target": "y", "noise": 0.1}, "'noise' does not apply"),
@@ -73,11 +77,6 @@ def test_a_path_that_cannot_be_loaded_is_refused(tmp_path, monkeypatch, name, op
     for existing in ("own", "own.txt", "own.npz", "own.csv"):
         Path(existing).touch()
     refused(name, message, **options)
-
-
-@pytest.mark.parametrize("name", ["digits:3", "moons:0.1"])
-def test_names_take_no_parameters(name):
-    refused(name, "takes no parameter")
 
 
 def test_the_default_folder_is_the_users_cache(monkeypatch, tmp_path):

@@ -66,18 +66,14 @@ def test_noise_has_the_standard_deviation_asked_for(name):
     assert np.std(noisy.train.targets - still.train.targets) == pytest.approx(0.5, rel=0.05)
 
 
-def test_without_noise_sine_is_the_sine_and_xor_follows_the_signs():
-    sine, xor = load("sine", noise=0.0).train, load("xor", noise=0.0).train
+def test_without_noise_sine_is_the_sine_xor_follows_the_signs_and_spirals_are_half_a_turn_apart():
+    sine, xor, spirals = (load(name, noise=0.0).train for name in ("sine", "xor", "spirals"))
     assert np.allclose(sine.targets, np.sin(sine.inputs), atol=1e-6)
     assert np.array_equal(xor.targets, (xor.inputs > 0).sum(axis=1) == 1)
-
-
-def test_the_two_spirals_are_half_a_turn_apart():
-    spirals = load("spirals", noise=0.0)
-    radius = np.hypot(*spirals.train.inputs.T)
-    angle = radius + np.pi * spirals.train.targets
+    radius = np.hypot(*spirals.inputs.T)
+    angle = radius + np.pi * spirals.targets
     expected = radius[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
-    assert np.allclose(spirals.train.inputs, expected, atol=1e-4)
+    assert np.allclose(spirals.inputs, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(

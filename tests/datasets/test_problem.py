@@ -6,11 +6,10 @@ import pytest
 
 from jaxmlp import LOSSES, ArgumentError, evaluate, init, mlp
 from jaxmlp.checks import check_data
-from jaxmlp.datasets import METHODS, TASKS, Dataset, Part, load, make_problem
+from jaxmlp.datasets import METHODS, TASKS, Dataset, Part, make_problem
 from jaxmlp.datasets.dataset import divide
 from jaxmlp.datasets.problem import DEFAULT_LOSS, METRIC, count_outputs
 from jaxmlp.datasets.targets import Targets
-from jaxmlp.datasets.toys import TOYS
 
 # Which tasks a loss serves, by what it takes as targets.
 SERVES = {
@@ -208,13 +207,3 @@ def test_features_that_are_not_finite_are_refused() -> None:
     inputs[1, 2] = np.nan
     with pytest.raises(ArgumentError, match=r"test part: 1 feature\(s\) are NaN or infinite"):
         make_problem(dataset._replace(test=Part(inputs, dataset.test.targets)))
-
-
-@pytest.mark.parametrize("name", ["digits", *TOYS])
-def test_data_sets_that_need_no_download_become_problems(name: str) -> None:
-    dataset = load(name) if name == "digits" else load(name, examples=60)
-    problem = make_problem(dataset, validation=0.25)
-    assert problem.valid is not None
-    for part in (problem.train, problem.valid, problem.test):
-        check_data(part, in_features=problem.in_features, outputs=problem.outputs, loss=problem.loss)
-        assert np.asarray(part.inputs).dtype == np.float32
