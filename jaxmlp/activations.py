@@ -1,4 +1,4 @@
-"""Activations, each beside its derivative, because backpropagation needs both and they are proven together.
+"""Activations, each beside its derivative.
 
 Values are `jax.nn`'s own where it has them, so that at a kink "the derivative" means what
 `jax.grad` gives for that function. Derivatives are written by hand; each takes the input z
@@ -18,22 +18,16 @@ Elementwise = Float[Array, "..."]
 
 
 class Activation(NamedTuple):
-    """An elementwise function and its derivative.
-
-    Attributes:
-        value: z [...] -> a [...], a = σ(z).
-        derivative: (z [...], a [...]) -> dσ/dz [...].
+    """An elementwise function σ and its derivative.
 
     Example:
-        >>> import jax.numpy as jnp
-        >>> tanh = ACTIVATIONS["tanh"]
-        >>> a = tanh.value(jnp.zeros(2))
-        >>> tanh.derivative(jnp.zeros(2), a).tolist()
+        >>> z, tanh = jnp.zeros(2), ACTIVATIONS["tanh"]
+        >>> tanh.derivative(z, tanh.value(z)).tolist()
         [1.0, 1.0]
     """
 
-    value: Callable[[Elementwise], Elementwise]
-    derivative: Callable[[Elementwise, Elementwise], Elementwise]
+    value: Callable[[Elementwise], Elementwise]  # z -> a = σ(z)
+    derivative: Callable[[Elementwise, Elementwise], Elementwise]  # (z, a) -> dσ/dz
 
 
 def _leaky_relu(slope: float = 0.01) -> Activation:

@@ -10,7 +10,7 @@
 
 from functools import partial
 from itertools import starmap
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,7 @@ from jaxtyping import Array, Float
 from jaxmlp.layers import Inputs, Weight
 from jaxmlp.losses import Loss, Outputs, Targets, resolve_loss
 from jaxmlp.network import Network, check_fit, layer_title
-from jaxmlp.types import ArgumentError, Batch, Key, Params, Residuals, Scalar
-
-L2: TypeAlias = float | Scalar | None
+from jaxmlp.types import L2, ArgumentError, Batch, Key, Params, Residuals, Scalar
 
 
 def propagate(

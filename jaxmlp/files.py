@@ -16,15 +16,7 @@ def whole_file(path: AnyPath, *, sync: bool = False) -> Iterator[Path]:
 
     A link keeps pointing where it does, and what is no regular file (`/dev/stdout`) is written itself.
 
-    Args:
-        path: the file to write.
-        sync: whether to wait until the contents are on the disk, for what must outlive a loss of power.
-
-    Yields:
-        The file to fill; its name ends as that of `path` does.
-
-    Raises:
-        OSError: it cannot be written; what was there stays.
+    With `sync` it waits until the contents are on the disk, for what must outlive a loss of power.
 
     Example:
         >>> with whole_file("notes.txt") as file:
@@ -51,18 +43,7 @@ def whole_file(path: AnyPath, *, sync: bool = False) -> Iterator[Path]:
 
 
 def write_text(path: AnyPath, text: str) -> None:
-    """Write a text file whole, in UTF-8.
-
-    Args:
-        path: the file.
-        text: what it is to hold.
-
-    Raises:
-        OSError: it cannot be written; what was there stays.
-
-    Example:
-        >>> write_text("notes.txt", "all of it")
-    """
+    """Write a text file whole, in UTF-8."""
     with whole_file(path) as file:
         file.write_text(text, encoding="utf-8")
 

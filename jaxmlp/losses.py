@@ -1,4 +1,4 @@
-"""Losses, each beside its gradient, per example and never reduced: the mean is taken in one place alone.
+"""Losses, each beside its gradient; of single examples, because the mean is taken in `backprop.py`.
 
 Every loss takes outputs of shape [B, K] and raises unless the targets' shape fits exactly:
 [B, 1] − [B] would silently become [B, B].
@@ -16,7 +16,6 @@ from jaxmlp.types import ArgumentError
 
 Outputs: TypeAlias = Float[Array, "B K"]
 Targets: TypeAlias = Num[Array, "B ..."]
-Values: TypeAlias = Float[Array, "B K"]
 Labels: TypeAlias = Int[Array, "B"]
 PerExample: TypeAlias = Float[Array, "B"]
 
@@ -142,34 +141,16 @@ def _residuals(predictions: Outputs, values: Targets) -> Outputs:
     return predictions - values
 
 
-def _half_squared_error(predictions: Outputs, values: Targets) -> PerExample:
-    # ℓ = ½ Σ_k r_k²
-    return 0.5 * jnp.sum(jnp.square(_residuals(predictions, values)), axis=1)
+def _squared(divisor: Callable[[int], float]) -> Loss:
+    def value(predictions: Outputs, values: Targets) -> PerExample:
+        # ℓ = (1/d) Σ_k r_k², where d is 2, 1 or K
+        return jnp.sum(jnp.square(_residuals(predictions, values)), axis=1) / divisor(predictions.shape[1])
 
+    def gradient(predictions: Outputs, values: Targets) -> Outputs:
+        # ∂ℓ/∂f_k = (2/d) r_k
+        return _residuals(predictions, values) * (2 / divisor(predictions.shape[1]))
 
-def _half_squared_error_gradient(predictions: Outputs, values: Targets) -> Outputs:
-    # ∂ℓ/∂f_k = r_k
-    return _residuals(predictions, values)
-
-
-def _squared_error(predictions: Outputs, values: Targets) -> PerExample:
-    # ℓ = Σ_k r_k²
-    return jnp.sum(jnp.square(_residuals(predictions, values)), axis=1)
-
-
-def _squared_error_gradient(predictions: Outputs, values: Targets) -> Outputs:
-    # ∂ℓ/∂f_k = 2 r_k
-    return 2 * _residuals(predictions, values)
-
-
-def _mean_squared_error(predictions: Outputs, values: Targets) -> PerExample:
-    # ℓ = (1/K) Σ_k r_k²
-    return jnp.mean(jnp.square(_residuals(predictions, values)), axis=1)
-
-
-def _mean_squared_error_gradient(predictions: Outputs, values: Targets) -> Outputs:
-    # ∂ℓ/∂f_k = (2/K) r_k: the same 1/K as in the value
-    return _residuals(predictions, values) * (2 / predictions.shape[1])
+    return Loss(value, gradient)
 
 
 def _absolute_error(predictions: Outputs, values: Targets) -> PerExample:
@@ -198,7 +179,7 @@ def _huber(delta: float = 1.0) -> Loss:
         # ∂ℓ/∂f_k = r_k held to [−δ, δ]
         return jnp.clip(_residuals(predictions, values), -delta, delta)
 
-    return Loss(value, gradient, "values")
+    return Loss(value, gradient)
 
 
 # --- multi-class hinge on scores (Crammer and Singer 2001) ---
@@ -233,10 +214,10 @@ LOSSES: Registry[Loss] = Registry(
         "negative_log_likelihood": Loss(
             _negative_log_likelihood, _negative_log_likelihood_gradient, "labels"
         ),
-        "half_squared_error": Loss(_half_squared_error, _half_squared_error_gradient, "values"),
-        "squared_error": Loss(_squared_error, _squared_error_gradient, "values"),
-        "mean_squared_error": Loss(_mean_squared_error, _mean_squared_error_gradient, "values"),
-        "absolute_error": Loss(_absolute_error, _absolute_error_gradient, "values"),
+        "half_squared_error": _squared(lambda outputs: 2),
+        "squared_error": _squared(lambda outputs: 1),
+        "mean_squared_error": _squared(lambda outputs: outputs),
+        "absolute_error": Loss(_absolute_error, _absolute_error_gradient),
         "multiclass_hinge": Loss(_multiclass_hinge, _multiclass_hinge_gradient, "labels"),
     },
     {"huber": _huber},

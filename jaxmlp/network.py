@@ -1,6 +1,6 @@
 """The network: a tuple of layers, its parameters, and what it predicts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from math import prod
@@ -74,39 +74,34 @@ class Network:
 
 
 class LayerShape(NamedTuple):
-    """What a layer makes of its inputs.
-
-    Attributes:
-        out_features: O.
-        parameters: how many numbers its parameters hold.
-        params: the parameters' shapes and types, as `jax.ShapeDtypeStruct` leaves.
-    """
+    """What a layer makes of its inputs."""
 
     out_features: int
-    parameters: int
-    params: Params
+    parameters: int  # how many numbers its parameters hold
+    params: Params  # their shapes and types, as `jax.ShapeDtypeStruct` leaves
 
 
 def layer_shapes(net: Network) -> tuple[LayerShape, ...]:
     """Work out every layer's output size and parameter shapes without drawing anything."""
-    shapes = []
-    features = net.in_features
-    for layer in net.layers:
-        params, features = _shape_of(layer, features)
-        count = sum(prod(leaf.shape) for leaf in jax.tree.leaves(params))
-        shapes.append(LayerShape(features, count, params))
-    return tuple(shapes)
-
-
-def _shape_of(layer: Layer, in_features: int) -> tuple[Params, int]:
-    out_features: list[int] = []
+    widths: list[int] = []
 
     def draw(key: Key) -> Params:
-        params, features = layer.init(key, in_features)
-        out_features.append(features)
+        params, found = _draw(net, key)
+        widths.extend(found)
         return params
 
-    return jax.eval_shape(draw, jax.random.key(0)), out_features[-1]
+    params = jax.eval_shape(draw, jax.random.key(0))
+    counts = [sum(prod(leaf.shape) for leaf in jax.tree.leaves(layer_params)) for layer_params in params]
+    return tuple(map(LayerShape, widths, counts, params))
+
+
+def _draw(net: Network, key: Key) -> tuple[Params, list[int]]:
+    params, widths = [], [net.in_features]
+    for layer, layer_key in zip(net.layers, jax.random.split(key, len(net.layers)), strict=True):
+        layer_params, features = layer.init(layer_key, widths[-1])
+        params.append(layer_params)
+        widths.append(features)
+    return tuple(params), widths[1:]
 
 
 def layer_title(layer: Layer) -> str:
@@ -187,13 +182,7 @@ def init(net: Network, key: Key) -> Params:
         >>> params[0].w.shape, params[1]
         ((2, 3), ())
     """
-    keys = jax.random.split(key, len(net.layers))
-    params = []
-    features = net.in_features
-    for layer, layer_key in zip(net.layers, keys, strict=True):
-        layer_params, features = layer.init(layer_key, features)
-        params.append(layer_params)
-    return tuple(params)
+    return _draw(net, key)[0]
 
 
 def check_fit(net: Network, params: Params, inputs: Float[Array, "B I"]) -> None:
@@ -292,23 +281,16 @@ def predict(
         if probabilities:
             raise ArgumentError("a regression predicts values and has no probabilities: ask for the values")
         return outputs
-    chances = _probabilities(net, outputs, task, loss)
+    if probabilities:
+        return _probabilities(net, outputs, task, loss)
+    # Halfway between class 0 and class 1: a logit of 0, or 0.5 where outputs are fitted to 0 and 1.
+    is_logit = loss is None or loss.partition(":")[0] == "sigmoid_cross_entropy"
+    threshold = 0.0 if is_logit and not outputs_are_probabilities(net) else 0.5
     if task == "multilabel":
-        return _asked(chances, probabilities, lambda: (outputs > _threshold(net, loss)).astype(jnp.int32))
+        return (outputs > threshold).astype(jnp.int32)
     if outputs.shape[1] == 1:
-        both = None if chances is None else jnp.concatenate([1 - chances, chances], axis=1)
-        return _asked(both, probabilities, lambda: (outputs[:, 0] > _threshold(net, loss)).astype(jnp.int32))
-    return _asked(chances, probabilities, lambda: jnp.argmax(outputs, axis=1))
-
-
-def _asked(chances: Float[Array, "B K"] | None, probabilities: bool, classes: Callable[[], Array]) -> Array:
-    if not probabilities:
-        return classes()
-    if chances is None:
-        raise ArgumentError(
-            "this network's outputs are no probabilities: ask for classes, or train it with a cross-entropy"
-        )
-    return chances
+        return (outputs[:, 0] > threshold).astype(jnp.int32)
+    return jnp.argmax(outputs, axis=1)
 
 
 def outputs_are_probabilities(net: Network) -> bool:
@@ -316,23 +298,21 @@ def outputs_are_probabilities(net: Network) -> bool:
     return net.layers[-1] in (Softmax(), Activate("sigmoid"))
 
 
-def _threshold(net: Network, loss: str | None) -> float:
-    # Halfway between class 0 and class 1: a logit of 0, or 0.5 where outputs are fitted to 0 and 1.
-    fitted_to_targets = loss is not None and loss.partition(":")[0] != "sigmoid_cross_entropy"
-    return 0.5 if outputs_are_probabilities(net) or fitted_to_targets else 0.0
-
-
 def _probabilities(
     net: Network, outputs: Float[Array, "B K"], task: str, loss: str | None
-) -> Float[Array, "B K"] | None:
+) -> Float[Array, "B K"]:
     single = task == "multilabel" or outputs.shape[1] == 1
     if outputs_are_probabilities(net):
-        normalised = single or isinstance(net.layers[-1], Softmax)
-        return outputs if normalised else outputs / jnp.sum(outputs, axis=1, keepdims=True)
-    if loss == "sigmoid_cross_entropy" or (loss is None and single):
-        chances = jax.nn.sigmoid(outputs)
-        # One label against the rest, each with its own logit: brought to a sum of 1.
-        return chances if single else chances / jnp.sum(chances, axis=1, keepdims=True)
-    if loss == "softmax_cross_entropy" or loss is None:
-        return jax.nn.softmax(outputs, axis=1)
-    return None
+        chances, sum_to_one = outputs, isinstance(net.layers[-1], Softmax)
+    elif loss == "sigmoid_cross_entropy" or (loss is None and single):
+        chances, sum_to_one = jax.nn.sigmoid(outputs), False
+    elif loss == "softmax_cross_entropy" or loss is None:
+        chances, sum_to_one = jax.nn.softmax(outputs, axis=1), True
+    else:
+        raise ArgumentError(
+            "this network's outputs are no probabilities: ask for classes, or train it with a cross-entropy"
+        )
+    if task == "classification" and outputs.shape[1] == 1:
+        return jnp.concatenate([1 - chances, chances], axis=1)
+    # One label against the rest, each with its own logit: brought to a sum of 1.
+    return chances if single or sum_to_one else chances / jnp.sum(chances, axis=1, keepdims=True)

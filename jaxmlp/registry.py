@@ -1,4 +1,4 @@
-"""Named things, so that an activation, a loss or a layer can be asked for, listed and saved by its name."""
+"""Registries: activations, losses, layers and more, asked for, listed and saved by name."""
 
 import difflib
 import inspect
@@ -19,20 +19,7 @@ class UnknownNameError(ArgumentError, KeyError):
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UnknownNameError:
-    """Make the error for a name that is not among the allowed ones.
-
-    Args:
-        kind: what the name should have named, as "activation".
-        given: the name as it was given.
-        allowed: every right name.
-
-    Returns:
-        The exception, to be raised by the caller; it names the nearest right name and all of them.
-
-    Example:
-        >>> print(unknown_name("colour", "gren", ["green", "red"]))
-        unknown colour 'gren': did you mean 'green'? Choose one of: green, red
-    """
+    """Make the error for a name that is not among the allowed ones; it names the nearest and all of them."""
     names = sorted(allowed)
     nearest = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
@@ -42,20 +29,9 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UnknownNameEr
 class Registry(Mapping[str, Thing], Generic[Thing]):
     """A read-only mapping from names to things, some of which take numbers behind a colon.
 
-    A plain name gives the thing itself. A name with parameters, as "leaky_relu:0.1" or
-    "uniform:-0.05,0.05", gives what its factory makes of them; the same description always gives
-    the same object, so that it can be a static argument of a compiled function. Iteration
-    goes over the names alone.
-
-    Args:
-        kind: what is registered, for error messages, as "activation".
-        things: the things that take no parameters, by name.
-        factories: functions of numbers that return a thing, by name; their defaults serve the bare name.
-
-    Example:
-        >>> powers = Registry("power", {"one": 1.0}, {"square": lambda base=2.0: base**2})
-        >>> powers["square"], powers["square:3"], sorted(powers)
-        (4.0, 9.0, ['one', 'square'])
+    A plain name gives the thing itself. A name with parameters, as "leaky_relu:0.1", gives what its factory makes
+    of them, or of its defaults. The same description always gives the same object, to be a static argument of a
+    compiled function.
     """
 
     def __init__(
@@ -85,7 +61,8 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             raise unknown_name(self._kind, description, self)
         numbers = self._numbers(description, parameters)
         if (name, numbers) not in self._made:
-            self._made[name, numbers] = self._make(name, numbers, description)
+            self._check_count(name, numbers, description)
+            self._made[name, numbers] = self._factories[name](*numbers)
         return self._made[name, numbers]
 
     def __iter__(self) -> Iterator[str]:
@@ -112,9 +89,8 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             )
         return numbers
 
-    def _make(self, name: str, numbers: tuple[float, ...], description: str) -> Thing:
-        factory = self._factories[name]
-        signature = inspect.signature(factory)
+    def _check_count(self, name: str, numbers: tuple[float, ...], description: str) -> None:
+        signature = inspect.signature(self._factories[name])
         try:
             signature.bind(*numbers)
         except TypeError:
@@ -122,4 +98,3 @@ class Registry(Mapping[str, Thing], Generic[Thing]):
             raise ArgumentError(
                 f"{self._kind} '{description}' has {len(numbers)} parameter(s): '{name}' takes {wanted}"
             ) from None
-        return factory(*numbers)

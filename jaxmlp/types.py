@@ -1,4 +1,4 @@
-"""Array aliases, the axis legend and the minibatch, so that every shape is spelled one way.
+"""What everything is made of: the axes, the minibatch, the reports and the error.
 
 The axis legend, used in every docstring:
 
@@ -24,79 +24,47 @@ Key: TypeAlias = PRNGKeyArray
 Params: TypeAlias = PyTree
 Scalar: TypeAlias = Float[Array, ""]
 Residuals: TypeAlias = Any
+L2: TypeAlias = float | Scalar | None
 
 
 class Batch(NamedTuple):
-    """Examples that are seen together: a minibatch, or a whole data set.
-
-    Attributes:
-        inputs: [B, I] features.
-        targets: [B] integer labels, or [B, K] soft labels, binary labels or values.
-        weight: [B] how much each example counts in the mean, at least 0; None means 1 for each.
-
-    Example:
-        >>> import numpy as np
-        >>> Batch(np.zeros((4, 2)), np.zeros(4, int)).weight is None
-        True
-    """
+    """Examples that are seen together: a minibatch, or a whole data set."""
 
     inputs: Float[Array, "B I"]
-    targets: Num[Array, "B ..."]
-    weight: Float[Array, "B"] | None = None
+    targets: Num[Array, "B ..."]  # [B] integer labels, or [B, K] soft labels, binary labels or values
+    weight: Float[Array, "B"] | None = None  # what each counts in the mean, at least 0; None means 1 for each
 
 
 class ArgumentError(ValueError):
     """An argument, option or file is wrong; the message says what was given, what is allowed and what to do.
 
-    The experiments print its message as one line and end with status 2. Any other exception
-    is a defect of the program and keeps its traceback.
-
-    Example:
-        >>> issubclass(ArgumentError, ValueError)
-        True
+    The commands print its message as one line and end with status 2. Any other exception is a defect of the
+    program and keeps its traceback.
     """
 
 
 class Metrics(NamedTuple):
-    """What a step, an epoch or an evaluation reports.
+    """What a step, an epoch or an evaluation reports."""
 
-    Attributes:
-        loss: the objective, L2 included, averaged over the examples' weights.
-        score: the metric (accuracy, R² …) over the same examples.
-        weight: the sum of the examples' weights.
-        gradient_norm: ‖∂E/∂params‖₂, averaged over steps spread evenly over the epoch; None where nothing
-            was trained.
-    """
-
-    loss: Scalar
-    score: Scalar
-    weight: Scalar
-    gradient_norm: Scalar | None = None
+    loss: Scalar  # the objective, L2 included, averaged over the examples' weights
+    score: Scalar  # the metric (accuracy, R² …) over the same examples
+    weight: Scalar  # the sum of the examples' weights
+    gradient_norm: Scalar | None = (
+        None  # mean ‖∂E/∂params‖₂ of steps spread over the epoch; None without training
+    )
 
 
 class EpochReport(NamedTuple):
-    """One epoch's row of the history.
+    """One epoch's row of the history."""
 
-    Attributes:
-        epoch: epochs done, from 1.
-        train_loss: the objective, averaged over the epoch's steps as they were taken.
-        train_score: the metric, likewise.
-        valid_loss: the objective on the validation data after the epoch; None without such data.
-        valid_score: the metric, likewise.
-        gradient_norm: mean norm of the gradient, over steps spread evenly over the epoch.
-        max_weight: largest |w| of each layer that has weights, first to last.
-        seconds: wall-clock time of the epoch, its evaluation left out; the first includes compilation.
-        examples_per_second: N / seconds.
-    """
-
-    epoch: int
-    train_loss: float
-    train_score: float
-    valid_loss: float | None
+    epoch: int  # epochs done, from 1
+    train_loss: float  # the objective, averaged over the epoch's steps as they were taken
+    train_score: float  # the metric, likewise
+    valid_loss: float | None  # the objective on the validation data after the epoch; None without such data
     valid_score: float | None
-    gradient_norm: float
-    max_weight: tuple[float, ...]
-    seconds: float
+    gradient_norm: float  # mean norm of the gradient, over steps spread evenly over the epoch
+    max_weight: tuple[float, ...]  # largest |w| of each layer that has weights, first to last
+    seconds: float  # wall-clock time without the evaluation; the first epoch's includes compilation
     examples_per_second: float
 
 
