@@ -1,5 +1,6 @@
 """Every bad input that the programs refuse, and what the one line must say."""
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,269 +27,210 @@ class BadInput(NamedTuple):
     said: tuple[str, ...]
 
 
-def _train(flags: str, *said: str) -> BadInput:
-    return BadInput("train", tuple(flags.split()), said)
+# A command, and what its line must say between bars; a line that begins with a bar belongs to the one above.
+CASES = r"""
+# Unknown names, each with the nearest right one.
+train --dataset digit | unknown data set 'digit': did you mean 'digits'? | moons
+train --activation rlu | unknown activation 'rlu': did you mean 'relu'?
+train --init he_norml | unknown initialiser 'he_norml': did you mean 'he_normal'?
+train --bias-init zero | unknown initialiser 'zero': did you mean 'zeros'?
+train --bias-init he_normal | 'he_normal' | choose one of normal
+train --loss softmax | unknown loss 'softmax': did you mean 'softmax_cross_entropy'?
+train --optimizer sdg | unknown optimiser 'sdg': did you mean 'sgd'?
+train --schedule cosin | unknown schedule 'cosin': did you mean 'cosine'?
+train --device gup | device 'gup' is not there: this machine has | or auto
+train --device cpu:99 | device 'cpu:99' is not there: this machine has
+train --precision float46 | unknown precision 'float46': did you mean 'float64'?
+train --dataset pets.csv --target pet --task regresion | unknown task 'regresion': did you mean 'regression'?
+train --scaling standardize | 'standardize': did you mean 'standardise'?
+train --dataset pets.csv --target pet --missing imput | 'imput': did you mean 'impute'? | refuse
+train --dataset pets.csv --target pte | 'pte': did you mean 'pet'?
+train --activaton relu | unrecognized arguments: --activaton relu | --help
+train --activation relu:2 | takes no parameter | write 'relu'
+# Numbers out of range.
+train --batch-size 0 | --batch-size must be at least 1, given 0 | full
+train --batch-size -3 | --batch-size must be at least 1, given -3
+train --batch-size 1.5 | '1.5' is neither a whole number nor full
+train --learning-rate nan | the learning rate must be a finite number above 0, given nan
+train --learning-rate inf | the learning rate must be a finite number above 0, given inf
+train --learning-rate 0 | the learning rate must be a finite number above 0, given 0
+train --learning-rate -1 | the learning rate must be a finite number above 0, given -1
+train --learning-rate 1e300 | at most 3.4e+38, given 1e+300
+train --learning-rate fast | --learning-rate: invalid float value: 'fast'
+train --hidden 0 | --hidden takes sizes of at least 1, given 0
+train --hidden -2 | --hidden takes sizes of at least 1, given -2
+train --hidden x | --hidden: invalid int value: 'x'
+train --hidden 99999999999999 | 99999999999999 | choose smaller sizes
+train --epochs 0 | --epochs must be at least 1, given 0
+train --epochs 1.5 | --epochs: invalid int value: '1.5'
+train --l2 -0.1 | --l2 must be a number from 0 to | given -0.1
+train --l2 nan | --l2 must be a number from 0 to | given nan
+train --init-scale 0 | --init-scale must be a number above 0, given 0
+train --target-accuracy 98 | given 98: write 0.98 for 98 %
+train --dataset sine --target-accuracy 0.9 | a regression has no accuracy: leave it out
+train --seed -1 | --seed must lie in 0 to 4294967295, given -1
+train --clip-norm 0 | must be above 0, given 0
+train --validation 1 | at least 0 and below 1, given 1: try 0.1
+train --test-fraction 1 | outside (0, 1): give a share such as 0.2
+train --dataset moons --noise -1 | noise -1.0 | finite number, 0 or more
+train --dataset moons --examples 3 | 3 example(s) are too few for 'moons'
+train --checkpoint-every -1 | must be at least 0, given -1
+train --keep 0 | --keep must be at least 1, given 0
+train --validation 0.2 --patience 0 | patience must be at least 1 epoch, given 0
+train --min-improvement -1 | at least 0, given -1
+train --time-limit 0 | the time limit must be above 0 seconds, given 0
+train --time-limit nan | above 0 seconds, given nan
+train --monitor score_ | 'score_': did you mean 'score'? | loss
+# Options that do not fit together.
+train --patience 3 | --patience watches a validation part: hold one out with --validation 0.2
+train --dataset sine --loss softmax_cross_entropy | does not fit a regression | mean_squared_error
+train --dataset fractions.npz --loss softmax_cross_entropy | 'fractions.npz' | does not fit a regression
+train --examples 50 | 'examples' does not apply to data set 'digits'
+train --dataset pets.csv | needs a target column | hue, size, age, pet
+# Data that cannot be trained on.
+train --dataset nowhere.csv --target pet | file 'nowhere.csv' does not exist: check its name and folder
+train --dataset folder.csv --target pet | 'folder.csv' is a folder: give a file that ends in .csv or .npz
+train --dataset notes.txt | ends in '.txt': give one that ends in .csv or .npz
+train --dataset empty.csv --target pet | file 'empty.csv' is empty: the first line names the columns
+train --dataset header.csv --target pet | 'header.csv' is empty (0 rows | give at least one row
+train --dataset cut.csv --target pet | 'cut.csv' has 1 fields in line 41 and 4 in its first: is it cut off?
+train --dataset latin.csv --target pet | 'latin.csv' is not UTF-8 text: save it as csv in UTF-8
+train --dataset gap.csv --target pet | 'gap.csv' has missing values in 'hue' (4), 'age' (6) | fill them
+train --dataset infinite.csv --target pet | 'infinite.csv' | NaN or infinite | 'size' | remove
+train --dataset single.csv --target pet | 'single.csv' has 1 class: classification needs at least 2
+train --dataset pets.csv --target pet --task regression | has text targets | wants numbers
+train --dataset empty.npz | 'empty.npz' | is empty (0 examples): give at least one example
+train --dataset nan.npz | 'nan.npz' | NaN or infinite | feature 2 | remove or replace
+train --dataset infinite.npz | 'infinite.npz' | NaN or infinite | feature 2 | remove or replace
+train --dataset large.npz | 'large.npz' | NaN or infinite | feature 2 | remove or replace
+train --dataset lost.npz | 'lost.npz' | a target that is NaN or infinite | remove or replace
+train --dataset short.npz | 'short.npz' | has 40 rows of features and 39 targets: give one target
+train --dataset flat.npz | 'flat.npz' | has features of shape (40,): give [N, I]
+train --dataset deep.npz | 'deep.npz' | has targets of shape (40, 2, 2): give [N] classes or [N, K]
+train --dataset uneven.npz | 'uneven.npz' | (30, 5) | (10, 4) | give both parts alike
+train --dataset fractions.npz --task classification | 'fractions.npz'
+    | has targets that are not whole numbers (0.5): choose task 'regression', or give whole numbers
+train --dataset twos.npz --task multilabel | 'twos.npz' | targets other than 0 and 1
+train --dataset pickle.npz | 'pickle.npz' | holds pickled Python objects under 'targets' | never loaded
+train --dataset cut.npz | 'cut.npz' | is not a whole .npz file: save it again with numpy.savez
+train --dataset altered.npz | 'altered.npz' | is not a whole .npz file: save it again with numpy.savez
+train --dataset nothing.npz | 'nothing.npz' | is not a whole .npz file: save it again with numpy.savez
+train --dataset names.npz | 'names.npz' | has the arrays a, b: give 'inputs' and 'targets'
+train --dataset mnist --data-dir prepared --manual-dir manual
+    | manual folder 'manual' holds none of the archives of 'mnist' | train-images-idx3-ubyte.gz
+# Folders and files to write.
+train --out run | run holds a run already: choose another folder with --out
+train --out notes.txt | the run folder notes.txt cannot be written | --out
+train --out notes.txt/run | notes.txt/run cannot be written | --out
+train --out '' | --out names no folder: give one
+# Prediction.
+predict nowhere pets.csv | no run at nowhere: give a run folder
+predict folder.csv pets.csv | no model file at folder.csv/model.safetensors
+predict cut.safetensors pets.csv | cut.safetensors is no whole jaxmlp model file
+predict notes.txt pets.csv | notes.txt is no whole jaxmlp model file
+predict bare.safetensors pets.csv | was not saved by jaxmlp train | jaxmlp.load_model
+predict run narrow.csv | lacks the columns 'age' | 'hue', 'size'
+predict run wide.npz | has 7 features, the network takes 5
+predict run green.csv | 'green' in column 'hue' | 'blue', 'grey', 'red'
+predict run text.csv | 'old' in column 'age' | give numbers there
+predict run gap.csv | missing values in 'hue' (4), 'age' (6) | fill them
+predict run header.csv | is empty | give at least one row
+predict run nowhere.csv | file 'nowhere.csv' does not exist
+predict run pets.csv --device gup | device 'gup' is not there
+predict run pets.csv --out no/where.csv | the folder of no/where.csv is not there: make it
+predict run pets.csv --out folder.csv | 'folder.csv' is no file
+predict run | arguments are required: FILE | --help
+# Comparison.
+compare run nowhere | no run at nowhere: give the folder
+compare | arguments are required: RUN | --help
+compare run notes.txt | no run at notes.txt: give the folder
+compare folder.csv | folder.csv holds no run (it has no config.json): give
+compare run ./run | run is given twice: give each run once
+compare run sweep | sweep is a run of jaxmlp sweep | give runs of jaxmlp train
+compare 'cut run' | cut run/config.json does not describe a run of jaxmlp train | give the folder
+compare other | other/config.json does not describe a run of jaxmlp train (KeyError)
+compare 'no table' | no table/metrics.csv lacks the column train_accuracy | begin the run again
+compare run --out a.gif | --out 'a.gif' is no picture's name: end it in .png
+compare run --out no/a.png | the folder of no/a.png is not there: make it
+compare run --out run/curves.png | run/curves.png lies in the run folder run | --out
+# The other programs.
+gradcheck --dataset digits --sizes 64 5 | --sizes must begin with 64 and end with 10 for 'digits' | given 64 5
+gradcheck --sizes 3 | at least inputs and outputs | given [3]
+gradcheck --entries 0 | --entries must be at least 1 | 0
+gradcheck --seed -1 | --seed must lie in 0 to | given -1
+sweep --grid lerning_rate=1 | 'lerning_rate': did you mean 'learning_rate'?
+sweep --grid seed=0..999999999 | at most 100,000 networks | 1,000,000,000
+sweep --grid seed=0..999 batch_size=1..1000 | at most 100,000 networks | 1,000,000
+sweep --random 8 | --random begins with a number | '8'
+sweep --grid momentum=0.9 | not to 'sgd' | --optimizer momentum
+sweep --validation 0 | --validation | given 0: try 0.2
+sweep --resume run --check -1 | --check must be at least 0, given -1
+sweep --activation gelu --against sklearn | scikit-learn has no | 'gelu' | relu
+sweep --grid learning_rate | write NAME=VALUES
+sweep --grid learning_rate= | write NAME=VALUES
+sweep --grid learning_rate=fast | 'fast' is no value of learning_rate
+sweep --grid hidden=64y64 | '64y64' is no value of hidden: write 64x64 or none
+sweep --grid hidden=0 | --hidden takes sizes of at least 1
+sweep --grid activation=rlu | did you mean 'relu'
+sweep --grid seed=3..1 | the range must rise
+sweep --grid seed=0 seed=1 | seed stands twice
+sweep --grid learning_rate=log:1e-3..1 | a grid takes ranges of whole numbers
+sweep --grid activation=relu..tanh | a range is for numbers
+sweep --random learning_rate=log:1e-3..1 | --random begins with a number
+sweep --random 0 learning_rate=log:1e-3..1 | --random begins with a number
+sweep --random 3 | --random begins with a number
+sweep --random 3 learning_rate=log:0..1 | a logarithmic range begins above 0
+sweep --random 3 l2=0.1,0.2 l2=0.3 | l2 stands twice in --random
+sweep --random 3 l2=0.1,0.2 --grid l2=0.3 | l2 stands in --grid and in --random
+sweep --grid seed=0...7 | '.7' is no value of seed: write a whole number
+sweep --halving 3 --epochs 1 | than the run of 1 epoch, given 1: train for more epochs, or compare sooner
+sweep --folds 1 | --folds must be at least 2
+sweep --halving 1 | eta must be a whole number of at least 2
+sweep --halving 2 --first-rung 40 | shorter than the run of 40 epochs
+sweep --first-rung 2 | --first-rung belongs to --halving
+sweep --cores 0 | --cores must be at least 1
+sweep --block 0 | --block must be at least 1
+sweep --against torch | unknown peer 'torch'
+sweep --against sklearn --halving 2 | leave out --halving
+sweep --against sklearn --grid activation=relu,gelu | no network with activation 'gelu'
+sweep --against sklearn --grid optimizer=sgd,lion | optimiser 'lion': it has relu
+sweep --resume run --block 0 | --block must be at least 1, given 0
+sweep --target-accuracy 0.9 | does not apply to a sweep
+sweep --resume run --epochs 3 | --resume takes --epochs from the run
+sweep --resume nowhere | no sweep at nowhere
+sweep --resume run | run holds no sweep
+sweep --dataset pets.csv --target pet --folds 99 | folds must number from 2
+gradcheck --l2 -1 | --l2 must be a finite number | -1
+benchmark --repeats 0 | --repeats must be at least 1, given 0
+benchmark --quick --cases tabular --repeats 3 | --quick sets --cases and --repeats
+benchmark --cases mnist_30 | did you mean 'mnist_300'?
+benchmark --peers nump | did you mean 'numpy'?
+benchmark --optimizers sdg | unknown optimiser | did you mean 'sgd'?
+benchmark --cases | at least one name each
+benchmark --precision float64 | precision of the benchmark 'float64' | float32
+growth --vary widht | did you mean 'width'?
+growth --vary | --vary needs at least one name
+growth --longest 0 | --longest must be above 0 seconds
+growth --out no/x.json | the folder of no/x.json is not
+report --results none | none holds none of
+startup --repeats 0 | --repeats must be at least 1, given 0
+startup --out no/x.json | the folder of no/x.json is not there: make it
+growth --out . | --out '.' is no file | json
+benchmark --out no/x.json | the folder of no/x.json is not
+"""
 
 
-def _csv(name: str, *said: str, flags: str = "") -> BadInput:
-    return _train(f"--dataset {name}.csv --target pet {flags}", *said)
+def _read(cases: str) -> dict[str, BadInput]:
+    found = {}
+    for line in cases.replace("\n    | ", " | ").splitlines():
+        if line and not line.startswith("#"):
+            command, *said = line.split(" | ")
+            script, *arguments = shlex.split(command)
+            found[command] = BadInput(script, tuple(arguments), tuple(said))
+    return found
 
 
-def _npz(name: str, *said: str, flags: str = "") -> BadInput:
-    return _train(f"--dataset {name}.npz {flags}", f"'{name}.npz'", *said)
-
-
-def _predict(run: str, file: str, *said: str, flags: str = "") -> BadInput:
-    return BadInput("predict", (run, file, *flags.split()), said)
-
-
-def _number(flag: str, given: str, *said: str) -> BadInput:
-    return _train(f"--{flag} {given}", *(said or (f"given {given}",)))
-
-
-RATE = "the learning rate must be a finite number above 0"
-
-BAD_INPUTS: dict[str, BadInput] = {
-    # Unknown names, each with the nearest right one.
-    "data set": _train("--dataset digit", "unknown data set 'digit': did you mean 'digits'?", "moons"),
-    "activation": _train("--activation rlu", "unknown activation 'rlu': did you mean 'relu'?"),
-    "initialiser": _train("--init he_norml", "unknown initialiser 'he_norml': did you mean 'he_normal'?"),
-    "bias initialiser": _train("--bias-init zero", "unknown initialiser 'zero': did you mean 'zeros'?"),
-    "initialiser for weights alone": _train("--bias-init he_normal", "'he_normal'", "choose one of normal"),
-    "loss": _train("--loss softmax", "unknown loss 'softmax': did you mean 'softmax_cross_entropy'?"),
-    "optimiser": _train("--optimizer sdg", "unknown optimiser 'sdg': did you mean 'sgd'?"),
-    "schedule": _train("--schedule cosin", "unknown schedule 'cosin': did you mean 'cosine'?"),
-    "device": _train("--device gup", "device 'gup' is not there: this machine has", "or auto"),
-    "device that is not there": _train("--device cpu:99", "device 'cpu:99' is not there: this machine has"),
-    "precision": _train("--precision float46", "unknown precision 'float46': did you mean 'float64'?"),
-    "task": _csv("pets", "unknown task 'regresion': did you mean 'regression'?", flags="--task regresion"),
-    "scaling": _train("--scaling standardize", "'standardize': did you mean 'standardise'?"),
-    "missing": _csv("pets", "'imput': did you mean 'impute'?", "refuse", flags="--missing imput"),
-    "target": _train("--dataset pets.csv --target pte", "'pte': did you mean 'pet'?"),
-    "option": _train("--activaton relu", "unrecognized arguments: --activaton relu", "--help"),
-    "parameter of a name": _train("--activation relu:2", "takes no parameter", "write 'relu'"),
-    # Numbers out of range.
-    "batch size 0": _number("batch-size", "0", "--batch-size must be at least 1, given 0", "full"),
-    "batch size below 0": _number("batch-size", "-3", "--batch-size must be at least 1, given -3"),
-    "batch size of a part": _number("batch-size", "1.5", "'1.5' is neither a whole number nor full"),
-    "learning rate nan": _number("learning-rate", "nan", f"{RATE}, given nan"),
-    "learning rate inf": _number("learning-rate", "inf", f"{RATE}, given inf"),
-    "learning rate 0": _number("learning-rate", "0", f"{RATE}, given 0"),
-    "learning rate below 0": _number("learning-rate", "-1", f"{RATE}, given -1"),
-    "learning rate beyond float32": _number("learning-rate", "1e300", "at most 3.4e+38, given 1e+300"),
-    "learning rate no number": _number(
-        "learning-rate", "fast", "--learning-rate: invalid float value: 'fast'"
-    ),
-    "hidden 0": _number("hidden", "0", "--hidden takes sizes of at least 1, given 0"),
-    "hidden below 0": _number("hidden", "-2", "--hidden takes sizes of at least 1, given -2"),
-    "hidden no number": _number("hidden", "x", "--hidden: invalid int value: 'x'"),
-    "hidden beyond memory": _number("hidden", "99999999999999", "99999999999999", "choose smaller sizes"),
-    "epochs 0": _number("epochs", "0", "--epochs must be at least 1, given 0"),
-    "epochs no whole number": _number("epochs", "1.5", "--epochs: invalid int value: '1.5'"),
-    "l2 below 0": _number("l2", "-0.1", "--l2 must be a number from 0 to", "given -0.1"),
-    "l2 nan": _number("l2", "nan", "--l2 must be a number from 0 to", "given nan"),
-    "initial scale 0": _number("init-scale", "0", "--init-scale must be a number above 0, given 0"),
-    "target accuracy in percent": _number("target-accuracy", "98", "given 98: write 0.98 for 98 %"),
-    "target accuracy of a regression": _train(
-        "--dataset sine --target-accuracy 0.9", "a regression has no accuracy: leave it out"
-    ),
-    "seed below 0": _number("seed", "-1", "--seed must lie in 0 to 4294967295, given -1"),
-    "clip norm 0": _number("clip-norm", "0", "must be above 0, given 0"),
-    "validation of all": _number("validation", "1", "at least 0 and below 1, given 1: try 0.1"),
-    "test fraction of all": _number("test-fraction", "1", "outside (0, 1): give a share such as 0.2"),
-    "noise below 0": _train("--dataset moons --noise -1", "noise -1.0", "finite number, 0 or more"),
-    "too few examples": _train("--dataset moons --examples 3", "3 example(s) are too few for 'moons'"),
-    "checkpoints every -1 epochs": _number("checkpoint-every", "-1", "must be at least 0, given -1"),
-    "no checkpoint kept": _number("keep", "0", "--keep must be at least 1, given 0"),
-    "patience 0": _train("--validation 0.2 --patience 0", "patience must be at least 1 epoch, given 0"),
-    "min improvement below 0": _number("min-improvement", "-1", "at least 0, given -1"),
-    "time limit 0": _number("time-limit", "0", "the time limit must be above 0 seconds, given 0"),
-    "time limit nan": _number("time-limit", "nan", "above 0 seconds, given nan"),
-    "nothing of that name to watch": _train("--monitor score_", "'score_': did you mean 'score'?", "loss"),
-    # Options that do not fit together.
-    "patience without a validation part": _train(
-        "--patience 3", "--patience watches a validation part: hold one out with --validation 0.2"
-    ),
-    "loss of another task": _train(
-        "--dataset sine --loss softmax_cross_entropy", "does not fit a regression", "mean_squared_error"
-    ),
-    "labels for a loss of classes": _npz(
-        "fractions", "does not fit a regression", flags="--loss softmax_cross_entropy"
-    ),
-    "option of another data set": _train("--examples 50", "'examples' does not apply to data set 'digits'"),
-    "no target": _train("--dataset pets.csv", "needs a target column", "hue, size, age, pet"),
-    # Data that cannot be trained on.
-    "no such file": _csv("nowhere", "file 'nowhere.csv' does not exist: check its name and folder"),
-    "a folder for a file": _csv("folder", "'folder.csv' is a folder: give a file that ends in .csv or .npz"),
-    "an unknown ending": _train("--dataset notes.txt", "ends in '.txt': give one that ends in .csv or .npz"),
-    "an empty csv": _csv("empty", "file 'empty.csv' is empty: the first line names the columns"),
-    "a csv without rows": _csv("header", "'header.csv' is empty (0 rows", "give at least one row"),
-    "a truncated csv": _csv("cut", "'cut.csv' has 1 fields in line 41 and 4 in its first: is it cut off?"),
-    "a csv that is no text": _csv("latin", "'latin.csv' is not UTF-8 text: save it as csv in UTF-8"),
-    "a csv with a gap": _csv("gap", "'gap.csv' has missing values in 'hue' (4), 'age' (6)", "fill them"),
-    "a csv with an infinite feature": _csv(
-        "infinite", "'infinite.csv'", "NaN or infinite", "'size'", "remove"
-    ),
-    "a csv of a single class": _csv("single", "'single.csv' has 1 class: classification needs at least 2"),
-    "text for numbers": _csv("pets", "has text targets", "wants numbers", flags="--task regression"),
-    "an empty set": _npz("empty", "is empty (0 examples): give at least one example"),
-    "NaN among features": _npz("nan", "NaN or infinite", "feature 2", "remove or replace"),
-    "infinity among features": _npz("infinite", "NaN or infinite", "feature 2", "remove or replace"),
-    "a feature beyond float32": _npz("large", "NaN or infinite", "feature 2", "remove or replace"),
-    "NaN among targets": _npz("lost", "a target that is NaN or infinite", "remove or replace"),
-    "more features than labels": _npz("short", "has 40 rows of features and 39 targets: give one target"),
-    "features of one axis": _npz("flat", "has features of shape (40,): give [N, I]"),
-    "targets of three axes": _npz("deep", "has targets of shape (40, 2, 2): give [N] classes or [N, K]"),
-    "parts of other widths": _npz("uneven", "(30, 5)", "(10, 4)", "give both parts alike"),
-    "labels that are not whole": _npz(
-        "fractions",
-        "has targets that are not whole numbers (0.5): choose task 'regression', or give whole numbers",
-        flags="--task classification",
-    ),
-    "labels other than 0 and 1": _npz("twos", "targets other than 0 and 1", flags="--task multilabel"),
-    "a pickle in an npz": _npz("pickle", "holds pickled Python objects under 'targets'", "never loaded"),
-    "a truncated npz": _npz("cut", "is not a whole .npz file: save it again with numpy.savez"),
-    "an altered npz": _npz("altered", "is not a whole .npz file: save it again with numpy.savez"),
-    "an npz of no bytes": _npz("nothing", "is not a whole .npz file: save it again with numpy.savez"),
-    "arrays of other names": _npz("names", "has the arrays a, b: give 'inputs' and 'targets'"),
-    "no archives by hand": _train(
-        "--dataset mnist --data-dir prepared --manual-dir manual",
-        "manual folder 'manual' holds none of the archives of 'mnist'",
-        "train-images-idx3-ubyte.gz",
-    ),
-    # Folders and files to write.
-    "a folder that holds a run": _train(
-        "--out run", "run holds a run already: choose another folder with --out"
-    ),
-    "a file in the way": _train("--out notes.txt", "the run folder notes.txt cannot be written", "--out"),
-    "a file in the way above": _train("--out notes.txt/run", "notes.txt/run cannot be written", "--out"),
-    "no folder": BadInput("train", ("--out", ""), ("--out names no folder: give one",)),
-    # Prediction.
-    "no run": _predict("nowhere", "pets.csv", "no run at nowhere: give a run folder"),
-    "a folder without a run": _predict(
-        "folder.csv", "pets.csv", "no model file at folder.csv/model.safetensors"
-    ),
-    "a truncated model": _predict(
-        "cut.safetensors", "pets.csv", "cut.safetensors is no whole jaxmlp model file"
-    ),
-    "a model that is none": _predict("notes.txt", "pets.csv", "notes.txt is no whole jaxmlp model file"),
-    "a model of another program": _predict(
-        "bare.safetensors", "pets.csv", "was not saved by jaxmlp train", "jaxmlp.load_model"
-    ),
-    "a column that lacks": _predict("run", "narrow.csv", "lacks the columns 'age'", "'hue', 'size'"),
-    "another number of features": _predict("run", "wide.npz", "has 7 features, the network takes 5"),
-    "an unknown category": _predict("run", "green.csv", "'green' in column 'hue'", "'blue', 'grey', 'red'"),
-    "text in a column of numbers": _predict("run", "text.csv", "'old' in column 'age'", "give numbers there"),
-    "a gap to predict from": _predict(
-        "run", "gap.csv", "missing values in 'hue' (4), 'age' (6)", "fill them"
-    ),
-    "nothing to predict from": _predict("run", "header.csv", "is empty", "give at least one row"),
-    "no file to predict from": _predict("run", "nowhere.csv", "file 'nowhere.csv' does not exist"),
-    "a device to predict on": _predict("run", "pets.csv", "device 'gup' is not there", flags="--device gup"),
-    "no folder for predictions": _predict(
-        "run", "pets.csv", "the folder of no/where.csv is not there: make it", flags="--out no/where.csv"
-    ),
-    "a folder for predictions": _predict(
-        "run", "pets.csv", "'folder.csv' is no file", flags="--out folder.csv"
-    ),
-    "no file named": BadInput("predict", ("run",), ("arguments are required: FILE", "--help")),
-    # Comparison.
-    "no run to compare": BadInput("compare", ("run", "nowhere"), ("no run at nowhere: give the folder",)),
-    "nothing to compare": BadInput("compare", (), ("arguments are required: RUN", "--help")),
-    "a file for a run": BadInput("compare", ("run", "notes.txt"), ("no run at notes.txt: give the folder",)),
-    "a folder without a run to compare": BadInput(
-        "compare", ("folder.csv",), ("folder.csv holds no run (it has no config.json): give",)
-    ),
-    "a run given twice": BadInput("compare", ("run", "./run"), ("run is given twice: give each run once",)),
-    "a sweep to compare": BadInput(
-        "compare", ("run", "sweep"), ("sweep is a run of jaxmlp sweep", "give runs of jaxmlp train")
-    ),
-    "a configuration that is none": BadInput(
-        "compare",
-        ("cut run",),
-        ("cut run/config.json does not describe a run of jaxmlp train", "give the folder"),
-    ),
-    "a configuration of something else": BadInput(
-        "compare", ("other",), ("other/config.json does not describe a run of jaxmlp train (KeyError)",)
-    ),
-    "a table of something else": BadInput(
-        "compare",
-        ("no table",),
-        ("no table/metrics.csv lacks the column train_accuracy", "begin the run again"),
-    ),
-    "a picture of no known kind": BadInput(
-        "compare", ("run", "--out", "a.gif"), ("--out 'a.gif' is no picture's name: end it in .png",)
-    ),
-    "no folder for a picture": BadInput(
-        "compare", ("run", "--out", "no/a.png"), ("the folder of no/a.png is not there: make it",)
-    ),
-    "a picture over a run's own": BadInput(
-        "compare", ("run", "--out", "run/curves.png"), ("run/curves.png lies in the run folder run", "--out")
-    ),
-    # The other programs.
-    "sizes of another data set": BadInput(
-        "gradcheck",
-        ("--dataset", "digits", "--sizes", "64", "5"),
-        ("--sizes must begin with 64 and end with 10 for 'digits'", "given 64 5"),
-    ),
-    "a single size": BadInput("gradcheck", ("--sizes", "3"), ("at least inputs and outputs", "given [3]")),
-    "no entries": BadInput("gradcheck", ("--entries", "0"), ("--entries must be at least 1", "0")),
-    "a negative seed": BadInput("gradcheck", ("--seed", "-1"), ("--seed must lie in 0 to", "given -1")),
-    "an unknown hyper-parameter": BadInput(
-        "sweep", ("--grid", "lerning_rate=1"), ("'lerning_rate': did you mean 'learning_rate'?",)
-    ),
-    "a grid beyond all measure": BadInput(
-        "sweep", ("--grid", "seed=0..999999999"), ("at most 100,000 networks", "1,000,000,000")
-    ),
-    "a product of grids beyond all measure": BadInput(
-        "sweep", ("--grid", "seed=0..999", "batch_size=1..1000"), ("at most 100,000 networks", "1,000,000")
-    ),
-    "nothing to draw from": BadInput("sweep", ("--random", "8"), ("--random begins with a number", "'8'")),
-    "a momentum of sgd": BadInput(
-        "sweep", ("--grid", "momentum=0.9"), ("not to 'sgd'", "--optimizer momentum")
-    ),
-    "nothing to rank on": BadInput("sweep", ("--validation", "0"), ("--validation", "given 0: try 0.2")),
-    "fewer than no networks to check": BadInput(
-        "sweep", ("--resume", "run", "--check", "-1"), ("--check must be at least 0, given -1",)
-    ),
-    "a network that scikit-learn lacks": BadInput(
-        "sweep", ("--activation", "gelu", "--against", "sklearn"), ("scikit-learn has no", "'gelu'", "relu")
-    ),
-    "a sweep that is not there": BadInput("sweep", ("--resume", "nowhere"), ("no sweep at nowhere",)),
-    "a run that is no sweep": BadInput("sweep", ("--resume", "run"), ("run holds no sweep",)),
-    "more folds than examples": BadInput(
-        "sweep", ("--dataset", "pets.csv", "--target", "pet", "--folds", "99"), ("folds must number from 2",)
-    ),
-    "a negative strength": BadInput("gradcheck", ("--l2", "-1"), ("--l2 must be a finite number", "-1")),
-    "no repeats": BadInput("benchmark", ("--repeats", "0"), ("--repeats must be at least 1, given 0",)),
-    "a quick benchmark of chosen cases": BadInput(
-        "benchmark",
-        ("--quick", "--cases", "tabular", "--repeats", "3"),
-        ("--quick sets --cases and --repeats",),
-    ),
-    "an unknown case": BadInput("benchmark", ("--cases", "mnist_30"), ("did you mean 'mnist_300'?",)),
-    "an unknown peer": BadInput("benchmark", ("--peers", "nump"), ("did you mean 'numpy'?",)),
-    "a benchmark of another optimiser": BadInput(
-        "benchmark", ("--optimizers", "sdg"), ("unknown optimiser", "did you mean 'sgd'?")
-    ),
-    "a benchmark of nothing": BadInput("benchmark", ("--cases",), ("at least one name each",)),
-    "a precision that peers lack": BadInput(
-        "benchmark", ("--precision", "float64"), ("precision of the benchmark 'float64'", "float32")
-    ),
-    "a growth of nothing known": BadInput("growth", ("--vary", "widht"), ("did you mean 'width'?",)),
-    "a growth of nothing": BadInput("growth", ("--vary",), ("--vary needs at least one name",)),
-    "no time for a point": BadInput("growth", ("--longest", "0"), ("--longest must be above 0 seconds",)),
-    "no folder for a growth": BadInput("growth", ("--out", "no/x.json"), ("the folder of no/x.json is not",)),
-    "no results to report": BadInput("report", ("--results", "none"), ("none holds none of",)),
-    "no second run": BadInput("startup", ("--repeats", "0"), ("--repeats must be at least 1, given 0",)),
-    "no folder for a measurement": BadInput(
-        "startup", ("--out", "no/x.json"), ("the folder of no/x.json is not there: make it",)
-    ),
-    "a folder for a result's file": BadInput("growth", ("--out", "."), ("--out '.' is no file", "json")),
-    "no folder for a result": BadInput(
-        "benchmark", ("--out", "no/x.json"), ("the folder of no/x.json is not",)
-    ),
-}
+BAD_INPUTS = _read(CASES)
 
 
 def write_bad_files(folder: Path, run: Path) -> None:

@@ -66,7 +66,7 @@ def test_the_same_files_undamaged_are_taken(bad_files: Path, tmp_path: Path) -> 
         assert run_experiment("predict", "run", "pets.csv").status == 0
 
 
-@pytest.mark.parametrize("name", ["a pickle in an npz", "a truncated model"])
+@pytest.mark.parametrize("name", ["train --dataset pickle.npz", "predict cut.safetensors pets.csv"])
 def test_the_program_itself_refuses_likewise(name: str, bad_files: Path) -> None:
     bad, before = BAD_INPUTS[name], contents(bad_files)
     check_refusal(run_program(bad.script, *brief(bad), folder=bad_files), bad)
@@ -74,7 +74,7 @@ def test_the_program_itself_refuses_likewise(name: str, bad_files: Path) -> None
 
 
 def test_the_check_of_a_refusal_can_fail() -> None:
-    bad = BAD_INPUTS["epochs 0"]
+    bad = BAD_INPUTS["train --epochs 0"]
     line = "train.py: --epochs must be at least 1, given 0\n"
     check_refusal(Outcome(2, "", line), bad)
     for wrong in (

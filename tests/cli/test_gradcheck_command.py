@@ -39,7 +39,7 @@ def test_a_row_a_tensor_and_status_0() -> None:
     assert "loss softmax_cross_entropy, batch of 3, float64" in outcome.out
 
 
-@pytest.mark.parametrize("loss", others_slow(LOSSES, kept=2))
+@pytest.mark.parametrize("loss", others_slow(LOSSES))
 def test_every_loss_can_be_checked(loss: str) -> None:
     with jax.disable_jit():
         outcome = check("--loss", loss, "--weighted", "--l2", "0.1")

@@ -1,6 +1,7 @@
 import errno
 import io
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,36 +22,36 @@ from command_runs import (
 )
 from slow_cases import others_slow
 
-from jaxmlp import evaluate, load_model, predict
-from jaxmlp.datasets import Preprocessing, load
-from jaxmlp.datasets.problem import make_problem
+from jaxmlp import load_model, predict
+from jaxmlp.datasets import Part, Preprocessing, load, split_indices
 
-FLAGS = {
-    "pets.csv": ("--target", "pet"),
-    "films.csv": ("--target", "funny,sad"),
-    "houses.csv": ("--target", "price,tax"),
-    "images.npz": (),
+# Each file's writer, and the columns that it is trained to predict.
+FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "pets.csv": (write_pets, "pet"),
+    "films.csv": (write_films, "funny,sad"),
+    "houses.csv": (write_houses, "price,tax"),
+    "images.npz": (write_images, ""),
 }
-WRITE = {
-    "pets.csv": write_pets,
-    "films.csv": write_films,
-    "houses.csv": write_houses,
-    "images.npz": write_images,
-}
+
+
+def flags_of(file: Path) -> tuple[object, ...]:
+    target = FILES[file.name][1]
+    return ("--dataset", file, *(("--target", target) if target else ()))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a file of every task and a run on each, named as the file without its ending."""
     folder = tmp_path_factory.mktemp("trained")
-    for name, write in WRITE.items():
-        path = write(folder / name)
-        train_ok(folder / path.stem, *BRIEF, "--epochs", "20", "--dataset", path, *FLAGS[name])
+    for name, (write, _) in FILES.items():
+        file = write(folder / name)
+        told = train_ok(folder / file.stem, *BRIEF, "--epochs", "20", *flags_of(file)).out
+        (folder / f"{file.stem}.txt").write_text(told, encoding="utf-8")
     return folder
 
 
 def predicted(*arguments: object) -> pd.DataFrame:
-    """What predict.py prints, as a table of text."""
+    """What the command prints, as a table of text."""
     outcome = run_experiment("predict", *arguments)
     assert (outcome.status, outcome.err) == (0, "")
     return pd.read_csv(io.StringIO(outcome.out), dtype=str)
@@ -62,83 +63,50 @@ def refused(*arguments: object) -> str:
     return outcome.error_line
 
 
-def printed_score(folder: Path, name: str) -> float:
-    """The score on the test part, of the run's own parameters."""
-    target = dict(zip(FLAGS[name][::2], FLAGS[name][1::2], strict=True)).get("--target")
-    problem = make_problem(load(folder / name, target=target))
-    net, params, saved = load_model(folder / Path(name).stem / "model.safetensors")
-    return float(evaluate(net, params, problem.test, loss=saved["loss"], metric=problem.metric).score)
-
-
-def own_test_part(folder: Path, name: str) -> tuple[Path, Any]:
-    """Write the rows that training held out into a file of their own, without targets; returns these too."""
-    target = dict(zip(FLAGS[name][::2], FLAGS[name][1::2], strict=True)).get("--target")
-    test = load(folder / name, target=target).test
-    if name.endswith(".npz"):
-        np.savez(folder / "held_out.npz", inputs=test.inputs)
-        return folder / "held_out.npz", test.targets
-    frame = pd.read_csv(folder / name, dtype=str)
-    dataset = load(folder / name, target=target)
-    everything = np.concatenate([dataset.train.inputs, dataset.test.inputs])
-    assert len(everything) == len(frame)
-    from jaxmlp.datasets import split_indices
-
-    labels = None
+def parts_of(file: Path) -> Iterator[tuple[Part, np.ndarray]]:
+    """Both parts of a file, as training splits it, with the numbers of their rows in the file."""
+    dataset = load(file, target=FILES[file.name][1] or None)
+    count, labels = len(dataset.train.inputs) + len(dataset.test.inputs), None
     if dataset.task == "classification":
-        labels = frame[target].map(list(dataset.class_names).index).to_numpy()
-    _, rows = split_indices(len(frame), test_fraction=0.2, seed=0, labels=labels)
-    path = folder / f"held_out_{name}"
-    frame.iloc[rows].drop(columns=str(target).split(",")).to_csv(path, index=False)
-    return path, test.targets
+        names = pd.read_csv(file)["pet"] if file.suffix == ".csv" else np.load(file)["targets"]
+        labels = np.array([dataset.class_names.index(name) for name in names])
+    rows = split_indices(count, test_fraction=0.2, seed=0, labels=labels)
+    yield from zip((dataset.train, dataset.test), rows, strict=True)
 
 
-@pytest.mark.parametrize("name", others_slow(FLAGS, kept=2))
-def test_predictions_of_the_held_out_examples_have_the_runs_own_score(name: str, trained: Path) -> None:
-    path, targets = own_test_part(trained, name)
-    table = predicted(trained / Path(name).stem, path)
-    _, _, saved = load_model(trained / Path(name).stem / "model.safetensors")
-    assert len(table) == len(targets)
-    if saved["task"] == "classification":
-        truth = np.asarray(saved["class_names"])[targets]
-        score = np.mean(table["class"].to_numpy() == truth)
-    elif saved["task"] == "multilabel":
-        score = np.mean(table[saved["class_names"]].to_numpy(int) == targets)
-    else:
-        values = table.to_numpy(float)
-        assert list(table) == ["price", "tax"]
-        residuals = np.sum((values - targets) ** 2, axis=0)
-        score = np.mean(1 - residuals / np.sum((targets - targets.mean(axis=0)) ** 2, axis=0))
-    assert score == pytest.approx(printed_score(trained, name), abs=1e-5)
-    assert score > 0.6  # it has learned, so that shuffled rows would give another score
-
-
-@pytest.mark.parametrize("name", list(FLAGS))
-def test_predictions_are_the_librarys_own(name: str, trained: Path) -> None:
-    run = trained / Path(name).stem
-    table = predicted(run, trained / name)
+@pytest.mark.parametrize("name", others_slow(FILES, kept=2))
+def test_predictions_are_the_librarys_own_and_have_the_printed_score(name: str, trained: Path) -> None:
+    file, run = trained / name, trained / Path(name).stem
+    table = predicted(run, file)
     net, params, saved = load_model(run / "model.safetensors")
-    preprocessing = Preprocessing.from_dict(saved)
-    target = dict(zip(FLAGS[name][::2], FLAGS[name][1::2], strict=True)).get("--target")
-    dataset = load(trained / name, target=target)
-    for part in (dataset.train, dataset.test):
+    preprocessing, ask = Preprocessing.from_dict(saved), {"task": saved["task"], "loss": saved["loss"]}
+    for part, rows in parts_of(file):
         inputs = jnp.asarray(preprocessing.inputs(part.inputs))
-        ask = {"task": saved["task"], "loss": saved["loss"]}
+        here, names = table.iloc[rows], saved["class_names"]
         if saved["task"] == "regression":
             values = preprocessing.restore_targets(np.asarray(predict(net, params, inputs, **ask)))
             columns = saved["target_names"]
+            rest = np.sum((here.to_numpy(float) - part.targets) ** 2, axis=0)
+            score = np.mean(1 - rest / np.sum((part.targets - part.targets.mean(axis=0)) ** 2, axis=0))
         else:
             values = np.asarray(predict(net, params, inputs, probabilities=True, **ask))
-            columns = [f"probability_{name}" for name in saved["class_names"]]
-        # The table keeps the file's order; the parts are shuffled, so each of their rows is looked for.
-        there = table[columns].to_numpy(float)
-        for row in values:
-            assert np.isclose(there, row, rtol=1e-4, atol=1e-6).all(axis=1).any()
+            columns = [f"probability_{name}" for name in names]
+            if saved["task"] == "multilabel":
+                score = np.mean(here[names].to_numpy(int) == part.targets)
+            else:
+                score = np.mean(here["class"].to_numpy() == np.asarray(names)[part.targets])
+        np.testing.assert_allclose(here[columns].to_numpy(float), values, rtol=1e-4, atol=1e-6)
+        assert score > 0.6  # it has learned: shuffled rows would give another score
+    told = (trained / f"{run.name}.txt").read_text(encoding="utf-8")
+    # The last part is the test part.
+    assert f"test R² {score:.4f}" in told or f"accuracy {100 * score:.2f} %" in told
 
 
 def test_values_are_in_the_units_of_the_file(trained: Path) -> None:
     table = predicted(trained / "houses", trained / "houses.csv").astype(float)
     truth = pd.read_csv(trained / "houses.csv")
-    for name in ("price", "tax"):
+    assert list(table) == ["price", "tax"]
+    for name in table:
         assert abs(table[name].mean() / truth[name].mean() - 1) < 0.1
 
 
@@ -166,40 +134,28 @@ def test_probabilities_can_be_left_out(trained: Path) -> None:
     "loss", others_slow(["sigmoid_cross_entropy", "negative_log_likelihood", "squared_error"])
 )
 def test_other_losses_predict_classes_too(loss: str, trained: Path, tmp_path: Path) -> None:
-    flags = ("--dataset", trained / "pets.csv", "--target", "pet", "--loss", loss)
-    outcome = train_ok(tmp_path / "run", *BRIEF, *flags)
-    path, targets = own_test_part(trained, "pets.csv")
-    table = predicted(tmp_path / "run", path)
-    accuracy = np.mean(table["class"].to_numpy() == np.array(["cat", "dog"])[targets])
+    outcome = train_ok(tmp_path / "run", *BRIEF, *flags_of(trained / "pets.csv"), "--loss", loss)
+    table = predicted(tmp_path / "run", trained / "pets.csv")
+    _, (part, rows) = parts_of(trained / "pets.csv")
+    accuracy = np.mean(table["class"].to_numpy()[rows] == np.array(["cat", "dog"])[part.targets])
     assert f"test accuracy {100 * accuracy:.2f} %" in outcome.out
-    has_probabilities = loss != "squared_error"
-    assert ("probability_dog" in table) == has_probabilities
+    assert ("probability_dog" in table) == (loss != "squared_error")
 
 
-def test_columns_are_found_by_name_in_any_order_with_or_without_the_target(
-    trained: Path, tmp_path: Path
-) -> None:
+def test_columns_are_found_by_name_in_a_file_of_any_program(trained: Path, tmp_path: Path) -> None:
     frame = pd.read_csv(trained / "pets.csv", dtype=str)
     expected = predicted(trained / "pets", trained / "pets.csv")
-    changed = {
-        "without_target": frame.drop(columns="pet"),
-        "reversed": frame[frame.columns[::-1]],
-        "with_more": frame.assign(notes="n"),
-    }
-    for name, table in changed.items():
-        table.to_csv(tmp_path / f"{name}.csv", index=False)
-        assert predicted(trained / "pets", tmp_path / f"{name}.csv").equals(expected)
-    # The comparison can fail: a value that changes is noticed.
-    frame.assign(size="0").to_csv(tmp_path / "other.csv", index=False)
-    assert not predicted(trained / "pets", tmp_path / "other.csv").equals(expected)
-
-
-def test_files_of_windows_programs_are_read_alike(trained: Path, tmp_path: Path) -> None:
-    text = (trained / "pets.csv").read_text(encoding="utf-8")
-    other = tmp_path / "with spaces ☃.csv"
-    other.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    expected = predicted(trained / "pets", trained / "pets.csv")
-    assert predicted(trained / "pets", other).equals(expected)
+    windows = "\ufeff" + frame.to_csv(index=False, lineterminator="\r\n")
+    for name, text in {
+        "without target": frame.drop(columns="pet").to_csv(index=False),
+        "reversed": frame[frame.columns[::-1]].to_csv(index=False),
+        "with more": frame.assign(notes="n").to_csv(index=False),
+        "of Windows ☃": windows,
+        "other": frame.assign(size="0").to_csv(index=False),  # the comparison can fail
+    }.items():
+        (tmp_path / f"{name}.csv").write_bytes(text.encode())
+        table = predicted(trained / "pets", tmp_path / f"{name}.csv")
+        assert table.equals(expected) == (name != "other"), name
 
 
 def test_images_keep_their_axes_or_lie_flat(trained: Path, tmp_path: Path) -> None:
@@ -219,50 +175,40 @@ def test_gaps_are_filled_as_in_training_or_on_demand(trained: Path, tmp_path: Pa
     assert "missing values" in refused(tmp_path / "run", gaps, "--missing", "refuse")
 
 
-def test_the_csv_is_what_would_be_printed(trained: Path, tmp_path: Path) -> None:
+def test_a_model_file_serves_as_well_and_the_csv_is_what_would_be_printed(
+    trained: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "my predictions.csv"
     out.write_text("older\n")
     assert run_experiment("predict", trained / "pets", trained / "pets.csv", "--out", out) == Outcome(
         0, "", ""
     )
-    printed = run_experiment("predict", trained / "pets", trained / "pets.csv").out
-    assert out.read_text(encoding="utf-8") == printed
-    assert [path.name for path in tmp_path.iterdir()] == [out.name]
-
-
-def test_a_model_file_serves_as_well_as_its_folder(trained: Path) -> None:
-    by_folder = predicted(trained / "pets", trained / "pets.csv")
-    assert predicted(trained / "pets/model.safetensors", trained / "pets.csv").equals(by_folder)
+    printed = run_experiment("predict", trained / "pets/model.safetensors", trained / "pets.csv").out
+    assert contents(tmp_path) == {out.name: printed.encode()}
 
 
 def test_a_model_of_float64_is_read_in_either_precision(trained: Path, tmp_path: Path) -> None:
-    flags = ("--dataset", trained / "houses.csv", *FLAGS["houses.csv"])
-    train_ok(tmp_path / "run", *BRIEF, *flags, "--precision", "float64")
-    single = predicted(tmp_path / "run", trained / "houses.csv").astype(float)
-    double = predicted(tmp_path / "run", trained / "houses.csv", "--precision", "float64").astype(float)
+    houses = trained / "houses.csv"
+    train_ok(tmp_path / "run", *BRIEF, *flags_of(houses), "--precision", "float64")
+    single = predicted(tmp_path / "run", houses).astype(float)
+    double = predicted(tmp_path / "run", houses, "--precision", "float64").astype(float)
     np.testing.assert_allclose(single, double, rtol=1e-4)
     assert not np.array_equal(single, double)
 
 
-def test_an_older_csv_survives_a_full_disk(
+def test_an_older_csv_survives_a_refusal_and_a_full_disk(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "old.csv").write_text("precious\n")
+    old = tmp_path / "old.csv"
+    old.write_text("precious\n")
+    assert "does not exist" in refused(trained / "pets", tmp_path / "nowhere.csv", "--out", old)
 
     def refuse(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", refuse)
-    line = refused(trained / "pets", trained / "pets.csv", "--out", tmp_path / "old.csv")
+    line = refused(trained / "pets", trained / "pets.csv", "--out", old)
     assert line.endswith(
         "old.csv cannot be written (No space left on device): choose another file with --out"
-    )
-    assert contents(tmp_path) == {"old.csv": b"precious\n"}
-
-
-def test_a_refusal_leaves_an_older_csv_alone(trained: Path, tmp_path: Path) -> None:
-    (tmp_path / "old.csv").write_text("precious\n")
-    assert "does not exist" in refused(
-        trained / "pets", tmp_path / "nowhere.csv", "--out", tmp_path / "old.csv"
     )
     assert contents(tmp_path) == {"old.csv": b"precious\n"}

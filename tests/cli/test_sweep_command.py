@@ -96,56 +96,6 @@ def test_every_name_that_can_be_varied_is_an_option_of_a_run() -> None:
     assert set(sweep_options.READERS) - fields == {"momentum", "weight_decay"}
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("--grid lerning_rate=1", "did you mean 'learning_rate'"),
-        ("--grid learning_rate", "write NAME=VALUES"),
-        ("--grid learning_rate=", "write NAME=VALUES"),
-        ("--grid learning_rate=fast", "'fast' is no value of learning_rate"),
-        ("--grid hidden=64y64", "'64y64' is no value of hidden: write 64x64 or none"),
-        ("--grid hidden=0", "--hidden takes sizes of at least 1"),
-        ("--grid activation=rlu", "did you mean 'relu'"),
-        ("--grid seed=3..1", "the range must rise"),
-        ("--grid seed=0 seed=1", "seed stands twice"),
-        ("--grid learning_rate=log:1e-3..1", "a grid takes ranges of whole numbers"),
-        ("--grid activation=relu..tanh", "a range is for numbers"),
-        ("--grid momentum=0.9", "momentum belongs to the optimisers momentum, nesterov, not to 'sgd'"),
-        ("--random learning_rate=log:1e-3..1", "--random begins with a number"),
-        ("--random 0 learning_rate=log:1e-3..1", "--random begins with a number"),
-        ("--random 3", "--random begins with a number"),
-        ("--random 3 learning_rate=log:0..1", "a logarithmic range begins above 0"),
-        ("--random 3 l2=0.1,0.2 l2=0.3", "l2 stands twice in --random"),
-        ("--random 3 l2=0.1,0.2 --grid l2=0.3", "l2 stands in --grid and in --random"),
-        ("--grid seed=0...7", "'.7' is no value of seed: write a whole number"),
-        (
-            "--halving 3 --epochs 1",
-            "than the run of 1 epoch, given 1: train for more epochs, or compare sooner",
-        ),
-        ("--validation 0", "--validation must be a share between 0 and 1"),
-        ("--folds 1", "--folds must be at least 2"),
-        ("--halving 1", "eta must be a whole number of at least 2"),
-        ("--halving 2 --first-rung 40", "shorter than the run of 40 epochs"),
-        ("--first-rung 2", "--first-rung belongs to --halving"),
-        ("--cores 0", "--cores must be at least 1"),
-        ("--block 0", "--block must be at least 1"),
-        ("--against torch", "unknown peer 'torch'"),
-        ("--against sklearn --halving 2", "leave out --halving"),
-        ("--against sklearn --grid activation=relu,gelu", "no network with activation 'gelu'"),
-        ("--against sklearn --grid optimizer=sgd,lion", "optimiser 'lion': it has relu"),
-        ("--resume run --check -1", "--check must be at least 0, given -1"),
-        ("--resume run --block 0", "--block must be at least 1, given 0"),
-        ("--target-accuracy 0.9", "does not apply to a sweep"),
-        ("--resume run --epochs 3", "--resume takes --epochs from the run"),
-    ],
-)
-def test_refuses_in_one_line(text: str, words: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
-        read_sweep(shlex.split(text))
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 def test_the_command_of_a_setting_is_read_back_as_it() -> None:
     for setting in settings(
         "--grid hidden=3x4,none activation=tanh optimizer=adamw:0.1 schedule=step:0.1,2;cosine batch_size=full,8 "
