@@ -6,7 +6,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -146,3 +146,12 @@ def write_images(path: Path, *, examples: int = 40) -> Path:
     images[labels == 1, 2:] += 150
     np.savez(path, inputs=images, targets=np.array(["above", "below"])[labels])
     return path
+
+
+# A file of every task: who writes it, and the columns to predict.
+FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "pets.csv": (write_pets, "pet"),
+    "films.csv": (write_films, "funny,sad"),
+    "houses.csv": (write_houses, "price,tax"),
+    "images.npz": (write_images, ""),
+}

@@ -24,6 +24,7 @@ DESCRIPTION = """Compare training runs: those that have ended, those that were i
 Each RUN is a run folder. Nothing in it is changed."""
 
 PICTURES = (".png", ".svg", ".pdf")
+USUAL: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(RunOptions)}
 # These change neither what is trained nor how fast: they name files, or say what is shown and kept.
 OF_NO_MATTER = {
     "out", "resume", "data_dir", "manual_dir", "pictures", "quiet", "tensorboard", "keep", "compilation_cache",
@@ -70,58 +71,55 @@ def check_picture(out: str, runs: Sequence[str]) -> None:
 
 
 class PastRun(NamedTuple):
-    """What a run folder tells of its run, ended or not.
+    """What a run folder tells of its run, ended or not."""
 
-    Attributes:
-        name: its folder's name, or its path where another run's folder has that name.
-        options: its options, as it was begun with or a resumption has changed them.
-        data: the data set's identity.
-        loss: the loss's name.
-        metric: the score's name.
-        machine: processor, devices and versions.
-        columns: metrics.csv by column, each [E]; NaN where a value was not measured or is none.
-        state: "going on", "diverged", "ended", "ended early", "interrupted" or "not begun".
-        damaged: numbers of the lines of metrics.csv that were left out.
-    """
-
-    name: str
-    options: dict[str, Any]
-    data: dict[str, Any]
+    name: str  # its folder's, or its path where another run's folder has that name
+    options: dict[str, Any]  # as it was begun with, or a resumption has changed them
+    data: dict[str, Any]  # the data set's identity
     loss: str
     metric: str
     machine: dict[str, Any]
-    columns: dict[str, np.ndarray]
-    state: str
-    damaged: list[int]
+    columns: dict[str, np.ndarray]  # of metrics.csv, each [E]; NaN where a value was not measured or is none
+    state: str  # "going on", "diverged", "ended", "ended early", "interrupted" or "not begun"
+    damaged: list[int]  # lines of metrics.csv that were left out
 
     @property
     def epochs(self) -> int:
         """The number of the last epoch that was recorded."""
         return int(self.columns["epoch"][-1]) if len(self.columns["epoch"]) else 0
 
+    @property
+    def jax(self) -> str | None:
+        """The version of JAX that it ran with."""
+        return (self.machine.get("versions") or {}).get("jax")
+
 
 def read_runs(folders: Sequence[str]) -> list[PastRun]:
     """Read runs for a comparison; nothing in their folders is changed."""
-    places = [Path(folder).resolve() for folder in folders]
-    for place, folder in zip(places, folders, strict=True):
+    places, runs = [Path(folder).resolve() for folder in folders], []
+    names = [place.name for place in places]
+    for folder, place in zip(map(Path, folders), places, strict=True):
         if places.count(place) > 1:
             raise ArgumentError(f"{folder} is given twice: give each run once")
-    names = [place.name for place in places]
-    return [
-        _read_run(Path(folder), name if names.count(name) == 1 else str(Path(folder)))
-        for folder, name in zip(folders, names, strict=True)
-    ]
-
-
-def _read_run(folder: Path, name: str) -> PastRun:
-    config = _read_config(folder)
-    options, metric = config["options"], config["metric"]
-    # Asked before the table is read: a run that ends meanwhile then shows as going on, with what it had.
-    going_on = is_locked(folder)
-    columns, damaged = _read_columns(folder / METRICS, metric.partition(":")[0])
-    state = "going on" if going_on else _state(folder, columns, options.get("epochs"))
-    machine = config.get("machine") or {}
-    return PastRun(name, options, config["dataset"], config["loss"], metric, machine, columns, state, damaged)
+        config = _read_config(folder)
+        options, metric = config["options"], config["metric"]
+        # Asked before the table is read: a run that ends meanwhile then shows as going on, with what it had.
+        going_on = is_locked(folder)
+        columns, damaged = _read_columns(folder / METRICS, metric.partition(":")[0])
+        runs.append(
+            PastRun(
+                place.name if names.count(place.name) == 1 else str(folder),
+                options,
+                config["dataset"],
+                config["loss"],
+                metric,
+                config.get("machine") or {},
+                columns,
+                "going on" if going_on else _state(folder, columns, options.get("epochs")),
+                damaged,
+            )
+        )
+    return runs
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -234,7 +232,7 @@ def has_one_loss(runs: Sequence[PastRun]) -> bool:
 
 def differing(runs: Sequence[PastRun]) -> list[str]:
     """Name the options in which runs differ, in the order of `jaxmlp train --help`."""
-    known = [field.name for field in dataclasses.fields(RunOptions)]
+    known = list(USUAL)
     others = sorted({name for past in runs for name in past.options if name not in known})
     return [
         name
@@ -273,19 +271,18 @@ def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
     every = [past for group in groups.values() for past in group]
     differ = differing(every)
     shown = [name for name in differ if name != "epochs"]  # which have a column of their own
-    head = [
-        "run",
-        *(name.replace("_", " ") for name in shown),
-        "state",
-        "epochs",
-        "median epoch",
-        "all epochs",
-    ]
-    rows = [
-        [past.name, *(_option(past, name) for name in shown), past.state, _epochs(past), *_times(past)]
-        for past in every
-    ]
-    print(aligned([head, *rows]))
+    heads = [name.replace("_", " ") for name in shown]
+    table = [["run", *heads, "state", "epochs", "median epoch", "all epochs"]]
+    for past in every:
+        asked, taken = (
+            past.options.get("epochs"),
+            past.columns["seconds"][np.isfinite(past.columns["seconds"])],
+        )
+        epochs = f" of {asked}" if isinstance(asked, int) and past.epochs < asked else ""
+        times = [seconds(float(np.median(taken))), seconds(float(taken.sum()))] if len(taken) else ["-", "-"]
+        options = (_option(past, name) for name in shown)
+        table.append([past.name, *options, past.state, f"{past.epochs}{epochs}", *times])
+    print(aligned(table))
     part = held_out(every)
     for title, group in groups.items():
         measure = score_name(group[0].metric)
@@ -304,16 +301,6 @@ def _option(past: PastRun, name: str) -> str:
     if name == "batch_size" and value is None:
         return "full"
     return spell(value)
-
-
-def _epochs(past: PastRun) -> str:
-    asked = past.options.get("epochs")
-    return f"{past.epochs} of {asked}" if isinstance(asked, int) and past.epochs < asked else str(past.epochs)
-
-
-def _times(past: PastRun) -> list[str]:
-    taken = past.columns["seconds"][np.isfinite(past.columns["seconds"])]
-    return [seconds(float(np.median(taken))), seconds(float(taken.sum()))] if len(taken) else ["-", "-"]
 
 
 def _measured(past: PastRun) -> list[str]:
@@ -366,25 +353,22 @@ def notes(groups: Mapping[str, Sequence[PastRun]], differ: Sequence[str]) -> lis
         lines.append(
             "the best on a test part is no choice to make: hold out a part to choose by with --validation"
         )
-    machines = {json.dumps(_where(past.machine), sort_keys=True) for past in every}
+    machines = {
+        json.dumps([past.machine.get("processor"), past.machine.get("devices"), past.jax]) for past in every
+    }
     if len(machines) > 1:
         lines.append("the times are of different machines or versions of jax")
     return lines
 
 
-def _where(machine: Mapping[str, Any]) -> list[Any]:
-    return [machine.get("processor"), machine.get("devices"), (machine.get("versions") or {}).get("jax")]
-
-
 def common(first: PastRun, differ: Sequence[str]) -> str:
     """Name the data and the options that all runs share, where they are not the defaults."""
-    usual = {field.name: field.default for field in dataclasses.fields(RunOptions)}
     shared = [
         f"{name.replace('_', ' ')} {_option(first, name)}"
-        for name in usual
+        for name in USUAL
         if name in first.options
         and name not in OF_NO_MATTER
         and name not in differ
-        and (name == "dataset" or _option(first, name) != _option(first._replace(options=usual), name))
+        and (name == "dataset" or _option(first, name) != _option(first._replace(options=USUAL), name))
     ]
     return ", ".join(shared) or "nothing"

@@ -223,35 +223,27 @@ def parts_of(job: SweepJob, number: int) -> tuple[Batch, Batch]:
 
 def print_check(job: SweepJob, result: SweepResult) -> bool:
     """Train some networks of the sweep one by one and print how far the two differ; tells whether within bounds."""
-    options, sound = job.options, [report.number for report in result.reports if not report.diverged]
+    options, sound, passed = job.options, [each.number for each in result.reports if not each.diverged], True
+    once = job.sweep(epochs=1, keep_params=True).params
+    for epochs, swept, bounds in ((1, once, AFTER_AN_EPOCH), (options.epochs, result.params, AT_THE_END)):
+        chosen = spread_out(options.check or 0, [number for number in sound if number in swept])
+        if not chosen:
+            print("check: this call trained none to its end; the ends are not compared")
+            continue
+        ends = {number: train_singly(job, number, epochs) for number in chosen}
+        apart = {number: difference(swept[number], end) for number, end in ends.items()}
+        passed &= say(job, apart, epochs, bounds.get(options.precision))
+        farthest = worst_of(apart)
+        grown = difference(train_singly(job, farthest, epochs, nudged=True), ends[farthest])
+        print(f"check: one rounding of its start, trained singly, grows to {grown:.1e} there")
+    return passed
 
-    def train_alone(number: int, epochs: int, nudged: bool = False) -> Any:
-        problem = job.problem._replace(train=parts_of(job, number)[0])
-        setting = dataclasses.replace(job.settings[number], epochs=epochs)
-        return train_one(make_job(setting, job.dataset, problem, job.precision), nudged).state.params
 
-    swept = job.sweep(epochs=1, keep_params=True).params
-    first = {n: difference(swept[n], train_alone(n, 1)) for n in spread_out(options.check or 0, sound)}
-    passed = say(job, first, 1, AFTER_AN_EPOCH.get(options.precision))
-    if not passed:
-        farthest = worst_of(first)
-        grown = difference(train_alone(farthest, 1, nudged=True), train_alone(farthest, 1))
-        print(f"check: one rounding of its start, trained singly, grows to {grown:.1e} after 1 epoch")
-    whole = spread_out(options.check or 0, [number for number in sound if number in result.params])
-    if not whole:
-        print("check: this call trained none to its end; the ends are not compared")
-        return passed
-    last, growth = {}, {}
-    for number in whole:
-        end = train_alone(number, options.epochs)
-        last[number] = difference(result.params[number], end)
-        growth[number] = difference(train_alone(number, options.epochs, nudged=True), end)
-    wildest = worst_of(growth)
-    print(
-        f"check: one rounding of their start, trained singly, grows to {growth[wildest]:.1e} after "
-        f"{counted(options.epochs, 'epoch')}, in network {wildest} ({job.name(wildest)})"
-    )
-    return say(job, last, options.epochs, AT_THE_END.get(options.precision)) and passed
+def train_singly(job: SweepJob, number: int, epochs: int, nudged: bool = False) -> Any:
+    """Train one network of the sweep by `fit`, on its own examples; returns its parameters."""
+    problem = job.problem._replace(train=parts_of(job, number)[0])
+    setting = dataclasses.replace(job.settings[number], epochs=epochs)
+    return train_one(make_job(setting, job.dataset, problem, job.precision), nudged).state.params
 
 
 def say(job: SweepJob, differences: Mapping[int, float], epochs: int, bound: float | None) -> bool:

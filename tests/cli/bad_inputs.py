@@ -14,17 +14,11 @@ from jaxmlp import init, mlp, save_model
 
 
 class BadInput(NamedTuple):
-    """A command line that is refused.
-
-    Attributes:
-        script: the program's name.
-        arguments: what it is given, besides options that keep it brief.
-        said: what its line must say: the thing given, and what is allowed or what to do.
-    """
+    """A command line that is refused."""
 
     script: str
-    arguments: tuple[str, ...]
-    said: tuple[str, ...]
+    arguments: tuple[str, ...]  # besides options that keep it brief
+    said: tuple[str, ...]  # what its line must say: the thing given, and what is allowed or what to do
 
 
 # A command, and what its line must say between bars; a line that begins with a bar belongs to the one above.
@@ -178,7 +172,6 @@ sweep --grid learning_rate=log:1e-3..1 | a grid takes ranges of whole numbers
 sweep --grid activation=relu..tanh | a range is for numbers
 sweep --random learning_rate=log:1e-3..1 | --random begins with a number
 sweep --random 0 learning_rate=log:1e-3..1 | --random begins with a number
-sweep --random 3 | --random begins with a number
 sweep --random 3 learning_rate=log:0..1 | a logarithmic range begins above 0
 sweep --random 3 l2=0.1,0.2 l2=0.3 | l2 stands twice in --random
 sweep --random 3 l2=0.1,0.2 --grid l2=0.3 | l2 stands in --grid and in --random
@@ -234,12 +227,7 @@ BAD_INPUTS = _read(CASES)
 
 
 def write_bad_files(folder: Path, run: Path) -> None:
-    """Write everything that the bad inputs name: damaged files, and a run that must survive them.
-
-    Args:
-        folder: where.
-        run: a finished run on pets.csv.
-    """
+    """Write everything that the bad inputs name: damaged files, and a finished run on pets.csv."""
     shutil.copytree(run, folder / "run")
     (folder / "folder.csv").mkdir()
     (folder / "manual").mkdir()
@@ -308,13 +296,8 @@ def _write_arrays(folder: Path) -> None:
     for name, (features, targets) in whole.items():
         np.savez(folder / f"{name}.npz", inputs=features, targets=targets)
     np.savez(folder / "names.npz", a=inputs, b=labels)
-    np.savez(
-        folder / "uneven.npz",
-        x_train=inputs[:30],
-        y_train=labels[:30],
-        x_test=inputs[30:, :4],
-        y_test=labels[30:],
-    )
+    narrow = {"x_test": inputs[30:, :4], "y_test": labels[30:]}
+    np.savez(folder / "uneven.npz", x_train=inputs[:30], y_train=labels[:30], **narrow)
     content = (folder / "good.npz").read_bytes()
     (folder / "nothing.npz").write_bytes(b"")
     (folder / "cut.npz").write_bytes(content[: len(content) // 2])

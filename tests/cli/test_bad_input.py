@@ -110,17 +110,6 @@ def test_a_file_that_may_not_be_read_is_one_line(
     assert outcome.error_line == f"{typed(script)}: file '{name}' cannot be read (Permission denied)"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="rights do not bind root")
-def test_files_without_rights_are_refused(tmp_path: Path) -> None:
-    locked = write_pets(tmp_path / "pets.csv")
-    locked.chmod(0)
-    outcome = run_experiment(
-        "train", *BRIEF, "--dataset", locked, "--target", "pet", "--out", tmp_path / "run"
-    )
-    assert outcome.status == 2
-    assert outcome.error_line == f"train.py: file '{locked}' cannot be read (Permission denied)"
-
-
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
 @pytest.mark.parametrize("wrong", [-1, 10])
 def test_labels_outside_the_classes_are_refused(

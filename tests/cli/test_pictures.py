@@ -4,7 +4,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from command_runs import write_films, write_houses, write_images, write_pets
+from command_runs import FILES
 from PIL import Image
 from slow_cases import others_slow
 
@@ -26,26 +26,16 @@ DRAWN = {
 
 
 def a_dataset(name: str, folder: Path) -> Dataset:
-    files = {"pets.csv": write_pets, "films.csv": write_films, "houses.csv": write_houses}
-    targets = {"pets.csv": "pet", "films.csv": "funny,sad", "houses.csv": "price,tax"}
-    if name in files:
-        return load(files[name](folder / name), target=targets[name])
-    if name == "images.npz":
-        return load(write_images(folder / name))
-    return load(name, examples=60)
+    if name not in FILES:
+        return load(name, examples=60)
+    write, target = FILES[name]
+    return load(write(folder / name), target=target or None)
 
 
-def a_history(epochs: int, metric: str) -> dict[str, np.ndarray]:
-    fall = np.linspace(1, 0.2, epochs)
-    names = (
-        "train_loss",
-        "valid_loss",
-        f"train_{metric}",
-        f"valid_{metric}",
-        "gradient_norm",
-        "max_weight_1",
-    )
-    return {"epoch": np.arange(1, epochs + 1), **dict.fromkeys(names, fall)}
+def a_history(metric: str) -> dict[str, np.ndarray]:
+    names = [f"{part}_{name}" for part in ("train", "valid") for name in ("loss", metric)]
+    columns = dict.fromkeys([*names, "gradient_norm", "max_weight_1"], np.linspace(1, 0.2, 3))
+    return {"epoch": np.arange(1, 4), **columns}
 
 
 def draw(name: str, folder: Path, loss: str | None = None, **changes: Any) -> set[str]:
@@ -55,7 +45,7 @@ def draw(name: str, folder: Path, loss: str | None = None, **changes: Any) -> se
     net = mlp([problem.in_features, 4, problem.outputs], output_activation=problem.output_activation)
     run = folder / "run"
     run.mkdir(exist_ok=True)
-    columns = a_history(3, problem.metric) | changes
+    columns = a_history(problem.metric) | changes
     pictures.draw_pictures(run, net, init(net, jax.random.key(0)), problem, dataset, columns)
     for path in run.iterdir():
         check_picture(path)
@@ -102,11 +92,8 @@ def test_chunks_change_nothing(probabilities: bool, monkeypatch: pytest.MonkeyPa
     net = mlp([3, 4])
     params = init(net, jax.random.key(0))
     inputs = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float32)
-    ask: dict[str, Any] = {
-        "task": "classification",
-        "loss": "softmax_cross_entropy",
-        "probabilities": probabilities,
-    }
+    ask: dict[str, Any] = {"task": "classification", "loss": "softmax_cross_entropy"}
+    ask["probabilities"] = probabilities
     monkeypatch.setattr(pictures, "CHUNK", 4)
     in_chunks = pictures.predict_in_chunks(net, params, inputs, **ask)
     at_once = np.asarray(predict(net, params, inputs, **ask))

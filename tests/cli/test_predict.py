@@ -1,7 +1,7 @@
 import errno
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from command_runs import (
-    BRIEF,
-    Outcome,
-    contents,
-    run_experiment,
-    train_ok,
-    write_films,
-    write_houses,
-    write_images,
-    write_pets,
-)
+from command_runs import BRIEF, FILES, Outcome, contents, run_experiment, train_ok, write_pets
 from slow_cases import others_slow
 
 from jaxmlp import load_model, predict
 from jaxmlp.datasets import Part, Preprocessing, load, split_indices
-
-# Each file's writer, and the columns that it is trained to predict.
-FILES: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "pets.csv": (write_pets, "pet"),
-    "films.csv": (write_films, "funny,sad"),
-    "houses.csv": (write_houses, "price,tax"),
-    "images.npz": (write_images, ""),
-}
 
 
 def flags_of(file: Path) -> tuple[object, ...]:
