@@ -79,6 +79,11 @@ class Job:
             "table": dataset.table,
         }
 
+    @property
+    def name(self) -> str:
+        """What a folder of the run is called."""
+        return self.dataset.name
+
     def start(self) -> TrainState:
         """Draw the network's parameters."""
         # Jitted, so that all of it is one program; little optimised, because it runs once and compiling was its cost.

@@ -3,9 +3,9 @@
 import dataclasses
 import json
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxmlp import ArgumentError, FitState
 from jaxmlp.cli.job import Job
@@ -16,6 +16,7 @@ from jaxmlp.cli.options import (
     PLACES,
     PROCESSES,
     RunOptions,
+    TrainOptions,
     check_run,
     flag,
     given_options,
@@ -23,22 +24,30 @@ from jaxmlp.cli.options import (
 from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL, write_config
 from jaxmlp.saving import check_description, checkpoints_in, latest_checkpoint, restore_fit
 
+Options = TypeVar("Options", bound=TrainOptions)
+
 
 def read_options(arguments: Sequence[str] | None) -> RunOptions:
     """Read and check the command line, and with --resume the options of the run that goes on."""
     given = given_options(RunOptions, DESCRIPTION, arguments)
-    options = RunOptions(**given) if given.get("resume") is None else _resumed(given)
+    options = RunOptions(**given) if given.get("resume") is None else resumed(RunOptions, given, OF_THIS_CALL)
     check_run(options)
     return options
 
 
-def _resumed(given: dict[str, Any]) -> RunOptions:
+def resumed(
+    kind: type[Options], given: dict[str, Any], of_this_call: Collection[str], what: str = "training run"
+) -> Options:
+    """Read back the options of the run that goes on; this call may give those of `of_this_call` again."""
     for name in given:
-        if name not in OF_THIS_CALL:
-            raise ArgumentError(f"--resume takes {flag(name)} from the run: leave it out, or begin a new run")
-    stored, began_in = _stored(Path(given["resume"]))
+        if name not in of_this_call:
+            noun = what.split()[-1]
+            raise ArgumentError(
+                f"--resume takes {flag(name)} from the run: leave it out, or begin a new {noun}"
+            )
+    stored, began_in = _stored(kind, Path(given["resume"]), what)
     places = {name: _place(name, getattr(stored, name), began_in) for name in PLACES}
-    counts = dict.fromkeys(PROCESSES)
+    counts = {name: None for name in PROCESSES if hasattr(stored, name)}
     return dataclasses.replace(stored, **(places | counts | given | {"out": given["resume"]}))
 
 
@@ -63,7 +72,7 @@ def _place(name: str, value: str | None, folder: str) -> str | None:
     return value if path.exists() and not there.exists() else str(there)
 
 
-def _stored(folder: Path) -> tuple[RunOptions, str]:
+def _stored(kind: type[Options], folder: Path, what: str) -> tuple[Options, str]:
     """Read a run's options, and the folder that it was begun in; "" where that is not told."""
     path = folder / CONFIG
     if not path.is_file():
@@ -71,39 +80,37 @@ def _stored(folder: Path) -> tuple[RunOptions, str]:
             raise ArgumentError(
                 f"{path} is missing, which holds the options of the run: put it back, or begin a new run"
             )
-        raise ArgumentError(f"no run at {folder}: give the folder of a training run")
+        raise ArgumentError(f"no run at {folder}: give the folder of a {what}")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise _no_options(path, "it is no JSON text") from None
+        raise _no_options(path, what, "it is no JSON text") from None
     given = config.get("options") if isinstance(config, dict) else None
     if not isinstance(given, dict):
-        raise _no_options(path, "options is missing")
-    fields = {field.name for field in dataclasses.fields(RunOptions)}
-    unknown = sorted(set(given) - fields)
-    if unknown:
+        raise _no_options(path, what, "options is missing")
+    mark = "grid" if what == "sweep" else "hidden"
+    unknown = sorted(set(given) - {field.name for field in dataclasses.fields(kind)})
+    if unknown and mark in given:
         raise ArgumentError(
             f"{path} holds options that this version does not know ({', '.join(unknown)}): go on with the version that "
             "began the run"
         )
-    if "hidden" not in given:
-        raise _no_options(path, "hidden is missing")
+    if mark not in given:
+        raise _no_options(path, what, f"{mark} is missing")
     # JSON has no tuples.
     stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
     }
-    options = RunOptions(**stored)
-    for name, annotation in typing.get_type_hints(RunOptions).items():
+    options = kind(**stored)
+    for name, annotation in typing.get_type_hints(kind).items():
         if not _is(getattr(options, name), annotation):
-            raise _no_options(path, f"{name} is of a wrong type")
+            raise _no_options(path, what, f"{name} is of a wrong type")
     began_in = config.get("folder")
     return options, began_in if isinstance(began_in, str) else ""
 
 
-def _no_options(path: Path, reason: str) -> ArgumentError:
-    return ArgumentError(
-        f"{path} does not hold the options of a training run ({reason}): give the folder of one"
-    )
+def _no_options(path: Path, what: str, reason: str) -> ArgumentError:
+    return ArgumentError(f"{path} does not hold the options of a {what} ({reason}): give the folder of one")
 
 
 def _is(value: Any, annotation: Any) -> bool:

@@ -15,14 +15,13 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import filelock
 import jax
 import numpy as np
 
 from jaxmlp import ArgumentError, EpochReport, FitState
-from jaxmlp.cli.job import Job
 from jaxmlp.cli.records import EventFile, add_row, event_file, write_metrics
 from jaxmlp.cli.session import one_line, tell
 from jaxmlp.cli.text import command
@@ -31,6 +30,7 @@ from jaxmlp.saving import CheckpointWriter, checkpoints_in, fit_arrays
 from jaxmlp.training.metrics import METRICS as SCORES
 
 CONFIG, MODEL, CHECKPOINTS, LOCK = "config.json", "model.safetensors", "checkpoints", ".lock"
+AnyJob: TypeAlias = Any  # a `Job`, or a sweep's
 LOOK = 0.2  # seconds: one that only looks, as `jaxmlp compare` does, holds the lock for a moment
 
 
@@ -42,7 +42,7 @@ class Run:
         latest: the state after the last epoch.
     """
 
-    def __init__(self, folder: Path, lock: "Lock", job: Job) -> None:
+    def __init__(self, folder: Path, lock: "Lock", job: AnyJob) -> None:
         self.folder = folder
         self.latest: FitState | None = None
         self._lock, self._job, self._options, self._metric = lock, job, job.options, job.problem.metric
@@ -157,23 +157,23 @@ class Run:
             return
         if any(not path.is_dir() for path in self.folder.rglob("*")):
             self.folder = _free_folder(self.folder)
-        make_run_folder(str(self.folder), self._job.dataset.name)
+        make_run_folder(str(self.folder), self._job.name)
         write_config(self.folder, configuration(self._job))
 
 
 @contextlib.contextmanager
-def open_run(job: Job) -> Iterator[Run]:
+def open_run(job: AnyJob) -> Iterator[Run]:
     """Hold the folder of a new run, or of the one that goes on, inside a `with`."""
-    options, name = job.options, job.dataset.name
-    folder = make_run_folder(options.out, name) if options.resume is None else Path(options.resume)
+    options = job.options
+    folder = make_run_folder(options.out, job.name) if options.resume is None else Path(options.resume)
     with locked(folder) as lock:
         if options.resume is None:
-            make_run_folder(str(folder), name)  # again: another run may have come and gone meanwhile
+            make_run_folder(str(folder), job.name)  # again: another run may have come and gone meanwhile
             write_config(folder, configuration(job))
         yield Run(folder, lock, job)
 
 
-def configuration(job: Job) -> dict[str, Any]:
+def configuration(job: AnyJob) -> dict[str, Any]:
     """Say what a run is made of, for its config.json."""
     return {
         "options": dataclasses.asdict(job.options),

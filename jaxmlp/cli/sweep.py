@@ -1,7 +1,6 @@
 """Sweep hyper-parameters: many networks side by side, ranked on validation data; the best is tested and saved."""
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
@@ -15,11 +14,11 @@ import jax
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.run import CONFIG, describe_machine, locked, make_run_folder, write_config
-from jaxmlp.cli.session import INTERRUPTED, available_cores, compilation_cache, computing
+from jaxmlp.cli.run import CONFIG, open_run
+from jaxmlp.cli.session import INTERRUPTED, available_cores, compilation_cache, computing, tell
 from jaxmlp.cli.sweep_options import SweepJob, prepare, read_sweep
-from jaxmlp.cli.sweep_report import print_start, report_and_save
-from jaxmlp.cli.text import command, counted, program, show_score
+from jaxmlp.cli.sweep_report import print_ranking, print_start, print_time, report_best
+from jaxmlp.cli.text import show_score
 from jaxmlp.datasets import Dataset
 from jaxmlp.sweep.sweep import Progress, SweepResult
 from jaxmlp.sweep.trials import TrialReport, planned_epochs
@@ -29,7 +28,7 @@ TRIALS = "trials.jsonl"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command: prepare, open the run, sweep, report; returns the exit status."""
     options = read_sweep(arguments)
     use_cores(options.cores)
     with (
@@ -37,47 +36,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         computing(options.device, options.precision) as precision,
     ):
         job = prepare(options, precision)
-        folder = Path(options.resume or make_run_folder(options.out, f"sweep-{job.dataset.name}"))
-        with locked(folder):
-            return run_in(folder, job)
+        with open_run(job) as run:
+            if options.resume is not None:
+                check_same_data(run.folder, job.dataset)
+            finished = read_reports(run.folder, [job.described(number) for number in range(len(job.trials))])
+            if not options.quiet:
+                print_start(job, len(finished))
+            started = time.perf_counter()
+            try:
+                result, trained = train_missing(job, run.folder, finished)
+            except KeyboardInterrupt:
+                tell(f"interrupted; {run.advice}")
+                return INTERRUPTED
+            seconds = time.perf_counter() - started
+            # Of a sweep that went on, the time of what was there is not known.
+            each = None if finished else seconds / len(job.trials)
+            print_ranking(job, result, run.folder)
+            print_time(trained, seconds, each)
+            return report_best(job, result, run.folder, each)
 
 
 def use_cores(count: int | None) -> None:
     """Make each CPU core a device, which must be said before JAX first computes."""
     with contextlib.suppress(RuntimeError):  # it has computed already: what is there is used
         jax.config.update("jax_num_cpu_devices", count or available_cores())
-
-
-def run_in(folder: Path, job: SweepJob) -> int:
-    """Train what is missing and report in a run folder; returns the exit status."""
-    if job.options.resume is None:
-        config = {
-            "options": dataclasses.asdict(job.options),
-            "dataset": job.dataset.identity,
-            "command": ["python", *sys.argv],
-            "machine": describe_machine(),
-        }
-        write_config(folder, config)
-    else:
-        check_same_data(folder, job.dataset)
-    finished = read_reports(folder, [job.described(number) for number in range(len(job.trials))])
-    if not job.options.quiet:
-        print_start(job, len(finished))
-    started = time.perf_counter()
-    try:
-        result, trained = train_missing(job, folder, finished)
-    except KeyboardInterrupt:
-        print(f"{program()}: interrupted; go on with: {command()} --resume {folder}", file=sys.stderr)
-        return INTERRUPTED
-    seconds = time.perf_counter() - started
-    # Of a sweep that went on, the time of what was there is not known.
-    each = None if finished else seconds / len(job.trials)
-    told = f"{counted(trained, 'network')} trained in {seconds:.1f} s"
-    if each is None:
-        told += "; the time of one network was not measured, as others were there already"
-    else:
-        told += f", {1000 * each:.1f} ms a network, compilation included"
-    return report_and_save(job, result, folder, told, each)
 
 
 def train_missing(job: SweepJob, folder: Path, finished: Sequence[TrialReport]) -> tuple[SweepResult, int]:

@@ -2,14 +2,12 @@
 
 import dataclasses
 import itertools
-import json
 import math
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,19 +15,11 @@ import numpy as np
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.job import learning_rate_of, load_dataset, network_of, problem_of
-from jaxmlp.cli.options import (
-    TrainOptions,
-    batch_size,
-    check_options,
-    flag,
-    given_options,
-    option,
-)
-from jaxmlp.cli.run import CONFIG
+from jaxmlp.cli.options import PLACES, TrainOptions, batch_size, check_options, flag, given_options, option
+from jaxmlp.cli.resume import resumed
 from jaxmlp.cli.session import find_device
 from jaxmlp.cli.text import spell
-from jaxmlp.datasets import Dataset
-from jaxmlp.datasets.problem import Problem
+from jaxmlp.datasets import Dataset, Problem
 from jaxmlp.datasets.splitting import fold_indices
 from jaxmlp.registry import unknown_name
 from jaxmlp.sweep.sweep import Folds, SweepResult, sweep
@@ -50,7 +40,7 @@ training part. Only that network is tested and saved. Without --grid and --rando
 MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would fill the memory
 DEFAULT_GRID = ("learning_rate=0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,0.7,1,2,3,5,10",)
 # What --resume takes from this call where it is given, and not from the sweep: where to compute, and what to show.
-OF_THIS_CALL = ("resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
+OF_THIS_CALL = (*PLACES, "resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
 # What the command that trains one network by itself leaves out.
 NOT_OF_A_RUN = ("out", "quiet", "pictures", "target_accuracy", "compilation_cache")
 MOMENTUM = ("momentum", "nesterov")
@@ -68,19 +58,15 @@ class SweepOptions(TrainOptions):
 
     validation: float = option(
         0.2,
-        "share of the training part held out to rank on; without --folds",
+        "share of the training part held out to rank on, without --folds",
         group="data",
         metavar="SHARE",
     )
     grid: tuple[str, ...] = _sweep((), "every combination of these values", metavar="NAME=VALUES")
-    random: tuple[str, ...] = _sweep(
-        (), "a number of settings to draw, and from what", metavar="N|NAME=SPACE"
-    )
-    folds: int | None = _sweep(
-        None, "rank by cross-validation over N folds of the training part", metavar="N"
-    )
+    random: tuple[str, ...] = _sweep((), "how many settings to draw, and from what", metavar="N|NAME=SPACE")
+    folds: int | None = _sweep(None, "rank by cross-validation over N folds", metavar="N")
     halving: int | None = _sweep(
-        None, "at each rung keep the best 1/ETA of the settings and stop the others", metavar="ETA"
+        None, "at each rung go on with the best 1/ETA of the settings", metavar="ETA"
     )
     first_rung: int | None = _sweep(
         None, "epochs of the first rung (default: the last that leaves three above it)", metavar="N"
@@ -92,19 +78,15 @@ class SweepOptions(TrainOptions):
     top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv", metavar="N")
     resume: str | None = _sweep(
         None,
-        "go on with the interrupted sweep in this folder, with its options; only --top, --quiet, --cores, --block, "
-        "--device, --check and --compilation-cache can be given again",
+        "go on with the interrupted sweep in this folder, with its own options; this call may say again where the "
+        "data are, where to compute, and what to show and check",
         metavar="RUN",
     )
     check: int | None = _measure(
-        None,
-        "train N of the networks one by one too, and print how far they differ (default: 0)",
-        metavar="N",
+        None, "train N of the networks one by one too, and print how far they differ", metavar="N"
     )
-    against: str | None = _measure(
-        None, "sklearn: train some of the networks by scikit-learn, one after another", metavar="NAME"
-    )
-    against_count: int = _measure(3, "how many of them", metavar="N")
+    against: str | None = _measure(None, "sklearn: train some of them by scikit-learn too", metavar="NAME")
+    against_count: int = _measure(3, "how many", metavar="N")
 
     @cached_property
     def rungs(self) -> Halving | None:
@@ -113,10 +95,8 @@ class SweepOptions(TrainOptions):
             if self.first_rung is not None:
                 raise ArgumentError("--first-rung belongs to --halving: give its ETA too, as --halving 3")
             return None
-        first = self.first_rung
-        if first is None:
-            first = max(1, self.epochs // max(2, self.halving) ** 3)
-        halving = Halving(first, self.halving)
+        usual = max(1, self.epochs // max(2, self.halving) ** 3)
+        halving = Halving(usual if self.first_rung is None else self.first_rung, self.halving)
         halving.rungs(self.epochs)  # refuses a first rung that is no shorter than the run
         return halving
 
@@ -141,14 +121,14 @@ class SweepOptions(TrainOptions):
 
 def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     """Read the command line, and check what no data set could make right."""
-    explicit = given_options(SweepOptions, DESCRIPTION, arguments)
-    options = SweepOptions(**explicit)
+    given = given_options(SweepOptions, DESCRIPTION, arguments)
+    options = SweepOptions(**given)
     for name, least in {"cores": 1, "block": 1, "top": 1, "against_count": 1, "check": 0, "folds": 2}.items():
-        given = getattr(options, name)
-        if given is not None and given < least:
-            raise ArgumentError(f"{flag(name)} must be at least {least}, given {given}")
+        number = getattr(options, name)
+        if number is not None and number < least:
+            raise ArgumentError(f"{flag(name)} must be at least {least}, given {number}")
     if options.resume is not None:
-        return _resumed(options.resume, explicit)
+        return resumed(SweepOptions, given, OF_THIS_CALL, "sweep")
     if options.target_accuracy is not None:
         raise ArgumentError(
             "--target-accuracy does not apply to a sweep: stop the worst early with --halving"
@@ -173,39 +153,20 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     return options
 
 
-def _resumed(folder: str, explicit: Mapping[str, Any]) -> SweepOptions:
-    for name in explicit:
-        if name not in OF_THIS_CALL:
-            raise ArgumentError(
-                f"--resume takes {flag(name)} from the run: leave it out, or begin a new sweep"
-            )
-    try:
-        stored = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))["options"]
-        if "grid" not in stored:
-            raise KeyError
-    except FileNotFoundError:
-        raise ArgumentError(f"no sweep at {folder}: give the run folder of one") from None
-    except (ValueError, KeyError, TypeError):
-        raise ArgumentError(f"{folder} holds no sweep: give the run folder of one") from None
-    known = {field.name for field in dataclasses.fields(SweepOptions)}
-    options = {name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()}
-    options = {name: value for name, value in options.items() if name in known}
-    return SweepOptions(**(options | explicit))
-
-
 def train_command(setting: TrainOptions) -> str:
     """Write the command that trains a network by itself."""
     words = ["jaxmlp", "train"]
     for field in dataclasses.fields(setting):
-        value, flag = getattr(setting, field.name), "--" + field.name.replace("_", "-")
+        value, name = getattr(setting, field.name), flag(field.name)
         if value == field.default or field.name in NOT_OF_A_RUN:
             continue
         if isinstance(value, bool):
-            words.append(flag if value else flag.replace("--", "--no-", 1))
-        elif isinstance(value, tuple):
-            words += [flag, *map(str, value)]
+            words.append(name if value else name.replace("--", "--no-", 1))
         else:
-            words += [flag, "full" if value is None else str(value)]
+            words += [
+                name,
+                *map(str, value if isinstance(value, tuple) else ["full" if value is None else value]),
+            ]
     return shlex.join(words)
 
 
@@ -214,27 +175,21 @@ def train_command(setting: TrainOptions) -> str:
 
 @dataclass(frozen=True, eq=False)
 class SweepJob:
-    """A sweep made ready: what is tried on which data.
-
-    Attributes:
-        options: the sweep's.
-        dataset: the data as they were loaded.
-        problem: the data made ready.
-        settings: for each trial, the options of the run that trains it by itself.
-        trials: the networks, each setting once a fold.
-        folds: rows to train and to rank on; None where a part is held out.
-        devices: to train on.
-        precision: of matrix products.
-    """
+    """A sweep made ready: what is tried on which data."""
 
     options: SweepOptions
     dataset: Dataset
     problem: Problem
-    settings: list[TrainOptions]
-    trials: list[Trial]
-    folds: Folds | None
+    settings: list[TrainOptions]  # for each trial, the options of the run that trains it by itself
+    trials: list[Trial]  # each setting once a fold
+    folds: Folds | None  # rows to train and to rank on; None where a part is held out
     devices: tuple[jax.Device, ...]
-    precision: str | None
+    precision: str | None  # of matrix products
+
+    @property
+    def name(self) -> str:
+        """What a folder of the sweep is called."""
+        return f"sweep-{self.dataset.name}"
 
     @cached_property
     def shown(self) -> list[str]:
@@ -248,7 +203,7 @@ class SweepJob:
         setting, rate = self.settings[number], self.trials[number].learning_rate
         return {name: rate if name == "learning_rate" else getattr(setting, name) for name in self.shown}
 
-    def name(self, number: int) -> str:
+    def label(self, number: int) -> str:
         """What tells a network from the others: its hyper-parameters, its seed and its fold."""
         trial = self.trials[number]
         told = [f"{name.replace('_', ' ')} {spell(value)}" for name, value in self.values(number).items()]
@@ -315,19 +270,10 @@ def _sizes(text: str) -> tuple[int, ...]:
 
 
 READERS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("activation", "init", "bias_init", "optimizer", "schedule"), str),
+    **dict.fromkeys(("init_scale", "momentum", "weight_decay", "learning_rate", "clip_norm", "l2"), float),
     "hidden": _sizes,
-    "activation": str,
-    "init": str,
-    "bias_init": str,
-    "init_scale": float,
-    "optimizer": str,
-    "momentum": float,
-    "weight_decay": float,
-    "learning_rate": float,
-    "schedule": str,
-    "clip_norm": float,
     "batch_size": batch_size,
-    "l2": float,
     "seed": int,
 }
 RANGE = re.compile(r"(?:(log|uniform):)?([^:]+?)\.\.([^:]+)")

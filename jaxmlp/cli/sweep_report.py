@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -16,8 +15,9 @@ from jaxmlp import FitResult, FitState, save_model
 from jaxmlp.backprop import traced_l2
 from jaxmlp.cli.job import Job, make_job, problem_of
 from jaxmlp.cli.run import MODEL
+from jaxmlp.cli.session import tell
 from jaxmlp.cli.sweep_options import SKLEARN_ACTIVATIONS, SweepJob, train_command
-from jaxmlp.cli.text import aligned, counted, program, score_name, show_score, spell
+from jaxmlp.cli.text import aligned, counted, score_name, show_score, spell
 from jaxmlp.files import whole_file
 from jaxmlp.plots import save, sweep_scores
 from jaxmlp.sweep.members import scale_weights
@@ -50,24 +50,23 @@ def print_start(job: SweepJob, finished: int) -> None:
     )
 
 
-def report_and_save(job: SweepJob, result: SweepResult, folder: Path, told: str, each: float | None) -> int:
-    """Print the ranking, draw it, train the best again and test it; returns the exit status.
+def print_time(trained: int, seconds: float, each: float | None) -> None:
+    """Say how long the networks took; `each` is None where the time of one was not measured."""
+    told = "; the time of one network was not measured, as others were there already"
+    if each is not None:
+        told = f", {1000 * each:.1f} ms a network, compilation included"
+    print(f"\n{counted(trained, 'network')} trained in {seconds:.1f} s{told}")
 
-    `told` says what was trained, `each` the seconds a network took, None where that was not measured.
-    """
-    write_ranking(job, result, folder)
-    print_ranking(job, result)
-    best = best_number(job, result)
-    if job.options.pictures:
-        draw_scores(job, result, best, folder)
-    print(f"\n{told}")
+
+def report_best(job: SweepJob, result: SweepResult, folder: Path, each: float | None) -> int:
+    """Train the best again, test it, and compare the sweep where that was asked; returns the exit status."""
+    best, passed = best_number(job, result), True
     if best is None:
-        print(
-            f"{program()}: every network diverged: try smaller learning rates; see {folder}", file=sys.stderr
-        )
+        tell(f"every network diverged: try smaller learning rates; see {folder}")
         return 1
     train_best(job, best, folder)
-    passed = print_check(job, result) if job.options.check else True
+    if job.options.check:
+        passed = print_check(job, result)
     if job.options.against is not None:
         print_sklearn(job, result, each)
     print(f"run folder {folder}")
@@ -100,8 +99,9 @@ def write_ranking(job: SweepJob, result: SweepResult, folder: Path) -> None:
             writer.writerow([place, *values, *counts, *measured])
 
 
-def print_ranking(job: SweepJob, result: SweepResult) -> None:
-    """Print the best settings, a row each."""
+def print_ranking(job: SweepJob, result: SweepResult, folder: Path) -> None:
+    """Write the ranking, print the best settings, a row each, and draw every network's score."""
+    write_ranking(job, result, folder)
     measure = f"validation {score_name(result.metric)}"
     several = max(len(standing.numbers) for standing in result.ranking) > 1
     halved = ["epochs"] if job.options.rungs else []
@@ -119,6 +119,8 @@ def print_ranking(job: SweepJob, result: SweepResult) -> None:
     diverged = sum(standing.diverged for standing in result.ranking)
     if diverged:
         print(f"{diverged} of {len(job.trials)} networks diverged; their settings are ranked last")
+    if job.options.pictures:
+        draw_scores(job, result, folder)
 
 
 def scores_of(standing: Standing, metric: str, several: bool) -> list[str]:
@@ -137,7 +139,7 @@ def scores_of(standing: Standing, metric: str, several: bool) -> list[str]:
     return [mean, median, f"{least} to {largest}", loss, told]
 
 
-def draw_scores(job: SweepJob, result: SweepResult, best: int | None, folder: Path) -> None:
+def draw_scores(job: SweepJob, result: SweepResult, folder: Path) -> None:
     """Draw every network's score against each hyper-parameter."""
     factor, unit = (1, "") if result.metric == "r2" else (100, " [%]")
     rows = [job.values(number) for number in range(len(job.trials))]
@@ -150,7 +152,7 @@ def draw_scores(job: SweepJob, result: SweepResult, best: int | None, folder: Pa
         varied,
         [np.nan if report.diverged else factor * report.score for report in result.reports],
         score_label=f"validation {score_name(result.metric)}{unit}",
-        best=best,
+        best=best_number(job, result),
         stopped=[report.epochs < job.options.epochs for report in result.reports],
     )
     save(figure, folder / FIGURE)
@@ -193,7 +195,7 @@ def train_best(sweep: SweepJob, number: int, folder: Path) -> None:
     save_model(folder / MODEL, job.recipe.net, params, job.saved)
     tested = evaluate_recipe(job.recipe, params, job.place(job.problem.test), traced_l2(setting.l2))
     print(
-        f"chosen: {sweep.name(number).partition(', fold')[0]}; trained again on all "
+        f"chosen: {sweep.label(number).partition(', fold')[0]}; trained again on all "
         f"{len(job.problem.train.inputs):,} examples of the training part"
     )
     if fitted.stopped == "diverged":
@@ -255,7 +257,7 @@ def say(job: SweepJob, differences: Mapping[int, float], epochs: int, bound: flo
     print(
         f"check: {counted(len(differences), 'network')} trained singly, after {counted(epochs, 'epoch')}: "
         f"largest relative difference of parameters {largest:.1e}{verdict}; that of network {farthest} "
-        f"({job.name(farthest)})"
+        f"({job.label(farthest)})"
     )
     return passed
 
@@ -297,7 +299,7 @@ def print_sklearn(job: SweepJob, result: SweepResult, seconds: float | None) -> 
         taken.append(time.perf_counter() - started)
         theirs, ours = float(model.score(*held_out)), result.reports[number].score
         print(
-            f"  network {number} ({job.name(number)}): {taken[-1]:.3f} s, validation {score_name(metric)} "
+            f"  network {number} ({job.label(number)}): {taken[-1]:.3f} s, validation {score_name(metric)} "
             f"{show_score(metric, theirs)}, in the sweep {show_score(metric, ours)}"
         )
     median, told = float(np.median(taken)), "; the sweep's time was not measured"

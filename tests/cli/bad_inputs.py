@@ -190,8 +190,8 @@ sweep --against sklearn --grid optimizer=sgd,lion | optimiser 'lion': it has rel
 sweep --resume run --block 0 | --block must be at least 1, given 0
 sweep --target-accuracy 0.9 | does not apply to a sweep
 sweep --resume run --epochs 3 | --resume takes --epochs from the run
-sweep --resume nowhere | no sweep at nowhere
-sweep --resume run | run holds no sweep
+sweep --resume nowhere | no run at nowhere: give the folder of a sweep
+sweep --resume run | run/config.json does not hold the options of a sweep (grid is missing)
 sweep --dataset pets.csv --target pet --folds 99 | folds must number from 2
 gradcheck --l2 -1 | --l2 must be a finite number | -1
 benchmark --repeats 0 | --repeats must be at least 1, given 0

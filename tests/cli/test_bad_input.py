@@ -18,7 +18,7 @@ from command_runs import (
     write_pets,
 )
 
-from jaxmlp.cli import train
+from jaxmlp.cli import job
 from jaxmlp.datasets import Part, load
 
 
@@ -122,7 +122,7 @@ def test_labels_outside_the_classes_are_refused(
         labels[0] = wrong
         return digits._replace(train=Part(digits.train.inputs, labels))
 
-    monkeypatch.setattr(train, "load", load_wrong)
+    monkeypatch.setattr(job, "load", load_wrong)
     outcome = run_experiment("train", *BRIEF, "--loss", loss, "--out", tmp_path / "run")
     assert outcome.status == 2
     assert "labels must lie in 0 to 9" in outcome.error_line

@@ -214,7 +214,7 @@ def test_a_check_that_meets_nan_fails_and_names_the_network(
     right = [np.ones(2), np.ones(3), np.ones(4)]
     wrong = [tensor.copy() for tensor in right]
     wrong[place][1] = np.nan
-    job: Any = SimpleNamespace(name=lambda number: f"seed {number}")
+    job: Any = SimpleNamespace(label=lambda number: f"seed {number}")
     assert not say(job, {2: 0.0, 5: difference(wrong, right), 9: 0.5}, 1, 1e-5)
     assert "nan, bound 1e-05: FAILED; that of network 5 (seed 5)" in capsys.readouterr().out
     assert say(job, {2: difference(right, right)}, 1, 1e-5)
@@ -332,12 +332,6 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, monkeypatch: pyt
     outcome = run_experiment("sweep", *MOONS, *GRID, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
     assert outcome.status == 130
     assert f"go on with: jaxmlp sweep --resume {tmp_path / 'run'}" in outcome.err
-
-
-def test_resuming_what_is_no_sweep_is_refused(tmp_path: Path) -> None:
-    assert "no sweep at" in run_experiment("sweep", "--resume", tmp_path / "nowhere").error_line
-    (tmp_path / "config.json").write_text('{"options": {"dataset": "digits"}}')
-    assert "holds no sweep" in run_experiment("sweep", "--resume", tmp_path).error_line
 
 
 @pytest.mark.slow
