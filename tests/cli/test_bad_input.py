@@ -43,7 +43,7 @@ def check_refusal(outcome: Outcome, bad: BadInput) -> None:
     assert outcome.status == 2
     assert outcome.out == ""
     line = outcome.error_line
-    assert line.startswith(f"{typed(bad.script)}: ")
+    assert line.removeprefix("python -m ").startswith(f"{typed(bad.script)}: ")
     for said in bad.said:
         assert said in line
 
