@@ -2,23 +2,20 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from cases import CASES, OPTIMIZERS
-from epochs import Plan, measure
-from measurement import OutOptions, PlaceOptions, Result, check, describe, finish
-from peers import AUTODIFF, OURS, PEERS, missing_packages, peers_on
+from epochs import QUICK_CASES, BenchmarkOptions, measure
+from measurement import check, describe, finish
+from peers import AUTODIFF, OURS, missing_packages, peers_on
 from sweeps import COUNTS, measure_rates
-from tables import case_heading, case_notes, case_rows, sweep_rows, target_rows, time_to_accuracy_rows
-from targets import targets
+from tables import parts
 from time_to_accuracy import measure_time_to_accuracy
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.options import DeviceOptions, option, parse_options
+from jaxmlp.cli.options import parse_options
 from jaxmlp.cli.session import find_device, run
-from jaxmlp.cli.text import aligned, machine_line
 from jaxmlp.registry import unknown_name
 
 DESCRIPTION = """Measure an epoch of training against scikit-learn, PyTorch (eager, compiled), NumPy by hand,
@@ -27,26 +24,6 @@ time of its matrix products by themselves. Each peer lives in a process of its o
 to look at are the ratios of the medians. Takes some 20 minutes on 2 cores; --quick some 3."""
 
 PRECISIONS = ("float32", "tensorfloat32")
-QUICK_CASES = ("mnist_300", "digits")
-
-_option = partial(option, group="options")
-
-
-@dataclass(frozen=True)
-class BenchmarkOptions(DeviceOptions, PlaceOptions, OutOptions):
-    """The options of a benchmark."""
-
-    cases: tuple[str, ...] = _option(tuple(CASES), f"of {', '.join(CASES)}", metavar="NAME")
-    optimizers: tuple[str, ...] = _option(OPTIMIZERS, f"of {', '.join(OPTIMIZERS)}", metavar="NAME")
-    peers: tuple[str, ...] = _option(
-        ("all",), f"of {', '.join(peers_on('cpu'))}; on a GPU {', '.join(peers_on('gpu'))}", metavar="NAME"
-    )
-    repeats: int = _option(5, "timed turns of each peer", metavar="N")
-    sweep: bool = _option(True, "networks a second of sweeps on digits too")
-    time_to_accuracy: bool = _option(True, "whole processes to 98 % on MNIST too, where MNIST is at hand")
-    quick: bool = _option(
-        False, f"only {' and '.join(QUICK_CASES)} with SGD, 2 turns, the time to 98 % over 1 seed"
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         counts = COUNTS[:-1] if options.quick else COUNTS
         more["sweep"] = measure_rates(plan.device, plan.precision, counts)
     more = {name: part for name, part in more.items() if part is not None}
-    parts = [*more.get("time_to_accuracy", {}).get("programs", ()), more.get("sweep", {})]
-    failures += [part["failure"] for part in parts if "failure" in part]
+    measured = [*more.get("time_to_accuracy", {}).get("programs", ()), more.get("sweep", {})]
+    failures += [one["failure"] for one in measured if "failure" in one]
     result |= {
         "device": str(find_device(plan.device).platform),
         "precision": plan.precision,
@@ -74,11 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "cases": cases,
         "failures": failures,
     }
-    return finish(result | more, text(result | more), options.out, failures)
+    return finish(result | more, parts(result | more), options.out, failures)
 
 
-def make_plan(options: BenchmarkOptions) -> Plan:
-    """Check the options and say what to measure."""
+def make_plan(options: BenchmarkOptions) -> BenchmarkOptions:
+    """Check the options, and say outright what they leave open."""
     _check(options)
     device = find_device(options.device)
     there = peers_on(device.platform)
@@ -87,16 +64,8 @@ def make_plan(options: BenchmarkOptions) -> Plan:
         if name not in there:
             raise unknown_name(f"peer on a {device.platform}", name, there)
     _check_packages(chosen)
-    quick = options.quick
-    return Plan(
-        cases=QUICK_CASES if quick else options.cases,
-        optimizers=("sgd",) if quick else options.optimizers,
-        peers=(OURS, AUTODIFF, *chosen),
-        repeats=2 if quick else options.repeats,
-        device=f"{device.platform}:{device.id}",
-        precision=options.precision,
-        place=options,
-    )
+    plan = replace(options, peers=(OURS, AUTODIFF, *chosen), device=f"{device.platform}:{device.id}")
+    return replace(plan, cases=QUICK_CASES, optimizers=("sgd",), repeats=2) if options.quick else plan
 
 
 def _check(options: BenchmarkOptions) -> None:
@@ -128,23 +97,6 @@ def _check_packages(peers: Sequence[str]) -> None:
             f"{', '.join(lacking)} need {' and '.join(packages)}, not installed here: "
             f'pip install -e ".[bench]", or measure those that are there with --peers {rest}'.rstrip()
         )
-
-
-def text(result: Result) -> str:
-    """Write the whole result for a terminal."""
-    parts = [machine_line(result["machine"])]
-    parts += [
-        "\n".join([case_heading(case), aligned(case_rows(case)), *case_notes(case)])
-        for case in result["cases"]
-    ]
-    if "time_to_accuracy" in result:
-        found = result["time_to_accuracy"]
-        parts.append(f"{found['what']}\n{aligned(time_to_accuracy_rows(found))}")
-    if "sweep" in result:
-        parts.append(aligned(sweep_rows(result["sweep"])))
-    parts.append(aligned(target_rows(targets(result))))
-    parts.append(f"{PEERS[AUTODIFF].title} is a reference, not a peer")
-    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

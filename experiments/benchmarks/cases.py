@@ -23,47 +23,37 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
 
 
 class Data(NamedTuple):
-    """A training and a test part as every peer gets them.
-
-    Attributes:
-        name: what they are, for the tables.
-        train_inputs: [N, I] float32.
-        train_targets: [N] int32 labels or [N, 1] float32 values.
-        test_inputs: the same of the test part.
-        test_targets: the same of the test part.
-    """
+    """A training and a test part as every peer gets them."""
 
     name: str
-    train_inputs: np.ndarray
-    train_targets: np.ndarray
+    train_inputs: np.ndarray  # [N, I] float32
+    train_targets: np.ndarray  # [N] int32 labels or [N, 1] float32 values
     test_inputs: np.ndarray
     test_targets: np.ndarray
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network and its data.
-
-    Attributes:
-        sizes: features of input, hidden layers and output.
-        batch_size: B.
-        data: makes the data.
-        task: "classification" or "regression".
-        learning_rates: by optimiser.
-        epochs_a_turn: epochs timed at a time: short ones in bundles, so that a turn is long enough to time.
-    """
+    """A network and its data."""
 
     sizes: tuple[int, ...]
     batch_size: int
     data: Callable[[PlaceOptions], Data]
-    task: str
-    learning_rates: dict[str, float]
-    epochs_a_turn: int = 1
+    task: str  # "classification" or "regression"
+    learning_rates: dict[str, float]  # by optimiser
+    epochs_a_turn: int = 1  # short ones are timed in bundles
 
     @property
     def title(self) -> str:
         """What it is called in tables."""
         return f"{'-'.join(map(str, self.sizes))}, batch {self.batch_size}"
+
+    def settings(self, optimizer: str, device: str, precision: str) -> Settings:
+        """Describe a training of it."""
+        rate = self.learning_rates[optimizer]
+        return Settings(
+            self.sizes, self.batch_size, optimizer, rate, self.task, device=device, precision=precision
+        )
 
 
 def mnist(place: PlaceOptions) -> Data:
@@ -131,7 +121,7 @@ CASES: Registry[Case] = Registry(
 )
 
 
-def make_job(case: Case, data: Data, settings: Settings, epochs: int) -> Job:
+def make_job(data: Data, settings: Settings, epochs: int) -> Job:
     """Bring together what every peer gets: initial parameters and orders are those that jaxmlp draws."""
     state = begin(settings)
     orders = epoch_orders(state, len(data.train_inputs), epochs)
@@ -147,16 +137,3 @@ def epoch_orders(state: TrainState, examples: int, epochs: int) -> np.ndarray:
         return minibatch_indices(key, examples, examples)[0][0]
 
     return np.stack([np.asarray(order(jnp.int32(epoch)), np.int32) for epoch in range(epochs)])
-
-
-def make_settings(case: Case, optimizer: str, device: str, precision: str) -> Settings:
-    """Describe a training of a case."""
-    return Settings(
-        case.sizes,
-        case.batch_size,
-        optimizer,
-        case.learning_rates[optimizer],
-        case.task,
-        device=device,
-        precision=precision,
-    )

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import jax
 from cases import Data, digits, mnist
-from measurement import MnistOptions, Result, check, describe, finish, tell
+from measurement import MnistOptions, Part, Result, check, describe, finish, tell
 
 from jaxmlp import EpochReport, FitState, TrainState, fit, mlp
 from jaxmlp.cli.options import option, parse_options
 from jaxmlp.cli.session import computing, run
-from jaxmlp.cli.text import aligned, seconds
+from jaxmlp.cli.text import seconds
 from jaxmlp.saving import CheckpointWriter, fit_arrays
 
 CASES = {
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if data is digits or options.mnist:
                 tell(name)
                 result["cases"][name] = measure(sizes, data(options), options.epochs, options.repeats)
-    return finish(result, aligned(table_rows(result)), options.out)
+    return finish(result, parts(result), options.out)
 
 
 def measure(sizes: Sequence[int], data: Data, epochs: int, repeats: int) -> Result:
@@ -95,7 +95,7 @@ def one_run(sizes: Sequence[int], data: Data, epochs: int, is_saving: bool) -> t
     return (sum(after_first) + last) / len(after_first), len(written)
 
 
-def table_rows(result: Result) -> list[list[str]]:
+def parts(result: Result) -> list[Part]:
     """Lay out the cases."""
     rows = [["an epoch of", "without", "with checkpoints", "times as long (least to largest)", "checkpoints"]]
     for name, case in result["cases"].items():
@@ -109,7 +109,7 @@ def table_rows(result: Result) -> list[list[str]]:
                 f"{min(written)} to {max(written)} in {result['epochs']} epochs",
             ]
         )
-    return rows
+    return [rows]
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from measurement import OutOptions, Result, check, describe, finish, relative_difference, tell
+from measurement import OutOptions, Part, Result, check, describe, finish, relative_difference, tell
 from processes import in_processes
 
 from jaxmlp import ArgumentError, EpochReport, TrainState, fit, init_state, make_optimizer, mlp
 from jaxmlp.cli.options import option, parse_options
 from jaxmlp.cli.session import run
-from jaxmlp.cli.text import aligned, seconds
+from jaxmlp.cli.text import seconds
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
 # XLA takes the sums over devices, and roundings can grow beyond those bounds in float32, by Adam and by relu: a run is
@@ -48,19 +48,12 @@ class ManyOptions(OutOptions):
 
 
 class Sharing(NamedTuple):
-    """A way to share a training.
-
-    Attributes:
-        title: as people read it.
-        devices: of each process.
-        processes: how many.
-        nudged: from weights that are one rounding off, to see how far that leads.
-    """
+    """A way to share a training."""
 
     title: str
-    devices: int
+    devices: int  # of each process
     processes: int = 1
-    nudged: bool = False
+    nudged: bool = False  # from weights that are one rounding off, to see how far that leads
 
 
 SHARINGS = (
@@ -90,9 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 params, times = train(sharing, options, optimizer, Path(folder))
                 single = single or params
                 off = {name: difference(params[name], single[name]) for name in BOUNDS}
-                rows.append(
-                    {"optimizer": optimizer, **sharing._asdict(), "differences": off, "seconds": times}
-                )
+                measured = {"differences": off, "seconds": times}
+                rows.append({"optimizer": optimizer, **sharing._asdict(), **measured})
     given = {name: value for name, value in dataclasses.asdict(options).items() if name != "out"}
     result |= {"options": given, "bounds": BOUNDS, "rows": rows}
     wrong = [
@@ -100,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for row in rows
         if not is_sound(row, rows)
     ]
-    return finish(result, aligned(table_rows(result)), options.out, wrong)
+    return finish(result, parts(result), options.out, wrong)
 
 
 def train(
@@ -121,10 +113,7 @@ def train(
     what = f"a training on {sharing.title}"
     times = in_processes(what, "devices.train_here", options.device, given, LONGEST)[0]
     with np.load(out) as saved:
-        params = {
-            precision: [saved[name] for name in saved.files if name.startswith(precision)]
-            for precision in BOUNDS
-        }
+        params = {name: [saved[key] for key in saved.files if key.startswith(name)] for name in BOUNDS}
     return params, times
 
 
@@ -144,38 +133,31 @@ def train_here(
     if how.processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(address, how.processes, index)
-    platform = jax.local_devices()[0].platform if asked.device == "auto" else asked.device
-    by_process: dict[int, list[jax.Device]] = {}
-    for device in jax.devices(platform):
-        by_process.setdefault(device.process_index, []).append(device)
-    devices = [device for own in by_process.values() for device in own[: how.devices]]
-    single = _fit(asked, optimizer, "float32", how.nudged, devices)
+    there = jax.devices(None if asked.device == "auto" else asked.device)
+    devices = [
+        device
+        for number in range(how.processes)
+        for device in [each for each in there if each.process_index == number][: how.devices]
+    ]
+    single, seconds_each = _fit(asked, optimizer, "float32", how.nudged, devices)
     with jax.enable_x64(True):
-        double = _fit(asked, optimizer, "float64", how.nudged, devices)
+        double, _ = _fit(asked, optimizer, "float64", how.nudged, devices)
     if index == 0:
-        ends = {"float32": single.first, "float64": double.last}
+        ends = {"float32": single[0], "float64": double[-1]}
         arrays = {f"{name}_{place}": each for name, end in ends.items() for place, each in enumerate(end)}
         np.savez(options["out"], **arrays)  # type: ignore[arg-type]
-    return single.seconds
-
-
-class Trained(NamedTuple):
-    """What a training was like: the seconds of each epoch, the parameters after the first and in the end."""
-
-    seconds: list[float]
-    first: list[np.ndarray]
-    last: list[np.ndarray]
+    return seconds_each
 
 
 def _fit(
     options: ManyOptions, optimizer_name: str, precision: str, nudged: bool, devices: list[jax.Device]
-) -> Trained:
-    """Train on generated classes."""
-    after: list[list[np.ndarray]] = []
+) -> tuple[list[list[np.ndarray]], list[float]]:
+    """Train on generated classes; the parameters after the first epoch and the last, and the seconds of each."""
+    ends: list[list[np.ndarray]] = []
 
-    def keep_first(report: EpochReport, state: TrainState) -> None:
-        if not after:
-            after.append(_arrays(state))
+    def keep(report: EpochReport, state: TrainState) -> None:
+        if report.epoch in (1, options.epochs):
+            ends.append([np.asarray(leaf) for leaf in jax.tree.leaves(state.params)])
 
     random, sizes = np.random.default_rng(0), options.sizes
     inputs = random.normal(size=(options.examples, sizes[0])).astype(precision)
@@ -193,14 +175,10 @@ def _fit(
         batch_size=options.batch_size,
         epochs=options.epochs,
         state=state,
-        callback=keep_first,
+        callback=keep,
         devices=devices,
     )
-    return Trained([report.seconds for report in result.history], after[0], _arrays(result.state))
-
-
-def _arrays(state: TrainState) -> list[np.ndarray]:
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+    return ends, [report.seconds for report in result.history]
 
 
 def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
@@ -217,7 +195,7 @@ def is_sound(row: Result, rows: Sequence[Result]) -> bool:
     )
 
 
-def table_rows(result: Result) -> list[list[str]]:
+def parts(result: Result) -> list[Part]:
     """Lay out the comparison."""
     epochs, bounds = result["options"]["epochs"], result["bounds"]
     rows = [
@@ -246,7 +224,7 @@ def table_rows(result: Result) -> list[list[str]]:
                 f"{middle / first:.2f} ×",
             ]
         rows.append(cells)
-    return rows
+    return [rows]
 
 
 if __name__ == "__main__":

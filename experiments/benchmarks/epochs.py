@@ -4,42 +4,42 @@ import os
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from cases import CASES, Case, Data, make_job, make_settings
-from measurement import PlaceOptions, Result, drawn_order, relative_difference, tell, time_summary
-from peers import MATMUL, OURS, PEERS
+from cases import CASES, OPTIMIZERS, Case, Data, make_job
+from measurement import OutOptions, PlaceOptions, Result, drawn_order, relative_difference, tell, time_summary
+from peers import MATMUL, OURS, PEERS, peers_on
 from peers.job import Layers, read_layers, write_job
 from processes import ProcessFailed, WorkerProcess
 
+from jaxmlp.cli.options import DeviceOptions, option
 from jaxmlp.cli.session import available_cores
 
 ROUNDING = float(np.finfo(np.float32).eps)
+QUICK_CASES = ("mnist_300", "digits")
+_option = partial(option, group="options")
 NUDGES = 3  # ways to round the initial weights: by how much one grows is a matter of chance
 
 
-class Plan(NamedTuple):
-    """What to measure.
+@dataclass(frozen=True)
+class BenchmarkOptions(DeviceOptions, PlaceOptions, OutOptions):
+    """The options of a benchmark."""
 
-    Attributes:
-        cases: names in `CASES`.
-        optimizers: of each case.
-        peers: names in `PEERS`; ours stands first.
-        repeats: timed turns of each, after an epoch that warms up.
-        device: as the command line names it.
-        precision: of matrix products.
-        place: of the data sets.
-    """
-
-    cases: tuple[str, ...]
-    optimizers: tuple[str, ...]
-    peers: tuple[str, ...]
-    repeats: int
-    device: str
-    precision: str
-    place: PlaceOptions
+    cases: tuple[str, ...] = _option(tuple(CASES), f"of {', '.join(CASES)}", metavar="NAME")
+    optimizers: tuple[str, ...] = _option(OPTIMIZERS, f"of {', '.join(OPTIMIZERS)}", metavar="NAME")
+    peers: tuple[str, ...] = _option(
+        ("all",), f"of {', '.join(peers_on('cpu'))}; on a GPU {', '.join(peers_on('gpu'))}", metavar="NAME"
+    )
+    repeats: int = _option(5, "timed turns of each peer, after an epoch that warms up", metavar="N")
+    sweep: bool = _option(True, "networks a second of sweeps on digits too")
+    time_to_accuracy: bool = _option(True, "whole processes to 98 % on MNIST too, where MNIST is at hand")
+    quick: bool = _option(
+        False, f"only {' and '.join(QUICK_CASES)} with SGD, 2 turns, the time to 98 % over 1 seed"
+    )
 
 
 class Field(NamedTuple):
@@ -49,14 +49,14 @@ class Field(NamedTuple):
     products: dict[int, WorkerProcess]
 
 
-def measure(plan: Plan) -> tuple[list[Result], list[str]]:
+def measure(plan: BenchmarkOptions) -> tuple[list[Result], list[str]]:
     """Measure every case; returns the results, and what failed."""
     field = _start(plan)
     results: list[Result] = []
     failures: list[str] = []
     try:
         for name in plan.cases:
-            data = CASES[name].data(plan.place)
+            data = CASES[name].data(plan)
             for optimizer in plan.optimizers:
                 with tempfile.TemporaryDirectory(prefix="jaxmlp-benchmark-") as folder:
                     try:
@@ -70,7 +70,7 @@ def measure(plan: Plan) -> tuple[list[Result], list[str]]:
             worker.close()
 
 
-def _start(plan: Plan) -> Field:
+def _start(plan: BenchmarkOptions) -> Field:
     workers = {name: WorkerProcess(name, plan.device) for name in plan.peers}
     cores, is_cpu = available_cores(), plan.device.startswith("cpu")
     counts = dict.fromkeys((1, cores)) if is_cpu and hasattr(os, "sched_setaffinity") else {cores: None}
@@ -78,12 +78,12 @@ def _start(plan: Plan) -> Field:
 
 
 def measure_case(
-    plan: Plan, case: Case, data: Data, optimizer: str, field: Field, folder: Path
+    plan: BenchmarkOptions, case: Case, data: Data, optimizer: str, field: Field, folder: Path
 ) -> dict[str, Any]:
     """Set every peer up for a case, let them train in turn, and bring the figures together."""
     epochs = 1 + plan.repeats * case.epochs_a_turn
-    settings = make_settings(case, optimizer, plan.device, plan.precision)
-    write_job(folder, make_job(case, data, settings, epochs))
+    settings = case.settings(optimizer, plan.device, plan.precision)
+    write_job(folder, make_job(data, settings, epochs))
     runs = {name: Run(name, worker) for name, worker in field.workers.items()}
     ours = runs[OURS]
     nudged = [first_loss(ours.worker, folder, seed) for seed in range(NUDGES)]

@@ -4,7 +4,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from measurement import OutOptions, Result, check, describe, finish, tell
+from measurement import OutOptions, Part, Result, check, describe, finish, tell
 from peak_memory import begin_peak, peak_bytes, returning_freed
 from peers.jaxmlp_scan import begin, compile_epoch
 from peers.job import Settings
@@ -21,7 +21,7 @@ from processes import ProcessFailed, in_process
 from jaxmlp import ArgumentError, Batch, TrainState
 from jaxmlp.cli.options import DeviceOptions, option, parse_options
 from jaxmlp.cli.session import computing, run
-from jaxmlp.cli.text import aligned, amount, machine_line, seconds
+from jaxmlp.cli.text import amount, seconds
 from jaxmlp.registry import Registry
 
 DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each
@@ -49,15 +49,12 @@ BASE = Point(examples=16_384, features=64, width=256, depth=2, batch_size=128, e
 
 
 class Law(NamedTuple):
-    """What is varied, and how each quantity should grow once it has left the overhead behind.
-
-    Attributes:
-        values: from small to large.
-        expected: by quantity, the slope of its log-log curve at the upper end, and why.
-    """
+    """What is varied, from small to large; the slope each quantity's log-log curve should reach above, and why."""
 
     values: tuple[int, ...]
-    expected: dict[str, tuple[float, str]]
+    seconds: tuple[float, str]
+    memory_bytes: tuple[float, str]
+    temporaries_bytes: tuple[float, str]
 
 
 QUANTITIES = {
@@ -71,43 +68,30 @@ LAWS: Registry[Law] = Registry(
     {
         "examples": Law(
             (1024, 4096, 16_384, 65_536, 262_144, 1_048_576),
-            {
-                "seconds": (1, "as many steps more"),
-                "memory_bytes": (1, "the data"),
-                "temporaries_bytes": (1, "the epoch's outputs [N, K], kept to be measured when it is over"),
-            },
+            (1, "as many steps more"),
+            (1, "the data"),
+            (1, "the epoch's outputs [N, K], kept to be measured when it is over"),
         ),
         "batch_size": Law(
             (8, 32, 128, 512, 2048, 8192),
-            {
-                "seconds": (0, "the same products in all, in fewer steps; −1 while a step's overhead rules"),
-                "memory_bytes": (1, "the values and gradients of every layer"),
-                "temporaries_bytes": (1, "the values and gradients of every layer"),
-            },
+            (0, "the same products in all, in fewer steps; −1 while a step's overhead rules"),
+            (1, "the values and gradients of every layer"),
+            (1, "the values and gradients of every layer"),
         ),
         "width": Law(
             (16, 64, 256, 1024, 4096),
-            {
-                "seconds": (2, "the products between hidden layers"),
-                "memory_bytes": (2, "weights between hidden layers"),
-                "temporaries_bytes": (2, "gradients of the weights between hidden layers"),
-            },
+            (2, "the products between hidden layers"),
+            (2, "weights between hidden layers"),
+            (2, "gradients of the weights between hidden layers"),
         ),
         "depth": Law(
             (1, 2, 4, 8, 16, 32, 64),
-            {
-                "seconds": (1, "a product each way a layer"),
-                "memory_bytes": (1, "weights, values and gradients a layer"),
-                "temporaries_bytes": (1, "values and gradients a layer"),
-            },
+            (1, "a product each way a layer"),
+            (1, "weights, values and gradients a layer"),
+            (1, "values and gradients a layer"),
         ),
         "epochs": Law(
-            (1, 2, 4, 8, 16, 32),
-            {
-                "seconds": (1, "as many steps more"),
-                "memory_bytes": (0, "nothing is kept"),
-                "temporaries_bytes": (0, "the same program"),
-            },
+            (1, 2, 4, 8, 16, 32), (1, "as many steps more"), (0, "nothing is kept"), (0, "the same program")
         ),
     },
 )
@@ -144,21 +128,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.vary:
         result["series"][name] = measure_series(name, options)
     failures = [point["failure"] for one in result["series"].values() for point in one["failed"]]
-    return finish(result, text(result), options.out, failures)
+    return finish(result, parts(result), options.out, failures)
 
 
 def measure_series(name: str, options: GrowthOptions) -> Result:
     """Measure one quantity's growth, until a point would take too long."""
-    law = LAWS[name]
-    base = getattr(BASE, name)
+    law, base = LAWS[name], getattr(BASE, name)
     values = [value for value in law.values if not options.quick or value <= base]
     points: list[Result] = []
     left_out: list[int] = []
     failed: list[Result] = []
     for value in values:
-        if points and expected_seconds(points[-1], value, law.expected["seconds"][0]) > options.longest:
-            left_out.append(value)
-            continue
+        if points:  # the time that the law expects from the last point's
+            last, slope = points[-1], max(law.seconds[0], 0)
+            if last["seconds"] * (value / last["value"]) ** slope > options.longest:
+                left_out.append(value)
+                continue
         tell(f"{name} {value:,}")
         try:
             points.append({"value": value} | measure_point(BASE._replace(**{name: value}), options))
@@ -172,11 +157,6 @@ def measure_series(name: str, options: GrowthOptions) -> Result:
     }
 
 
-def expected_seconds(last: Result, value: int, slope: float) -> float:
-    """Foretell the time of a training from the one before it, by the slope that the law expects."""
-    return last["seconds"] * (value / last["value"]) ** max(slope, 0)
-
-
 def measure_point(point: Point, options: GrowthOptions) -> Result:
     """Measure a point in a fresh process."""
     given = {"point": list(point), "device": options.device, "precision": options.precision}
@@ -186,14 +166,10 @@ def measure_point(point: Point, options: GrowthOptions) -> Result:
 def measure(point: Sequence[int], device: str, precision: str) -> Result:
     """Train with SGD from fresh parameters in this process, once for the memory and some times over for the time."""
     examples, features, width, depth, batch_size, epochs = point
-    with computing(device, precision) as of_products, returning_freed():
+    sizes = (features, *[width] * depth, CLASSES)
+    with computing(device, precision) as of_products:
         settings = Settings(
-            (features, *[width] * depth, CLASSES),
-            batch_size,
-            "sgd",
-            0.01,
-            "classification",
-            precision=of_products or "float32",
+            sizes, batch_size, "sgd", 0.01, "classification", precision=of_products or "float32"
         )
 
         def make() -> tuple[TrainState, Batch]:
@@ -202,10 +178,19 @@ def measure(point: Sequence[int], device: str, precision: str) -> Result:
             targets = jnp.asarray(random.integers(0, CLASSES, examples, np.int32))
             return jax.block_until_ready((begin(settings), Batch(inputs, targets)))
 
-        epoch = compile_epoch(settings, *make())
-        own, peak = measure_memory(epoch, make, epochs)
-    with computing(device, precision):
-        times = time_trainings(epoch, make, epochs)
+        def train(count: int) -> int | None:
+            state, data = make()
+            begin_peak()  # what drawing them took for a moment does not count
+            for _ in range(count):
+                state, _ = jax.block_until_ready(epoch(state, data))
+            return peak_bytes()
+
+        with returning_freed():
+            epoch = compile_epoch(settings, *make())
+            # A first training makes all that stays for good, as code, threads and their stores: some tens of MiB.
+            train(1)
+            own, peak = begin_peak(), train(epochs)
+        times = time_trainings(epoch, *make(), epochs)
     compiler = epoch.memory_analysis()
     return {
         "seconds": statistics.median(times),
@@ -216,9 +201,8 @@ def measure(point: Sequence[int], device: str, precision: str) -> Result:
     }
 
 
-def time_trainings(epoch: Any, make: Callable[[], tuple[TrainState, Batch]], epochs: int) -> list[float]:
+def time_trainings(epoch: Any, start: TrainState, data: Batch, epochs: int) -> list[float]:
     """Train from the same start several times; returns the seconds of each."""
-    start, data = make()
     times: list[float] = []
     while len(times) < MOST_RUNS and (not times or sum(times) < ENOUGH_SECONDS):
         begun, state = time.perf_counter(), start
@@ -229,32 +213,15 @@ def time_trainings(epoch: Any, make: Callable[[], tuple[TrainState, Batch]], epo
     return times
 
 
-def measure_memory(
-    epoch: Any, make: Callable[[], tuple[TrainState, Batch]], epochs: int
-) -> tuple[int | None, int | None]:
-    """Tell what the process has by itself, and its peak while it holds data and parameters and trains.
-
-    A first training has loaded and made all that stays for good, as code, threads and their stores, which come to
-    some tens of mebibytes however small the network is.
-    """
-
-    def train(epochs: int) -> int | None:
-        state, data = make()
-        begin_peak()  # what drawing them took for a moment does not count
-        for _ in range(epochs):
-            state, _ = jax.block_until_ready(epoch(state, data))
-        return peak_bytes()
-
-    train(1)
-    own = begin_peak()
-    return own, train(epochs)
-
-
 def slopes(points: Sequence[Result], quantity: str) -> dict[str, float | None]:
     """Fit a straight line through log(quantity) against log(value): over all points, and over the upper half."""
     there = [(p["value"], p[quantity]) for p in points if counts(p[quantity], LEAST.get(quantity, 0))]
     upper = there[len(there) // 2 :] if len(there) > 2 else there
-    return {"all": _slope(there), "upper": _slope(upper)}
+    fitted = [
+        float(np.polyfit(*np.log(np.array(part, float)).T, 1)[0]) if len(part) > 1 else None
+        for part in (there, upper)
+    ]
+    return {"all": fitted[0], "upper": fitted[1]}
 
 
 def counts(value: float | None, least: float) -> bool:
@@ -262,45 +229,25 @@ def counts(value: float | None, least: float) -> bool:
     return value is not None and value > 0 and value >= least
 
 
-def least_note(least: Mapping[str, int]) -> list[str]:
-    """Say which points have no part in the slopes."""
-    return [
+def parts(result: Result) -> list[Part]:
+    """Lay out slopes and points."""
+    slopes = [["varied", "slope of", "all points", "upper half", "expected above", "because of"]]
+    points = [["varied", "value", "time", "peak memory", "above its own", "temporaries"]]
+    notes = [
         f"{QUANTITIES[quantity]}: the peak above what its process has by itself; "
-        f"the slopes are fitted to the points of {amount(value)} and more, as less is noise"
-        for quantity, value in least.items()
+        f"the slopes are fitted to the points of {amount(value)} and more, as less is noise."
+        for quantity, value in result.get("least", {}).items()
     ]
-
-
-def _slope(pairs: Sequence[tuple[float, float]]) -> float | None:
-    if len(pairs) < 2:
-        return None
-    x, y = np.log(np.array(pairs, float)).T
-    return float(np.polyfit(x, y, 1)[0])
-
-
-def text(result: Result) -> str:
-    """Write the result for a terminal."""
-    base = result["base"]
-    parts = [
-        machine_line(result["machine"]),
-        "base: " + ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in base.items()),
-    ]
+    notes += base_note(result)
     for name, series in result["series"].items():
-        rows = [[name.replace("_", " "), "time", "peak memory", "above its own", "temporaries"]]
-        rows += [
-            [
-                f"{point['value']:,}",
-                seconds(point["seconds"]),
-                amount(point["peak_bytes"]),
-                amount(point["memory_bytes"]),
-                amount(point["temporaries_bytes"]),
-            ]
-            for point in series["points"]
-        ]
-        parts.append(
-            "\n".join([aligned(rows), "", aligned(slope_rows(name, series)), *left_out_notes(series)])
-        )
-    return "\n\n".join([*parts, *least_note(result["least"]), *base_note(result)])
+        varied = name.replace("_", " ")
+        slopes += [[varied, *row] for row in slope_rows(name, series)]
+        for point in series["points"]:
+            amounts = [amount(point[f"{what}_bytes"]) for what in ("peak", "memory", "temporaries")]
+            points.append([varied, f"{point['value']:,}", seconds(point["seconds"]), *amounts])
+        notes += [f"{varied}: {note}." for note in left_out_notes(series)]
+    base = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in result["base"].items())
+    return [f"The base is {base}, with SGD.", slopes, *notes, points]
 
 
 def base_note(result: Result) -> list[str]:
@@ -315,7 +262,7 @@ def base_note(result: Result) -> list[str]:
         return []
     return [
         f"time of the training: the base's own, measured in each of {len(times)} series, is {seconds(min(times))} to "
-        f"{seconds(max(times))}; so far one point's time can be from another's by chance"
+        f"{seconds(max(times))}; so far one point's time can be from another's by chance."
     ]
 
 
@@ -329,9 +276,9 @@ def left_out_notes(series: Result) -> list[str]:
 
 def slope_rows(name: str, series: Result) -> list[list[str]]:
     """Lay out the slopes beside what was expected of them."""
-    rows = [["slope of", "all points", "upper half", "expected above", "because of"]]
+    rows = []
     for quantity, what in QUANTITIES.items():
-        expected, why = LAWS[name].expected[quantity]
+        expected, why = getattr(LAWS[name], quantity)
         fitted = [series["slopes"][quantity][part] for part in ("all", "upper")]
         shown = [
             "" if slope is None or math.isnan(slope) else f"{round(slope, 2) + 0.0:.2f}" for slope in fitted

@@ -18,13 +18,14 @@ from jaxmlp import ArgumentError
 from jaxmlp.cli.options import option
 from jaxmlp.cli.run import describe_machine
 from jaxmlp.cli.session import available_cores
-from jaxmlp.cli.text import check_out
+from jaxmlp.cli.text import aligned, check_out, machine_line, seconds
 from jaxmlp.files import write_text
 
 # Variables that change how libraries use the cores, and so their times.
 THREAD_SETTINGS = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "XLA_FLAGS")
 
 Result = dict[str, Any]
+Part = str | list[list[str]]  # of what people read: a paragraph, or a table with its heading
 Thing = TypeVar("Thing")
 
 
@@ -100,10 +101,11 @@ def tell_load() -> float | None:
     return load
 
 
-def finish(result: Result, text: str, out: str | None, failures: Sequence[str] = ()) -> int:
+def finish(result: Result, parts: Sequence[Part], out: str | None, failures: Sequence[str] = ()) -> int:
     """Print and write a result, and say what failed; returns the exit status."""
     tell("")
-    print(text)
+    texts = [part if isinstance(part, str) else aligned(part) for part in parts]
+    print("\n\n".join([machine_line(result["machine"]), *texts]))
     if out is not None:
         write_text(out, json.dumps(result, indent=1) + "\n")
     for failure in failures:
@@ -116,14 +118,20 @@ def drawn_order(things: Sequence[Thing], turn: int) -> list[Thing]:
     return [things[place] for place in np.random.default_rng(turn).permutation(len(things))]
 
 
-def time_summary(seconds: Sequence[float]) -> Result:
-    """Bring times to their median and spread."""
+def time_summary(times: Sequence[float]) -> Result:
+    """Bring seconds to their median and spread."""
+    median, least, largest = statistics.median(times), min(times), max(times)
     return {
-        "seconds": list(seconds),
-        "median_seconds": statistics.median(seconds),
-        "least_seconds": min(seconds),
-        "largest_seconds": max(seconds),
+        "seconds": list(times),
+        "median_seconds": median,
+        "least_seconds": least,
+        "largest_seconds": largest,
     }
+
+
+def spread(summary: Result) -> str:
+    """Write the least and the largest of some times."""
+    return f"{seconds(summary['least_seconds'])} to {seconds(summary['largest_seconds'])}"
 
 
 def noise_of_ratio(*times: Sequence[float]) -> float:

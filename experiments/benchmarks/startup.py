@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from measurement import MnistOptions, Result, check, describe, finish, tell
+from measurement import MnistOptions, Part, Result, check, describe, finish, tell
 from processes import run_programs
 from targets import ACCURACY, SECOND_RUN
 from time_to_accuracy import FLAGS, place_flags, printed_accuracy
 
 from jaxmlp.cli.options import option, parse_options
 from jaxmlp.cli.session import SETTINGS, run
-from jaxmlp.cli.text import aligned, seconds
+from jaxmlp.cli.text import seconds
 from jaxmlp.datasets import load
 
 DESCRIPTION = """Measure whole runs of jaxmlp train as a user starts them: its default, and MNIST to 98 %.
@@ -33,18 +33,11 @@ class StartupOptions(MnistOptions):
 
 
 class Run(NamedTuple):
-    """What one process took.
+    """What one process took."""
 
-    Attributes:
-        wall: seconds from its start to its end.
-        cpu: seconds of all cores together.
-        compiled: how many programs it compiled and kept.
-        accuracy: on the test part, from 0 to 1.
-    """
-
-    wall: float
-    cpu: float
-    compiled: int
+    wall: float  # seconds from its start to its end
+    cpu: float  # seconds of all cores together
+    compiled: int  # programs that it compiled and kept
     accuracy: float
 
 
@@ -58,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load("mnist", data_dir=options.data_dir, manual_dir=options.manual_dir)  # prepared, if it was not
         cases["mnist"] = (*FLAGS, *place_flags(options))
     result["cases"] = {name: measure(name, flags, options.repeats) for name, flags in cases.items()}
-    return finish(result, aligned(table_rows(result)), options.out)
+    return finish(result, parts(result), options.out)
 
 
 def measure(case: str, flags: Sequence[str], repeats: int) -> Result:
@@ -79,24 +72,16 @@ def time_process(flags: Sequence[str], folder: Path, name: str) -> Run:
     environment = {name.upper(): str(value) for name, value in SETTINGS.items()}
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(programs), "JAX_ENABLE_COMPILATION_CACHE": "true"}
     command = ["-m", "jaxmlp", "train", *flags, "--out", str(folder / name)]
-    before, cpu_before, started = count(programs), children_cpu(), time.perf_counter()
+    before, cpu_before, started = len(list(programs.glob("*-cache"))), os.times(), time.perf_counter()
     (printed,) = run_programs("jaxmlp train", [command], os.environ | environment)
-    wall, cpu = time.perf_counter() - started, children_cpu() - cpu_before
-    return Run(wall, cpu, count(programs) - before, printed_accuracy(printed))
+    wall, cpu, compiled = time.perf_counter() - started, os.times(), len(list(programs.glob("*-cache")))
+    taken = (cpu.children_user - cpu_before.children_user) + (
+        cpu.children_system - cpu_before.children_system
+    )
+    return Run(wall, taken, compiled - before, printed_accuracy(printed))
 
 
-def count(programs: Path) -> int:
-    """Count the programs in a folder."""
-    return len(list(programs.glob("*-cache")))
-
-
-def children_cpu() -> float:
-    """Tell the processor time of all ended children, in seconds."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
-def table_rows(result: Result) -> list[list[str]]:
+def parts(result: Result) -> list[Part]:
     """Lay out first and second runs, with the targets."""
     rows = [
         ["whole run", "first", "second, median", "least to largest", "core seconds", "accuracy", "target"]
@@ -118,7 +103,7 @@ def table_rows(result: Result) -> list[list[str]]:
                 f"{wanted}: {'reached' if reached else 'not reached'}",
             ]
         )
-    return rows
+    return [rows]
 
 
 if __name__ == "__main__":

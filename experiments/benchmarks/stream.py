@@ -1,23 +1,24 @@
 """Measure training on data larger than memory: rate and peak memory by stream, beside the route in memory."""
 
+import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from large_set import FEATURES, NOISE, LargeSet, draw, make_set, read_shards
-from measurement import OutOptions, Result, check, describe, drawn_order, finish, tell
+from measurement import OutOptions, Part, Result, check, describe, drawn_order, finish, tell
 from peak_memory import begin_peak, peak_bytes
 from processes import in_process
 
 from jaxmlp import ArgumentError, evaluate, fit, make_optimizer, mlp, stream_from_chunks
 from jaxmlp.cli.options import DeviceOptions, option, parse_options
 from jaxmlp.cli.session import computing, run
-from jaxmlp.cli.text import aligned, amount, machine_line
+from jaxmlp.cli.text import amount
 
 SIZES, BATCH, RATE = (FEATURES, 64, 2), 4096, 1e-2
 TEST_ROWS = 100_000
@@ -45,26 +46,6 @@ class StreamOptions(DeviceOptions, OutOptions):
     data_dir: str = _option(str(CACHE), "folder of the set's files", metavar="FOLDER")
 
 
-class Point(NamedTuple):
-    """What a training of it is like.
-
-    Attributes:
-        route: "stream" or "memory".
-        rows: N.
-        window: rows of a window of the stream.
-        epochs: E.
-        seed: of the set and of the run.
-        folder: of the set's files.
-    """
-
-    route: str
-    rows: int
-    window: int
-    epochs: int
-    seed: int
-    folder: str
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(StreamOptions, DESCRIPTION, arguments)
@@ -82,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             done += made
             tell(f"files: {done:,} of {size:,} rows, {data.bytes / 2**30:.2f} GiB in {data.folder}")
     points = measure_cases([("stream", rows), ("stream", part), ("memory", part)], repeats, options)
+    whole, some, memory = points
     result |= {
         "network": list(SIZES),
         "batch_size": BATCH,
@@ -89,17 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "set_bytes": data.bytes,
         "noise": NOISE,
         "points": points,
-        "ratios": ratios(points),
+        "ratios": {
+            "rate_of_memory": whole["rows_per_second"] / memory["rows_per_second"],
+            "rate_of_memory_on_part": some["rows_per_second"] / memory["rows_per_second"],
+            "peak_of_part": whole["peak_bytes"] and whole["peak_bytes"] / some["peak_bytes"],
+        },
     }
-    parts = [
-        machine_line(result["machine"]),
-        setting(result),
-        "",
-        aligned(table_rows(result)),
-        "",
-        verdict(result),
-    ]
-    return finish(result, "\n".join(parts), options.out)
+    return finish(result, parts(result), options.out)
 
 
 def measure_cases(cases: Sequence[tuple[str, int]], repeats: int, options: StreamOptions) -> list[Result]:
@@ -114,42 +92,37 @@ def measure_cases(cases: Sequence[tuple[str, int]], repeats: int, options: Strea
         after_the_first = [rate for one in runs for rate in one["rates"][1:]]
         point["rows_per_second"] = statistics.median(after_the_first)
         point["rows_per_second_range"] = [min(after_the_first), max(after_the_first)]
-        known = runs[0]["peak_bytes"] is not None
-        point["peak_bytes"] = _middle([one["peak_bytes"] for one in runs]) if known else None
-        point["memory_bytes"] = (
-            _middle([one["peak_bytes"] - one["own_bytes"] for one in runs]) if known else None
-        )
+        point |= {"peak_bytes": None, "memory_bytes": None}
+        if runs[0]["peak_bytes"] is not None:
+            point["peak_bytes"] = int(statistics.median(one["peak_bytes"] for one in runs))
+            above = [one["peak_bytes"] - one["own_bytes"] for one in runs]
+            point["memory_bytes"] = int(statistics.median(above))
         point["accuracy"] = statistics.median(one["accuracy"] for one in runs)
     return points
 
 
-def _middle(amounts: Sequence[int]) -> int:
-    return int(statistics.median(amounts))
-
-
 def measure_point(route: str, rows: int, options: StreamOptions) -> Result:
     """Train in a fresh process, so that its peak memory is its own."""
-    point = Point(route, rows, options.window, options.epochs, options.seed, options.data_dir)
-    given = {"point": list(point), "device": options.device, "precision": options.precision}
+    given = {"route": route, "rows": rows, "options": dataclasses.asdict(options)}
     return in_process(f"training on {rows:,} rows {ROUTES[route]}", "stream.measure", options.device, given)
 
 
-def measure(point: Sequence[object], device: str, precision: str) -> Result:
+def measure(route: str, rows: int, options: Mapping[str, Any]) -> Result:
     """Train with Adam in this process, and tell rate, memory and accuracy."""
-    what = Point(*point)  # type: ignore[arg-type]
-    data = LargeSet(Path(what.folder), what.rows, what.seed)
-    with computing(device, precision) as of_products:
-        net, key = mlp(SIZES, precision=of_products), jax.random.key(what.seed)
-        test_inputs, test_labels = draw(what.seed, -1, TEST_ROWS)
+    asked = StreamOptions(**options)
+    data = LargeSet(Path(asked.data_dir), rows, asked.seed)
+    with computing(asked.device, asked.precision) as precision:
+        net, key = mlp(SIZES, precision=precision), jax.random.key(asked.seed)
+        test_inputs, test_labels = draw(asked.seed, -1, TEST_ROWS)
         own = begin_peak()
         result = fit(
             net,
-            stream_from_chunks(lambda epoch: read_shards(data, epoch), window=what.window)
-            if what.route == "stream"
+            stream_from_chunks(lambda epoch: read_shards(data, epoch), window=asked.window)
+            if route == "stream"
             else arrays_of(data),
             optimizer=make_optimizer("adam", RATE),
             batch_size=BATCH,
-            epochs=what.epochs,
+            epochs=asked.epochs,
             key=key,
         )
         peak = peak_bytes()
@@ -174,19 +147,13 @@ def arrays_of(data: LargeSet) -> tuple[np.ndarray, np.ndarray]:
     return inputs, labels
 
 
-def ratios(points: Sequence[Result]) -> dict[str, float | None]:
-    """Compare the stream of all rows with that of a part, and with the part in memory."""
-    whole, part, memory = points
-    peaks = whole["peak_bytes"], part["peak_bytes"]
-    return {
-        "rate_of_memory": whole["rows_per_second"] / memory["rows_per_second"],
-        "rate_of_memory_on_part": part["rows_per_second"] / memory["rows_per_second"],
-        "peak_of_part": None if None in peaks else peaks[0] / peaks[1],
-    }
-
-
-def table_rows(result: Result) -> list[list[str]]:
-    """Lay out the points."""
+def parts(result: Result) -> list[Part]:
+    """Lay out what was trained on what, the points, and what they come to."""
+    setting = (
+        f"Network {'-'.join(map(str, result['network']))}, Adam, batch {result['batch_size']:,}, "
+        f"windows of {result['window']:,} rows, a set of {result['set_bytes'] / 2**30:.2f} GiB; "
+        f"no more than {100 * (1 - result['noise']):g} % of the classes can be told right."
+    )
     median = f"rows/s, median of {len(result['points'][0]['runs'])}"
     rows = [["route", "rows", median, "least to largest", "peak memory", "above its own", "test accuracy"]]
     for point in result["points"]:
@@ -202,28 +169,14 @@ def table_rows(result: Result) -> list[list[str]]:
                 f"{100 * point['accuracy']:.2f} %",
             ]
         )
-    return rows
-
-
-def setting(result: Result) -> str:
-    """Say what was trained, on what."""
-    return (
-        f"network {'-'.join(map(str, result['network']))}, Adam, batch {result['batch_size']:,}, "
-        f"windows of {result['window']:,} rows, a set of {result['set_bytes'] / 2**30:.2f} GiB; "
-        f"no more than {100 * (1 - result['noise']):g} % of the classes can be told right"
-    )
-
-
-def verdict(result: Result) -> str:
-    """Say what the figures come to."""
     found = result["ratios"]
-    line = (
+    verdict = (
         f"The stream of all rows is {found['rate_of_memory']:.2f} × as fast as the part in memory, that of the part "
         f"{found['rate_of_memory_on_part']:.2f} ×"
     )
-    if found["peak_of_part"] is None:
-        return f"{line}."
-    return f"{line}; the peak memory of the first is {found['peak_of_part']:.2f} × that of the second."
+    if found["peak_of_part"] is not None:
+        verdict += f"; the peak memory of the first is {found['peak_of_part']:.2f} × that of the second"
+    return [setting, rows, f"{verdict}."]
 
 
 if __name__ == "__main__":

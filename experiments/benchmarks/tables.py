@@ -1,11 +1,12 @@
-"""The benchmark's figures as tables, for a terminal and for the README alike."""
+"""The benchmark's figures as people read them, on a terminal and in the README alike."""
 
 import statistics
 from collections.abc import Sequence
 
-from measurement import Result
-from peers import OURS
-from targets import ACCURACY, Target, floor_seconds, is_accurate, measured, peer
+import numpy as np
+from measurement import Part, Result, spread
+from peers import OURS, PEERS
+from targets import ACCURACY, Target, floor_seconds, is_accurate, measured, peer, targets
 
 from jaxmlp.cli.text import amount, seconds
 
@@ -13,52 +14,29 @@ OPTIMIZER_NAMES = {"sgd": "SGD", "momentum": "momentum 0.9", "adam": "Adam"}
 # A difference of losses is far when it is so many times what roundings grew to, and above what sums in another
 # order come to.
 FAR, LEAST_DIFFERENCE = 10, 1e-6
-SCORE_NAMES = {"classification": "test accuracy", "regression": "test R²"}
 
 
-def rate(value: float) -> str:
-    """Write floating-point operations a second."""
-    return f"{value / 1e9:.0f} Gflop/s" if value < 1e12 else f"{value / 1e12:.1f} Tflop/s"
+def parts(result: Result) -> list[Part]:
+    """Lay out a whole benchmark."""
+    cases = result["cases"]
+    failed = {
+        f"{one['title']} was not measured for {name_of(case)}: {one['failure']}."
+        for case in cases
+        for one in case["peers"]
+        if "failure" in one
+    }
+    found: list[Part] = [ratio_rows(cases), floor_rows(cases), *far_notes(cases), *sorted(failed)]
+    found += [f"Not finished: {failure}." for failure in result.get("failures", ())]
+    if "time_to_accuracy" in result:
+        found.append(time_to_accuracy_rows(result["time_to_accuracy"]))
+    if "sweep" in result:
+        found.append(sweep_rows(result["sweep"]))
+    return [*found, target_rows(targets(result))]
 
 
-def case_heading(case: Result) -> str:
+def name_of(case: Result) -> str:
     """Name a case: network, batch, optimiser, data."""
-    return (
-        f"{case['title']}, {OPTIMIZER_NAMES[case['optimizer']]} (learning rate {case['learning_rate']:g}), "
-        f"an epoch of {case['examples']:,} examples ({case['data']})"
-    )
-
-
-def case_rows(case: Result) -> list[list[str]]:
-    """Lay out a case: a heading row, and a row a peer, ours first, then by time."""
-    turns = max((len(one.get("seconds", ())) for one in case["peers"]), default=0)
-    rows = [
-        [
-            "",
-            f"median of {turns}",
-            "least to largest",
-            "against ours",
-            f"{SCORE_NAMES[case['task']]} after {case['epochs']}",
-            "loss of epoch 1 differs by",
-            "temporaries",
-        ]
-    ]
-    order = ("ours", "reference", "peer")
-    ranked = sorted(measured(case), key=lambda one: (order.index(one["kind"]), one["median_seconds"]))
-    return rows + [_row(one, case["task"]) for one in ranked]
-
-
-def _row(one: Result, task: str) -> list[str]:
-    ours = one["name"] == OURS
-    return [
-        one["title"],
-        seconds(one["median_seconds"]),
-        spread(one),
-        "1" if ours else f"{one['time_relative_to_ours']:.2f} × as long",
-        score_text(one["score"], task),
-        "" if ours else f"{one['loss_difference']:.1e}",
-        amount(one["temporaries_bytes"]),
-    ]
+    return f"{case['title']}, {OPTIMIZER_NAMES[case['optimizer']]} ({case['data']})"
 
 
 def score_text(score: float, task: str) -> str:
@@ -66,42 +44,70 @@ def score_text(score: float, task: str) -> str:
     return f"{100 * score:.2f} %" if task == "classification" else f"{score:.4f}"
 
 
-def case_notes(case: Result) -> list[str]:
-    """Say what the machine could do at best, and who could not be measured."""
-    ours = peer(case, OURS)
-    assert ours is not None
-    notes = []
-    for cores, ceiling in sorted(case["ceilings"].items(), key=lambda pair: int(pair[0])):
-        counted = "1 core" if cores == "1" else f"{cores} cores"
-        notes.append(
-            f"matrix products alone on {counted}: {seconds(ceiling['epoch_seconds'])} "
-            f"({rate(ceiling['operations_a_second'])}; a large product {rate(ceiling['large_operations_a_second'])})"
+def rate(value: float) -> str:
+    """Write floating-point operations a second."""
+    return f"{value / 1e9:.0f} Gflop/s" if value < 1e12 else f"{value / 1e12:.1f} Tflop/s"
+
+
+def ratio_rows(cases: Sequence[Result]) -> list[list[str]]:
+    """Lay out times: a row a case and optimiser, a column a peer."""
+    names = [name for name in PEERS if name != OURS and any(peer(case, name) for case in cases)]
+    rows = [["an epoch of", OURS, *(PEERS[name].short for name in names), "score (farthest)", "floor"]]
+    for case in cases:
+        ours = peer(case, OURS)
+        assert ours is not None
+        farthest = max((one["score"] for one in measured(case)), key=lambda score: abs(score - ours["score"]))
+        others = [peer(case, name) for name in names]
+        rows.append(
+            [
+                name_of(case),
+                f"{seconds(ours['median_seconds'])} ({spread(ours)})",
+                *("" if one is None else f"{one['time_relative_to_ours']:.2f} ×" for one in others),
+                f"{score_text(ours['score'], case['task'])} ({score_text(farthest, case['task'])})",
+                f"{ours['median_seconds'] / floor_seconds(case):.2f} ×",
+            ]
         )
-    floor = floor_seconds(case)
-    share = floor / ours["median_seconds"]
-    notes.append(
-        f"matmul floor, each product where it is fastest: {seconds(floor)}; "
-        f"jaxmlp takes {1 / share:.2f} × as long, {100 * share:.0f} % of that rate"
-    )
-    notes.append(
-        f"one rounding of the initial weights changes jaxmlp's loss of epoch 1 by {case['rounding_grows_to']:.1e}: "
-        "differences of that order are no other updates"
-    )
-    far = FAR * max(case["rounding_grows_to"], LEAST_DIFFERENCE)
-    notes += [
-        f"{one['title']}'s loss of epoch 1 differs by {one['loss_difference']:.1e}, "
-        "far above what that rounding grew to: its arithmetic is another, or its updates are"
+    return rows
+
+
+def floor_rows(cases: Sequence[Result]) -> list[list[str]]:
+    """Lay out what the machine could do at best, what differs, and what memory an epoch needs."""
+    counts = sorted({count for case in cases for count in case["ceilings"]}, key=int)
+    rows = [["an epoch of", "operations", "jaxmlp", *(f"products, {count} cores" for count in counts)]]
+    rows[0] += ["a rounding moves the loss by", "farthest loss", "temporaries"]
+    for case in cases:
+        ours, ceilings = peer(case, OURS), case["ceilings"]
+        assert ours is not None
+        operations = next(iter(ceilings.values()))["epoch_operations"]
+        rows.append(
+            [
+                name_of(case),
+                f"{operations / 1e9:.3g} Gflop",
+                rate(operations / ours["median_seconds"]),
+                *(
+                    f"{seconds(ceilings[count]['epoch_seconds'])}, {rate(ceilings[count]['operations_a_second'])}"
+                    f" of {rate(ceilings[count]['large_operations_a_second'])}"
+                    if count in ceilings
+                    else ""
+                    for count in counts
+                ),
+                f"{case['rounding_grows_to']:.1e}",
+                f"{np.max([one['loss_difference'] for one in measured(case)]):.1e}",
+                amount(ours["temporaries_bytes"]),
+            ]
+        )
+    return rows
+
+
+def far_notes(cases: Sequence[Result]) -> list[str]:
+    """Name whose updates are others than ours."""
+    return [
+        f"{one['title']}'s loss of epoch 1 differs by {one['loss_difference']:.1e} for {name_of(case)}, far above what "
+        "a rounding grew to: its arithmetic is another, or its updates are."
+        for case in cases
         for one in measured(case)
-        if not one["loss_difference"] <= far
+        if not one["loss_difference"] <= FAR * max(case["rounding_grows_to"], LEAST_DIFFERENCE)
     ]
-    operations = next(iter(case["ceilings"].values()))["epoch_operations"]
-    notes.append(
-        f"jaxmlp: {operations / 1e9:.3g} Gflop an epoch, {rate(operations / ours['median_seconds'])}"
-    )
-    notes += [
-        f"{one['title']} was not measured: {one['failure']}" for one in case["peers"] if "failure" in one
-    ]
-    return notes
 
 
 def target_rows(found: Sequence[Target]) -> list[list[str]]:
@@ -140,8 +146,3 @@ def sweep_rows(rates: Result) -> list[list[str]]:
         median, name = one["median_seconds"], f"scikit-learn, one of {one['networks']} networks"
         rows.append([name, seconds(median), spread(one), "", f"{1 / median:,.1f}"])
     return rows
-
-
-def spread(summary: Result) -> str:
-    """Write the least and the largest of some times."""
-    return f"{seconds(summary['least_seconds'])} to {seconds(summary['largest_seconds'])}"

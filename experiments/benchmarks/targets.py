@@ -10,33 +10,20 @@ from peers import AUTODIFF, OURS
 
 
 class Target(NamedTuple):
-    """A target beside its figure.
-
-    Attributes:
-        what: what is looked at.
-        wanted: the target, as "≥ 1.5 ×".
-        figure: what was reached, in the same form; "not measured" where a run has nothing to tell.
-        reached: whether it was; None where it was not measured.
-    """
+    """A target beside its figure."""
 
     what: str
-    wanted: str
+    wanted: str  # as "≥ 1.5 ×"
     figure: str = "not measured"
-    reached: bool | None = None
+    reached: bool | None = None  # None where it was not measured
 
 
 class Goals(NamedTuple):
-    """The targets of one network with plain SGD on a CPU; None for none.
+    """The targets of one network with plain SGD on a CPU; None for none."""
 
-    Attributes:
-        best_peer: how many times as fast as the fastest peer, at least.
-        sklearn: how many times as fast as scikit-learn, at least.
-        floor: an epoch's time over its matmul floor on all cores, at most.
-    """
-
-    best_peer: float
-    sklearn: float | None
-    floor: float
+    best_peer: float  # how many times as fast as the fastest peer, at least
+    sklearn: float | None  # the same of scikit-learn
+    floor: float  # an epoch's time over its matmul floor on all cores, at most
 
 
 GOALS = {"mnist_300": Goals(1.5, 3.0, 1.5), "mnist_512": Goals(1.3, None, 1.15)}
@@ -172,31 +159,20 @@ def _sweep(rates: Result | None, on_gpu: bool) -> Iterator[Target]:
 def _against_autodiff(cases: Iterable[Result]) -> Iterator[Target]:
     """Compare times within twice the noise of their ratio, and temporaries exactly; tell the worst case."""
     pairs = [(case, peer(case, OURS), peer(case, AUTODIFF)) for case in cases]
-    both = [
-        (f"{case['title']}, {case['optimizer']}", ours, autodiff)
-        for case, ours, autodiff in pairs
-        if ours and autodiff
-    ]
+    both = [(f"{case['title']}, {case['optimizer']}", *two) for case, *two in pairs if all(two)]
     what = f"hand-written against jax.grad, worst of {len(both)} cases"
     if not both:
         yield _ratio(what, 1.0, None, at_least=False)
         return
-    times = [
-        (
-            ours["median_seconds"] / autodiff["median_seconds"],
-            2 * noise_of_ratio(ours["seconds"], autodiff["seconds"]),
-            case,
-        )
-        for case, ours, autodiff in both
-    ]
+    times, sizes = [], []
+    for case, ours, twin in both:
+        noise = 2 * noise_of_ratio(ours["seconds"], twin["seconds"])
+        times.append((ours["median_seconds"] / twin["median_seconds"], noise, case))
+        if ours["temporaries_bytes"] and twin["temporaries_bytes"]:
+            sizes.append((ours["temporaries_bytes"] / twin["temporaries_bytes"], f" ({case})"))
     ratio, noise, worst = max(times, key=lambda time: time[0] - time[1])
     figure = f"{ratio:.2f} ± {noise:.2f} × ({worst})"
     yield Target(f"{what}: time", "≤ 1.00 × within noise", figure, ratio <= 1 + noise)
-    sizes = [
-        (ours["temporaries_bytes"] / autodiff["temporaries_bytes"], f" ({case})")
-        for case, ours, autodiff in both
-        if ours["temporaries_bytes"] and autodiff["temporaries_bytes"]
-    ]
     if sizes:
         share, note = max(sizes)
         yield _ratio(f"{what}: temporaries", 1.0, share, at_least=False, note=note)

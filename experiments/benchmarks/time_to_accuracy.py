@@ -25,19 +25,12 @@ FLAGS = (
 
 
 class Program(NamedTuple):
-    """A whole program that trains on MNIST and prints its test accuracy.
-
-    Attributes:
-        name: short.
-        title: what it is called in tables.
-        command: (folder, seed) -> the arguments of the process; the folder holds mnist.npz and may be written to.
-        accuracy: what it printed -> the test accuracy, from 0 to 1.
-    """
+    """A whole program that trains on MNIST and prints its test accuracy."""
 
     name: str
     title: str
-    command: Callable[[Path, int], Sequence[str]]
-    accuracy: Callable[[str], float]
+    command: Callable[[Path, int], Sequence[str]]  # of a folder, which holds mnist.npz, and a seed
+    accuracy: Callable[[str], float]  # of what it printed
 
 
 def programs(place: PlaceOptions, device: str, precision: str) -> list[Program]:
@@ -90,17 +83,15 @@ def measure_time_to_accuracy(
         dataset = load("mnist", data_dir=place.data_dir, manual_dir=place.manual_dir, quiet=True)
     except ArgumentError:
         return None
-    chosen = programs(place, device, precision)
-    found: dict[str, Result] = {
-        one.name: {"name": one.name, "title": one.title, "accuracies": [], "seconds": []} for one in chosen
-    }
+    found: dict[str, Result] = {}
     with tempfile.TemporaryDirectory(prefix="jaxmlp-mnist-") as name:
-        arrays = {
-            f"{part}_{what}": getattr(getattr(dataset, part), what)
-            for part in ("train", "test")
-            for what in ("inputs", "targets")
-        }
+        parts = {"train": dataset.train, "test": dataset.test}
+        arrays = {f"{part}_inputs": each.inputs for part, each in parts.items()}
+        arrays |= {f"{part}_targets": each.targets for part, each in parts.items()}
         np.savez(Path(name, "mnist.npz"), **arrays)
+        for program in (chosen := programs(place, device, precision)):
+            found[program.name] = {"name": program.name, "title": program.title}
+            found[program.name] |= {"accuracies": [], "seconds": []}
         for turn, seed in enumerate([seeds[0], *seeds]):
             for program in drawn_order(chosen, turn):
                 result = found[program.name]
@@ -110,24 +101,14 @@ def measure_time_to_accuracy(
                 try:
                     seconds, accuracy = run_once(program, Path(name), seed, device)
                 except ProcessFailed as failed:
-                    found[program.name] = {
-                        "name": program.name,
-                        "title": program.title,
-                        "failure": str(failed),
-                    }
+                    result["failure"] = str(failed)
                     continue
                 if turn > 0:
                     result["seconds"].append(seconds)
                     result["accuracies"].append(accuracy)
-    return {
-        "what": "MNIST: whole processes from the prepared data set to the test accuracy, "
-        "imports and compilation included",
-        "seeds": seeds,
-        "flags": FLAGS,
-        "programs": [
-            one if "failure" in one else one | time_summary(one["seconds"]) for one in found.values()
-        ],
-    }
+    what = "MNIST: whole processes from the prepared data set to the test accuracy, imports and compilation included"
+    summed = [one if "failure" in one else one | time_summary(one["seconds"]) for one in found.values()]
+    return {"what": what, "seeds": seeds, "flags": FLAGS, "programs": summed}
 
 
 def run_once(program: Program, folder: Path, seed: int, device: str = "cpu") -> tuple[float, float]:

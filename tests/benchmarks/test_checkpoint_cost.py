@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoints import table_rows
+from checkpoints import parts
 from command_runs import run_experiment
 
 from jaxmlp.saving import CheckpointWriter
@@ -36,7 +36,7 @@ def test_the_median_of_the_pairs_is_told() -> None:
         "ratios": [1.5, 1.0, 1.2],
         "written": [5, 5, 4],
     }
-    _, row = table_rows({"epochs": 5, "cases": {"a case": case}})
+    ((_, row),) = parts({"epochs": 5, "cases": {"a case": case}})
     assert row == ["a case", "1.000 s", "1.500 s", "1.200 (1.000 to 1.500, 3 pairs)", "4 to 5 in 5 epochs"]
 
 

@@ -46,8 +46,7 @@ def small_data(task: str) -> Data:
 @functools.cache
 def small_job(task: str, optimizer: str) -> Job:
     case = CASES[task]
-    settings = cases.make_settings(case, optimizer, "cpu", "float32")
-    return cases.make_job(case, small_data(task), settings, EPOCHS)
+    return cases.make_job(small_data(task), case.settings(optimizer, "cpu", "float32"), EPOCHS)
 
 
 def train(name: str, job: Job) -> tuple[list[float], Any]:

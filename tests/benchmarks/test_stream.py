@@ -1,5 +1,6 @@
 """Training by stream is measured beside training in memory, on a set of files that is made once."""
 
+import dataclasses
 import json
 import shutil
 from collections import namedtuple
@@ -9,11 +10,12 @@ from typing import Any
 import jax
 import large_set
 import numpy as np
+import peak_memory
 import pytest
 import stream
 from command_runs import run_experiment
 from large_set import LargeSet, draw, make_set, read_shards
-from stream import Point
+from stream import StreamOptions
 
 from jaxmlp import ArgumentError
 
@@ -50,19 +52,15 @@ def test_the_order_of_the_files_is_the_epochs_own(small: LargeSet) -> None:
     assert sorted(orders[0]) == sorted(orders[2])
 
 
-def test_classes_follow_a_teacher_but_for_the_noise() -> None:
+def test_classes_follow_a_teacher_but_for_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, labels = draw(0, 0, 20_000)
-    _, quiet = draw_without_noise(0)
-    assert 0.4 < labels.mean() < 0.6
-    assert np.mean(labels != quiet) == pytest.approx(large_set.NOISE, abs=0.01)
     assert not np.array_equal(inputs[:100], draw(0, -1, 100)[0])
     assert not np.array_equal(inputs[:100], draw(0, 1, 100)[0])
-
-
-def draw_without_noise(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(large_set, "NOISE", 0.0)
-        return draw(seed, 0, 20_000)
+    noise = large_set.NOISE
+    monkeypatch.setattr(large_set, "NOISE", 0.0)
+    _, quiet = draw(0, 0, 20_000)
+    assert 0.4 < labels.mean() < 0.6
+    assert np.mean(labels != quiet) == pytest.approx(noise, abs=0.01)
 
 
 def test_a_disk_that_is_too_full_is_refused(small: LargeSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,14 +73,10 @@ def test_a_disk_that_is_too_full_is_refused(small: LargeSet, monkeypatch: pytest
 
 @pytest.mark.slow
 def test_stream_and_memory_train_on_the_same_rows(small: LargeSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream_point, "TEST_ROWS", 500)
+    monkeypatch.setattr(stream, "TEST_ROWS", 500)
     list(make_set(small))
-    found = {
-        route: stream.measure(
-            Point(route, small.rows, 4096, 2, small.seed, str(small.folder)), "cpu", "float32"
-        )
-        for route in stream.ROUTES
-    }
+    options = dataclasses.asdict(StreamOptions(window=4096, seed=small.seed, data_dir=str(small.folder)))
+    found = {route: stream.measure(route, small.rows, options) for route in stream.ROUTES}
     for one in found.values():
         assert len(one["rates"]) == 2
         assert 0.5 < one["accuracy"] <= 1
@@ -107,18 +101,14 @@ def test_the_experiment_measures_tells_and_writes(tmp_path: Path, monkeypatch: p
     assert sorted(measured) == sorted([("stream", 4000), ("stream", 1000), ("memory", 1000)] * 2)
     assert "0.75 × as fast as the part in memory, that of the part 0.50 ×" in outcome.out
     result = json.loads(out.read_text(encoding="utf-8"))
-    assert result["ratios"] == {
-        "rate_of_memory": 0.75,
-        "rate_of_memory_on_part": 0.5,
-        "peak_of_part": 1.0,
-    }
+    assert result["ratios"] == {"rate_of_memory": 0.75, "rate_of_memory_on_part": 0.5, "peak_of_part": 1.0}
     assert {"machine", "command", "points"} <= set(result)
     row = ["by stream", "4,000", "150", "150 to 150", "1.00 MiB", "0.50 MiB", "75.00 %"]
-    assert stream.table_rows(result)[1] == row
+    assert stream.parts(result)[1][1] == row
 
 
 def test_a_training_that_fails_is_told_by_its_last_line(tmp_path: Path) -> None:
-    options = stream.StreamOptions(data_dir=str(tmp_path))
+    options = StreamOptions(data_dir=str(tmp_path))
     with pytest.raises(ArgumentError, match=r"training on 4,000 rows by stream .* status 1: .*No such file"):
         stream.measure_point("stream", 4000, options)
 
@@ -145,9 +135,9 @@ def test_wrong_options_are_refused_before_anything_is_made(
 
 @pytest.mark.slow
 def test_peak_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    if stream.peak_bytes() is None or jax.default_backend() != "cpu":
+    if peak_memory.peak_bytes() is None or jax.default_backend() != "cpu":
         pytest.skip("this system tells no peak memory of a process")
-    options = stream.StreamOptions(data_dir=str(tmp_path), window=32_768)
+    options = StreamOptions(data_dir=str(tmp_path), window=32_768)
     few, many = 500_000, 4_500_000
     added = LargeSet(tmp_path, many, 0).bytes - LargeSet(tmp_path, few, 0).bytes
     list(make_set(LargeSet(tmp_path, many, 0)))

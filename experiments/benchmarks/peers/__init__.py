@@ -8,22 +8,13 @@ from jaxmlp.registry import Registry
 
 
 class Entry(NamedTuple):
-    """One program, as the benchmark knows it before anything of it is imported.
-
-    Attributes:
-        title: what it is called in tables.
-        short: the same as a column's heading.
-        program: the module of this package and the class in it.
-        kind: "ours", "reference" (the same program with one thing exchanged) or "peer".
-        packages: what it needs besides what jaxmlp needs.
-        devices: where it can compute.
-    """
+    """One program, as the benchmark knows it before anything of it is imported."""
 
     title: str
-    short: str
-    program: str
-    kind: str = "peer"
-    packages: tuple[str, ...] = ()
+    short: str  # a column's heading
+    program: str  # the module of this package and the class in it
+    kind: str = "peer"  # or "ours", or "reference": ours with one thing exchanged
+    packages: tuple[str, ...] = ()  # besides those that jaxmlp needs
     devices: tuple[str, ...] = ("cpu", "gpu", "tpu")
 
 

@@ -20,59 +20,34 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train.
-
-    Attributes:
-        sizes: features of input, hidden layers and output; ReLU between the layers.
-        batch_size: B; the last minibatch of an epoch may be shorter.
-        optimizer: "sgd", "momentum" (0.9) or "adam".
-        learning_rate: of the optimiser.
-        task: "classification" (mean softmax cross-entropy) or "regression" (mean half squared error).
-        seed: of the initial parameters and of the order.
-        device: where to compute, as the command line names it.
-        precision: of matrix products, "float32" or "tensorfloat32".
-    """
+    """How to train: ReLU between the layers, and the mean of softmax cross-entropy or of half squared error."""
 
     sizes: tuple[int, ...]
-    batch_size: int
-    optimizer: str
+    batch_size: int  # the last minibatch of an epoch may be shorter
+    optimizer: str  # "sgd", "momentum" or "adam"
     learning_rate: float
-    task: str
-    seed: int = 0
+    task: str  # "classification" or "regression"
+    seed: int = 0  # of the initial parameters and of the order
     device: str = "cpu"
     precision: str = "float32"
 
 
 class Job(NamedTuple):
-    """Settings and arrays.
-
-    Attributes:
-        settings: how to train.
-        train_inputs: [N, I] float32.
-        train_targets: [N] int32 labels or [N, 1] float32 values.
-        test_inputs: the same of the test part.
-        test_targets: the same of the test part.
-        orders: [E, N] int32, each epoch's permutation of the examples.
-        layers: initial weight [I, O] and bias [O] of each layer.
-    """
+    """Settings and arrays: data, each epoch's permutation of the examples, initial weights and biases."""
 
     settings: Settings
-    train_inputs: np.ndarray
-    train_targets: np.ndarray
+    train_inputs: np.ndarray  # [N, I] float32
+    train_targets: np.ndarray  # [N] int32 labels or [N, 1] float32 values
     test_inputs: np.ndarray
     test_targets: np.ndarray
-    orders: np.ndarray
-    layers: Layers
+    orders: np.ndarray  # [E, N] int32
+    layers: Layers  # w [I, O] and b [O] of each
 
 
 class Peer:
-    """A way to train, made from a job, then told to train epoch by epoch.
+    """A way to train, made from a job, then told to train epoch by epoch."""
 
-    `temporaries` is how many bytes the compiled epoch needs besides its arguments and results, None where it is
-    not one program.
-    """
-
-    temporaries: int | None = None
+    temporaries: int | None = None  # bytes that the compiled epoch needs, where it is one program
 
     def __init__(self, job: Job) -> None:
         self.job, self.settings = job, job.settings

@@ -22,38 +22,21 @@ LARGE = 1024  # rows and columns of the product that shows the highest rate
 
 
 class Product(NamedTuple):
-    """A matrix product of a training step: [rows, inner] times [inner, columns].
-
-    Attributes:
-        what: "forward", "weight gradient" or "input gradient".
-        rows: of the left matrix and of the result.
-        inner: what is summed over.
-        columns: of the right matrix and of the result.
-        left_transposed: the left matrix lies transposed in memory, as xᵀ does in xᵀ·∂E/∂z.
-        right_transposed: the right one does, as wᵀ in ∂E/∂z·wᵀ.
-        is_turned: the product of a step is this one transposed.
-    """
+    """A matrix product of a training step: [rows, inner] times [inner, columns]."""
 
     what: str
     rows: int
     inner: int
     columns: int
-    left_transposed: bool = False
-    right_transposed: bool = False
-    is_turned: bool = False
+    left_transposed: bool = False  # it lies transposed in memory, as xᵀ does in xᵀ·∂E/∂z
+    right_transposed: bool = False  # likewise, as wᵀ in ∂E/∂z·wᵀ
+    is_turned: bool = False  # the product of a step is this one transposed
 
     @property
     def turned(self) -> "Product":
         """The same numbers, transposed, by the product the other way round: δᵀ·x for xᵀ·δ."""
-        return Product(
-            self.what,
-            self.columns,
-            self.inner,
-            self.rows,
-            left_transposed=not self.right_transposed,
-            right_transposed=not self.left_transposed,
-            is_turned=True,
-        )
+        transposed = not self.right_transposed, not self.left_transposed
+        return Product(self.what, self.columns, self.inner, self.rows, *transposed, is_turned=True)
 
     @property
     def operations(self) -> int:
@@ -64,9 +47,8 @@ class Product(NamedTuple):
 def products_of_step(sizes: tuple[int, ...], batch_size: int) -> list[Product]:
     """List the matrix products of a training step.
 
-    A layer of I inputs and O outputs takes z = x·w (2·B·I·O operations) going forward, and going back
-    ∂E/∂w = xᵀ·∂E/∂z and ∂E/∂x = ∂E/∂z·wᵀ (2·B·I·O each); the first layer has no need of ∂E/∂x. A step is
-    therefore 2·B·(3·Σ I·O − I₁·O₁) operations; what is done element by element is not counted.
+    Forward z = x·w, back ∂E/∂w = xᵀ·∂E/∂z and ∂E/∂x = ∂E/∂z·wᵀ, each of 2·B·I·O operations; the first layer has no
+    need of ∂E/∂x. A step is 2·B·(3·Σ I·O − I₁·O₁) operations; what is done element by element is not counted.
     """
     products = []
     for index, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
@@ -79,18 +61,22 @@ def products_of_step(sizes: tuple[int, ...], batch_size: int) -> list[Product]:
 
 def operands(product: Product) -> tuple[np.ndarray, np.ndarray]:
     """Draw the two matrices, laid out in memory as they are in training."""
-    random = np.random.default_rng(0)
-    left_shape, right_shape = (product.rows, product.inner), (product.inner, product.columns)
-    left = random.standard_normal(left_shape[::-1] if product.left_transposed else left_shape, np.float32)
-    right = random.standard_normal(right_shape[::-1] if product.right_transposed else right_shape, np.float32)
+    random, (rows, inner, columns) = np.random.default_rng(0), product[1:4]
+    left = random.standard_normal((inner, rows) if product.left_transposed else (rows, inner), np.float32)
+    right = random.standard_normal(
+        (columns, inner) if product.right_transposed else (inner, columns), np.float32
+    )
     return left, right
+
+
+def _as_multiplied(product: Product, left: Any, right: Any) -> tuple[Any, Any]:
+    """Turn those that lie transposed."""
+    return left.T if product.left_transposed else left, right.T if product.right_transposed else right
 
 
 def blas_runner(product: Product) -> Callable[[int], object]:
     """Make a function that does a product so many times by NumPy's BLAS."""
-    left, right = operands(product)
-    left = left.T if product.left_transposed else left
-    right = right.T if product.right_transposed else right
+    left, right = _as_multiplied(product, *operands(product))
     out = np.empty((product.rows, product.columns), np.float32)
 
     def repeat(times: int) -> None:
@@ -119,8 +105,7 @@ def _repeated(
 
 
 def _product(left: jax.Array, right: jax.Array, product: Product, precision: str) -> jax.Array:
-    left = left.T if product.left_transposed else left
-    right = right.T if product.right_transposed else right
+    left, right = _as_multiplied(product, left, right)
     if product.is_turned:
         left = jax.lax.optimization_barrier(left)  # transposed in memory first, as `jaxmlp.layers` does
     return jnp.matmul(left, right, precision=precision)
@@ -163,13 +148,12 @@ class Matmul:
         self.products = [*products_of_step(job.settings.sizes, job.settings.batch_size), large]
         self.runners: list[dict[str, Callable[[int], object]]] = []
         for product in self.products:
-            runners = {"XLA": xla_runner(product, precision)}
-            if device.platform == "cpu":
-                runners["BLAS"] = blas_runner(product)
+            ways = {"": product}
             if product.what == "weight gradient":
-                runners["XLA, turned"] = xla_runner(product.turned, precision)
-                if device.platform == "cpu":
-                    runners["BLAS, turned"] = blas_runner(product.turned)
+                ways[", turned"] = product.turned
+            runners = {f"XLA{way}": xla_runner(each, precision) for way, each in ways.items()}
+            if device.platform == "cpu":
+                runners |= {f"BLAS{way}": blas_runner(each) for way, each in ways.items()}
             self.runners.append(runners)
 
     def rates(self) -> list[dict[str, Any]]:
