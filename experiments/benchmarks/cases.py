@@ -12,7 +12,7 @@ from measurement import PlaceOptions
 from peers.jaxmlp_scan import begin, dense_layers
 from peers.job import Job, Settings
 
-from jaxmlp import ArgumentError, TrainState
+from jaxmlp import ArgumentError
 from jaxmlp.datasets import load
 from jaxmlp.datasets.problem import Problem, make_problem
 from jaxmlp.registry import Registry
@@ -123,17 +123,11 @@ CASES: Registry[Case] = Registry(
 
 def make_job(data: Data, settings: Settings, epochs: int) -> Job:
     """Bring together what every peer gets: initial parameters and orders are those that jaxmlp draws."""
-    state = begin(settings)
-    orders = epoch_orders(state, len(data.train_inputs), epochs)
-    return Job(settings, *data[1:], orders=orders, layers=dense_layers(state.params))
-
-
-def epoch_orders(state: TrainState, examples: int, epochs: int) -> np.ndarray:
-    """Draw the orders in which `train_epoch` will see the examples."""
+    state, examples = begin(settings), len(data.train_inputs)
 
     @jax.jit
     def order(epoch: jax.Array) -> jax.Array:
-        key = shuffle_key(state._replace(epoch=epoch))
-        return minibatch_indices(key, examples, examples)[0][0]
+        return minibatch_indices(shuffle_key(state._replace(epoch=epoch)), examples, examples)[0][0]
 
-    return np.stack([np.asarray(order(jnp.int32(epoch)), np.int32) for epoch in range(epochs)])
+    orders = np.stack([np.asarray(order(jnp.int32(epoch)), np.int32) for epoch in range(epochs)])
+    return Job(settings, *data[1:], orders=orders, layers=dense_layers(state.params))

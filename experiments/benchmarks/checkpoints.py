@@ -100,15 +100,12 @@ def parts(result: Result) -> list[Part]:
     rows = [["an epoch of", "without", "with checkpoints", "times as long (least to largest)", "checkpoints"]]
     for name, case in result["cases"].items():
         ratios, written = case["ratios"], case["written"]
-        rows.append(
-            [
-                name,
-                seconds(statistics.median(case["without"])),
-                seconds(statistics.median(case["every_epoch"])),
-                f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)",
-                f"{min(written)} to {max(written)} in {result['epochs']} epochs",
-            ]
+        medians = [seconds(statistics.median(case[what])) for what in ("without", "every_epoch")]
+        middle = (
+            f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}, {len(ratios)} pairs)"
         )
+        count = f"{min(written)} to {max(written)} in {result['epochs']} epochs"
+        rows.append([name, *medians, middle, count])
     return [rows]
 
 

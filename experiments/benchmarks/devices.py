@@ -198,16 +198,10 @@ def is_sound(row: Result, rows: Sequence[Result]) -> bool:
 def parts(result: Result) -> list[Part]:
     """Lay out the comparison."""
     epochs, bounds = result["options"]["epochs"], result["bounds"]
-    rows = [
-        [
-            "optimiser",
-            "shared among",
-            f"float32, 1 epoch: parameters off by (≤ {bounds['float32']:g})",
-            f"float64, {epochs} epochs: off by (≤ {bounds['float64']:g})",
-            "an epoch, median (least to largest)",
-            "of one device's",
-        ]
-    ]
+    of_float32 = f"float32, 1 epoch: parameters off by (≤ {bounds['float32']:g})"
+    of_float64 = f"float64, {epochs} epochs: off by (≤ {bounds['float64']:g})"
+    rows = [["optimiser", "shared among", of_float32, of_float64, "an epoch, median (least to largest)"]]
+    rows[0].append("of one device's")
     of_one: dict[str, float] = {}
     for row in result["rows"]:
         off = [

@@ -79,31 +79,32 @@ def _start(plan: BenchmarkOptions) -> Field:
 
 def measure_case(
     plan: BenchmarkOptions, case: Case, data: Data, optimizer: str, field: Field, folder: Path
-) -> dict[str, Any]:
+) -> Result:
     """Set every peer up for a case, let them train in turn, and bring the figures together."""
     epochs = 1 + plan.repeats * case.epochs_a_turn
     settings = case.settings(optimizer, plan.device, plan.precision)
     write_job(folder, make_job(data, settings, epochs))
-    runs = {name: Run(name, worker) for name, worker in field.workers.items()}
-    ours = runs[OURS]
+    runs = [Run(name, worker, folder) for name, worker in field.workers.items()]
+    ours = next(run for run in runs if run.name == OURS)
     nudged = [first_loss(ours.worker, folder, seed) for seed in range(NUDGES)]
-    for run in runs.values():
+    for run in runs:
         tell(f"{case.title}, {optimizer}: {PEERS[run.name].title}, first epoch")
-        run.attempt(run.begin, folder)
+        run.attempt(run.begin)
     for worker in field.products.values():
         worker.ask("set_up", job=str(folder))
     rates: dict[int, list[Any]] = {count: [] for count in field.products}
     for turn in range(plan.repeats):
         tell(f"{case.title}, {optimizer}: turn {turn + 1} of {plan.repeats}")
-        for run in drawn_order(list(runs.values()), turn):
+        for run in drawn_order(runs, turn):
             run.attempt(run.train, epochs_of_turn(turn, case.epochs_a_turn))
         for count, worker in field.products.items():
             rates[count].append(worker.ask("rates")["products"])
-    for run in runs.values():
+    for run in runs:
         run.attempt(run.finish)
     if ours.failure:
         raise ProcessFailed(f"jaxmlp itself failed: {ours.failure}")
-    steps = len(data.train_inputs) / case.batch_size
+    examples, loss = len(data.train_inputs), ours.found["first_epoch_loss"]
+    steps = examples / case.batch_size
     return {
         "title": case.title,
         "sizes": list(case.sizes),
@@ -112,12 +113,10 @@ def measure_case(
         "learning_rate": settings.learning_rate,
         "task": case.task,
         "data": data.name,
-        "examples": len(data.train_inputs),
+        "examples": examples,
         "epochs": epochs,
-        "rounding_grows_to": max(
-            relative_difference(loss, ours.first["first_epoch_loss"]) for loss in nudged
-        ),
-        "peers": [run.summary(ours, folder) for run in runs.values()],
+        "rounding_grows_to": max(relative_difference(each, loss) for each in nudged),
+        "peers": [run.summary(ours) for run in runs],
         "ceilings": {str(count): ceiling_summary(found, steps) for count, found in rates.items()},
     }
 
@@ -136,12 +135,11 @@ def epochs_of_turn(turn: int, epochs_a_turn: int) -> list[int]:
 class Run:
     """One peer's way through one case."""
 
-    def __init__(self, name: str, worker: WorkerProcess) -> None:
+    def __init__(self, name: str, worker: WorkerProcess, folder: Path) -> None:
         self.name, self.worker, self.failure = name, worker, ""
+        self.job, self.params = str(folder), folder / f"after_first_epoch_{name}.npz"
         self.seconds: list[float] = []  # of an epoch, one entry a turn
-        self.first: dict[str, Any] = {}
-        self.score = float("nan")
-        self.last_loss = float("nan")
+        self.found: Result = {}
 
     def attempt(self, do: Callable[..., None], *arguments: Any) -> None:
         """Do the next thing, unless something has failed; a failure is kept, and the others go on."""
@@ -151,12 +149,12 @@ class Run:
             except ProcessFailed as failed:
                 self.failure = str(failed)
 
-    def begin(self, folder: Path) -> None:
+    def begin(self) -> None:
         """Set up, train the first epoch, which also compiles, and keep the parameters after it."""
-        ready = self.worker.ask("set_up", job=str(folder))
+        ready = self.worker.ask("set_up", job=self.job)
         trained = self.worker.ask("train", epochs=[0])
-        self.worker.ask("write", path=str(_params_file(folder, self.name)))
-        self.first = {
+        self.worker.ask("write", path=str(self.params))
+        self.found = {
             "set_up_seconds": ready["seconds"],
             "temporaries_bytes": ready["temporaries"],
             "first_epoch_seconds": trained["seconds"][0],
@@ -167,34 +165,25 @@ class Run:
         """Train a turn's epochs."""
         trained = self.worker.ask("train", epochs=list(epochs))
         self.seconds.append(sum(trained["seconds"]) / len(epochs))
-        self.last_loss = trained["losses"][-1]
+        self.found["last_loss"] = trained["losses"][-1]
 
     def finish(self) -> None:
         """Measure on the test part."""
-        self.score = self.worker.ask("measure")["score"]
+        self.found["score"] = self.worker.ask("measure")["score"]
 
-    def summary(self, ours: "Run", folder: Path) -> dict[str, Any]:
+    def summary(self, ours: "Run") -> Result:
         """Bring the figures together, compared with ours."""
         entry = PEERS[self.name]
         named = {"name": self.name, "title": entry.title, "kind": entry.kind}
         if self.failure:
             return named | {"failure": self.failure}
+        losses = self.found["first_epoch_loss"], ours.found["first_epoch_loss"]
         compared = {
             "time_relative_to_ours": statistics.median(self.seconds) / statistics.median(ours.seconds),
-            "score": self.score,
-            "last_loss": self.last_loss,
-            "loss_difference": relative_difference(
-                self.first["first_epoch_loss"], ours.first["first_epoch_loss"]
-            ),
-            "largest_parameter_difference": largest_difference(
-                *(read_layers(_params_file(folder, name)) for name in (self.name, ours.name))
-            ),
+            "loss_difference": relative_difference(*losses),
+            "largest_parameter_difference": largest_difference(*map(read_layers, (self.params, ours.params))),
         }
-        return named | time_summary(self.seconds) | compared | self.first
-
-
-def _params_file(folder: Path, name: str) -> Path:
-    return folder / f"after_first_epoch_{name}.npz"
+        return named | time_summary(self.seconds) | compared | self.found
 
 
 def largest_difference(layers: Layers, reference: Layers) -> float:

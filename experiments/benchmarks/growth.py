@@ -217,11 +217,12 @@ def slopes(points: Sequence[Result], quantity: str) -> dict[str, float | None]:
     """Fit a straight line through log(quantity) against log(value): over all points, and over the upper half."""
     there = [(p["value"], p[quantity]) for p in points if counts(p[quantity], LEAST.get(quantity, 0))]
     upper = there[len(there) // 2 :] if len(there) > 2 else there
-    fitted = [
-        float(np.polyfit(*np.log(np.array(part, float)).T, 1)[0]) if len(part) > 1 else None
-        for part in (there, upper)
-    ]
-    return {"all": fitted[0], "upper": fitted[1]}
+    fitted: dict[str, float | None] = {"all": None, "upper": None}
+    for name, part in (("all", there), ("upper", upper)):
+        if len(part) > 1:
+            x, y = np.log(np.array(part, float)).T
+            fitted[name] = float(np.polyfit(x, y, 1)[0])
+    return fitted
 
 
 def counts(value: float | None, least: float) -> bool:

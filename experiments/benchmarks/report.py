@@ -16,7 +16,7 @@ import stream
 import tables
 from measurement import Result, with_block
 from peers import OURS, PEERS
-from targets import measured, peer
+from targets import measured
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import option, parse_options
@@ -131,16 +131,11 @@ def curves(result: Result) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
 
 def bar_panels(result: Result) -> dict[str, dict[str, list[float]]]:
     """Bring a result to what `time_bars` takes: ratios to jaxmlp's median."""
-    panels = {}
+    panels, keys = {}, ("median_seconds", "least_seconds", "largest_seconds")
     for case in result["cases"]:
-        ours = peer(case, OURS)
-        assert ours is not None
+        (ours,) = [one["median_seconds"] for one in measured(case) if one["name"] == OURS]
         panels[f"{case['title']}, {tables.OPTIMIZER_NAMES[case['optimizer']]}"] = {
-            PEERS[one["name"]].title: [
-                one[key] / ours["median_seconds"]
-                for key in ("median_seconds", "least_seconds", "largest_seconds")
-            ]
-            for one in measured(case)
+            PEERS[one["name"]].title: [one[key] / ours for key in keys] for one in measured(case)
         }
     return panels
 

@@ -92,17 +92,12 @@ def parts(result: Result) -> list[Part]:
         reached, wanted = statistics.median(times) <= SECOND_RUN[name], f"second ≤ {SECOND_RUN[name]:g} s"
         if name == "mnist":
             reached, wanted = reached and accuracy >= ACCURACY, f"{wanted} at ≥ {100 * ACCURACY:g} %"
-        rows.append(
-            [
-                f"`{' '.join(['jaxmlp train', *case['flags']])}`",
-                seconds(case["first"]["wall"]),
-                seconds(statistics.median(times)),
-                f"{seconds(min(times))} to {seconds(max(times))}",
-                f"{statistics.median(one['cpu'] for one in case['second']):.2f}",
-                f"{100 * accuracy:.2f} %",
-                f"{wanted}: {'reached' if reached else 'not reached'}",
-            ]
-        )
+        spread = f"{seconds(min(times))} to {seconds(max(times))}"
+        cpu = f"{statistics.median(one['cpu'] for one in case['second']):.2f}"
+        name = f"`{' '.join(['jaxmlp train', *case['flags']])}`"
+        shown = [name, seconds(case["first"]["wall"]), seconds(statistics.median(times)), spread, cpu]
+        verdict = f"{wanted}: {'reached' if reached else 'not reached'}"
+        rows.append([*shown, f"{100 * accuracy:.2f} %", verdict])
     return [rows]
 
 

@@ -158,17 +158,10 @@ def parts(result: Result) -> list[Part]:
     rows = [["route", "rows", median, "least to largest", "peak memory", "above its own", "test accuracy"]]
     for point in result["points"]:
         least, largest = (f"{rate:,.0f}" for rate in point["rows_per_second_range"])
-        rows.append(
-            [
-                ROUTES[point["route"]],
-                f"{point['rows']:,}",
-                f"{point['rows_per_second']:,.0f}",
-                f"{least} to {largest}",
-                amount(point["peak_bytes"]),
-                amount(point["memory_bytes"]),
-                f"{100 * point['accuracy']:.2f} %",
-            ]
-        )
+        rates = [f"{point['rows_per_second']:,.0f}", f"{least} to {largest}"]
+        amounts = [amount(point["peak_bytes"]), amount(point["memory_bytes"])]
+        accuracy = f"{100 * point['accuracy']:.2f} %"
+        rows.append([ROUTES[point["route"]], f"{point['rows']:,}", *rates, *amounts, accuracy])
     found = result["ratios"]
     verdict = (
         f"The stream of all rows is {found['rate_of_memory']:.2f} × as fast as the part in memory, that of the part "

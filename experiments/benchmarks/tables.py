@@ -58,15 +58,11 @@ def ratio_rows(cases: Sequence[Result]) -> list[list[str]]:
         assert ours is not None
         farthest = max((one["score"] for one in measured(case)), key=lambda score: abs(score - ours["score"]))
         others = [peer(case, name) for name in names]
-        rows.append(
-            [
-                name_of(case),
-                f"{seconds(ours['median_seconds'])} ({spread(ours)})",
-                *("" if one is None else f"{one['time_relative_to_ours']:.2f} ×" for one in others),
-                f"{score_text(ours['score'], case['task'])} ({score_text(farthest, case['task'])})",
-                f"{ours['median_seconds'] / floor_seconds(case):.2f} ×",
-            ]
-        )
+        scores = f"{score_text(ours['score'], case['task'])} ({score_text(farthest, case['task'])})"
+        ratios = ["" if one is None else f"{one['time_relative_to_ours']:.2f} ×" for one in others]
+        floor = f"{ours['median_seconds'] / floor_seconds(case):.2f} ×"
+        own = f"{seconds(ours['median_seconds'])} ({spread(ours)})"
+        rows.append([name_of(case), own, *ratios, scores, floor])
     return rows
 
 
@@ -79,23 +75,15 @@ def floor_rows(cases: Sequence[Result]) -> list[list[str]]:
         ours, ceilings = peer(case, OURS), case["ceilings"]
         assert ours is not None
         operations = next(iter(ceilings.values()))["epoch_operations"]
-        rows.append(
-            [
-                name_of(case),
-                f"{operations / 1e9:.3g} Gflop",
-                rate(operations / ours["median_seconds"]),
-                *(
-                    f"{seconds(ceilings[count]['epoch_seconds'])}, {rate(ceilings[count]['operations_a_second'])}"
-                    f" of {rate(ceilings[count]['large_operations_a_second'])}"
-                    if count in ceilings
-                    else ""
-                    for count in counts
-                ),
-                f"{case['rounding_grows_to']:.1e}",
-                f"{np.max([one['loss_difference'] for one in measured(case)]):.1e}",
-                amount(ours["temporaries_bytes"]),
-            ]
-        )
+        row = [name_of(case), f"{operations / 1e9:.3g} Gflop", rate(operations / ours["median_seconds"])]
+        for count in counts:
+            of_step, of_large = (
+                rate(ceilings[count][f"{what}operations_a_second"]) for what in ("", "large_")
+            )
+            row.append(f"{seconds(ceilings[count]['epoch_seconds'])}, {of_step} of {of_large}")
+        farthest = np.max([one["loss_difference"] for one in measured(case)])
+        losses = [f"{case['rounding_grows_to']:.1e}", f"{farthest:.1e}"]
+        rows.append([*row, *losses, amount(ours["temporaries_bytes"])])
     return rows
 
 

@@ -82,12 +82,12 @@ def _speed(case: Result | None, name: str, goals: Goals) -> Iterator[Target]:
     yield _ratio(
         f"{what}: faster than the best peer",
         goals.best_peer,
-        best and best["time_relative_to_ours"],
+        best["time_relative_to_ours"] if best else None,
         at_least=True,
         note=f" ({best['title']})" if best else "",
     )
     if goals.sklearn is not None:
-        ratio = sklearn and sklearn["time_relative_to_ours"]
+        ratio = sklearn["time_relative_to_ours"] if sklearn else None
         yield _ratio(f"{what}: faster than scikit-learn", goals.sklearn, ratio, at_least=True)
     share = ours["median_seconds"] / floor_seconds(case)
     yield _ratio(f"{what}: time over the matmul floor", goals.floor, share, at_least=False)
@@ -159,7 +159,9 @@ def _sweep(rates: Result | None, on_gpu: bool) -> Iterator[Target]:
 def _against_autodiff(cases: Iterable[Result]) -> Iterator[Target]:
     """Compare times within twice the noise of their ratio, and temporaries exactly; tell the worst case."""
     pairs = [(case, peer(case, OURS), peer(case, AUTODIFF)) for case in cases]
-    both = [(f"{case['title']}, {case['optimizer']}", *two) for case, *two in pairs if all(two)]
+    both = [
+        (f"{case['title']}, {case['optimizer']}", ours, twin) for case, ours, twin in pairs if ours and twin
+    ]
     what = f"hand-written against jax.grad, worst of {len(both)} cases"
     if not both:
         yield _ratio(what, 1.0, None, at_least=False)

@@ -88,7 +88,7 @@ def measure_time_to_accuracy(
         parts = {"train": dataset.train, "test": dataset.test}
         arrays = {f"{part}_inputs": each.inputs for part, each in parts.items()}
         arrays |= {f"{part}_targets": each.targets for part, each in parts.items()}
-        np.savez(Path(name, "mnist.npz"), **arrays)
+        np.savez(Path(name, "mnist.npz"), **arrays)  # type: ignore[arg-type]
         for program in (chosen := programs(place, device, precision)):
             found[program.name] = {"name": program.name, "title": program.title}
             found[program.name] |= {"accuracies": [], "seconds": []}

@@ -13,38 +13,34 @@ from command_runs import run_experiment
 from growth import GrowthOptions, Point
 from processes import ProcessFailed
 
-
-def points(slope: float) -> list[dict[str, Any]]:
-    return [
-        {"value": value, "seconds": 3.0 * value**slope, "memory_bytes": None} for value in (1, 10, 100, 1000)
-    ]
+LEAST = growth.LEAST["memory_bytes"]
+SMALL = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=2)
 
 
-@pytest.mark.parametrize("slope", [-1.0, 0.0, 2.0])
-def test_slopes_of_power_laws_are_found(slope: float) -> None:
-    fitted = growth.slopes(points(slope), "seconds")
-    assert fitted["all"] == pytest.approx(slope, abs=1e-9)
-    assert fitted["upper"] == pytest.approx(slope, abs=1e-9)
+def curve(seconds: Any, values: tuple[float, ...] = (1, 10, 100, 1000)) -> list[dict[str, Any]]:
+    """Points of a quantity by what is varied."""
+    return [{"value": value, "seconds": seconds(value), "memory_bytes": seconds(value)} for value in values]
 
 
-def test_the_upper_half_leaves_the_overhead_behind() -> None:
-    curve = [point | {"seconds": max(point["seconds"], 30.0)} for point in points(1.0)]
-    fitted = growth.slopes(curve, "seconds")
-    assert fitted["upper"] == pytest.approx(1.0)
-    assert fitted["all"] is not None
-    assert fitted["all"] < 0.9
-
-
-def test_what_was_not_measured_has_no_slope() -> None:
-    assert growth.slopes(points(1.0), "memory_bytes") == {"all": None, "upper": None}
-    assert growth.slopes(points(1.0)[:1], "seconds") == {"all": None, "upper": None}
-
-
-def test_memory_that_is_noise_has_no_part_in_its_slope() -> None:
-    least = growth.LEAST["memory_bytes"]
-    curve = [{"value": value, "memory_bytes": max(least - 1, least * value)} for value in (0.1, 1, 2, 4)]
-    assert growth.slopes(curve, "memory_bytes")["all"] == pytest.approx(1)
-    assert growth.slopes(curve[:2], "memory_bytes")["all"] is None
+@pytest.mark.parametrize(
+    ("points", "quantity", "overall", "upper"),
+    [
+        *(
+            (curve(lambda x, slope=slope: 3.0 * x**slope), "seconds", slope, slope)
+            for slope in (-1.0, 0.0, 2.0)
+        ),
+        (curve(lambda x: max(3.0 * x, 300.0)), "seconds", 0.3, 1.0),  # the overhead is left behind
+        (curve(lambda x: None), "memory_bytes", None, None),  # not measured
+        (curve(lambda x: x)[:1], "seconds", None, None),
+        # What is noise has no part in it.
+        (curve(lambda x: max(LEAST - 1, LEAST * x), (0.1, 1, 2, 4)), "memory_bytes", 1.0, 1.0),
+        (curve(lambda x: max(LEAST - 1, LEAST * x), (0.1, 1)), "memory_bytes", None, None),
+    ],
+)
+def test_slopes(points: Any, quantity: str, overall: float | None, upper: float | None) -> None:
+    fitted = growth.slopes(points, quantity)
+    wanted = {"all": overall, "upper": upper}
+    assert fitted == (wanted if upper is None else pytest.approx(wanted, abs=1e-9))
 
 
 def test_how_far_times_of_the_same_point_differ_is_told() -> None:
@@ -58,38 +54,27 @@ def test_how_far_times_of_the_same_point_differ_is_told() -> None:
     assert growth.base_note({"base": base, "series": {"width": both["width"]}}) == []
 
 
-def test_points_left_out_are_told() -> None:
-    series = {"left_out": [4096], "failed": [{"value": 16, "failure": "no memory"}]}
-    told = ["left out, as they would take longer than --longest: 4,096", "failed: 16"]
-    assert growth.left_out_notes(series) == told
-
-
 def test_points_that_would_take_too_long_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = []
-
     def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
-        measured.append(point.width)
-        seconds = (point.width / 256) ** 2
-        return {"seconds": seconds, "peak_bytes": 2, "memory_bytes": 1, "temporaries_bytes": 1}
+        return {"seconds": (point.width / 256) ** 2, "memory_bytes": 1, "temporaries_bytes": 1}
 
     monkeypatch.setattr(growth, "measure_point", measure_point)
     series = growth.measure_series("width", GrowthOptions(longest=100.0))
-    assert measured == [16, 64, 256, 1024]
+    assert [point["value"] for point in series["points"]] == [16, 64, 256, 1024]
     assert series["left_out"] == [4096]
-    assert [point["value"] for point in series["points"]] == measured
+    assert growth.left_out_notes(series) == ["left out, as they would take longer than --longest: 4,096"]
     quick = growth.measure_series("width", GrowthOptions(quick=True))
     assert [point["value"] for point in quick["points"]] == [16, 64, 256]
 
 
 @pytest.mark.slow
 def test_a_point_trains_and_tells_time_and_memory() -> None:
-    point = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=2)
-    told = growth.measure(point, "cpu", "float32")
+    told = growth.measure(SMALL, "cpu", "float32")
     assert told["seconds"] > 0
     assert (told["peak_bytes"] is None) == (told["memory_bytes"] is None)
     assert told["temporaries_bytes"] > 0
     assert 1 <= told["runs"] <= growth.MOST_RUNS
-    wider = growth.measure(point._replace(width=64), "cpu", "float32")
+    wider = growth.measure(SMALL._replace(width=64), "cpu", "float32")
     assert wider["temporaries_bytes"] > told["temporaries_bytes"]
 
 
@@ -108,24 +93,6 @@ def test_every_quantity_has_an_expected_slope_for_every_law() -> None:
     assert set(growth.LAWS) <= set(Point._fields)
 
 
-@pytest.mark.slow
-def test_it_prints_and_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = growth.Law((1, 2, 4), *growth.LAWS["epochs"][1:])
-    monkeypatch.setitem(growth.LAWS._things, "epochs", small)
-    base = Point(examples=50, features=4, width=8, depth=2, batch_size=16, epochs=1)
-    monkeypatch.setattr(growth, "BASE", base)
-    # Points in this process, which spares starting three.
-    monkeypatch.setattr(
-        growth, "measure_point", lambda point, options: growth.measure(point, "cpu", "float32")
-    )
-    outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
-    assert outcome.status == 0, outcome.err
-    result = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))
-    assert [point["value"] for point in result["series"]["epochs"]["points"]] == [1, 2, 4]
-    assert "expected above" in outcome.out
-    assert "4.00 MiB and more" in outcome.out
-
-
 def test_a_point_that_fails_is_one_line() -> None:
     options = dataclasses.replace(GrowthOptions(), device="no such device")
     with pytest.raises(ProcessFailed, match=r"the point .* ended with status 1: .*no such device"):
@@ -138,17 +105,15 @@ def test_points_before_and_after_one_that_fails_are_kept(
     def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
         if point.epochs == 4:
             raise ProcessFailed("no memory")
-        return {"seconds": 0.001 * point.epochs} | dict.fromkeys(
-            ("peak_bytes", "memory_bytes", "temporaries_bytes"), 1
-        )
+        return {"seconds": 0.001 * point.epochs, "peak_bytes": 1, "memory_bytes": 1, "temporaries_bytes": 1}
 
     monkeypatch.setattr(growth, "measure_point", measure_point)
     monkeypatch.setattr(measurement, "tell_load", lambda: 0.25)
     outcome = run_experiment("growth", "--vary", "epochs", "--out", tmp_path / "growth.json")
     assert outcome.status == 1
-    assert "; load average at the start 0.25" in outcome.out
+    for said in ("; load average at the start 0.25", "expected above", "4.00 MiB and more", "failed: 4"):
+        assert said in outcome.out
     assert outcome.err == "growth.py: no memory\n"
     series = json.loads((tmp_path / "growth.json").read_text(encoding="utf-8"))["series"]["epochs"]
     assert [point["value"] for point in series["points"]] == [1, 2, 8, 16, 32]
     assert series["failed"] == [{"value": 4, "failure": "no memory"}]
-    assert "failed: 4" in outcome.out

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import subprocess
 import sys
 
 import measurement
@@ -136,40 +135,26 @@ print(kept())
 """
 
 
-def hold(size: int) -> np.ndarray:
-    return np.ones(size, np.uint8)
-
-
 @needs_linux
 def test_the_peak_is_of_what_was_held_since_the_beginning() -> None:
-    peak_memory.begin_peak()
-    before = peak_memory.peak_bytes()
-    held = hold(2 * LARGE)
-    assert before is not None
-    assert peak_memory.peak_bytes() - before > 1.8 * LARGE  # type: ignore[operator]
+    own, held = peak_memory.begin_peak(), np.ones(2 * LARGE, np.uint8)
+    assert own is not None
+    assert peak_memory.peak_bytes() - own > 1.8 * LARGE  # type: ignore[operator]
     del held
     own = peak_memory.begin_peak()
     assert own is not None
     assert peak_memory.peak_bytes() - own < LARGE / 2  # type: ignore[operator]
-    hold(LARGE)  # freed at once, and yet a peak
-    above = peak_memory.peak_bytes() - own  # type: ignore[operator]
-    assert 0.9 * LARGE < above < 1.5 * LARGE
+    np.ones(LARGE, np.uint8)  # freed at once, and yet a peak
+    assert 0.9 * LARGE < peak_memory.peak_bytes() - own < 1.5 * LARGE  # type: ignore[operator]
 
 
 @needs_linux
 @pytest.mark.skipif(peak_memory._c_library() is None, reason="only glibc can be told")
 def test_freed_memory_goes_back_to_the_system_where_that_is_wanted_and_nowhere_else() -> None:
     # In a process of its own: what others have freed before would be taken again, and lies where it lies.
-    done = subprocess.run(
-        [sys.executable, "-c", FREEING],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=BENCHMARKS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    before, inside, after = map(int, done.stdout.split())
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *filter(None, sys.path)])}
+    (told,) = run_programs("it", [["-c", FREEING]], environment)
+    before, inside, after = map(int, told.split())
     assert before > 48 * 2**20
     assert inside < 8 * 2**20
     assert after > 48 * 2**20

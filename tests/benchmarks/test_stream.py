@@ -107,12 +107,6 @@ def test_the_experiment_measures_tells_and_writes(tmp_path: Path, monkeypatch: p
     assert stream.parts(result)[1][1] == row
 
 
-def test_a_training_that_fails_is_told_by_its_last_line(tmp_path: Path) -> None:
-    options = StreamOptions(data_dir=str(tmp_path))
-    with pytest.raises(ArgumentError, match=r"training on 4,000 rows by stream .* status 1: .*No such file"):
-        stream.measure_point("stream", 4000, options)
-
-
 @pytest.mark.parametrize(
     ("given", "words"),
     [

@@ -9,11 +9,11 @@ from processes import ProcessFailed, in_process
 from jaxmlp.cli.session import available_cores
 
 
+@pytest.mark.slow
 def test_a_sweep_is_timed_on_every_core_as_the_command_does() -> None:
     given = {"count": 3, "device": "cpu", "precision": "float32", "epochs": 1}
     point = in_process("a sweep", "sweeps.measure", "cpu", given)
-    assert point["count"] == 3
-    assert point["devices"] == available_cores()
+    assert (point["count"], point["devices"]) == (3, available_cores())
     assert len(point["seconds"]) == sweeps.RUNS
     assert point["networks_a_second"] == pytest.approx(3 / point["median_seconds"])
     assert point["first_seconds"] > 0
@@ -43,11 +43,6 @@ def test_what_is_measured_where(device: str, asked: list[Any], monkeypatch: pyte
 
 
 def test_a_sweep_that_fails_is_told_and_what_finished_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = sweeps.measure_rates("gup", "float32", (1,))
-    assert result["points"] == []
-    assert result["failure"].startswith("the sweep of 1 networks ended with status 1: ")
-    assert "'gup'" in result["failure"]
-
     def in_process(what: str, function: str, device: str, given: dict[str, Any]) -> dict[str, Any]:
         if given["count"] == 64:
             raise ProcessFailed("no memory")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import startup
 import time_to_accuracy
-from command_runs import run_experiment
+from command_runs import EXPERIMENTS, run_experiment
 from measurement import PlaceOptions
 from peers import missing_packages
 from processes import ProcessFailed
@@ -61,54 +61,35 @@ def test_a_target_is_judged_by_the_median_of_second_runs(
     assert row[-1] == said
 
 
-@pytest.fixture
-def given_flags(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Runs that take no time; the flags they are given."""
-    given: list[tuple[str, ...]] = []
-
-    def take(flags: Any, folder: Path, name: str) -> Run:
-        given.append(tuple(flags))
-        return FIRST
-
-    monkeypatch.setattr(startup, "time_process", take)
-    return given
-
-
 def test_the_default_is_measured_without_flags_and_mnist_from_several_seeds(
-    given_flags: list[tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given: list[tuple[str, ...]] = []
     loaded: list[str] = []
+    monkeypatch.setattr(startup, "time_process", lambda flags, *where: given.append(tuple(flags)) or FIRST)
     monkeypatch.setattr(startup, "load", lambda name, **_: loaded.append(name))
+    committed = (EXPERIMENTS / "results" / "startup.json").read_bytes()
+    assert run_experiment("startup", "--no-mnist", "--repeats", 1).status == 0
+    assert (given, loaded) == ([(), ()], [])
+    assert (EXPERIMENTS / "results" / "startup.json").read_bytes() == committed  # unless asked for
     out = tmp_path / "startup.json"
     outcome = run_experiment("startup", "--repeats", 2, "--data-dir", "folder", "--out", out)
     assert outcome.status == 0, outcome.err
     assert loaded == ["mnist"]
     seeded = (*FLAGS, "--data-dir", "folder", "--seed")
-    assert given_flags == [(), (), (), (*seeded, "0"), (*seeded, "0"), (*seeded, "1")]
-    result = json.loads(out.read_text(encoding="utf-8"))
-    assert result["cases"]["digits"] == {
-        "flags": [],
-        "first": FIRST._asdict(),
-        "second": [FIRST._asdict()] * 2,
-    }
+    assert given[2:] == [(), (), (), (*seeded, "0"), (*seeded, "0"), (*seeded, "1")]
+    result, first = json.loads(out.read_text(encoding="utf-8")), FIRST._asdict()
+    assert result["cases"]["digits"] == {"flags": [], "first": first, "second": [first] * 2}
     assert {"machine", "command"} <= set(result)
-
-
-def test_nothing_is_written_unless_asked_for(given_flags: list[tuple[str, ...]]) -> None:
-    committed = Path(startup.__file__).parents[1] / "results" / "startup.json"
-    before = committed.read_bytes()
-    assert run_experiment("startup", "--no-mnist", "--repeats", 1).status == 0
-    assert committed.read_bytes() == before
 
 
 # --- time to 98 % ---
 
 
-def program(code: str) -> Program:
-    return Program("one", "One", lambda folder, seed: ["-c", code, str(seed)], lambda text: float(text))
-
-
 def test_a_run_is_timed_and_its_accuracy_read(tmp_path: Path) -> None:
+    def program(code: str) -> Program:
+        return Program("one", "One", lambda folder, seed: ["-c", code, str(seed)], float)
+
     seconds, accuracy = run_once(program("import sys; print(float(sys.argv[1]) / 4)"), tmp_path, 3)
     assert accuracy == 0.75
     assert 0 < seconds < 60
@@ -171,29 +152,19 @@ def test_without_mnist_there_is_nothing_to_time(monkeypatch: pytest.MonkeyPatch)
     assert measure_time_to_accuracy(PlaceOptions(), "cpu", "float32", (0,)) is None
 
 
-@pytest.fixture
-def tiny_images(tmp_path: Path) -> Path:
-    """200 images of MNIST's shape whose label is where they are bright."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 10, 200).astype(np.uint8)
-    inputs = random.integers(0, 50, (200, 784)).astype(np.uint8)
-    for image, label in zip(inputs, labels.tolist(), strict=True):
-        image[78 * label : 78 * label + 78] += 200
-    np.savez(
-        tmp_path / "mnist.npz",
-        train_inputs=inputs[:150],
-        train_targets=labels[:150],
-        test_inputs=inputs[150:],
-        test_targets=labels[150:],
-    )
-    return tmp_path
-
-
-@pytest.mark.parametrize("name", ["torch", "sklearn"])
-def test_a_peers_program_trains_and_prints_its_accuracy(name: str, tiny_images: Path) -> None:
+@pytest.mark.parametrize("name", ["sklearn", pytest.param("torch", marks=pytest.mark.slow)])
+def test_a_peers_program_trains_and_prints_its_accuracy(name: str, tmp_path: Path) -> None:
     if missing_packages(name):
         pytest.skip(f"{name} is not installed")
+    # 200 images of MNIST's shape whose label is where they are bright.
+    random = np.random.default_rng(0)
+    labels = random.integers(0, 10, 200).astype(np.uint8)
+    images = random.integers(0, 50, (200, 784)).astype(np.uint8)
+    for image, label in zip(images, labels.tolist(), strict=True):
+        image[78 * label : 78 * label + 78] += 200
+    few: dict[str, Any] = {"train_inputs": images[:150], "train_targets": labels[:150]}
+    np.savez(tmp_path / "mnist.npz", test_inputs=images[150:], test_targets=labels[150:], **few)
     chosen = {program.name: program for program in programs(PlaceOptions(), "cpu:0", "float32")}[name]
-    seconds, accuracy = run_once(chosen, tiny_images, 0)
+    seconds, accuracy = run_once(chosen, tmp_path, 0)
     assert seconds > 0
     assert 0.5 < accuracy <= 1  # chance would be a tenth

@@ -19,7 +19,7 @@ class Entry(NamedTuple):
 
 
 OURS, AUTODIFF, MATMUL = "jaxmlp", "jax_grad", "matmul"
-_TORCH, _NOT_TPU, _CPU = ("torch",), ("cpu", "gpu"), ("cpu",)
+_TORCH: dict[str, Any] = {"packages": ("torch",), "devices": ("cpu", "gpu")}
 
 PEERS: Registry[Entry] = Registry(
     "peer",
@@ -28,15 +28,13 @@ PEERS: Registry[Entry] = Registry(
         AUTODIFF: Entry("the same scan with jax.grad", "`jax.grad`", "jaxmlp_scan.Autodiff", "reference"),
         "jax": Entry("jitted JAX step in a Python loop", "JAX step", "jax_step.JaxStep"),
         "flax": Entry("flax.nnx and optax", "flax.nnx", "flax_nnx.Flax", packages=("flax",)),
-        "torch": Entry("PyTorch, eager", "PyTorch", "torch_loop.Eager", "peer", _TORCH, _NOT_TPU),
-        "torch_compile": Entry(
-            "PyTorch, torch.compile", "compiled", "torch_loop.Compiled", "peer", _TORCH, _NOT_TPU
-        ),
+        "torch": Entry("PyTorch, eager", "PyTorch", "torch_loop.Eager", **_TORCH),
+        "torch_compile": Entry("PyTorch, torch.compile", "compiled", "torch_loop.Compiled", **_TORCH),
         "torch_cuda_graph": Entry(
-            "PyTorch, CUDA graph", "CUDA graph", "torch_loop.CudaGraph", "peer", _TORCH, ("gpu",)
+            "PyTorch, CUDA graph", "CUDA graph", "torch_loop.CudaGraph", packages=("torch",), devices=("gpu",)
         ),
-        "numpy": Entry("NumPy by hand on BLAS", "NumPy", "numpy_blas.NumPy", devices=_CPU),
-        "sklearn": Entry("scikit-learn", "scikit-learn", "sklearn_mlp.Sklearn", devices=_CPU),
+        "numpy": Entry("NumPy by hand on BLAS", "NumPy", "numpy_blas.NumPy", devices=("cpu",)),
+        "sklearn": Entry("scikit-learn", "scikit-learn", "sklearn_mlp.Sklearn", devices=("cpu",)),
     },
 )
 

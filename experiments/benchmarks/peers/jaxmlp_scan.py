@@ -1,6 +1,7 @@
 """The package itself, whose epoch is one compiled scan, and its twin with `jax.grad`."""
 
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 from unittest import mock
 
 import jax
@@ -57,13 +58,9 @@ class Jaxmlp(Peer):
         )
         self.state = state._replace(params=params)
         self.data = Batch(jax.numpy.array(job.train_inputs), jax.numpy.array(job.train_targets))
-        self.compiled = self.compile()
+        self.compiled = compile_epoch(job.settings, self.state, self.data)
         memory = self.compiled.memory_analysis()
         self.temporaries = None if memory is None else int(memory.temp_size_in_bytes)
-
-    def compile(self) -> Any:
-        """Compile an epoch."""
-        return compile_epoch(self.settings, self.state, self.data)
 
     def epoch(self, order: np.ndarray) -> float:
         self.state, metrics = self.compiled(self.state, self.data)
@@ -77,22 +74,14 @@ class Jaxmlp(Peer):
 class Autodiff(Jaxmlp):
     """The same program with `jax.value_and_grad` in place of backpropagation: a reference, not a peer."""
 
-    def compile(self) -> Any:
+    def __init__(self, job: Job) -> None:
         with mock.patch.object(steps, "objective_and_grads", autodiff_objective):
-            return super().compile()
-
-
-class Found(NamedTuple):
-    """What a step reads of a pass: the objective, its gradient and the outputs."""
-
-    value: Any
-    grads: Any
-    outputs: Any
+            super().__init__(job)
 
 
 def autodiff_objective(
     net: Network, params: Any, batch: Batch, *, loss: str, l2: Any, train: bool, key: Any
-) -> Found:
+) -> Any:
     """Compute what `objective_and_grads` computes, with the same way forward and JAX's own way back."""
 
     def value_and_outputs(candidate: Any) -> tuple[Any, Any]:
@@ -101,4 +90,4 @@ def autodiff_objective(
         return value, passed[-1]
 
     (value, outputs), grads = jax.value_and_grad(value_and_outputs, has_aux=True)(params)
-    return Found(value, grads, outputs)
+    return SimpleNamespace(value=value, grads=grads, outputs=outputs)

@@ -5,7 +5,6 @@ They are files because each peer lives in a process of its own.
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +63,7 @@ class Peer:
         """Train on one minibatch; returns its loss, which may stay on the device."""
         raise NotImplementedError
 
-    def fetch(self, losses: list[Any]) -> Sequence[float]:
+    def fetch(self, losses: list[Any]) -> Any:
         """Wait for all work, and bring an epoch's losses to the host at once: reading each would wait for each."""
         return losses
 
@@ -85,8 +84,8 @@ def read_job(folder: Path) -> Job:
     """Read a job."""
     given: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
     settings = Settings(**(given | {"sizes": tuple(given["sizes"])}))
-    arrays = [np.load(folder / f"{name}.npy") for name in Job._fields[1:-1]]
-    return Job(settings, *arrays, read_layers(folder / INITIAL))
+    arrays = {name: np.load(folder / f"{name}.npy") for name in Job._fields[1:-1]}
+    return Job(settings, **arrays, layers=read_layers(folder / INITIAL))
 
 
 def write_layers(path: Path, layers: Layers) -> None:

@@ -97,18 +97,13 @@ def _repeated(
         # Adding 0 times the last result to one element, which XLA cannot know to be nothing, keeps it from doing
         # the product only once; the rest of the matrix stays where it is.
         small = small.at[0, 0].add(nothing * last[0, 0])
-        first, second = (small, right) if left_is_smaller else (left, small)
-        return small, _product(first, second, product, precision)
+        first, second = _as_multiplied(product, *((small, right) if left_is_smaller else (left, small)))
+        if product.is_turned:
+            first = jax.lax.optimization_barrier(first)  # transposed in memory first, as `jaxmlp.layers` does
+        return small, jnp.matmul(first, second, precision=precision)
 
     start = jnp.zeros((product.rows, product.columns), left.dtype)
     return jax.lax.fori_loop(0, times, body, (left if left_is_smaller else right, start))[1]
-
-
-def _product(left: jax.Array, right: jax.Array, product: Product, precision: str) -> jax.Array:
-    left, right = _as_multiplied(product, left, right)
-    if product.is_turned:
-        left = jax.lax.optimization_barrier(left)  # transposed in memory first, as `jaxmlp.layers` does
-    return jnp.matmul(left, right, precision=precision)
 
 
 def xla_runner(product: Product, precision: str) -> Callable[[int], object]:
@@ -116,9 +111,8 @@ def xla_runner(product: Product, precision: str) -> Callable[[int], object]:
     left, right = map(jnp.asarray, operands(product))
 
     def repeat(times: int) -> object:
-        return _repeated(
-            left, right, jnp.float32(0), times, product=product, precision=precision
-        ).block_until_ready()
+        found = _repeated(left, right, jnp.float32(0), times, product=product, precision=precision)
+        return found.block_until_ready()
 
     return repeat
 

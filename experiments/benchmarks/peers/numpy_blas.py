@@ -29,8 +29,7 @@ class _Update:
     def __call__(self, params: np.ndarray, grads: np.ndarray) -> None:
         self.steps += 1
         if self.optimizer == "adam":
-            self._adam(params, grads)
-            return
+            return self._adam(params, grads)
         if self.optimizer == "momentum":
             self.first *= np.float32(MOMENTUM)
             self.first += grads

@@ -47,10 +47,7 @@ class Sklearn(Peer):
             n_iter_no_change=1_000_000,
             random_state=self.random,
         )
-        self._set_up()
-
-    def _set_up(self) -> None:
-        """Let it make its arrays by one step, then start again from the given parameters."""
+        # It makes its arrays by one step, and then starts again from the given parameters.
         few = self.model.batch_size
         self.random.order = np.arange(few)
         self.model.partial_fit(self.job.train_inputs[:few], self.targets[:few], **self.known)

@@ -1,13 +1,13 @@
 """PyTorch as practitioners write a loop by hand: eager, with `torch.compile`, and as a CUDA graph."""
 
 import itertools
-import os
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from jaxmlp.cli.session import available_cores
 from peers.job import ADAM_B1, ADAM_B2, ADAM_EPSILON, MOMENTUM, Job, Layers, Peer
 
 WARM_UP = 3  # steps before a capture, on a side stream, as PyTorch asks for
@@ -18,9 +18,7 @@ class Eager(Peer):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        torch.set_num_threads(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
+        torch.set_num_threads(available_cores())
         self.device = torch.device(job.settings.device.replace("gpu", "cuda"))
         torch.set_float32_matmul_precision("highest" if job.settings.precision == "float32" else "high")
         self.model = self._make_model()
