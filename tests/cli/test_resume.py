@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from command_runs import BRIEF, Outcome, contents, inside, run_experiment, train_ok, write_pets
-from survival import end_of
+from fault_runs import end_of
 
 from jaxmlp.cli import train
 from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL

@@ -1,8 +1,9 @@
-"""Runs of train.py in processes of their own, for what happens to them, and what each of them left."""
+"""Runs of the train command as processes, for what happens to them, and what each of them left."""
 
 import contextlib
+import csv
+import hashlib
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,17 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from survival import End, end_of
-
-from jaxmlp import ArgumentError
 from jaxmlp.cli.records import METRICS
-from jaxmlp.cli.run import CHECKPOINTS
+from jaxmlp.cli.run import CHECKPOINTS, MODEL
 from jaxmlp.saving import checkpoints_in, latest_checkpoint
 
 TRAIN = Path(__file__).parents[2] / "experiments" / "train.py"
+TIMES = ("seconds", "examples_per_second")  # the columns that no two runs share
 # Steps of a single example, so that an epoch lasts long enough to be met in; far more epochs than pass before the
 # first checkpoint is whole.
 RUN = {
+    "dataset": "moons",
+    "examples": 1000,
     "epochs": 800,
     "batch-size": 1,
     "learning-rate": 0.01,
@@ -31,54 +32,40 @@ RUN = {
 LONGEST = 600.0  # seconds that a run may take before it counts as hanging
 
 
-class Ended(NamedTuple):
-    """How a process ended.
+class End(NamedTuple):
+    """What a run left: the SHA-256 of its model file, and its table without the columns of times."""
 
-    Attributes:
-        status: its exit status; -N where signal N ended it.
-        out: what it printed.
-        err: its lines on standard error.
-    """
+    model: str
+    table: list[list[str]]
+
+
+class Ended(NamedTuple):
+    """How a process ended: its exit status, -N where signal N ended it, and its lines on standard error."""
 
     status: int
-    out: str
     err: tuple[str, ...]
+
+    def said(self, status: int, *parts: str) -> None:
+        """Insist on a status, and on a line on standard error for each of these parts, and no other line."""
+        found = len(self.err) == len(parts) and all(map(str.__contains__, self.err, parts))
+        assert (self.status, found) == (status, True), f"{self}\nand not {status}, {parts}"
 
 
 class Running:
-    """A run in progress.
-
-    Args:
-        process: that runs it.
-        folder: its run folder.
-    """
+    """A run in progress."""
 
     def __init__(self, process: "subprocess.Popen[str]", folder: Path) -> None:
         self.process, self.folder = process, folder
 
     def wait_for(self, happened: Callable[[], bool]) -> None:
-        """Wait until something has happened.
-
-        Args:
-            happened: tells whether.
-
-        Raises:
-            ArgumentError: the run ended before, or it did not happen for long.
-        """
+        """Wait until something has happened; a run that ends before, or for long does nothing, is an error."""
         end = time.monotonic() + LONGEST
         while not happened():
+            assert time.monotonic() < end, f"nothing happened in {self.folder} for {LONGEST:g} s"
             if self.process.poll() is not None:
                 said = self.process.communicate()[1].strip()
-                raise ArgumentError(
-                    f"the run in {self.folder} ended too early, {self.process.returncode}: {said}"
-                )
-            if time.monotonic() > end:
-                raise ArgumentError(f"nothing happened in {self.folder} for {LONGEST:g} s")
+                raise AssertionError(f"the run ended too early, {self.process.returncode}: {said}")
             time.sleep(0.002)
-
-    def wait_for_rows(self, rows: int) -> None:
-        """Wait until the table has so many epochs."""
-        self.wait_for(lambda: rows_in(self.folder) >= rows)
 
     def wait_for_checkpoint(self) -> None:
         """Wait until a checkpoint is there."""
@@ -86,25 +73,15 @@ class Running:
 
     def end(self) -> Ended:
         """Wait until it has ended."""
-        try:
-            out, err = self.process.communicate(timeout=LONGEST)
-        except subprocess.TimeoutExpired:
-            raise ArgumentError(f"the run in {self.folder} hangs: killed after {LONGEST:g} s") from None
-        return Ended(self.process.returncode, out, tuple(err.splitlines()))
+        err = self.process.communicate(timeout=LONGEST)[1]
+        return Ended(self.process.returncode, tuple(err.splitlines()))
 
 
-def begin_flags(folder: Path, changed: Mapping[str, object] | None = None) -> list[str]:
-    """Write the flags of a run.
-
-    Args:
-        folder: its run folder.
-        changed: flags that differ from RUN; None takes a flag away.
-
-    Returns:
-        The arguments for train.py.
-    """
-    flags = {name: value for name, value in (RUN | dict(changed or {})).items() if value is not None}
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+def flags(folder: Path, changed: Mapping[str, object] | None = None) -> list[str]:
+    """Write the arguments of a new run; `changed` are those that differ from RUN."""
+    words = [
+        word for name, value in (RUN | dict(changed or {})).items() for word in (f"--{name}", str(value))
+    ]
     return [*words, "--quiet", "--no-pictures", "--out", str(folder)]
 
 
@@ -115,23 +92,12 @@ def running(
     environment: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
 ) -> Iterator[Running]:
-    """Run train.py inside a `with`; it is killed at the end, whatever happens.
-
-    Args:
-        folder: the run folder.
-        arguments: of train.py.
-        environment: variables besides those of this process.
-        prefix: a command that runs the program in its turn.
-
-    Yields:
-        The run.
-    """
+    """Run the train command inside a `with`, by a command before it; it is killed at the end, whatever happens."""
     command = [*prefix, sys.executable, str(TRAIN), *arguments]
     # On the CPU, where the same run gives the same bits.
     variables = os.environ | {"JAX_PLATFORMS": "cpu"} | dict(environment or {})
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
-    ) as started:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=variables) as started:
         try:
             yield Running(started, folder)
         finally:
@@ -139,34 +105,24 @@ def running(
 
 
 def run_to_end(folder: Path, arguments: Sequence[str], **process: Any) -> Ended:
-    """Run train.py to its end.
-
-    Args:
-        folder: the run folder.
-        arguments: of train.py.
-        process: further arguments of `running`.
-
-    Returns:
-        How it ended.
-    """
+    """Run the train command to its end."""
     with running(folder, arguments, **process) as run:
         return run.end()
 
 
-def interrupt(folder: Path, number: signal.Signals) -> Ended:
-    """Begin a run and send it a signal after its first checkpoint.
+def goes_on(folder: Path, alone: End, *said: str, **process: Any) -> None:
+    """Resume a run, and insist that it ends as the run left alone, bit for bit."""
+    run_to_end(folder, ["--resume", str(folder)], **process).said(0, *said)
+    assert end_of(folder) == alone, "the run that went on ended differently"
 
-    Args:
-        folder: the run folder.
-        number: the signal.
 
-    Returns:
-        How it ended.
-    """
-    with running(folder, begin_flags(folder)) as run:
-        run.wait_for_checkpoint()
-        run.process.send_signal(number)
-        return run.end()
+def end_of(folder: Path) -> End:
+    """Read what a run has left."""
+    with (folder / METRICS).open(newline="", encoding="utf-8") as file:
+        header, *rows = list(csv.reader(file))
+    kept = [place for place, name in enumerate(header) if name not in TIMES]
+    table = [[row[place] for place in kept] for row in (header, *rows)]
+    return End(hashlib.sha256((folder / MODEL).read_bytes()).hexdigest(), table)
 
 
 def rows_in(folder: Path) -> int:
@@ -177,21 +133,8 @@ def rows_in(folder: Path) -> int:
         return 0
 
 
-def kept_in(folder: Path) -> str:
-    """Tell what a run folder holds: its files, epochs in the table, and the last whole checkpoint."""
-    if not folder.exists():
-        return "nothing: no folder"
-    names = sorted(path.name for path in folder.iterdir() if path.name != CHECKPOINTS)
-    found = checkpoints_in(folder / CHECKPOINTS)
-    whole = "none"
-    with contextlib.suppress(ArgumentError):
-        whole = f"epoch {latest_checkpoint(folder / CHECKPOINTS)[0].epoch}" if found else "none"
-    return f"{', '.join(names) or 'no file'}; {rows_in(folder)} epochs in the table; last whole checkpoint: {whole}"
-
-
-def left_by(folder: Path) -> End | None:
-    """Read the end of a run, as `end_of` does; None where it has none."""
-    try:
-        return end_of(folder)
-    except (OSError, ValueError):
-        return None
+def saved_in(folder: Path) -> int:
+    """Tell the epoch of a run's newest checkpoint, and insist that it is whole."""
+    checkpoint, notes = latest_checkpoint(folder / CHECKPOINTS)
+    assert notes == ()
+    return checkpoint.epoch
