@@ -78,23 +78,17 @@ def report_best(job: SweepJob, result: SweepResult, folder: Path, each: float | 
 
 def write_ranking(job: SweepJob, result: SweepResult, folder: Path) -> None:
     """Write ranking.csv, a row a setting, best first."""
-    statistics: dict[str, Any] = {
-        "mean": np.mean,
-        "median": np.median,
-        "deviation": np.std,
-        "least": np.min,
-        "largest": np.max,
-    }
     score = result.metric.partition(":")[0]
+    names = [f"valid_{score}_{name}" for name in ("mean", "median", "deviation", "least", "largest")]
     with whole_file(folder / RANKING) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        names = [f"valid_{score}_{name}" for name in statistics]
         writer.writerow(["place", *job.shown, "networks", "diverged", "epochs", *names, "valid_loss"])
         for place, standing in enumerate(result.ranking, start=1):
-            values = map(spell, job.values(standing.numbers[0]).values())
-            measured: list[Any] = [""] * (len(statistics) + 1)
-            if standing.scores:
-                measured = [*(measure(standing.scores) for measure in statistics.values()), standing.loss]
+            values, scores = map(spell, job.values(standing.numbers[0]).values()), np.array(standing.scores)
+            measured: list[Any] = [""] * (len(names) + 1)
+            if len(scores):
+                spread = scores.mean(), np.median(scores), scores.std(), scores.min(), scores.max()
+                measured = [*spread, standing.loss]
             counts = len(standing.numbers), standing.diverged, standing.epochs
             writer.writerow([place, *values, *counts, *measured])
 
@@ -109,9 +103,8 @@ def print_ranking(job: SweepJob, result: SweepResult, folder: Path) -> None:
     table = [["place", *job.shown, *measures, *halved]]
     for place, standing in enumerate(result.ranking[: job.options.top], start=1):
         cells = [str(place), *map(spell, job.values(standing.numbers[0]).values())]
-        table.append(
-            [*cells, *scores_of(standing, result.metric, several), *(str(standing.epochs) for _ in halved)]
-        )
+        cells += scores_of(standing, result.metric, several)
+        table.append(cells + ([str(standing.epochs)] if halved else []))
     print(f"\n{aligned(table)}")
     left_out = len(result.ranking) - job.options.top
     if left_out > 0:
@@ -129,14 +122,13 @@ def scores_of(standing: Standing, metric: str, several: bool) -> list[str]:
         return ["diverged", "", "", "", str(len(standing.numbers))] if several else ["diverged", ""]
     # A loss of 1e4 or more is that of a network that all but diverged.
     loss = f"{standing.loss:.4f}" if standing.loss < 1e4 else f"{standing.loss:.1e}"
+    ordered = sorted(standing.scores)
     mean, median, least, largest = (
-        show_score(metric, float(statistic(standing.scores)))
-        for statistic in (np.mean, np.median, np.min, np.max)
+        show_score(metric, float(score))
+        for score in (standing.score, np.median(ordered), ordered[0], ordered[-1])
     )
-    if not several:
-        return [mean, loss]
     told = f"{len(standing.numbers)}" + (f", {standing.diverged} diverged" if standing.diverged else "")
-    return [mean, median, f"{least} to {largest}", loss, told]
+    return [mean, median, f"{least} to {largest}", loss, told] if several else [mean, loss]
 
 
 def draw_scores(job: SweepJob, result: SweepResult, folder: Path) -> None:
