@@ -149,6 +149,7 @@ compare run --out no/a.png | the folder of no/a.png is not there: make it
 compare run --out run/curves.png | run/curves.png lies in the run folder run | --out
 # The other programs.
 gradcheck --dataset digits --sizes 64 5 | --sizes must begin with 64 and end with 10 for 'digits' | given 64 5
+gradcheck --dataset digits --sizes 63 10 | --sizes must begin with 64 and end with 10 for 'digits' and this loss
 gradcheck --sizes 3 | at least inputs and outputs | given [3]
 gradcheck --entries 0 | --entries must be at least 1 | 0
 gradcheck --seed -1 | --seed must lie in 0 to | given -1

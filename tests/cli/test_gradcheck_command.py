@@ -102,10 +102,3 @@ def test_a_wrong_gradient_of_a_loss_is_status_1(monkeypatch: pytest.MonkeyPatch)
     wrong = right._replace(gradient=lambda outputs, targets: -right.gradient(outputs, targets))
     monkeypatch.setitem(LOSSES._things, "softmax_cross_entropy", wrong)  # type: ignore[attr-defined]
     check_caught(check(), "0.w", "0.b", "2.w", "2.b")
-
-
-def test_sizes_that_do_not_fit_the_data_set_are_refused() -> None:
-    for sizes in (("64", "10", "5"), ("63", "10")):
-        outcome = run_experiment("gradcheck", "--dataset", "digits", "--sizes", *sizes)
-        assert outcome.status == 2
-        assert "--sizes must begin with 64 and end with 10 for 'digits' and this loss" in outcome.error_line
