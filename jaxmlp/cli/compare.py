@@ -270,7 +270,7 @@ def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
     """Print how the runs differ, how far they are, and what they have reached."""
     every = [past for group in groups.values() for past in group]
     differ = differing(every)
-    shown = [name for name in differ if name != "epochs"]  # which have a column of their own
+    shown = [name for name in differ if name != "epochs"]  # which have their own column
     heads = [name.replace("_", " ") for name in shown]
     table = [["run", *heads, "state", "epochs", "median epoch", "all epochs"]]
     for past in every:

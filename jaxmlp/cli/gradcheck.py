@@ -12,8 +12,7 @@ import numpy as np
 from jaxmlp import LOSSES, ArgumentError, check_gradients, init, mlp
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.options import option, parse_options
-from jaxmlp.datasets import load
-from jaxmlp.datasets.problem import make_problem
+from jaxmlp.datasets import load, make_problem
 
 DESCRIPTION = """Check a network's hand-written gradient against jax.grad and against finite differences, in float64.
 

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp import ArgumentError, DenseParams, Network, confusion_matrix, plots, predict
-from jaxmlp.datasets import Dataset
-from jaxmlp.datasets.problem import Problem
+from jaxmlp.datasets import Dataset, Problem
 
 CHUNK = 4096
 

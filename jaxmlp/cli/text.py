@@ -37,7 +37,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def seconds(value: float) -> str:
-    """Write a time so that its digits are those that matter."""
+    """Write a time with the digits that matter."""
     if value < 0.1:
         return f"{1000 * value:.3g} ms"
     return f"{value:.3f} s" if value < 10 else f"{value:.1f} s"
@@ -110,7 +110,7 @@ def write_result(out: str | None, result: dict[str, Any]) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all, so that an older one is not lost to a full disk."""
+    """Write a file whole or not at all; an older one survives a full disk."""
     try:
         write_text(path, text)
     except OSError as error:
