@@ -106,19 +106,10 @@ def read_runs(folders: Sequence[str]) -> list[PastRun]:
         # Asked before the table is read: a run that ends meanwhile then shows as going on, with what it had.
         going_on = is_locked(folder)
         columns, damaged = _read_columns(folder / METRICS, metric.partition(":")[0])
-        runs.append(
-            PastRun(
-                place.name if names.count(place.name) == 1 else str(folder),
-                options,
-                config["dataset"],
-                config["loss"],
-                metric,
-                config.get("machine") or {},
-                columns,
-                "going on" if going_on else _state(folder, columns, options.get("epochs")),
-                damaged,
-            )
-        )
+        name = place.name if names.count(place.name) == 1 else str(folder)
+        state = "going on" if going_on else _state(folder, columns, options.get("epochs"))
+        told = options, config["dataset"], config["loss"], metric, config.get("machine") or {}
+        runs.append(PastRun(name, *told, columns, state, damaged))
     return runs
 
 
@@ -135,12 +126,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
                 f"{folder} is a run of jaxmlp sweep, which has no {METRICS}: give runs of jaxmlp train, as the sweep's "
                 "line 'alone:' makes one"
             )
-        if [type(config[name]) for name in ("options", "dataset", "loss", "metric")] != [
-            dict,
-            dict,
-            str,
-            str,
-        ]:
+        kinds = [type(config[name]) for name in ("options", "dataset", "loss", "metric")]
+        if kinds != [dict, dict, str, str]:
             raise TypeError
         SCORES[config["metric"]]  # refuses one that is not known
     except ArgumentError:
