@@ -1,27 +1,15 @@
-"""Run the lesson "build your own framework": its networks, its losses, and what it leaves to discuss."""
+"""AI for Beginners (Microsoft), lesson 3.4, "build your own framework": its networks, its losses, its discussion."""
 
-import dataclasses
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, Curve, vary_examples, vary_hidden_size
-from lesson_pictures import (
-    PICTURES,
-    draw_capacity,
-    draw_data,
-    draw_losses,
-    draw_outliers,
-    draw_run,
-    draw_separation,
-)
+from lesson_pictures import PICTURES, draw_lesson_pictures
+from lesson_program import check_counts, open_run, write_json
 from lesson_runs import (
     BATCH_SIZE,
     LOSS,
@@ -33,15 +21,30 @@ from lesson_runs import (
     lesson_network,
     train_run,
 )
-from outliers import EXAMPLES, FITTED_WITH, NOISE, SHARE, Fits, fit_curves
-from separation import NETWORKS, SHAPES, Separation, separate
+from lesson_studies import (
+    EXAMPLES,
+    FITTED_WITH,
+    FIXED_EXAMPLES,
+    FIXED_HIDDEN,
+    NETWORKS,
+    NOISE,
+    SHAPES,
+    SHARE,
+    Curve,
+    Fits,
+    Separation,
+    fit_curves,
+    separate,
+    vary_examples,
+    vary_hidden_size,
+)
 from side_by_side import spread
 
-from jaxmlp import LOSSES, ArgumentError, Dense, DenseParams, Network, Softmax, value_and_grad
+from jaxmlp import LOSSES, Dense, DenseParams, Network, Softmax, value_and_grad
 from jaxmlp import loss as mean_loss
-from jaxmlp.cli.options import option, parse_options
-from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
-from jaxmlp.cli.session import run
+from jaxmlp.cli.options import CompilationCacheOptions, option, parse_options
+from jaxmlp.cli.session import compilation_cache, run
+from jaxmlp.cli.text import aligned
 
 DESCRIPTION = """Run the lesson "build your own framework" (AI for Beginners 3.4) with hand-written gradients.
 
@@ -53,7 +56,7 @@ _option = partial(option, group="settings")
 
 
 @dataclass(frozen=True)
-class OwnFrameworkOptions:
+class LessonOptions(CompilationCacheOptions):
     """The options of the lesson."""
 
     out: str | None = _option(
@@ -69,40 +72,28 @@ class OwnFrameworkOptions:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment; returns the exit status."""
-    options, _ = parse_options(OwnFrameworkOptions, DESCRIPTION, arguments)
-    if options.seeds < 1 or options.steps < 1:
-        raise ArgumentError(
-            f"--seeds and --steps must be at least 1, given {options.seeds} and {options.steps}"
-        )
-    folder = make_run_folder(options.out, "build-your-own-framework")
-    config = {"options": dataclasses.asdict(options), "command": ["python", *sys.argv]}
-    write_config(folder, {**config, "machine": describe_machine()})
-    lesson = draw_lesson()
-    results: dict[str, Any] = {"first network": show_first_network(lesson), "layers": show_layers(lesson)}
-    progress = show_runs(lesson)
-    fits = show_outliers(options)
-    found = show_separation(options)
-    by_size, by_count = show_capacity(options)
+    """Run the lesson; returns the exit status."""
+    options, _ = parse_options(LessonOptions, DESCRIPTION, arguments)
+    check_counts({"--seeds": options.seeds, "--steps": options.steps})
+    folder, lesson = open_run(options, "build-your-own-framework"), draw_lesson()
+    with compilation_cache(options.compilation_cache):
+        results: dict[str, Any] = {"first network": show_first_network(lesson), "layers": show_layers(lesson)}
+        progress = show_runs(lesson)
+        fits = show_outliers(options)
+        found = show_separation(options)
+        curves = show_capacity(options)
+        if options.pictures:
+            draw_lesson_pictures(folder, lesson, progress, fits, found, curves)
+            heading("Pictures")
+            print("\n".join(f"{name:<32}{shows}" for name, shows in PICTURES.items()))
     results["runs"] = {title: each.columns for title, each in progress.items()}
     results["regression"] = {
         f"{title}, {'with' if dirty else 'without'} outliers": errors
         for (title, dirty), errors in fits.errors.items()
     }
     results["separation"] = {each.shape: each.accuracy for each in found}
-    results["capacity"] = {"hidden size": by_size._asdict(), "examples": by_count._asdict()}
-    write_results(folder, results)
-    if options.pictures:
-        draw_data(folder, lesson)
-        draw_losses(folder)
-        for number, each in enumerate(RUNS, start=1):
-            draw_run(folder, f"run-{number}", each, progress[each.title], lesson)
-        draw_outliers(folder, fits)
-        draw_separation(folder, found)
-        draw_capacity(folder, by_size, by_count)
-        heading("Pictures")
-        for name, shows in PICTURES.items():
-            print(f"{name:<32}{shows}")
+    results["capacity"] = {varied: curve._asdict() for varied, curve in curves.items()}
+    write_json(folder / "results.json", results)
     print(f"\nrun folder {folder}")
     return 0
 
@@ -118,7 +109,7 @@ def show_first_network(lesson: Lesson) -> float:
     ones = [int(np.sum(np.asarray(part.targets))) for part in (lesson.train, lesson.test)]
     print(f"training: 80 points of 2 features, {80 - ones[0]} of class 0 and {ones[0]} of class 1")
     print(f"test:     20 points, {20 - ones[1]} of class 0 and {ones[1]} of class 1")
-    print("in both, a fifth of the labels was drawn at random, so that no boundary can be right everywhere")
+    print("in both, a fifth of the labels was drawn at random, so no boundary can be right everywhere")
     ten = (lesson.train.inputs[:10], lesson.train.targets[:10])
     value = float(mean_loss(lesson_network(SIZES[0]), lesson.starts[0], *ten, loss=LOSS))
     print(f"cross-entropy of a fresh 2-2 network on the first 10 training points: {value:.6f}")
@@ -209,17 +200,19 @@ def train_by_hand(lesson: Lesson, learning_rate: float) -> DenseParams:
     return params
 
 
-def show_outliers(options: OwnFrameworkOptions) -> Fits:
+def show_outliers(options: LessonOptions) -> Fits:
     """Fit a curve with two losses, and print how far each comes to lie from the curve without noise."""
     heading("Regression: absolute against squared error")
     fits = fit_curves(options.seeds, options.steps)
     print(
         f"a 1-32-1 tanh network through {EXAMPLES} points of sin x with noise {NOISE:g}; then {100 * SHARE:g} % of\n"
-        f"them are moved up by 2 to 4. Root mean square distance from sin x,\n{spread_legend(options.seeds)}:\n"
+        f"them are moved up by 2 to 4. Root mean square distance from sin x,\n{spread_legend(options)}:\n"
     )
-    print(f"{'fitted with':<18}{'without outliers':<26}with outliers")
-    for title in FITTED_WITH:
-        print(f"{title:<18}{spread(fits.errors[title, False]):<26}{spread(fits.errors[title, True])}")
+    rows = [("fitted with", "without outliers", "with outliers")]
+    rows += [
+        (title, *(digits(fits.errors[title, dirty]) for dirty in (False, True))) for title in FITTED_WITH
+    ]
+    print(aligned(rows))
     print(
         "\nThe squared error's gradient grows with the error, so a few far points pull the curve to them;\n"
         "the absolute error's is ±1 at any distance, so that a point counts only by its side."
@@ -227,18 +220,15 @@ def show_outliers(options: OwnFrameworkOptions) -> Fits:
     return fits
 
 
-def show_separation(options: OwnFrameworkOptions) -> list[Separation]:
+def show_separation(options: LessonOptions) -> list[Separation]:
     """Print how one layer and two do on classes that no line separates."""
     heading("Classes that no line separates: one layer against two")
     found = [separate(shape, options.seeds, options.steps) for shape in SHAPES]
-    print(f"test accuracy in %, {spread_legend(options.seeds)}:\n")
-    print(
-        "data set  "
-        + "".join(f"{f'{title} {sizes_of(net)}':<28}" for title, net in NETWORKS.items()).rstrip()
-    )
-    for each in found:
-        cells = (f"{spread(100 * accuracies, 1):<28}" for accuracies in each.accuracy.values())
-        print(f"{each.shape:<10}{''.join(cells)}".rstrip())
+    print(f"test accuracy in %, {spread_legend(options)}:\n")
+    rows = [["data set", *(f"{title} {sizes_of(net)}" for title, net in NETWORKS.items())]]
+    one_digit = partial(spread, write="{:.1f}".format)
+    rows += [[each.shape, *(one_digit(100 * values) for values in each.accuracy.values())] for each in found]
+    print(aligned(rows))
     return found
 
 
@@ -248,45 +238,43 @@ def sizes_of(net: Network) -> str:
     return "-".join(map(str, [net.in_features, *dense]))
 
 
-def show_capacity(options: OwnFrameworkOptions) -> tuple[Curve, Curve]:
+def show_capacity(options: LessonOptions) -> dict[str, Curve]:
     """Print how the losses change with the number of hidden units and with the number of examples."""
     heading("Under- and over-fitting")
+    print(f"circles that overlap; cross-entropy, {spread_legend(options)}:\n")
     by_size = vary_hidden_size(options.seeds, options.steps)
-    by_count = vary_examples(options.seeds, options.steps)
-    print(f"circles that overlap; cross-entropy, {spread_legend(options.seeds)}:\n")
     show_curve(f"hidden units ({FIXED_EXAMPLES} examples)", by_size)
-    medians = np.median(by_size.valid, axis=0)
-    best = by_size.varied[np.argmin(medians)]
+    medians, sizes = np.median(by_size.valid, axis=0), by_size.varied
     print(
-        f"\nthe validation loss is least with {best} hidden units, {medians.min():.3f}; it is {medians[0]:.3f} with "
-        f"{by_size.varied[0]}, which can be\ntoo few to follow the circles, and {medians[-1]:.3f} with "
-        f"{by_size.varied[-1]}, enough to follow the noise as well\n"
+        f"\nthe validation loss is least with {sizes[np.argmin(medians)]} hidden units, {medians.min():.3f}; it is "
+        f"{medians[0]:.3f} with {sizes[0]}, which can be\ntoo few to follow the circles, and {medians[-1]:.3f} with "
+        f"{sizes[-1]}, enough to follow the noise as well\n"
     )
+    by_count = vary_examples(options.seeds, options.steps)
     show_curve(f"examples ({FIXED_HIDDEN} hidden units)", by_count)
     gaps = np.median(by_count.valid - by_count.train, axis=0)
     print(
         f"\nfrom {by_count.varied[0]} to {by_count.varied[-1]} examples the gap between validation and training"
         f" goes from {gaps[0]:.3f} to {gaps[-1]:.3f}"
     )
-    return by_size, by_count
+    return {"hidden size": by_size, "examples": by_count}
 
 
 def show_curve(title: str, curve: Curve) -> None:
     """Print a row for each value that was varied."""
-    print(f"{title:<30}{'training':<26}validation")
+    rows = [(title, "training", "validation")]
     for place, varied in enumerate(curve.varied):
-        print(f"{varied:<30}{spread(curve.train[:, place]):<26}{spread(curve.valid[:, place])}")
+        rows.append((str(varied), digits(curve.train[:, place]), digits(curve.valid[:, place])))
+    print(aligned(rows))
 
 
-def spread_legend(seeds: int) -> str:
-    """Say how `spread` is to be read."""
-    return f"median (least to largest) of {seeds} seeds"
+def digits(values: Any) -> str:
+    return spread(values, "{:.3f}".format)
 
 
-def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """Write every number of the run to results.json."""
-    text = json.dumps(results, indent=2, default=lambda value: np.asarray(value).tolist())
-    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+def spread_legend(options: LessonOptions) -> str:
+    """Say how a spread is to be read."""
+    return f"median (least to largest) of {options.seeds} seeds"
 
 
 if __name__ == "__main__":

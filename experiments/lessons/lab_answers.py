@@ -1,12 +1,16 @@
-"""The lab's answers as sentences made from the measured numbers; where these show nothing, they say so."""
+"""The lab's answers, as sentences made from the measured numbers; where these show nothing, they say so."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import comb
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from lab_runs import IDENTITY, PROBED, SINGLE, Kind, Plan, Runs
+from side_by_side import spread
+
+from jaxmlp.cli.text import markdown
+from jaxmlp.files import write_text
 
 ABOVE, BELOW, OVERLAP, UNKNOWN = "above", "below", "overlap", "unknown"
 VANISHED, EXPLODED = 0.1, 10.0  # of the first layer's gradient norm to the last's
@@ -32,15 +36,6 @@ class Setup(NamedTuple):
     machine: str
 
 
-class Pictures(NamedTuple):
-    """File names of the report's pictures, by question."""
-
-    activation: Sequence[str]
-    layers: Sequence[str]
-    depth: Sequence[str]
-    weights: Sequence[str]
-
-
 def compare(ours: np.ndarray, theirs: np.ndarray) -> str:
     """Compare two sets of results over seeds: only ranges that do not overlap count as a difference."""
     if min(len(ours), len(theirs)) < 2 or not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
@@ -55,15 +50,6 @@ def chance(seeds: int) -> float:
     return 2 / comb(2 * seeds, seeds)
 
 
-def spread(values: np.ndarray, write: Callable[[float], str]) -> str:
-    """Write a mean, and the least and the largest value."""
-    finite = values[np.isfinite(values)]
-    if len(finite) < len(values):
-        return f"not finite in {len(values) - len(finite)} of {len(values)} seeds"
-    middle = write(float(np.mean(values)))
-    return middle if len(values) == 1 else f"{middle} ({write(values.min())} to {write(values.max())})"
-
-
 def percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
@@ -72,11 +58,9 @@ def short(value: float) -> str:
     return f"{value:.2g}" if 1e-3 <= value < 1000 else f"{value:.1e}"
 
 
-def factor(values: np.ndarray) -> str:
-    """Write ratios by their median, because they spread over powers of ten, and their range."""
-    if not np.isfinite(values).all():
-        return spread(values, short)
-    return f"{short(float(np.median(values)))} ({short(values.min())} to {short(values.max())})"
+def share(values: np.ndarray) -> str:
+    """Write accuracies by their mean and range."""
+    return spread(values, percent, np.mean)
 
 
 def accuracy_of(runs: Runs, activation: str, depth: int) -> np.ndarray:
@@ -90,29 +74,27 @@ def activations_of(runs: Runs, depth: int) -> list[str]:
     ]
 
 
+# What a verdict says in a list, and at the end of a sentence about two results.
+WORDS = {
+    ABOVE: ("above in every seed", "above it in every seed"),
+    BELOW: ("below in every seed", "below it in every seed"),
+    OVERLAP: ("not told apart", "not told apart from it: the ranges overlap"),
+    UNKNOWN: ("not judged", "not judged: that needs at least 2 seeds and finite results"),
+}
+
+
 def grouped(verdicts: Mapping[str, str]) -> str:
     """List comparisons by their verdicts."""
-    words = {
-        ABOVE: "above in every seed",
-        BELOW: "below in every seed",
-        OVERLAP: "not told apart",
-        UNKNOWN: "not judged",
+    names = {
+        words[0]: [name for name, given in verdicts.items() if given == verdict]
+        for verdict, words in WORDS.items()
     }
-    parts = []
-    for verdict, word in words.items():
-        names = [name for name, given in verdicts.items() if given == verdict]
-        parts += [f"{word}: {', '.join(names)}"] if names else []
-    return "; ".join(parts)
+    return "; ".join(f"{word}: {', '.join(found)}" for word, found in names.items() if found)
 
 
-def judged(verdict: str) -> str:
+def judged(ours: np.ndarray, theirs: np.ndarray) -> str:
     """End a sentence about two results."""
-    return {
-        ABOVE: "above it in every seed",
-        BELOW: "below it in every seed",
-        OVERLAP: "not told apart from it: the ranges overlap",
-        UNKNOWN: "not judged: that needs at least 2 seeds and finite results",
-    }[verdict]
+    return WORDS[compare(ours, theirs)][1]
 
 
 def conclude(verdicts: Collection[str], *, all_above: str, some: str, none: str) -> str:
@@ -138,24 +120,21 @@ def answer_activation(runs: Runs) -> list[str]:
     for depth in (2, 3):
         base = accuracy_of(runs, IDENTITY, depth)
         lines.append(
-            f"- {depth} layers without an activation: {spread(base, percent)}; a single layer, "
-            f"{spread(single, percent)}, is {judged(compare(single, base))}."
+            f"- {depth} layers without an activation: {share(base)}; a single layer, "
+            f"{share(single)}, is {judged(single, base)}."
         )
         for name in activations_of(runs, depth):
             ours = accuracy_of(runs, name, depth)
-            verdicts[f"{name} ({depth})"] = verdict = compare(ours, base)
-            lines.append(f"- {depth} layers with {name}: {spread(ours, percent)}, {judged(verdict)}.")
+            verdicts[f"{name} ({depth})"] = compare(ours, base)
+            lines.append(f"- {depth} layers with {name}: {share(ours)}, {judged(ours, base)}.")
     answer = conclude(
         verdicts.values(),
         all_above="It does: with every activation tried, the network was above the one without, in every seed.",
         some="It makes a difference, but not the same one for every activation and depth.",
         none="These numbers do not show that it does: all ranges overlap with those without an activation.",
     )
-    return [
-        f"{answer} Against no activation (2 or 3 layers): {grouped(verdicts)}.",
-        *lines,
-        *_among_activations(runs),
-    ]
+    first = f"{answer} Against no activation (2 or 3 layers): {grouped(verdicts)}."
+    return [first, LINEAR, *lines, *_among_activations(runs)]
 
 
 def _among_activations(runs: Runs) -> list[str]:
@@ -166,8 +145,8 @@ def _among_activations(runs: Runs) -> list[str]:
         if len(ordered) > 1:
             best, worst = (accuracy_of(runs, name, depth) for name in (ordered[0], ordered[-1]))
             lines.append(
-                f"- Among activations, {depth} layers: highest mean {ordered[0]}, {spread(best, percent)}; the lowest, "
-                f"{ordered[-1]}, {spread(worst, percent)}, is {judged(compare(worst, best))}."
+                f"- Among activations, {depth} layers: highest mean {ordered[0]}, {share(best)}; the lowest, "
+                f"{ordered[-1]}, {share(worst)}, is {judged(worst, best)}."
             )
     return lines
 
@@ -182,8 +161,8 @@ def answer_layers(runs: Runs) -> list[str]:
             verdicts[name] = compare(ours, fewer)
             gain = 100 * (float(np.mean(ours)) - float(np.mean(fewer)))
             lines.append(
-                f"- {name}, {depth} layers: {spread(ours, percent)}, against {depth - 1}: {spread(fewer, percent)}; "
-                f"{gain:+.2f} points in the mean, {judged(verdicts[name])}."
+                f"- {name}, {depth} layers: {share(ours)}, against {depth - 1}: {share(fewer)}; "
+                f"{gain:+.2f} points in the mean, {judged(ours, fewer)}."
             )
         word = {2: "second", 3: "third"}[depth]
         answer = conclude(
@@ -220,9 +199,9 @@ def answer_depth(runs: Runs, setup: Setup) -> list[str]:
             kind = Kind(name, depth)
             end = first_to_last(runs, kind, -1)
             lines.append(
-                f"- {kind}: first layer's gradient norm is {factor(first_to_last(runs, kind, 0))} times the "
-                f"last's at the start and {factor(end)} times after epoch {setup.plan.epochs}; test accuracy "
-                f"{spread(accuracy_of(runs, name, depth), percent)}."
+                f"- {kind}: first layer's gradient norm is {spread(first_to_last(runs, kind, 0), short)} times the "
+                f"last's at the start and {spread(end, short)} times after epoch {setup.plan.epochs}; test accuracy "
+                f"{share(accuracy_of(runs, name, depth))}."
             )
     return [" ".join(answers), *lines]
 
@@ -231,12 +210,15 @@ def _flow(ratio: np.ndarray) -> str:
     """Say what the gradient does on its way back, by the ratio of the first layer's norm to the last's."""
     if not np.isfinite(ratio).all():
         return "the gradient is not finite at the start"
-    what = "does not change by a factor of 10 in every seed"
+    within = np.sum((ratio >= VANISHED) & (ratio <= EXPLODED))
+    what = f"stays within a factor of 10 in {within} of {len(ratio)} seeds"
     if (ratio < VANISHED).all():
         what = "vanishes towards the inputs"
     elif (ratio > EXPLODED).all():
         what = "explodes towards the inputs"
-    return f"the gradient {what}: at the start the first layer's norm is {factor(ratio)} times the last's"
+    return (
+        f"the gradient {what}: at the start the first layer's norm is {spread(ratio, short)} times the last's"
+    )
 
 
 def _depth_accuracy(runs: Runs, setup: Setup, name: str, depths: Sequence[int]) -> str:
@@ -244,8 +226,8 @@ def _depth_accuracy(runs: Runs, setup: Setup, name: str, depths: Sequence[int]) 
     deepest = accuracy_of(runs, name, depths[-1])
     best = max(depths[:-1], key=lambda depth: float(np.mean(accuracy_of(runs, name, depth))))
     against = accuracy_of(runs, name, best)
-    text = f"its accuracy, {spread(deepest, percent)}, against {spread(against, percent)} with {best} layers, is "
-    text += judged(compare(deepest, against))
+    text = f"its accuracy, {share(deepest)}, against {share(against)} with {best} layers, is "
+    text += judged(deepest, against)
     if np.isfinite(deepest).all() and (deepest <= setup.commonest + 0.01).all():
         text += f", and no better than always naming the commonest class ({percent(setup.commonest)})"
     return text
@@ -267,7 +249,9 @@ def answer_weights(runs: Runs) -> list[str]:
         fell += int((end < start).all(axis=0).sum())
         early += int((up & (np.mean(middle - start, 0) > np.mean(end - middle, 0))).sum())
         largest_last += int(kind.depth > 1 and bool((np.argmax(end, axis=1) == kind.depth - 1).all()))
-        moves = [f"{short(np.mean(start[:, i]))} → {spread(end[:, i], short)}" for i in range(kind.depth)]
+        moves = [
+            f"{short(np.mean(start[:, i]))} → {spread(end[:, i], short, np.mean)}" for i in range(kind.depth)
+        ]
         lines.append(f"- {kind}: {'; '.join(moves)}.")
     if not layers:
         return ["No run stayed finite, so these runs cannot answer.", *lines]
@@ -294,33 +278,32 @@ QUESTIONS = {
 }
 
 
-def write_report(folder: Path, setup: Setup, runs: Runs, pictures: Pictures) -> str:
-    """Write report.md: how it was made, all results, and the four answers with their pictures."""
-    answers: Mapping[str, list[str]] = {
+def write_report(folder: Path, setup: Setup, runs: Runs, pictures: Mapping[str, Sequence[str]]) -> str:
+    """Write report.md: how it was made, all results, and the four answers with the files of their pictures."""
+    answers = {
         "activation": answer_activation(runs),
         "layers": answer_layers(runs),
         "depth": answer_depth(runs, setup),
         "weights": answer_weights(runs),
     }
-    parts = [f"# The lab on {setup.dataset}", _method(setup, runs), _results(runs)]
+    parts = [f"# The lab on {setup.dataset}", _method(setup), _results(runs)]
     for name, title in QUESTIONS.items():
         first, *details = answers[name]
-        images = [f"![{Path(file).stem.replace('-', ' ')}]({file})" for file in getattr(pictures, name)]
+        images = [f"![{Path(file).stem.replace('-', ' ')}]({file})" for file in pictures[name]]
         parts += [f"## {title}", f"**{first}**", "\n".join(details), *images]
-    (folder / "report.md").write_text("\n\n".join(part for part in parts if part) + "\n", encoding="utf-8")
+    write_text(folder / "report.md", "\n\n".join(part for part in parts if part) + "\n")
     return "\n\n".join(f"{title}\n{answers[name][0]}" for name, title in QUESTIONS.items())
 
 
-def _method(setup: Setup, runs: Runs) -> str:
+def _method(setup: Setup) -> str:
     plan = setup.plan
-    by_chance = f"{100 * chance(plan.seeds):.2g} %"
-    seeds = (
-        f"{plan.seeds} seeds a kind, side by side in one compiled program. A difference counts only where the ranges "
-        f"over the seeds do not overlap; two kinds that do not differ are apart like that in {by_chance} "
-        f"of comparisons."
-        if plan.seeds > 1
-        else "One seed a kind: without a spread nothing can be told from chance, and nothing is judged."
-    )
+    seeds = "One seed a kind: without a spread nothing can be told from chance, and nothing is judged."
+    if plan.seeds > 1:
+        seeds = (
+            f"{plan.seeds} seeds a kind, side by side in one compiled program. A difference counts only where the "
+            f"ranges over the seeds do not overlap; two kinds that do not differ are apart like that in "
+            f"{100 * chance(plan.seeds):.2g} % of comparisons."
+        )
     init = plan.init or "he_normal for rectifiers, glorot_normal for the others"
     return (
         f"{setup.train_examples:,} examples to train on, {setup.test_examples:,} to test on; {plan.hidden} units in "
@@ -333,11 +316,15 @@ def _method(setup: Setup, runs: Runs) -> str:
 
 
 def _results(runs: Runs) -> str:
-    rows = [
-        "| network | test accuracy (least to largest) | training accuracy in the last epoch | seconds a network |",
-        "| --- | --- | --- | --- |",
+    rows: list[Sequence[str]] = [
+        (
+            "network",
+            "test accuracy (least to largest)",
+            "training accuracy in the last epoch",
+            "seconds a network",
+        )
     ]
     for kind, measured in runs.items():
-        cells = [spread(measured.accuracy, percent), spread(measured.train_accuracy[:, -1], percent)]
-        rows.append(f"| {kind} | {' | '.join(cells)} | {measured.seconds / len(measured.accuracy):.2g} |")
-    return "\n".join(rows)
+        seconds = f"{measured.seconds / len(measured.accuracy):.2g}"
+        rows.append((str(kind), share(measured.accuracy), share(measured.train_accuracy[:, -1]), seconds))
+    return markdown(rows)

@@ -1,32 +1,35 @@
-"""The pictures of the lab's report, each drawn from what was measured by `jaxmlp.plots`."""
+"""The pictures of the lab's report, drawn by `jaxmlp.plots` from what was measured."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lab_answers import Pictures, accuracy_of, activations_of
+from lab_answers import accuracy_of, activations_of
 from lab_runs import IDENTITY, Kind, Runs
 
 from jaxmlp import plots
 from jaxmlp.plots.histories import epoch_axis
 
 
-def draw_lab(folder: Path, runs: Runs) -> Pictures:
-    """Draw all pictures into the run folder."""
+def draw_lab(folder: Path, runs: Runs) -> dict[str, list[str]]:
+    """Draw all pictures into the run folder; returns their file names by question."""
     names = activations_of(runs, 3)
     deepest = max(kind.depth for kind in runs)
-    deep = activations_of(runs, deepest) if deepest > 3 else []
-    return Pictures(
-        activation=[_by_epoch(folder, runs, names, depth) for depth in (2, 3)],
-        layers=[_by_depth(folder, runs, [IDENTITY, *names], "layers.png", deepest=3)],
-        depth=[
-            *([_by_depth(folder, runs, deep, "depth.png", deepest)] if deep else []),
-            *([_norms_at_start(folder, runs, deep, deepest)] if deep else []),
-            *(_norms_through_training(folder, runs, Kind(name, deepest)) for name in deep),
-        ],
-        weights=[_weights(folder, runs, Kind(name, 3)) for name in (IDENTITY, *names)],
-    )
+    depth = []
+    if deepest > 3:
+        deep = activations_of(runs, deepest)
+        depth = [
+            _by_depth(folder, runs, deep, "depth.png", deepest),
+            _norms_at_start(folder, runs, deep, deepest),
+        ]
+        depth += [_norms_through_training(folder, runs, Kind(name, deepest)) for name in deep]
+    return {
+        "activation": [_by_epoch(folder, runs, names, depth) for depth in (2, 3)],
+        "layers": [_by_depth(folder, runs, [IDENTITY, *names], "layers.png", deepest=3)],
+        "depth": depth,
+        "weights": [_weights(folder, runs, Kind(name, 3)) for name in (IDENTITY, *names)],
+    }
 
 
 def _shown(activation: str) -> str:

@@ -1,17 +1,17 @@
-"""The runs of the MNIST lab: perceptrons of several depths and activations, and what was measured of each."""
+"""The lab's runs: perceptrons of several depths and activations, and what was measured of each."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from members import compile_epoch, evaluate_members, start_members, survey_members
+from side_by_side import LOSS, compile_epoch, evaluate_members, start_members
 
-from jaxmlp import Batch, Network, make_optimizer, mlp
+from jaxmlp import Batch, Network, mlp, value_and_grad
 
-OPTIMIZER = make_optimizer("sgd", 0.1)  # the rate is set in the state
 PROBED = 1000  # training examples over which gradient norms are measured
 SINGLE = "single layer"  # a perceptron of one layer has no activation between layers
 IDENTITY = "identity"
@@ -111,25 +111,31 @@ def measure(
 ) -> Measured:
     """Train M networks side by side and measure them at the start and after every epoch."""
     probe = jax.tree.map(lambda leaf: leaf[:PROBED], train)
-    states = start_members(net, OPTIMIZER, range(plan.seeds), plan.learning_rate)
-    epoch = compile_epoch(net, OPTIMIZER, states, train, batch_size=min(plan.batch_size, len(train.inputs)))
-    surveys = [survey_members(net, states.params, probe)]
-    train_scores, test_scores, seconds = [], [], 0.0
+    states = start_members(net, np.arange(plan.seeds, dtype=np.uint32), plan.learning_rate)
+    epoch = compile_epoch(net, states, train, batch_size=min(plan.batch_size, len(train.inputs)))
+    surveys = [survey(net, states.params, probe)]
+    scores, seconds = [], 0.0
     for _ in range(plan.epochs):
         started = time.perf_counter()
         states, metrics = jax.block_until_ready(epoch(states))
         seconds += time.perf_counter() - started
         tested = evaluate_members(net, states.params, test)
         is_finite = jnp.isfinite(metrics.loss) & jnp.isfinite(tested.loss)
-        train_scores.append(np.where(is_finite, metrics.score, np.nan))
-        test_scores.append(np.where(is_finite, tested.score, np.nan))
-        surveys.append(survey_members(net, states.params, probe))
-        after_epoch(test_scores[-1])
-    gradients, weights = (
-        np.stack([np.asarray(part) for part in parts], 1) for parts in zip(*surveys, strict=True)
-    )
-    return Measured(_stack(train_scores), _stack(test_scores), gradients, weights, seconds)
+        scores.append([np.where(is_finite, each.score, np.nan) for each in (metrics, tested)])
+        surveys.append(survey(net, states.params, probe))
+        after_epoch(scores[-1][1])
+    # Epochs come first where they are gathered, and after the members where they are kept.
+    measures = [*zip(*scores, strict=True), *zip(*surveys, strict=True)]
+    return Measured(*(np.stack(each, 1) for each in measures), seconds)
 
 
-def _stack(by_epoch: list[Any]) -> np.ndarray:
-    return np.stack(by_epoch, 1)
+@partial(jax.jit, static_argnums=0)
+def survey(net: Network, params: Any, data: Batch) -> tuple[Any, Any]:
+    """Measure ‖∂E/∂W‖₂ and max |W| of every member's layers, each [M, L]."""
+
+    def one(params: Any) -> tuple[Any, Any]:
+        _, grads = value_and_grad(net, params, data.inputs, data.targets, loss=LOSS)
+        gradients = [jnp.linalg.norm(layer.w) for layer in grads if layer]
+        return jnp.stack(gradients), jnp.stack([jnp.max(jnp.abs(layer.w)) for layer in params if layer])
+
+    return jax.vmap(one)(params)

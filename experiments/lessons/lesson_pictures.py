@@ -1,15 +1,13 @@
-"""The pictures of the lesson, each drawn from arrays by `jaxmlp.plots`."""
+"""The lesson's pictures, drawn by `jaxmlp.plots` from what was computed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from capacity import FIXED_EXAMPLES, FIXED_HIDDEN, SHAPE, Curve
-from lesson_runs import SIZES, Lesson, Progress, Run, class_1_probability, lesson_network
-from outliers import Fits
-from separation import Separation
+from lesson_runs import RUNS, SIZES, Lesson, Progress, Run, class_1_probability, lesson_network
+from lesson_studies import FIXED_EXAMPLES, FIXED_HIDDEN, OVERLAPPING, Curve, Fits, Separation
 
 from jaxmlp import LOSSES, METRICS, plots
 
@@ -25,6 +23,26 @@ PICTURES = {
 }
 CLASS_NAMES = ("class 0", "class 1")
 FRAMES_PER_SECOND = 6
+
+
+def draw_lesson_pictures(
+    folder: Path,
+    lesson: Lesson,
+    progress: Mapping[str, Progress],
+    fits: Fits,
+    found: Sequence[Separation],
+    curves: Mapping[str, Curve],
+) -> None:
+    """Draw all PICTURES into the run folder."""
+    draw_data(folder, lesson)
+    draw_losses(folder)
+    for number, run in enumerate(RUNS, start=1):
+        draw_run(folder, f"run-{number}", run, progress[run.title], lesson)
+    draw_outliers(folder, fits)
+    # One layer in the upper row, two in the lower.
+    panels = [panel for row in zip(*(each.panels for each in found), strict=True) for panel in row]
+    plots.save(plots.side_by_side_boundaries(panels, CLASS_NAMES), folder / "separation.png")
+    draw_capacity(folder, curves)
 
 
 def draw_data(folder: Path, lesson: Lesson) -> None:
@@ -62,7 +80,7 @@ def draw_run(folder: Path, name: str, run: Run, progress: Progress, lesson: Less
     """Draw a run's accuracy beside its decision boundary, and animate it if it has more than one epoch."""
     plots.save(next(_frames([run.epochs], run, progress, lesson, steps=200)), folder / f"{name}.png")
     if run.epochs > 1:
-        # The end is held for a second before the animation begins anew.
+        # The end is held for a second before the animation begins again.
         epochs = [*range(run.epochs + 1), *[run.epochs] * FRAMES_PER_SECOND]
         frames = _frames(epochs, run, progress, lesson, steps=120)
         plots.animate(frames, folder / f"{name}.gif", fps=FRAMES_PER_SECOND, dpi=80)
@@ -89,36 +107,19 @@ def _frames(
 
 
 def draw_outliers(folder: Path, fits: Fits) -> None:
-    """Draw the first seed's points, the clean curve and the two curves fitted through them."""
-    curves = {title: fitted[0] for title, fitted in fits.fitted.items()}
-    figure = plots.regression_curve(
-        fits.points.inputs[0, :, 0],
-        fits.points.targets[0, :, 0],
-        {**curves, "sin x": fits.clean},
-        fits.grid,
-        fits.outliers[0],
-    )
-    plots.save(figure, folder / "outliers.png")
+    """Draw the first seed's points, sin x and the two curves fitted through the points."""
+    curves = {title: fitted[0] for title, fitted in fits.fitted.items()} | {"sin x": np.sin(fits.grid)}
+    points = (fits.points.inputs[0, :, 0], fits.points.targets[0, :, 0])
+    plots.save(plots.regression_curve(*points, curves, fits.grid, fits.outliers[0]), folder / "outliers.png")
 
 
-def draw_separation(folder: Path, found: Sequence[Separation]) -> None:
-    """Draw the boundaries: one layer in the upper row, two in the lower."""
-    panels = [panel for row in zip(*(each.panels for each in found), strict=True) for panel in row]
-    plots.save(plots.side_by_side_boundaries(panels, CLASS_NAMES), folder / "separation.png")
-
-
-def draw_capacity(folder: Path, by_size: Curve, by_count: Curve) -> None:
+def draw_capacity(folder: Path, curves: Mapping[str, Curve]) -> None:
     """Draw the losses against the number of hidden units and against the number of examples."""
-    for name, curve, x_label in (
-        ("hidden-size", by_size, f"hidden units ({SHAPE}, {FIXED_EXAMPLES} training examples)"),
-        ("examples", by_count, f"training examples ({SHAPE}, {FIXED_HIDDEN} hidden units)"),
+    for varied, x_label in (
+        ("hidden size", f"hidden units ({OVERLAPPING}, {FIXED_EXAMPLES} training examples)"),
+        ("examples", f"training examples ({OVERLAPPING}, {FIXED_HIDDEN} hidden units)"),
     ):
-        figure = plots.band_curves(
-            curve.varied,
-            {"training": curve.train, "validation": curve.valid},
-            x_label=x_label,
-            y_label="cross-entropy",
-            log_x=True,
-            log_y=True,
-        )
-        plots.save(figure, folder / f"{name}.png")
+        losses = {"training": curves[varied].train, "validation": curves[varied].valid}
+        axes = {"x_label": x_label, "y_label": "cross-entropy"}
+        figure = plots.band_curves(curves[varied].varied, losses, **axes, log_x=True, log_y=True)
+        plots.save(figure, folder / f"{varied.replace(' ', '-')}.png")

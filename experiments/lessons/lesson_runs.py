@@ -1,6 +1,6 @@
-"""The lesson "build your own framework": its data, its starting weights and its runs, drawn as it draws them.
+"""AI for Beginners (Microsoft), lesson 3.4: its data, starting weights and runs, drawn as the lesson draws them.
 
-Source: AI for Beginners, lesson 3.4 (Microsoft). NumPy's legacy generator, seeded with 0, draws everything
+NumPy's legacy generator, seeded with 0, draws everything
 in the lesson's order: the data, and then the weights of five networks one after another.
 """
 
@@ -13,8 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.datasets import make_classification
 
-from jaxmlp import Activate, Batch, Dense, DenseParams, Network, Softmax, evaluate, forward, make_optimizer
-from jaxmlp.training.steps import init_state, train_epoch
+from jaxmlp import (
+    Activate,
+    Batch,
+    Dense,
+    DenseParams,
+    Network,
+    Softmax,
+    evaluate,
+    forward,
+    init_state,
+    make_optimizer,
+    train_epoch,
+)
 
 BATCH_SIZE = 4
 LOSS = "negative_log_likelihood"  # a layer of its own in the lesson, behind a softmax layer

@@ -1,40 +1,111 @@
-"""Train a two-layer network on MNIST, as two_layer_mnist.py HIDDEN EPOCHS BATCH LEARNING_RATE, or a grid of them."""
+"""A two-layer network on MNIST, after a student project in Russian: two_layer_mnist.py HIDDEN EPOCHS BATCH RATE."""
 
 import csv
-import dataclasses
-import json
+import itertools
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from members import compile_epoch, draw_examples, evaluate_members, keep_members, start_members
+from lesson_program import (
+    StudyOptions,
+    check_counts,
+    check_rates,
+    draw_examples,
+    load_classes,
+    open_run,
+    write_json,
+)
+from side_by_side import Epoch, compile_epoch, evaluate_members, keep_members, spread, start_members
 from tqdm import tqdm
-from two_layer_options import ACTIVATION, INITS, TwoLayerOptions, read_options
 
-from jaxmlp import ArgumentError, Batch, Network, make_optimizer, mlp, plots
-from jaxmlp.cli.job import as_float64
-from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
+from jaxmlp import ArgumentError, Network, TrainState, mlp, plots
+from jaxmlp.cli.options import option, parse_options
 from jaxmlp.cli.session import compilation_cache, computing, run
-from jaxmlp.datasets import load
-from jaxmlp.datasets.problem import Problem, make_problem
+from jaxmlp.cli.text import aligned, counted
+from jaxmlp.datasets import Problem
+from jaxmlp.files import whole_file
 from jaxmlp.plots.histories import epoch_axis
+from jaxmlp.registry import unknown_name
 
-OPTIMIZER = make_optimizer("sgd", 0.1)  # the rate is set in the state, so that one program serves all
+DESCRIPTION = """Train a two-layer network on MNIST:
+
+    two_layer_mnist.py [HIDDEN [EPOCHS [BATCH [LEARNING_RATE]]]] [options]
+
+784 pixels in [0, 1] → HIDDEN units, LeakyReLU of slope 0.1 → softmax of 10, cross-entropy averaged over the
+batch, a fresh order every epoch, plain SGD. Without arguments: 300 20 32 0.1, three seeds side by side.
+
+Weights. The text of the source calls its weights Xavier's and its code draws N(0, √(2/I)), I the layer's inputs,
+which is He's: --init he, the default, is what the code draws; --init xavier is what the text says, N(0, √(2/(I + O))),
+O the layer's outputs. Both are cut off at two standard deviations and widened to keep the variance.
+Biases. The source has the network with and without them; they begin at 0. The default is with, --no-bias is without."""
+
+POSITIONALS = ("hidden", "epochs", "batch-size", "learning-rate")
+INITS = {"he": "he_normal", "xavier": "glorot_normal"}
+MODES = ("minibatch", "batch")
+ACTIVATION = "leaky_relu:0.1"
 MEASURES = ("train accuracy", "train cross-entropy", "test accuracy", "test cross-entropy")
+
+_setting = partial(option, group="settings")
+_grid = partial(option, group="grid")
+
+
+@dataclass(frozen=True)
+class TwoLayerOptions(StudyOptions):
+    """The options of the two-layer study, one field a flag; the first four may stand without their flags."""
+
+    hidden: int | None = _setting(None, "HIDDEN, units of the hidden layer (default: 300)", metavar="N")
+    epochs: int | None = _setting(
+        None, "EPOCHS, how often every example is seen (default: 20; with --table 5)", metavar="N"
+    )
+    batch_size: int | None = _setting(None, "BATCH, examples in a minibatch (default: 32)", metavar="N")
+    learning_rate: float | None = _setting(
+        None, "LEARNING_RATE, η of plain gradient descent (default: 0.1)", metavar="X"
+    )
+    init: str = _setting("he", "he or xavier, of the weights", metavar="NAME")
+    bias: bool = _setting(True, "biases in both layers")
+    mode: str = _setting(
+        "minibatch",
+        "minibatch, or batch: one update an epoch, of the error averaged over all",
+        metavar="NAME",
+    )
+    target_accuracy: float | None = _setting(
+        None,
+        "stop a network once its accuracy on the training examples reaches this, as 0.98",
+        metavar="SHARE",
+    )
+    seeds: int = _setting(3, "networks trained side by side, of seeds 0, 1 …", metavar="N")
+    table: bool = _grid(False, "train every setting of a grid, and print and draw the table")
+    hidden_sizes: tuple[int, ...] = _grid((), "(default: HIDDEN, or 30 100 300)", metavar="N")
+    batch_sizes: tuple[int, ...] = _grid((), "(default: BATCH, or 32 128)", metavar="N")
+    learning_rates: tuple[float, ...] = _grid((), "(default: LEARNING_RATE, or 0.03 0.1 0.3)", metavar="X")
+    dataset: str = option("mnist", "or another set of classes, as digits", group="data", metavar="NAME")
+    pictures: bool = option(True, "draw pictures into the run folder", group="output")
+
+    def grid(self) -> tuple[Sequence[int], Sequence[int], Sequence[float]]:
+        """List the hidden sizes, batch sizes and learning rates to train; a single run is a grid of one."""
+
+        def choose(several: Any, one: Any, usual: Any, usual_grid: Any) -> Any:
+            return several or ((one,) if one is not None else usual_grid if self.table else (usual,))
+
+        return (
+            choose(self.hidden_sizes, self.hidden, 300, (30, 100, 300)),
+            choose(self.batch_sizes, self.batch_size, 32, (32, 128)) if self.mode == "minibatch" else (0,),
+            choose(self.learning_rates, self.learning_rate, 0.1, (0.03, 0.1, 0.3)),
+        )
+
+    @property
+    def epochs_to_train(self) -> int:
+        return self.epochs if self.epochs is not None else 5 if self.table else 20
 
 
 class Setting(NamedTuple):
-    """One setting of the study.
-
-    Attributes:
-        hidden: units of the hidden layer.
-        batch_size: B.
-        learning_rate: η.
-    """
+    """One setting of the study: hidden units, examples in a minibatch, and η."""
 
     hidden: int
     batch_size: int
@@ -66,7 +137,7 @@ class Result(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the experiment; returns the exit status."""
+    """Run the study; returns the exit status."""
     options = read_options(sys.argv[1:] if arguments is None else arguments)
     with (
         compilation_cache(options.compilation_cache),
@@ -75,36 +146,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return study(options, precision)
 
 
+def read_options(arguments: Sequence[str]) -> TwoLayerOptions:
+    """Read and check the command line, its leading arguments by their places."""
+    placed = []
+    for name, value in zip(POSITIONALS, arguments, strict=False):
+        if value.startswith("-") and not value[1:2].isdigit():
+            break  # the first flag; -3 is a wrong number, and is refused as one
+        placed.append(f"--{name}={value}")
+    options, _ = parse_options(TwoLayerOptions, DESCRIPTION, [*placed, *arguments[len(placed) :]])
+    if (options.hidden_sizes or options.batch_sizes or options.learning_rates) and not options.table:
+        raise ArgumentError(
+            "--hidden-sizes, --batch-sizes and --learning-rates are the grid's: give --table with them"
+        )
+    hidden, batch_sizes, rates = options.grid()
+    check_counts({"the hidden size": hidden, "the number of epochs": options.epochs_to_train})
+    check_counts({"the batch size": batch_sizes if options.mode == "minibatch" else ()})
+    check_counts({"the number of seeds": options.seeds, "the number of examples": options.examples})
+    check_rates(*rates)
+    if options.init not in INITS:
+        raise unknown_name("initialisation", options.init, INITS)
+    if options.mode not in MODES:
+        raise unknown_name("mode", options.mode, MODES)
+    target = options.target_accuracy
+    if target is not None and not 0 < target <= 1:
+        raise ArgumentError(
+            f"--target-accuracy must be a share above 0 and up to 1, given {target:g}: write 0.98 for 98 %"
+        )
+    return options
+
+
 def study(options: TwoLayerOptions, precision: str | None) -> int:
     """Load the data, train every setting, report and save; returns the exit status."""
-    dataset = load(
-        options.dataset, data_dir=options.data_dir, manual_dir=options.manual_dir, quiet=options.quiet
-    )
-    if dataset.task != "classification":
-        raise ArgumentError(
-            f"this study is about classes, '{dataset.name}' is a {dataset.task}: choose another set"
-        )
-    problem = make_problem(dataset)
-    problem = jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
+    dataset, problem = load_classes(options, options.dataset)
     train, test = draw_examples(problem.train, options.examples), draw_examples(problem.test, None)
     problem = problem._replace(train=train, test=test)
-    folder = make_run_folder(options.out, f"two-layer-{dataset.name}")
-    config = {
-        "options": dataclasses.asdict(options),
-        "dataset": dataset.identity,
-        "command": ["python", *sys.argv],
-        "machine": describe_machine(),
-    }
-    write_config(folder, config)
+    folder = open_run(options, f"two-layer-{dataset.name}", dataset=dataset.identity)
     if not options.quiet:
         print(heading(options, problem, dataset.name))
     results = train_grid(options, problem, precision)
     write_results(folder, results)
-    if options.table:
-        print(table(results))
-        print(best_line(results))
-    else:
-        print(summary(results[0]))
+    print(f"{table(results)}\n{best_line(results)}" if options.table else summary(results[0]))
     if options.pictures:
         draw(folder, options, results)
     print(f"run folder {folder}")
@@ -118,14 +199,12 @@ def heading(options: TwoLayerOptions, problem: Problem, name: str) -> str:
         if options.mode == "batch"
         else "minibatches in a fresh order every epoch"
     )
-    stop = f"{options.epochs_to_train()} epochs"
-    if options.target_accuracy is not None:
-        stop = (
-            f"at most {stop}, or until {100 * options.target_accuracy:g} % of the training examples are right"
-        )
-    seeds = (
-        f"{options.seeds} networks side by side, a seed each" if options.seeds > 1 else "one network, seed 0"
-    )
+    stop, target = counted(options.epochs_to_train, "epoch"), options.target_accuracy
+    if target is not None:
+        stop = f"at most {stop}, or until {100 * target:g} % of the training examples are right"
+    seeds = "one network, seed 0"
+    if options.seeds > 1:
+        seeds = f"{options.seeds} networks side by side, a seed each"
     sizes = " or ".join(map(str, options.grid()[0]))
     return (
         f"{name}: {len(problem.train.inputs):,} examples to train on, {len(problem.test.inputs):,} to test on\n"
@@ -135,18 +214,13 @@ def heading(options: TwoLayerOptions, problem: Problem, name: str) -> str:
     )
 
 
-def count(number: int, noun: str) -> str:
-    """Write a count with its noun."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def train_grid(options: TwoLayerOptions, problem: Problem, precision: str | None) -> list[Result]:
-    """Train every setting; settings that differ in their rate alone share one compiled program."""
+    """Train every setting; settings that differ only in their rate share one compiled program."""
     sizes, batch_sizes, rates = options.grid()
-    results = []
-    total = len(sizes) * len(batch_sizes) * len(rates) * options.epochs_to_train()
+    examples, results = len(problem.train.inputs), []
+    total = len(sizes) * len(batch_sizes) * len(rates) * options.epochs_to_train
     with tqdm(total=total, unit="epoch", disable=options.quiet, file=sys.stderr) as bar:
-        for hidden in sizes:
+        for hidden, batch_size in itertools.product(sizes, batch_sizes):
             net = mlp(
                 [problem.in_features, hidden, problem.outputs],
                 activation=ACTIVATION,
@@ -154,101 +228,84 @@ def train_grid(options: TwoLayerOptions, problem: Problem, precision: str | None
                 bias=options.bias,
                 precision=precision,
             )
-            for batch_size in batch_sizes:
-                results += train_rates(net, hidden, batch_size, rates, options, problem, bar)
-    return results
-
-
-def train_rates(
-    net: Network,
-    hidden: int,
-    batch_size: int,
-    rates: Sequence[float],
-    options: TwoLayerOptions,
-    problem: Problem,
-    bar: Any,
-) -> list[Result]:
-    """Train one network and batch size with every learning rate, by one compiled epoch."""
-    seeds = range(options.seeds)
-    examples = len(problem.train.inputs)
-    is_batch_mode = options.mode == "batch"
-    size = examples if is_batch_mode else min(batch_size, examples)
-    states = start_members(net, OPTIMIZER, seeds, rates[0])
-    # In batch mode every order gives the same sum; the given one needs no copy of the data a network.
-    epoch = compile_epoch(net, OPTIMIZER, states, problem.train, batch_size=size, shuffle=not is_batch_mode)
-    results = []
-    for rate in rates:
-        bar.set_description_str(f"hidden {hidden}, batch {size}, η {rate:g}")
-        states = start_members(net, OPTIMIZER, seeds, rate)
-        results.append(train_setting(net, Setting(hidden, size, rate), states, epoch, options, problem, bar))
+            # In batch mode every order gives the same sum; the given one needs no copy of the data a network.
+            is_batch_mode = options.mode == "batch"
+            size, epoch = examples if is_batch_mode else min(batch_size, examples), None
+            for rate in rates:
+                bar.set_description_str(f"hidden {hidden}, batch {size}, η {rate:g}")
+                states = start_members(net, np.arange(options.seeds, dtype=np.uint32), rate)
+                epoch = epoch or compile_epoch(
+                    net, states, problem.train, batch_size=size, shuffle=not is_batch_mode
+                )
+                train = partial(train_setting, net, states, epoch, options, problem, bar)
+                results.append(train(Setting(hidden, size, rate)))
     return results
 
 
 def train_setting(
     net: Network,
-    setting: Setting,
-    states: Any,
-    epoch: Any,
+    states: TrainState,
+    epoch: Epoch,
     options: TwoLayerOptions,
     problem: Problem,
     bar: Any,
+    setting: Setting,
 ) -> Result:
     """Train the networks of one setting until all have stopped."""
-    stopped = np.zeros(options.seeds, bool)
-    epochs = np.zeros(options.seeds, int)
+    stopped, epochs = np.zeros(options.seeds, bool), np.zeros(options.seeds, int)
     seconds, train_curve, test_curve = 0.0, [], []
-    planned = options.epochs_to_train()
-    for done in range(planned):
+    for done in range(options.epochs_to_train):
         started = time.perf_counter()
         after, metrics = jax.block_until_ready(epoch(states))
         seconds += time.perf_counter() - started
         states = keep_members(stopped, states, after) if stopped.any() else after
         epochs += ~stopped
-        measured = evaluate_members(net, states.params, problem.test)
         train_curve.append(np.where(stopped, np.nan, np.asarray(metrics.score)))
-        test_curve.append(np.asarray(measured.score))
+        test_curve.append(np.asarray(evaluate_members(net, states.params, problem.test).score))
         bar.update()
-        bar.set_postfix_str(f"test accuracy {100 * np.median(test_curve[-1]):.2f} %")
+        bar.set_postfix_str(f"test accuracy {percent(np.median(test_curve[-1]))}")
         if options.target_accuracy is not None:
             reached = evaluate_members(net, states.params, problem.train).score
             stopped |= np.asarray(reached) >= options.target_accuracy
         if stopped.all():
-            bar.update(planned - done - 1)
+            bar.update(options.epochs_to_train - done - 1)
             break
-    final = final_measures(net, states.params, problem.train, problem.test)
+    final = final_measures(net, states.params, problem)
     return Result(setting, final, epochs, seconds, np.stack(train_curve, 1), np.stack(test_curve, 1))
 
 
-def final_measures(net: Network, params: Any, train: Batch, test: Batch) -> dict[str, np.ndarray]:
+def final_measures(net: Network, params: Any, problem: Problem) -> dict[str, np.ndarray]:
     """Measure accuracy and cross-entropy of each network on both parts; NaN for one that diverged."""
-    on_train, on_test = (evaluate_members(net, params, part) for part in (train, test))
+    on_train, on_test = (evaluate_members(net, params, part) for part in (problem.train, problem.test))
+    is_finite = np.isfinite(on_train.loss) & np.isfinite(on_test.loss)
     values = (on_train.score, on_train.loss, on_test.score, on_test.loss)
-    final = {name: np.asarray(value, float) for name, value in zip(MEASURES, values, strict=True)}
-    is_finite = np.isfinite(final["train cross-entropy"]) & np.isfinite(final["test cross-entropy"])
-    return {name: np.where(is_finite, value, np.nan) for name, value in final.items()}
+    return {
+        name: np.where(is_finite, np.asarray(value, float), np.nan)
+        for name, value in zip(MEASURES, values, strict=True)
+    }
 
 
 def summary(result: Result) -> str:
     """Write the results of one setting, with their spread over the seeds."""
     seeds = len(result.epochs)
-    rows: list[tuple[str, ...]] = [("", "median", "least", "largest") if seeds > 1 else ("", "", "", "")]
+    shown = (np.median, np.min, np.max) if seeds > 1 else (np.median,)
+    rows = [("", "median", "least", "largest")] if seeds > 1 else []
     for name, values in result.final.items():
-        shown = (np.median(values), values.min(), values.max()) if seeds > 1 else (values[0],)
-        cells = [show(name, value) for value in shown]
-        rows.append((name, *cells, *[""] * (3 - len(cells))))
-    lines = [f"{a:<20}{b:>10}{c:>10}{d:>10}".rstrip() for a, b, c, d in rows]
+        rows.append((name, *(show(name, choose(values)) for choose in shown)))
     each = f" ({result.seconds / seeds:.2g} s a network)" if seeds > 1 else ""
-    trained = (
-        f"trained {count(seeds, 'network')} for {span(result.epochs)} epochs in {result.seconds:.3g} s{each}"
-    )
-    return "\n".join([*lines, trained]).lstrip("\n")
+    trained = f"trained {counted(seeds, 'network')} for {span(result.epochs)} epoch{'s' * bool(result.epochs.max() > 1)}"
+    return f"{aligned(rows)}\n{trained} in {result.seconds:.3g} s{each}"
 
 
-def show(name: str, value: float) -> str:
+def show(name: str, value: Any) -> str:
     """Write an accuracy in %, a cross-entropy as a number."""
     if np.isnan(value):
         return "–"
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.4f}"
+    return percent(value) if name.endswith("accuracy") else f"{value:.4f}"
+
+
+def percent(value: Any) -> str:
+    return f"{100 * value:.2f} %"
 
 
 def span(values: np.ndarray) -> str:
@@ -259,21 +316,15 @@ def span(values: np.ndarray) -> str:
 
 def table(results: Sequence[Result]) -> str:
     """Write a row a setting: medians over the seeds, and the seconds of all its networks together."""
-    seeds = len(results[0].epochs)
-    heads = ("hidden", "batch", "η", *MEASURES, "epochs", "seconds")
-    rows: list[tuple[str, ...]] = [heads]
+    rows = [("hidden", "batch", "η", *MEASURES, "epochs", "seconds")]
     for result in results:
-        medians = [show(name, float(np.median(values))) for name, values in result.final.items()]
-        setting = (
-            str(result.setting.hidden),
-            str(result.setting.batch_size),
-            f"{result.setting.learning_rate:g}",
-        )
-        rows.append((*setting, *medians, span(result.epochs), f"{result.seconds:.3g}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        hidden, batch_size, rate = result.setting
+        medians = (show(name, np.median(values)) for name, values in result.final.items())
+        ends = (span(result.epochs), f"{result.seconds:.3g}")
+        rows.append((str(hidden), str(batch_size), f"{rate:g}", *medians, *ends))  # type: ignore[arg-type]
+    seeds = len(results[0].epochs)
     note = f"medians of {seeds} seeds; seconds for all {seeds} together" if seeds > 1 else "of one seed"
-    return "\n".join([*lines, note])
+    return f"{aligned(rows)}\n{note}"
 
 
 def best_line(results: Sequence[Result]) -> str:
@@ -282,10 +333,8 @@ def best_line(results: Sequence[Result]) -> str:
     if not finite:
         return "no setting stayed finite: try smaller learning rates"
     best = max(finite, key=lambda result: float(np.median(result.final["test accuracy"])))
-    accuracy = best.final["test accuracy"]
     return (
-        f"highest test accuracy: {show('test accuracy', float(np.median(accuracy)))} "
-        f"({show('test accuracy', accuracy.min())} to {show('test accuracy', accuracy.max())}) with hidden "
+        f"highest test accuracy: {spread(best.final['test accuracy'], percent)} with hidden "
         f"{best.setting.hidden}, batch {best.setting.batch_size}, η {best.setting.learning_rate:g}"
     )
 
@@ -295,16 +344,16 @@ def write_results(folder: Path, results: Sequence[Result]) -> None:
     records = [
         {
             **result.setting._asdict(),
-            "final": {name: values.tolist() for name, values in result.final.items()},
-            "epochs": result.epochs.tolist(),
+            "final": result.final,
+            "epochs": result.epochs,
             "seconds": result.seconds,
-            "train accuracy by epoch": result.train_curve.tolist(),
-            "test accuracy by epoch": result.test_curve.tolist(),
+            "train accuracy by epoch": result.train_curve,
+            "test accuracy by epoch": result.test_curve,
         }
         for result in results
     ]
-    (folder / "results.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as file:
+    write_json(folder / "results.json", records)
+    with whole_file(folder / "table.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*Setting._fields, "seed", *MEASURES, "epochs", "seconds"])
         for result in results:
@@ -330,24 +379,20 @@ def draw(folder: Path, options: TwoLayerOptions, results: Sequence[Result]) -> N
         plots.save(figure, folder / "table.png")
         return
     result = results[0]
-    curves = {"training, as it went": result.train_curve, "test": result.test_curve}
+    curves = {"training, during the epoch": result.train_curve, "test, after it": result.test_curve}
     epochs = np.arange(1, result.test_curve.shape[1] + 1)
-    figure = plots.band_curves(
-        epochs,
-        {label: 100 * curve for label, curve in curves.items()},
-        x_label="epoch",
-        y_label="accuracy (%)",
-    )
+    shown = {label: 100 * curve for label, curve in curves.items()}
+    figure = plots.band_curves(epochs, shown, x_label="epoch", y_label="accuracy (%)")
     epoch_axis(figure.axes[0], epochs)
     plots.save(figure, folder / "accuracy.png")
 
 
 def diverged(results: Sequence[Result], *, is_table: bool) -> int:
     """Say which settings ended in NaN; a table may hold some, a single run fails with them."""
-    wrong = [result.setting for result in results if not result.is_finite]
+    wrong = {result.setting.learning_rate for result in results if not result.is_finite}
     if not wrong:
         return 0
-    rates = ", ".join(f"{rate:g}" for rate in sorted({setting.learning_rate for setting in wrong}))
+    rates = ", ".join(f"{rate:g}" for rate in sorted(wrong))
     print(
         f"two_layer_mnist.py: the cross-entropy became NaN or infinite with η = {rates}: "
         f"try a smaller learning rate",

@@ -1,4 +1,4 @@
-"""The lesson's runs come out as an independent NumPy program has them, and its side studies show what they say."""
+"""The lesson's runs are those of an independent NumPy program, and its studies show what they say."""
 
 import json
 from itertools import pairwise
@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import build_your_own_framework
-import capacity
-import jax
 import jax.numpy as jnp
 import lesson_pictures
+import lesson_studies
 import numpy as np
-import outliers
 import pytest
-import separation
-import side_by_side
 from lesson_runs import RUNS, SIZES, Run, draw_lesson, lesson_network, train_run
+from side_by_side import draw_params
 from sklearn.datasets import make_classification
 from slow_cases import others_slow
 
-from jaxmlp import ArgumentError, Batch, evaluate, fit, forward, init_state, make_optimizer, mlp
+from jaxmlp import ArgumentError, Batch, forward, mlp
 
 LESSON = draw_lesson()
 
@@ -130,72 +127,12 @@ def test_the_fused_route_is_the_same(capsys: pytest.CaptureFixture[str]) -> None
     assert "softmax  [B, 2]" in capsys.readouterr().out
 
 
-# --- many models side by side ---
-
-STEPS = 20
-
-
-@pytest.mark.slow
-def test_a_model_trained_beside_others_is_as_if_alone() -> None:
-    net, random = mlp([2, 3, 2], activation="tanh"), np.random.default_rng(0)
-    pairs = [(random.normal(size=(6, 2)).astype(np.float32), np.arange(6, dtype=np.int32) % 2) for _ in "ab"]
-    data, params = side_by_side.stack(pairs), side_by_side.draw_params(net, 2)
-    others = side_by_side.stack(pairs[::-1])
-    trained = side_by_side.train_side_by_side(net, params, data, others, steps=STEPS, learning_rate=0.02)
-    optimizer = make_optimizer("adam", 0.02)
-    for member, alone in enumerate(pairs):
-        start = jax.tree.map(lambda leaf, member=member: leaf[member], params)
-        state = init_state(net, optimizer, jax.random.key(5))._replace(params=start)
-        state = fit(
-            net, alone, optimizer=optimizer, batch_size=6, epochs=STEPS, state=state, shuffle=False
-        ).state
-        own = jax.tree.map(lambda leaf, member=member: leaf[member], trained.params)
-        assert build_your_own_framework.largest_difference(own, state.params) < 1e-5
-        for metrics, part in ((trained.train, alone), (trained.valid, pairs[1 - member])):
-            expected = float(evaluate(net, state.params, part).loss)
-            assert float(metrics.loss[member]) == pytest.approx(expected, rel=1e-4)
-
-
-def test_repeat_keeps_the_models_of_a_setting_together() -> None:
-    repeated = side_by_side.repeat(Batch(jnp.arange(4).reshape(2, 2), jnp.array([7, 8])), 3)
-    assert repeated.targets.tolist() == [7, 8, 7, 8, 7, 8]
-    assert repeated.inputs.shape == (6, 2)
-
-
-def test_spread_says_median_least_and_largest() -> None:
-    assert side_by_side.spread([1.0, 5.0, 2.0], 1) == "2.0 (1.0 to 5.0)"
-
-
-@pytest.mark.slow
-def test_a_narrowed_network_trains_as_one_that_is_narrow() -> None:
-    settings: Any = {"activation": "tanh", "init": "lecun_normal", "bias_init": "normal:0.5"}
-    wide, slim = (mlp([2, units, 2], **settings) for units in (8, 3))
-    narrowed = capacity.narrow(jax.tree.map(lambda leaf: leaf[0], side_by_side.draw_params(wide, 1)), 3)
-    first, _, second = narrowed
-    cut = (first._replace(w=first.w[:, :3], b=first.b[:3]), (), second._replace(w=second.w[:3]))
-    ends = []
-    for net, params in ((wide, narrowed), (slim, cut)):
-        start = jax.tree.map(lambda leaf: leaf[None], params)
-        data = side_by_side.stack([LESSON.train[:2]])
-        ends.append(side_by_side.train_side_by_side(net, start, data, data, steps=STEPS))
-    assert float(ends[0].train.loss[0]) == pytest.approx(float(ends[1].train.loss[0]), rel=1e-5)
-    np.testing.assert_array_equal(ends[0].params[0].w[0, :, 3:], 0)
-    np.testing.assert_array_equal(ends[0].params[2].w[0, 3:], 0)
-    assert float(ends[0].train.loss[0]) < float(evaluate(slim, cut, LESSON.train).loss)
-
-
-def test_narrowing_keeps_the_variance_that_belongs_to_the_size() -> None:
-    net = mlp([2, 256, 2], activation="tanh", init="lecun_normal")
-    second = capacity.narrow(jax.tree.map(lambda leaf: leaf[0], side_by_side.draw_params(net, 1)), 64)[2]
-    assert float(jnp.var(second.w[:64])) == pytest.approx(1 / 64, rel=0.25)
-
-
 # --- what the studies show ---
 
 
 @pytest.mark.slow
 def test_outliers_move_the_squared_error_and_not_the_absolute() -> None:
-    fits = outliers.fit_curves(seeds=2, steps=300)
+    fits = lesson_studies.fit_curves(seeds=2, steps=300)
     assert fits.outliers.sum(axis=1).tolist() == [8, 8]
     moved = np.asarray(fits.points.targets)[..., 0] - np.sin(np.asarray(fits.points.inputs)[..., 0])
     assert np.all((moved > 1.5) == fits.outliers)
@@ -206,7 +143,7 @@ def test_outliers_move_the_squared_error_and_not_the_absolute() -> None:
 
 @pytest.mark.slow
 def test_two_layers_separate_what_one_cannot() -> None:
-    found = separation.separate("circles", seeds=2, steps=200)
+    found = lesson_studies.separate("circles", seeds=2, steps=200)
     assert found.accuracy["one layer"].max() < 0.7
     assert found.accuracy["two layers"].min() > 0.95
     assert [panel[0] for panel in found.panels] == [
@@ -215,24 +152,25 @@ def test_two_layers_separate_what_one_cannot() -> None:
 
 
 @pytest.mark.slow
-def test_examples_of_weight_zero_take_no_part() -> None:
-    net = mlp([2, capacity.FIXED_HIDDEN, 2], activation="tanh", init="lecun_normal")
-    curve = capacity.vary_examples(seeds=2, steps=STEPS, counts=(5, 12))
-    train, valid = capacity._draw_data(2, 12)
-    five = Batch(train.inputs[:, :5], train.targets[:, :5])
-    alone = side_by_side.train_side_by_side(net, side_by_side.draw_params(net, 2), five, valid, steps=STEPS)
-    np.testing.assert_allclose(curve.train[:, 0], alone.train.loss, rtol=1e-4)
-    np.testing.assert_allclose(curve.valid[:, 0], alone.valid.loss, rtol=1e-4)
-    assert np.abs(curve.valid[:, 1] - curve.valid[:, 0]).min() > 1e-3
+def test_more_units_fit_the_training_examples_better_and_then_others_worse() -> None:
+    curve = lesson_studies.vary_hidden_size(seeds=4, steps=400, sizes=(1, 4, 64))
+    assert np.all(np.diff(np.median(curve.train, axis=0)) < 0)
+    few, right, many = np.median(curve.valid, axis=0)
+    assert right < min(few, many)
+
+
+def test_narrowing_keeps_the_variance_that_belongs_to_the_size() -> None:
+    net = mlp([2, 256, 2], activation="tanh", init="lecun_normal")
+    first, _, second = lesson_studies.narrow(draw_params(net, 3), 64)
+    assert (first.w.shape, first.b.shape, second.w.shape) == ((3, 2, 64), (3, 64), (3, 64, 2))
+    assert float(jnp.var(second.w)) == pytest.approx(1 / 64, rel=0.25)
 
 
 @pytest.mark.slow
-def test_more_units_fit_the_training_examples_better_and_then_others_worse() -> None:
-    curve = capacity.vary_hidden_size(seeds=4, steps=400, sizes=(1, 4, 64))
-    assert np.all(np.diff(np.median(curve.train, axis=0)) < 0)
-    few, right, many = np.median(curve.valid, axis=0)
-    assert right < few
-    assert right < many
+def test_more_examples_close_the_gap() -> None:
+    curve = lesson_studies.vary_examples(seeds=2, steps=100, counts=(8, 200))
+    wide, close = np.median(curve.valid - curve.train, axis=0)
+    assert close < wide / 2
 
 
 # --- the program ---
@@ -250,7 +188,7 @@ def test_the_program_writes_what_it_prints(tmp_path: Path, capsys: pytest.Captur
         assert f"{columns['train_loss'][0]:.4f} → {columns['train_loss'][-1]:.4f}" in printed
         assert title in printed
     for errors in results["regression"].values():
-        assert side_by_side.spread(errors) in printed
+        assert build_your_own_framework.digits(errors) in printed
     for name in lesson_pictures.PICTURES:
         for each in name.replace(" … ", ", ").split(", "):
             assert (folder / each).stat().st_size > 5000, each

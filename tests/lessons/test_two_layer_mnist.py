@@ -10,12 +10,23 @@ import pytest
 import two_layer_mnist
 from command_runs import Outcome, run_experiment, run_program
 from PIL import Image
-from two_layer_options import TwoLayerOptions, read_options
+from slow_cases import others_slow
+from two_layer_mnist import MEASURES, TwoLayerOptions, read_options
 
 from jaxmlp.datasets.mnist import MANUAL_DIR_VARIABLE
 
 DIGITS = ("--dataset", "digits", "--examples", "300")
-MEASURES = ["train accuracy", "train cross-entropy", "test accuracy", "test cross-entropy"]
+SHORT = ("8", "3", "16", "0.2", "--seeds", "2")
+VARIANTS = [  # flags, and what the heading says of them
+    (
+        ["--init", "xavier", "--no-bias", "--mode", "batch"],
+        "without biases; init glorot_normal\none update an epoch",
+    ),
+    (["--init", "xavier"], "init glorot_normal"),
+    (["--no-bias"], "without biases"),
+    (["--mode", "batch"], "one update an epoch"),
+    (["--precision", "float64"], "init he_normal"),
+]
 
 
 def run_study(folder: Path, *arguments: object) -> tuple[Outcome, list[dict]]:
@@ -37,26 +48,25 @@ def run_study(folder: Path, *arguments: object) -> tuple[Outcome, list[dict]]:
 )
 def test_the_call_of_the_source_and_the_grid(arguments: list[str], grid: tuple, epochs: int) -> None:
     options = read_options(arguments)
-    assert (tuple(map(tuple, options.grid())), options.epochs_to_train()) == (grid, epochs)
+    assert (tuple(map(tuple, options.grid())), options.epochs_to_train) == (grid, epochs)
 
 
 def test_without_arguments_it_is_the_setting_of_the_source() -> None:
-    assert read_options([]) == TwoLayerOptions()
-    assert (TwoLayerOptions().init, TwoLayerOptions().mode, TwoLayerOptions().bias) == (
-        "he",
-        "minibatch",
-        True,
-    )
+    options = read_options([])
+    assert options == TwoLayerOptions()
+    assert (options.init, options.mode, options.bias) == ("he", "minibatch", True)
 
 
 @pytest.fixture(scope="module")
 def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, list[dict]]:
     folder = tmp_path_factory.mktemp("single") / "run"
-    return (folder, *run_study(folder, "8", "3", "16", "0.2", "--seeds", "2"))
+    return (folder, *run_study(folder, *SHORT))
 
 
-def test_a_run_prints_accuracy_cross_entropy_and_time(single: tuple[Path, Outcome, list[dict]]) -> None:
-    _, outcome, (result,) = single
+def test_a_run_prints_and_leaves_what_it_was_and_what_came_out(
+    single: tuple[Path, Outcome, list[dict]],
+) -> None:
+    folder, outcome, (result,) = single
     assert outcome.status == 0
     for name in MEASURES:
         values = np.array(result["final"][name])
@@ -64,14 +74,8 @@ def test_a_run_prints_accuracy_cross_entropy_and_time(single: tuple[Path, Outcom
         row = next(line for line in outcome.out.splitlines() if line.startswith(name))
         assert all(value in row for value in shown), row
     assert "trained 2 networks for 3 epochs in" in outcome.out
-    assert (
-        "64 inputs → 8 units, LeakyReLU 0.1 → 10, softmax, cross-entropy; with biases; init he_normal"
-        in outcome.out
-    )
-
-
-def test_a_run_leaves_what_it_was_and_what_came_out(single: tuple[Path, Outcome, list[dict]]) -> None:
-    folder, _, (result,) = single
+    network = "64 inputs → 8 units, LeakyReLU 0.1 → 10, softmax, cross-entropy; with biases; init he_normal"
+    assert network in outcome.out
     assert (result["hidden"], result["batch_size"], result["learning_rate"]) == (8, 16, 0.2)
     assert result["epochs"] == [3, 3]
     assert np.shape(result["test accuracy by epoch"]) == (2, 3)
@@ -82,32 +86,22 @@ def test_a_run_leaves_what_it_was_and_what_came_out(single: tuple[Path, Outcome,
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_the_accuracies_are_of_the_networks_that_were_trained(tmp_path: Path) -> None:
-    _, (short,) = run_study(tmp_path / "short", "8", "1", "--no-pictures", "--quiet")
-    _, (long,) = run_study(tmp_path / "long", "8", "12", "--no-pictures", "--quiet")
+    short, long = (
+        run_study(tmp_path / epochs, "8", epochs, "--no-pictures", "--quiet")[1][0] for epochs in ("1", "12")
+    )
     assert np.min(long["final"]["test accuracy"]) > np.max(short["final"]["test accuracy"])
     assert len(set(long["final"]["test cross-entropy"])) == 3  # three seeds, three networks
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "text"),
-    [
-        (["--init", "xavier"], "init glorot_normal"),
-        (["--no-bias"], "without biases"),
-        (["--mode", "batch"], "one update an epoch"),
-        (["--precision", "float64"], "init he_normal"),
-    ],
-)
+@pytest.mark.parametrize(("flags", "text"), others_slow(pytest.param(*each) for each in VARIANTS))
 def test_every_variant_of_the_source_runs_and_differs(
     flags: list[str], text: str, single: tuple[Path, Outcome, list[dict]], tmp_path: Path
 ) -> None:
-    outcome, (result,) = run_study(
-        tmp_path / "run", "8", "3", "16", "0.2", "--seeds", "2", "--no-pictures", *flags
-    )
+    outcome, (result,) = run_study(tmp_path / "run", *SHORT, "--no-pictures", *flags)
     assert outcome.status == 0
     assert text in outcome.out
+    assert result["batch_size"] == (300 if "batch" in flags else 16)
     assert result["final"]["train cross-entropy"] != single[2][0]["final"]["train cross-entropy"]
 
 
@@ -130,10 +124,10 @@ def test_each_network_stops_at_the_target_by_itself(tmp_path: Path) -> None:
     assert len(set(epochs.tolist())) > 1
     assert min(result["final"]["train accuracy"]) >= 0.9 - 1e-6
     assert "or until 90 % of the training examples are right" in outcome.out
-    for row, stopped in zip(result["test accuracy by epoch"], epochs, strict=True):
-        assert set(row[stopped:]) <= {row[stopped - 1]}  # nothing moves after the stop
-    for row, stopped in zip(result["train accuracy by epoch"], epochs, strict=True):
-        assert np.isnan(row).tolist() == [place >= stopped for place in range(len(row))]
+    curves = zip(result["train accuracy by epoch"], result["test accuracy by epoch"], epochs, strict=True)
+    for train, test, stopped in curves:
+        assert set(test[stopped:]) <= {test[stopped - 1]}  # nothing moves after the stop
+        assert np.isnan(train).tolist() == [place >= stopped for place in range(len(train))]
 
 
 def test_the_table_holds_every_setting_and_is_drawn(tmp_path: Path) -> None:
@@ -182,9 +176,9 @@ def test_divergence_is_told_with_the_rate(tmp_path: Path, monkeypatch: pytest.Mo
     ("arguments", "said"),
     [
         (["many"], "argument --hidden: invalid int value: 'many'"),
-        (["0"], "the hidden size must be a whole number of at least 1, given 0"),
-        (["8", "-3"], "the number of epochs must be a whole number of at least 1, given -3"),
-        (["8", "3", "0"], "the batch size must be a whole number of at least 1"),
+        (["0"], "the hidden size must be at least 1, given 0"),
+        (["8", "-3"], "the number of epochs must be at least 1, given -3"),
+        (["8", "3", "0"], "the batch size must be at least 1"),
         (["8", "3", "4", "nan"], "a learning rate must be a finite number above 0, given nan"),
         (["8", "3", "4", "0.1", "7"], "unrecognized arguments: 7"),
         (["--seeds", "0"], "the number of seeds must be"),
@@ -205,13 +199,6 @@ def test_what_cannot_be_run_is_refused_in_one_line(
     assert outcome.status == 2
     assert said in outcome.error_line
     assert not list(tmp_path.iterdir())
-
-
-def test_the_variants_of_the_source_go_together(tmp_path: Path) -> None:
-    flags = ["--seeds", "2", "--no-pictures", "--init", "xavier", "--no-bias", "--mode", "batch"]
-    outcome, (result,) = run_study(tmp_path / "run", "8", "2", "16", "0.2", *flags)
-    assert "without biases; init glorot_normal\none update an epoch" in outcome.out
-    assert result["batch_size"] == 300
 
 
 def test_the_help_explains_the_call_and_the_two_names_of_the_weights() -> None:
