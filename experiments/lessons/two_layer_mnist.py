@@ -293,8 +293,9 @@ def summary(result: Result) -> str:
     for name, values in result.final.items():
         rows.append((name, *(show(name, choose(values)) for choose in shown)))
     each = f" ({result.seconds / seeds:.2g} s a network)" if seeds > 1 else ""
-    trained = f"trained {counted(seeds, 'network')} for {span(result.epochs)} epoch{'s' * bool(result.epochs.max() > 1)}"
-    return f"{aligned(rows)}\n{trained} in {result.seconds:.3g} s{each}"
+    epochs = f"{span(result.epochs)} epoch{'' if result.epochs.max() == 1 else 's'}"
+    trained = f"trained {counted(seeds, 'network')} for {epochs} in {result.seconds:.3g} s{each}"
+    return f"{aligned(rows)}\n{trained}"
 
 
 def show(name: str, value: Any) -> str:
