@@ -69,10 +69,8 @@ def make_plan(options: BenchmarkOptions) -> BenchmarkOptions:
 
 
 def _check(options: BenchmarkOptions) -> None:
-    plain = BenchmarkOptions()
-    chosen = [
-        name for name in ("cases", "optimizers", "repeats") if getattr(options, name) != getattr(plain, name)
-    ]
+    plain, set_by_quick = BenchmarkOptions(), ("cases", "optimizers", "repeats")
+    chosen = [name for name in set_by_quick if getattr(options, name) != getattr(plain, name)]
     if options.quick and chosen:
         flags = " and ".join(f"--{name}" for name in chosen)
         raise ArgumentError(f"--quick sets {flags} itself: leave out the one or the other")
@@ -89,9 +87,9 @@ def _check(options: BenchmarkOptions) -> None:
 
 
 def _check_packages(peers: Sequence[str]) -> None:
-    lacking = {name: missing_packages(name) for name in peers if missing_packages(name)}
+    lacking = [name for name in peers if missing_packages(name)]
     if lacking:
-        packages = sorted({package for missing in lacking.values() for package in missing})
+        packages = sorted({package for name in lacking for package in missing_packages(name)})
         rest = " ".join(name for name in peers if name not in lacking)
         raise ArgumentError(
             f"{', '.join(lacking)} need {' and '.join(packages)}, not installed here: "

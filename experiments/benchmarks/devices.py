@@ -99,7 +99,10 @@ def train(
     sharing: Sharing, options: ManyOptions, optimizer: str, folder: Path
 ) -> tuple[dict[str, list[np.ndarray]], list[float]]:
     """Train in processes of their own; the parameters by precision, and the seconds of each epoch."""
-    out, address = folder / "params.npz", f"127.0.0.1:{free_port()}"
+    out = folder / "params.npz"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
     given = [
         {
             "sharing": list(sharing),
@@ -115,13 +118,6 @@ def train(
     with np.load(out) as saved:
         params = {name: [saved[key] for key in saved.files if key.startswith(name)] for name in BOUNDS}
     return params, times
-
-
-def free_port() -> int:
-    """Find a port that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def train_here(

@@ -16,17 +16,11 @@ SPARE = 2**29  # bytes to be left on the disk
 
 
 class LargeSet(NamedTuple):
-    """Points drawn from a normal distribution; a fixed random network says the class of each, some are then swapped.
-
-    Attributes:
-        folder: of the files.
-        rows: how many.
-        seed: of network, points and swaps; two sets of one seed have their first rows in common.
-    """
+    """Points drawn from a normal distribution; a fixed random network says the class of each, some are then swapped."""
 
     folder: Path
     rows: int
-    seed: int
+    seed: int  # two sets of one seed have their first rows in common
 
     @property
     def bytes(self) -> int:

@@ -120,13 +120,8 @@ def drawn_order(things: Sequence[Thing], turn: int) -> list[Thing]:
 
 def time_summary(times: Sequence[float]) -> Result:
     """Bring seconds to their median and spread."""
-    median, least, largest = statistics.median(times), min(times), max(times)
-    return {
-        "seconds": list(times),
-        "median_seconds": median,
-        "least_seconds": least,
-        "largest_seconds": largest,
-    }
+    spread = {"least_seconds": min(times), "largest_seconds": max(times)}
+    return {"seconds": list(times), "median_seconds": statistics.median(times)} | spread
 
 
 def spread(summary: Result) -> str:

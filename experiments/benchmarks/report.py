@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ import growth
 import startup
 import stream
 import tables
-from measurement import Result, with_block
+from measurement import Part, Result, with_block
 from peers import OURS, PEERS
 from targets import measured
 
@@ -29,11 +29,9 @@ DESCRIPTION = """Rewrite the blocks of experiments/README.md between two comment
 draw the figures of experiments/figures/ from the same files."""
 
 EXPERIMENTS = Path(__file__).resolve().parents[1]
-# The result files by the block that they fill, and how each is laid out.
-BLOCKS = {"benchmark": ("benchmark", "benchmark_gpu")} | {
-    name: (name,) for name in ("startup", "growth", "stream", "devices", "checkpoints")
-}
-PARTS = dict.fromkeys(BLOCKS["benchmark"], tables.parts) | {
+# The blocks, and how each is laid out from its result file and from that of a GPU, as benchmark_gpu.json.
+BLOCKS: dict[str, Callable[[Result], list[Part]]] = {
+    "benchmark": tables.parts,
     "startup": startup.parts,
     "growth": growth.parts,
     "stream": stream.parts,
@@ -41,6 +39,7 @@ PARTS = dict.fromkeys(BLOCKS["benchmark"], tables.parts) | {
     "checkpoints": checkpoints.parts,
 }
 
+DEVICES = ("", "_gpu")
 _option = partial(option, group="options")
 
 
@@ -68,27 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_results(folder: Path) -> dict[str, Result]:
     """Read the result files that are there."""
-    names = [name for files in BLOCKS.values() for name in files]
+    names = [f"{block}{device}" for block in BLOCKS for device in DEVICES]
     there = [name for name in names if (folder / f"{name}.json").is_file()]
     if not there:
         raise ArgumentError(
-            f"{folder} holds none of {', '.join(f'{name}.json' for name in names)}: make one with benchmark.py --out "
-            "or another measurement's --out"
+            f"{folder} holds none of {', '.join(f'{name}.json' for name in BLOCKS)}: make one with --out"
         )
     return {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in there}
 
 
 def rewritten(text: str, results: dict[str, Result], file: str) -> str:
     """Put every block whose results are there into a text."""
-    for block, files in BLOCKS.items():
+    for block, parts_of in BLOCKS.items():
         parts: list[str] = []
-        for name in files:
-            if name in results:
-                command, machine = " ".join(results[name]["command"]), machine_line(results[name]["machine"])
-                parts.append(f"`{command}`: {machine}.")
-                parts += [
-                    part if isinstance(part, str) else markdown(part) for part in PARTS[name](results[name])
-                ]
+        for result in [results[f"{block}{device}"] for device in DEVICES if f"{block}{device}" in results]:
+            parts.append(f"`{' '.join(result['command'])}`: {machine_line(result['machine'])}.")
+            parts += [part if isinstance(part, str) else markdown(part) for part in parts_of(result)]
         if parts:
             text = with_block(text, block, "\n\n".join(parts), file)
     return text
@@ -98,8 +92,8 @@ def draw(results: dict[str, Result], folder: Path) -> list[str]:
     """Draw the figures of the results that are there; returns their names."""
     figures = {
         f"{name}.png": time_bars(bar_panels(results[name]), x_label="epoch's time over jaxmlp's")
-        for name in BLOCKS["benchmark"]
-        if name in results
+        for name in results
+        if name.startswith("benchmark")
     }
     if "growth" in results:
         figures["growth.png"] = growth_sheet(*curves(results["growth"]))

@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from measurement import MnistOptions, Part, Result, check, describe, finish, tell
 from processes import run_programs
@@ -32,15 +31,6 @@ class StartupOptions(MnistOptions):
     )
 
 
-class Run(NamedTuple):
-    """What one process took."""
-
-    wall: float  # seconds from its start to its end
-    cpu: float  # seconds of all cores together
-    compiled: int  # programs that it compiled and kept
-    accuracy: float
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(StartupOptions, DESCRIPTION, arguments)
@@ -61,31 +51,28 @@ def measure(case: str, flags: Sequence[str], repeats: int) -> Result:
         for number in range(1 + repeats):
             tell(f"{case}: run {number + 1} of {1 + repeats}")
             seeded = (*flags, "--seed", str(max(0, number - 1))) if case == "mnist" else flags
-            runs.append(time_process(seeded, Path(folder), f"run-{number}")._asdict())
+            runs.append(time_process(seeded, Path(folder), f"run-{number}"))
     return {"flags": list(flags), "first": runs[0], "second": runs[1:]}
 
 
-def time_process(flags: Sequence[str], folder: Path, name: str) -> Run:
-    """Run `jaxmlp train` as a user does, and wait for its end."""
+def time_process(flags: Sequence[str], folder: Path, name: str) -> Result:
+    """Run `jaxmlp train` as a user does: its seconds, those of all cores, the programs it compiled, its accuracy."""
     programs = folder / "compiled"
     # What the command sets by itself, in another folder.
     environment = {name.upper(): str(value) for name, value in SETTINGS.items()}
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(programs), "JAX_ENABLE_COMPILATION_CACHE": "true"}
     command = ["-m", "jaxmlp", "train", *flags, "--out", str(folder / name)]
-    before, cpu_before, started = len(list(programs.glob("*-cache"))), os.times(), time.perf_counter()
+    before, cores, started = len(list(programs.glob("*-cache"))), sum(os.times()[2:4]), time.perf_counter()
     (printed,) = run_programs("jaxmlp train", [command], os.environ | environment)
-    wall, cpu, compiled = time.perf_counter() - started, os.times(), len(list(programs.glob("*-cache")))
-    taken = (cpu.children_user - cpu_before.children_user) + (
-        cpu.children_system - cpu_before.children_system
-    )
-    return Run(wall, taken, compiled - before, printed_accuracy(printed))
+    wall, cpu = time.perf_counter() - started, sum(os.times()[2:4]) - cores  # of all ended children
+    compiled = len(list(programs.glob("*-cache"))) - before
+    return {"wall": wall, "cpu": cpu, "compiled": compiled, "accuracy": printed_accuracy(printed)}
 
 
 def parts(result: Result) -> list[Part]:
     """Lay out first and second runs, with the targets."""
-    rows = [
-        ["whole run", "first", "second, median", "least to largest", "core seconds", "accuracy", "target"]
-    ]
+    rows = [["whole run", "first", "second, median", "least to largest", "core seconds", "compiled"]]
+    rows[0] += ["accuracy", "target"]
     for name, case in result["cases"].items():
         times = [one["wall"] for one in case["second"]]
         accuracy = statistics.median(one["accuracy"] for one in case["second"])
@@ -94,8 +81,16 @@ def parts(result: Result) -> list[Part]:
             reached, wanted = reached and accuracy >= ACCURACY, f"{wanted} at ≥ {100 * ACCURACY:g} %"
         spread = f"{seconds(min(times))} to {seconds(max(times))}"
         cpu = f"{statistics.median(one['cpu'] for one in case['second']):.2f}"
+        compiled = f"{case['first']['compiled']}, then {max(one['compiled'] for one in case['second'])}"
         name = f"`{' '.join(['jaxmlp train', *case['flags']])}`"
-        shown = [name, seconds(case["first"]["wall"]), seconds(statistics.median(times)), spread, cpu]
+        shown = [
+            name,
+            seconds(case["first"]["wall"]),
+            seconds(statistics.median(times)),
+            spread,
+            cpu,
+            compiled,
+        ]
         verdict = f"{wanted}: {'reached' if reached else 'not reached'}"
         rows.append([*shown, f"{100 * accuracy:.2f} %", verdict])
     return [rows]

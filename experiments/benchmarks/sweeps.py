@@ -76,8 +76,7 @@ def measure(count: int, device: str, precision: str = "float32", epochs: int = E
 
 def measure_sklearn(networks: int = 5, epochs: int = EPOCHS) -> Result:
     """Train a few of the sweep's networks by scikit-learn, one after another."""
-    case = CASES[CASE]
-    data = case.data(PlaceOptions())
+    case, data = CASES[CASE], CASES[CASE].data(PlaceOptions())
     times, scores = [], []
     for number, rate in enumerate(learning_rates(networks)):
         model = MLPClassifier(

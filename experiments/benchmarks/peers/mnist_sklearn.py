@@ -35,7 +35,7 @@ def main(path: str, seed: int) -> None:
         random_state=seed,
     )
     model.fit(inputs, labels)
-    print(model.score(test_inputs, test_labels))
+    print(f"test accuracy {100 * model.score(test_inputs, test_labels):.2f} %")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def main(path: str, seed: int, device_name: str, precision: str) -> None:
             optimizer.step()
             schedule.step()
     with torch.no_grad():
-        print((model(test_inputs).argmax(dim=1) == test_labels).float().mean().item())
+        accuracy = (model(test_inputs).argmax(dim=1) == test_labels).float().mean().item()
+    print(f"test accuracy {100 * accuracy:.2f} %")
 
 
 def factor_of(steps: int):  # type: ignore[no-untyped-def]

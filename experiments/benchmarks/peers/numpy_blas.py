@@ -1,7 +1,5 @@
 """Training by hand in NumPy on BLAS: every buffer made once, every operation in place."""
 
-import itertools
-
 import numpy as np
 
 from peers.job import ADAM_B1, ADAM_B2, ADAM_EPSILON, MOMENTUM, Job, Layers, Peer
@@ -68,9 +66,9 @@ class NumPy(Peer):
 
     def _views(self, vector: np.ndarray) -> Layers:
         layers, start = [], 0
-        for inputs, outputs in itertools.pairwise(self.settings.sizes):
-            middle, end = start + inputs * outputs, start + (inputs + 1) * outputs
-            layers.append((vector[start:middle].reshape(inputs, outputs), vector[middle:end]))
+        for w, b in self.job.layers:
+            middle, end = start + w.size, start + w.size + b.size
+            layers.append((vector[start:middle].reshape(w.shape), vector[middle:end]))
             start = end
         return layers
 

@@ -18,11 +18,7 @@ class GivenOrder(np.random.RandomState):
 
 
 class Sklearn(Peer):
-    """The estimator with its regularisation and its stopping turned off.
-
-    Its Adam adds ε before the correction of the second moment, where the paper's algorithm 1 adds it after;
-    with ε = 1e-8 the first steps differ in the seventh digit or below. It has no setting for that.
-    """
+    """The estimator with its regularisation and its stopping turned off; its Adam adds ε before a correction."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)

@@ -1,6 +1,5 @@
 """PyTorch as practitioners write a loop by hand: eager, with `torch.compile`, and as a CUDA graph."""
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -31,10 +30,8 @@ class Eager(Peer):
     def _make_model(self) -> torch.nn.Sequential:
         """Build the network with the given parameters."""
         modules: list[torch.nn.Module] = []
-        for (inputs, outputs), (w, b) in zip(
-            itertools.pairwise(self.settings.sizes), self.job.layers, strict=True
-        ):
-            linear = torch.nn.Linear(inputs, outputs)
+        for w, b in self.job.layers:
+            linear = torch.nn.Linear(*w.shape)
             with torch.no_grad():
                 linear.weight.copy_(torch.tensor(w.T))
                 linear.bias.copy_(torch.tensor(b))
