@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -86,12 +86,15 @@ class Job:
 
     def start(self) -> TrainState:
         """Draw the network's parameters."""
-        # Jitted, so that all of it is one program; little optimised, because it runs once and compiling was its cost.
+        # All of it is one program, the making of the key from its seed too; little optimised, because it runs once
+        # and compiling was its cost.
         begin = jax.jit(
-            partial(init_state, self.recipe.net, self.recipe.optimizer),
+            lambda seed: init_state(
+                self.recipe.net, self.recipe.optimizer, jax.random.wrap_key_data(seed, impl="threefry2x32")
+            ),
             compiler_options={"xla_backend_optimization_level": 1},
         )
-        state = begin(jax.random.key(self.options.seed))
+        state = begin(np.array([0, self.options.seed], np.uint32))  # the data of jax.random.key(seed)
         if self.options.init_scale == 1:
             return state
         return state._replace(params=scale_weights(self.recipe.net, state.params, self.options.init_scale))
