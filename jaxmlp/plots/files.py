@@ -44,7 +44,15 @@ def save(figure: Figure, path: str | PathLike[str], *, dpi: float = 120) -> None
     target = _target(path, _METADATA)
     ending = target.suffix.lower()
     from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        # Laid out here, once: `savefig` would draw the whole figure twice for it.
+        figure.set_dpi(dpi)
+        FigureCanvasAgg(figure)
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     try:
         # The salt makes the identifiers inside an SVG the same each time.
         with rc_context({"svg.hashsalt": "jaxmlp"}):

@@ -101,7 +101,7 @@ def log_when_wide(axes: Axes) -> None:
     """
     drawn = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in axes.lines)])
     if drawn.size and drawn.min() > 0 and drawn.max() > 100 * drawn.min():
-        axes.set_yscale("log")
+        style.log_axis(axes, drawn)
 
 
 def score_names(columns: Mapping[str, Any]) -> list[str]:
