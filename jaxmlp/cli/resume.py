@@ -144,10 +144,8 @@ def read_progress(job: Job, start: FitState) -> tuple[FitState, list[str]]:
 
 def _check_contents(found: Any, wanted: dict[str, Any]) -> None:
     """Say of a file of the same name that it is not what it was, rather than only which sums differ."""
-    before, now = (each.get("data set") if isinstance(each, dict) else None for each in (found, wanted))
-    if not isinstance(before, dict) or not isinstance(now, dict) or before.get("name") != now.get("name"):
-        return
-    if before.get("sha256") != now.get("sha256"):
+    before, now = (each.get("data set", {}) for each in (found, wanted))
+    if before.get("name") == now.get("name") and before.get("sha256") != now.get("sha256"):
         raise ArgumentError(
             f"the contents of {now['name']} have changed since the run began (SHA-256 {before.get('sha256')} then, "
             f"{now.get('sha256')} now): give the file as it was with --dataset, or begin a new run"

@@ -137,7 +137,7 @@ class Run:
             then = (
                 "those before it are kept" if self._is_closing else "training goes on, and the next is tried"
             )
-            self._tell(kind, f"{what} could not be written ({why(error)}): {then}")
+            self._tell(kind, f"{what} could not be written ({one_line(error)}): {then}")
             return False
         return True
 
@@ -186,12 +186,6 @@ def configuration(job: AnyJob) -> dict[str, Any]:
     }
 
 
-def why(error: Exception) -> str:
-    """Say in a few words why something could not be written."""
-    nameless = isinstance(error, OSError) and error.strerror and error.filename is None
-    return str(error.strerror) if nameless else one_line(error)  # type: ignore[attr-defined]
-
-
 # --- the folder ---
 
 
@@ -226,11 +220,6 @@ def _free_folder(wanted: Path) -> Path:
     while candidate.exists():
         candidate, number = wanted.with_name(f"{wanted.name}-{number}"), number + 1
     return candidate
-
-
-def holds_files(folder: Path) -> bool:
-    """Tell whether a folder holds any file, or folders of it do."""
-    return any(not path.is_dir() for path in folder.rglob("*"))
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -287,9 +276,8 @@ class Lock:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[Lock]:
     """Hold a run folder inside a `with`; the lock goes with the process, however that ends."""
-    lock = filelock.FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=LOOK)
+        acquired = filelock.FileLock(folder / LOCK).acquire(timeout=LOOK)
     except filelock.Timeout:
         raise ArgumentError(
             f"{folder} is in use by a run that has not ended: wait for it or stop it, "
@@ -300,7 +288,7 @@ def locked(folder: Path) -> Iterator[Lock]:
             f"the run folder {folder} cannot be written ({error.strerror}): make it writable, "
             "or begin another run with --out"
         ) from None
-    try:
+    with acquired:
         held = Lock(folder / LOCK)
         try:
             yield held
@@ -309,8 +297,6 @@ def locked(folder: Path) -> Iterator[Lock]:
             if held.is_held:
                 with contextlib.suppress(OSError):
                     (folder / LOCK).unlink()
-    finally:
-        lock.release()
 
 
 def is_locked(folder: Path) -> bool:

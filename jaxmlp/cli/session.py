@@ -74,7 +74,7 @@ def tell_error(error: BaseException) -> int | None:
 def one_line(error: Exception) -> str:
     """Say what went wrong in one line."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'file'}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     return " ".join(str(error).split())
 
 

@@ -27,8 +27,8 @@ from jaxmlp.cli.job import Job, prepare
 from jaxmlp.cli.options import stopping_of
 from jaxmlp.cli.records import write_metrics
 from jaxmlp.cli.resume import read_options, read_progress, remember
-from jaxmlp.cli.run import MODEL, Run, open_run, why
-from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, tell
+from jaxmlp.cli.run import MODEL, Run, open_run
+from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, one_line, tell
 from jaxmlp.cli.text import score_name, show_score
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.fit import Hooks, fit_recipe
@@ -165,7 +165,7 @@ def report(
             if saved
             else "no checkpoint is there to go on from"
         )
-        raise ArgumentError(f"the result could not be written ({why(error)}): {advice}") from None
+        raise ArgumentError(f"the result could not be written ({one_line(error)}): {advice}") from None
     print_result(job, run, result, len(before.history), seconds)
     if result.stopped != "diverged":
         return 0

@@ -111,7 +111,7 @@ def test_the_exit_status_is_what_main_returns() -> None:
     [
         (ArgumentError("wrong\nin two   lines"), "wrong in two lines"),
         (PermissionError(errno.EACCES, "Permission denied", "a.csv"), "a.csv: Permission denied"),
-        (OSError(errno.ENOSPC, "No space left on device"), "file: No space left on device"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (OSError("something"), "something"),
     ],
 )

@@ -4,17 +4,14 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 from jaxmlp.cli.session import Interruption, interruption
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 # Waits in one call that no handler of Python's interrupts, as a compiled program does.
 COMPUTE = """
 import ctypes, sys
-sys.path.insert(0, sys.argv[1])
 from jaxmlp.cli.session import interruption
 sys.argv[0] = "train.py"
 libc = ctypes.CDLL(None)
@@ -75,7 +72,7 @@ def test_another_signal_asks_for_nothing() -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_ends_at_once_even_within_a_long_call(number: signal.Signals, status: int) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", COMPUTE, str(EXPERIMENTS)],
+        [sys.executable, "-c", COMPUTE],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -35,7 +35,6 @@ from jaxmlp.cli.run import (
     describe_machine,
     locked,
     make_run_folder,
-    why,
     write_config,
 )
 from jaxmlp.saving import CheckpointWriter, checkpoints_in
@@ -264,13 +263,6 @@ def test_a_folder_that_is_gone_is_told_once_and_one_in_its_place_left_alone(
     )
 
 
-def test_what_is_wrong_is_said_in_a_few_words() -> None:
-    assert why(OSError(28, "No space left on device")) == "No space left on device"
-    assert why(OSError(13, "Permission denied", "a.csv")) == "a.csv: Permission denied"
-    assert why(OSError("odd")) == "odd"
-    assert why(ArgumentError("two\nlines")) == "two lines"
-
-
 # --- the folder ---
 
 
@@ -377,9 +369,8 @@ def test_the_machine_is_described_in_plain_data() -> None:
 HOLD = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
 from jaxmlp.cli.run import locked
-with locked(Path(sys.argv[2])):
+with locked(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -399,9 +390,8 @@ def test_a_folder_that_is_held_is_refused_and_free_again_afterwards(tmp_path: Pa
 
 
 def test_a_lock_is_gone_with_its_process(tmp_path: Path) -> None:
-    experiments = Path(__file__).parents[2] / "experiments"
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(experiments), str(tmp_path)],
+        [sys.executable, "-c", HOLD, str(tmp_path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
