@@ -362,7 +362,7 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
             if re.fullmatch(r"\.epoch-\d{8,}\.[0-9a-f]{16}\.safetensors", path.name):
                 path.unlink()
         self._descriptor: int | None = os.open(self._folder, os.O_RDONLY)
-        self._values: dict[int, float | None] = {}
+        self._values: dict[int, float | None] = {}  # by epoch
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: deque[Future[None]] = deque()
 
@@ -431,10 +431,8 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
         write_checkpoint(self._folder, epoch, arrays, description, value)
         self._values[epoch] = value
         found = checkpoints_in(self._folder)
-        kept = self._kept(found, epoch)
-        for other, path in found.items():
-            if other not in kept:
-                path.unlink()
+        for other in found.keys() - self._kept(found, epoch):
+            found[other].unlink()
 
     def _kept(self, found: Mapping[int, Path], epoch: int) -> set[int]:
         line = [other for other in found if other <= epoch]
@@ -444,8 +442,8 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
                 self._values[other] = None
                 with suppress(ArgumentError):
                     self._values[other] = read_checkpoint(found[other]).value
-        told = {other: value for other in line if (value := self._values.get(other)) is not None}
-        told = {other: value for other, value in told.items() if value == value}  # and is not NaN
+        values = {other: self._values.get(other) for other in line}
+        told = {other: value for other, value in values.items() if value is not None and value == value}
         if self._better and told:
             kept.add(BETTER[self._better](told, key=lambda other: told[other]))  # the earliest of equals
         return kept

@@ -51,6 +51,13 @@ def _bytes(leaf: Any) -> bytes:
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
 
 
+class Bomb:
+    """Raises where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, ("raise SystemExit('unpickled')",))
+
+
 def refusal(path: Path) -> str:
     """The line by which a checkpoint is refused."""
     with pytest.raises(ArgumentError) as caught:

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
-from checkpoint_cases import ARRAYS, bits, refusal
+from checkpoint_cases import ARRAYS, Bomb, bits, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxmlp.saving import Checkpoint, checkpoints_in, latest_checkpoint, read_checkpoint, write_checkpoint
 from jaxmlp.saving import checkpoint as checkpoint_module
+from jaxmlp.saving import checkpoints_in, latest_checkpoint, read_checkpoint, write_checkpoint
 from jaxmlp.saving.model_file import read_tensors, write_tensors
 from jaxmlp.types import ArgumentError
 
@@ -269,13 +269,6 @@ def test_what_was_written_by_something_else_is_one_line(copied: Path, types: Any
     assert "is damaged" in forge(copied, types=types)
 
 
-class Bomb:
-    """Raises where it is unpickled."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (exec, ("raise SystemExit('unpickled')",))
-
-
 def test_nothing_is_ever_unpickled(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
         pickle.loads(pickle.dumps(Bomb()))
@@ -314,17 +307,3 @@ def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
         write_checkpoint(tmp_path / "file", 1, {}, None)
     assert "there is no such file" in refusal(tmp_path / "nothing")
     assert "there is no such file" in refusal(tmp_path)
-
-
-def test_a_read_only_folder_is_an_os_error(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path, 1, {}, None)
-    tmp_path.chmod(0o500)
-    if os.access(tmp_path, os.W_OK):
-        pytest.skip("this user may write anywhere")
-    with pytest.raises(PermissionError):
-        write_checkpoint(tmp_path, 2, {}, None)
-    assert latest_checkpoint(tmp_path)[0].epoch == 1
-
-
-def test_a_checkpoint_is_a_plain_tuple() -> None:
-    assert Checkpoint(1, {}, None).value is None

@@ -1,5 +1,6 @@
 """The writer works beside the training, keeps what it should, and tells every failure."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -156,7 +157,7 @@ def test_the_best_is_known_when_a_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_damaged_checkpoint_is_not_the_best(tmp_path: Path) -> None:
-    for epoch, value in ((1, 0.3), (2, 0.1), (3, 0.5)):
+    for epoch, value in ((1, 0.0), (2, -0.1), (3, 0.5)):
         write_checkpoint(tmp_path, epoch, ARRAYS, None, value)
     checkpoints_in(tmp_path)[2].write_bytes(b"")
     with CheckpointWriter(tmp_path, keep=1, better="smaller") as writer:
@@ -228,52 +229,32 @@ def test_two_failures_are_both_told(tmp_path: Path, gate: Gate) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("failures", [{}, {1: OSError(28, "No space left on device")}])
 @pytest.mark.parametrize("ending", [KeyboardInterrupt(), ZeroDivisionError("the run's own")])
-def test_what_ended_the_run_is_not_hidden_by_a_failure(
-    tmp_path: Path, gate: Gate, ending: BaseException
+def test_what_ended_the_run_is_not_hidden_by_a_failure_and_waits_for_the_checkpoint(
+    tmp_path: Path, gate: Gate, ending: BaseException, failures: dict[int, Exception]
 ) -> None:
-    gate.failures = {1: OSError(28, "No space left on device")}
-    gate.open.set()
+    gate.failures, ending.__notes__ = failures, []
+    threading.Timer(0.1, gate.open.set).start()
     with pytest.raises(type(ending)) as caught, CheckpointWriter(tmp_path) as writer:  # noqa: PT012
         writer.save(1, ARRAYS, None)
         raise ending
-    assert "No space left on device" in caught.value.__notes__[0]
+    assert epochs(tmp_path) == ([] if failures else [1])
+    assert ["No space left on device" in note for note in caught.value.__notes__] == [True] * len(failures)
 
 
-def test_a_run_that_ends_by_an_exception_still_has_its_checkpoint(tmp_path: Path, gate: Gate) -> None:
-    def late() -> None:
-        gate.open.set()
-
-    timer = threading.Timer(0.1, late)
-    timer.start()
-    with pytest.raises(KeyboardInterrupt), CheckpointWriter(tmp_path) as writer:  # noqa: PT012
-        writer.save(1, ARRAYS, None)
-        raise KeyboardInterrupt
-    timer.join()
-    assert epochs(tmp_path) == [1]
-
-
-def test_a_folder_that_is_gone_is_told(tmp_path: Path) -> None:
-    folder = tmp_path / "run" / "checkpoints"
-    writer = CheckpointWriter(folder)
-    writer.save(1, ARRAYS, None)
-    writer.close()
-    writer = CheckpointWriter(folder)
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_folder_that_is_gone_is_told_and_another_in_its_place_is_not_written_to(
+    made_again: bool, tmp_path: Path
+) -> None:
+    writer = CheckpointWriter(tmp_path / "run" / "checkpoints")
     shutil.rmtree(tmp_path / "run")
-    writer.save(2, ARRAYS, None)
-    with pytest.raises(FileNotFoundError, match="deleted while a run writes its checkpoints"):
-        writer.close()
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_folder_made_again_is_not_written_to(tmp_path: Path) -> None:
-    writer = CheckpointWriter(tmp_path / "run")
-    shutil.rmtree(tmp_path / "run")
-    (tmp_path / "run").mkdir()
+    if made_again:
+        (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     writer.save(1, ARRAYS, None)
     with pytest.raises(FileNotFoundError, match="deleted while a run writes its checkpoints"):
         writer.close()
-    assert os.listdir(tmp_path / "run") == []
+    assert list(tmp_path.rglob("epoch-*")) == []
 
 
 def test_wrong_arguments_are_refused_at_once(tmp_path: Path) -> None:
@@ -317,32 +298,22 @@ with CheckpointWriter(folder) as writer:
     writer.save(3, small, None)
 print(latest_checkpoint(folder)[0].epoch)
 """
-SMALL_DISK = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"'
-LIMITED = 'ulimit -f 1000 && exec "$2" -c "$3" "$1"'
+# A file system of 1 MiB, or files of at most 1,000 blocks, and what then goes wrong.
+DISKS = {
+    errno.ENOSPC: (["unshare", "-Urm", "sh", "-c"], 'mount -t tmpfs -o size=1m none "$1" && '),
+    errno.EFBIG: (["sh", "-c"], "ulimit -f 1000 && "),
+}
 
 
-def full(shell: list[str], script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*shell, script, "sh", str(folder), sys.executable, FULL], capture_output=True, text=True, timeout=120
-    )
-
-
-def can_mount(folder: Path) -> bool:
+@pytest.mark.parametrize("number", DISKS)
+def test_a_full_disk_is_told_by_its_number_and_keeps_what_was_there(number: int, tmp_path: Path) -> None:
+    shell, limit = DISKS[number]
+    command = [*shell, f'{limit}exec "$2" -c "$3" "$1"', "sh", str(tmp_path), sys.executable]
     try:
-        command = ["unshare", "-Urm", "sh", "-c", 'mount -t tmpfs none "$1"', "sh", str(folder)]
-        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+        allowed = subprocess.run([*command, ""], capture_output=True, timeout=30).returncode == 0
     except OSError:
-        return False
-
-
-def test_a_full_disk_is_told_by_its_number_and_keeps_what_was_there(tmp_path: Path) -> None:
-    if not can_mount(tmp_path):
+        allowed = False
+    if not allowed:
         pytest.skip("no small file system can be mounted here")
-    run = full(["unshare", "-Urm", "sh", "-c"], SMALL_DISK, tmp_path)
-    assert (run.stdout.split(), run.stderr) == (["28", "3"], ""), "ENOSPC, and no traceback"
-
-
-def test_a_limit_of_the_file_s_size_is_told_alike(tmp_path: Path) -> None:
-    run = full(["sh", "-c"], LIMITED, tmp_path)
-    assert (run.stdout.split(), run.stderr) == (["27", "3"], "")  # EFBIG
-    assert epochs(tmp_path) == [1, 3]
+    run = subprocess.run([*command, FULL], capture_output=True, text=True, timeout=120)
+    assert (run.stdout.split(), run.stderr) == ([str(number), "3"], "")
