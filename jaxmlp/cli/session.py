@@ -136,15 +136,16 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
     asked for, a line on standard error says so.
     """
     settings: dict[str, Any] = {} if wanted else {"jax_enable_compilation_cache": False}
-    if wanted and jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config
+    if wanted and config.jax_enable_compilation_cache:
         settings = {name: value for name, value in SETTINGS.items() if name.upper() not in os.environ}
-        if jax.config.jax_compilation_cache_dir:
-            _warn_if_unusable(jax.config.jax_compilation_cache_dir)
+        if config.jax_compilation_cache_dir:
+            _warn_if_unusable(config.jax_compilation_cache_dir)
         else:
             with contextlib.suppress(RuntimeError):  # there is no home
                 settings |= {"jax_compilation_cache_dir": str(compiled_folder()), MAX_SIZE: MOST_ROOM}
                 _heal(compiled_folder())
-    before = {name: getattr(jax.config, name) for name in settings}
+    before = {name: getattr(config, name) for name in settings}
     _apply(settings)
     try:
         with warnings.catch_warnings():
