@@ -101,7 +101,7 @@ class Job:
 
     def place(self, tree: Any) -> Any:
         """Bring arrays to the devices that train."""
-        return jax.device_put(tree) if self.recipe.mesh is None else place_whole(tree, self.recipe.mesh)
+        return place_whole(tree, self.recipe.mesh)
 
     def local(self, tree: Any) -> Any:
         """Give the copy of placed arrays that lies on this process's first device; nothing is moved."""

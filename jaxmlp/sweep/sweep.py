@@ -7,7 +7,6 @@ those that differ in what is static (sizes, activation, optimiser, batch size â€
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -40,48 +39,36 @@ SECONDS_A_CALL = 1.0  # how long a program runs before progress is told; short e
 
 
 class SweepResult(NamedTuple):
-    """What a sweep leaves.
+    """What a sweep leaves."""
 
-    Attributes:
-        reports: the last report of each trial, by number.
-        ranking: the settings, best first.
-        metric: the score's name.
-        params: parameters of the trials that this sweep trained to the end, by number; empty unless asked for.
-    """
-
-    reports: tuple[TrialReport, ...]
-    ranking: tuple[Standing, ...]
-    metric: str
-    params: Mapping[int, Params]
+    reports: tuple[TrialReport, ...]  # the last report of each trial, by number
+    ranking: tuple[Standing, ...]  # the settings, best first
+    metric: str  # the score's name
+    params: Mapping[
+        int, Params
+    ]  # where asked for, of the trials that this sweep trained to the end, by number
 
 
 class Progress(NamedTuple):
-    """What a sweep tells on its way.
+    """What a sweep tells on its way."""
 
-    Attributes:
-        epochs: epochs trained since it last told, summed over networks.
-        reports: of the trials that reached a rung or their end since then.
-    """
-
-    epochs: int
-    reports: tuple[TrialReport, ...]
+    epochs: int  # epochs trained since it last told, summed over networks
+    reports: tuple[TrialReport, ...]  # of the trials that reached a rung or their end since then
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that the trials of a sweep share."""
+    """What the trials of a sweep share, and of each the recipe and the number of examples that it trains on."""
 
     trials: tuple[Trial, ...]
+    kinds: tuple[tuple[Recipe, int], ...]
     train: Batch
-    valid: Batch | None
+    held_out: Batch
     folds: Folds | None
-    epochs: int
-    loss: str | Loss
-    metric: str
-    shuffle: bool
-    block: int | None
-    memory: int | None
+    rungs: tuple[int, ...]
+    limits: dict[str, int | None]  # block and memory, as `block_size` takes them
     devices: tuple[jax.Device, ...]
+    keep_params: bool
     tell: Callable[[Progress], None]
 
 
@@ -149,34 +136,41 @@ def sweep(
     shared = as_batch(train)
     held_out = None if valid is None else as_batch(valid)
     _check_trials(trials, shared, held_out, folds, loss)
+    metric = resolve_metric(metric, loss)
+    kinds = []
+    for trial in trials:
+        rows = len(shared.inputs) if folds is None else len(folds[trial.fold or 0][0])
+        steps = steps_per_epoch(rows, min(trial.batch_size, rows))
+        # The name without its parameter and the usual rate: what the trial has instead is traced.
+        name, horizon = trial.optimizer.partition(":")[0], (steps * epochs, steps)
+        optimizer = make_optimizer(name, schedule=trial.schedule, horizon=horizon, clip_norm=trial.clip_norm)
+        recipe = Recipe(trial.net, optimizer, loss, metric, min(trial.batch_size, rows), shuffle)
+        kinds.append((recipe, rows))
     local = tuple(devices or jax.local_devices())
+    placed = place_shared(shared, local)
     plan = _Plan(
         tuple(trials),
-        place_shared(shared, local),
-        None if held_out is None else place_shared(held_out, local),
+        tuple(kinds),
+        placed,
+        placed if held_out is None else place_shared(held_out, local),
         folds,
-        epochs,
-        loss,
-        resolve_metric(metric, loss),
-        shuffle,
-        block,
-        memory,
+        (epochs,) if halving is None else halving.rungs(epochs),
+        {"block": block, "memory": memory},
         local,
+        keep_params,
         callback or (lambda progress: None),
     )
     known = {(report.number, report.epochs): report for report in finished}
     states: dict[int, TrainState] = {}
     latest: dict[int, TrialReport] = {}
     alive = list(range(len(trials)))
-    rungs = (epochs,) if halving is None else halving.rungs(epochs)
-    for rung in rungs:
+    for rung in plan.rungs:
         missing = [number for number in alive if (number, rung) not in known]
-        goes_on = rung != epochs or keep_params
-        for report in _train_to(plan, rung, missing, states, goes_on):
+        for report in _train_to(plan, rung, missing, states):
             known[report.number, rung] = report
         latest |= {number: known[number, rung] for number in alive}
         if halving is not None and rung != epochs:
-            standings = rank(trials, [latest[number] for number in alive], plan.metric)
+            standings = rank(trials, [latest[number] for number in alive], metric)
             # What diverged altogether stays so: there is nothing to go on with.
             best = [standing for standing in standings[: halving.kept(len(standings))] if standing.scores]
             alive = sorted(number for standing in best for number in standing.numbers)
@@ -184,110 +178,68 @@ def sweep(
     reports = tuple(latest[number] for number in range(len(trials)))
     # A state short of the end is of a trial whose rung was missing and whose end was known.
     ended = {number: state.params for number, state in states.items() if int(state.epoch) == epochs}
-    params = ended if keep_params else {}
-    return SweepResult(reports, rank(trials, reports, plan.metric), plan.metric, params)
-
-
-class _Program(NamedTuple):
-    """What the blocks of a group have in common, so that they share one compiled program."""
-
-    recipe: Recipe
-    size: int
-    has_l2: bool
+    return SweepResult(reports, rank(trials, reports, metric), metric, ended if keep_params else {})
 
 
 # --- one rung: groups of equal statics, in blocks ---
 
 
 def _train_to(
-    plan: _Plan, rung: int, numbers: Sequence[int], states: dict[int, TrainState], goes_on: bool
+    plan: _Plan, rung: int, numbers: Sequence[int], states: dict[int, TrainState]
 ) -> Iterable[TrialReport]:
     """Train trials until they have done `rung` epochs; their states go into `states` where they are needed."""
-    alike: dict[Any, list[Trial]] = {}
     groups: dict[Any, list[int]] = {}
-    wanted = set(numbers)
-    for number, trial in enumerate(plan.trials):
-        kind = _recipe(plan, trial), _rows(plan, trial)
-        alike.setdefault(kind, []).append(trial)
-        if number in wanted:
-            started = int(states[number].epoch) if number in states else 0
-            groups.setdefault((*kind, started), []).append(number)
+    for number in numbers:
+        started = int(states[number].epoch) if number in states else 0
+        groups.setdefault((*plan.kinds[number], started), []).append(number)
     for (recipe, rows, started), members in groups.items():
-        # The size follows from all trials that can share a program, so that a later rung finds it compiled, unless
+        # The size follows from all trials that can share a program, for a later rung to find it compiled, unless
         # copies would cost more than a program of the rung's own.
-        sharing = alike[recipe, rows]
-        size = block_size(
-            recipe, len(sharing), plan.train, devices=plan.devices, block=plan.block, memory=plan.memory
-        )
+        sharing = [
+            trial for trial, kind in zip(plan.trials, plan.kinds, strict=True) if kind == (recipe, rows)
+        ]
+        size = block_size(recipe, len(sharing), plan.train, devices=plan.devices, **plan.limits)
         size = narrowed_size(recipe, size, len(members), rows, rung - started, plan.devices)
         # Without L2 anywhere its program is spared the term.
-        program = _Program(recipe, size, any(trial.l2 for trial in sharing))
+        has_l2 = any(trial.l2 for trial in sharing)
         for first in range(0, len(members), size):
             block = members[first : first + size]
-            yield from _train_block(plan, program, block, started, rung, states, goes_on)
+            # Filled up with copies of its first member to the size that is compiled.
+            filled = [*block, *[block[0]] * (size - len(block))]
+            state = (
+                place_members(_stack([states[number] for number in filled]), plan.devices)
+                if started
+                else None
+            )
+            state, reports = _train_block(plan, filled, len(block), state, rung, has_l2)
+            if rung != plan.rungs[-1] or plan.keep_params:
+                states.update(zip(block, _unstack(state, len(block)), strict=True))
+            plan.tell(Progress(0, reports))
+            yield from reports
 
 
 def _train_block(
-    plan: _Plan,
-    program: _Program,
-    numbers: Sequence[int],
-    started: int,
-    rung: int,
-    states: dict[int, TrainState],
-    goes_on: bool,
-) -> tuple[TrialReport, ...]:
-    """Train one block, filled up with copies of its first member to the size that is compiled."""
-    recipe, size, has_l2 = program
-    filled = [*numbers, *[numbers[0]] * (size - len(numbers))]
-    trials = [plan.trials[number] for number in filled]
-    members = _members(trials, has_l2)
-    if started:
-        state = place_members(_stack([states[number] for number in filled]), plan.devices)
-    else:
-        state = start_members(recipe, members, devices=plan.devices)
-    rows, weight = _fold_of(plan, trials)
-    train = partial(train_members, recipe, members, data=plan.train, rows=rows, devices=plan.devices)
-    done, length = started, 1
+    plan: _Plan, numbers: Sequence[int], count: int, state: TrainState | None, rung: int, has_l2: bool
+) -> tuple[TrainState, tuple[TrialReport, ...]]:
+    """Train one block, of which the first `count` are no copies, from its states or from the start."""
+    recipe, trials = plan.kinds[numbers[0]][0], [plan.trials[number] for number in numbers]
+    members, (rows, weight) = _members(trials, has_l2), _fold_of(plan, trials)
+    done, length = 0 if state is None else int(state.epoch[0]), 1
+    if state is None:
+        state = start_members(recipe, plan.devices, members)
     while done < rung:
-        count, before = min(length, rung - done), time.perf_counter()
-        state = jax.block_until_ready(train(states=state, epochs=count))
-        done += count
-        length = max(1, round(SECONDS_A_CALL * count / (time.perf_counter() - before)))
-        plan.tell(Progress(count * len(numbers), ()))
-    held_out = plan.train if plan.valid is None else plan.valid
-    scores = jax.device_get(
-        evaluate_members(recipe, members, state.params, held_out, weight=weight, devices=plan.devices)
-    )
-    if goes_on:
-        states.update(zip(numbers, _unstack(state, len(numbers)), strict=True))
+        epochs, before = min(length, rung - done), time.perf_counter()
+        state = train_members(recipe, plan.devices, members, state, plan.train, epochs, rows)
+        jax.block_until_ready(state)
+        done += epochs
+        length = max(1, round(SECONDS_A_CALL * epochs / (time.perf_counter() - before)))
+        plan.tell(Progress(epochs * count, ()))
+    found = evaluate_members(recipe, plan.devices, members, state.params, plan.held_out, weight)
     # There are more scores than numbers where copies fill the block up.
-    reports = tuple(
+    return state, tuple(
         TrialReport(number, rung, float(loss), float(score), not finite)
-        for number, loss, score, finite in zip(numbers, *scores, strict=False)
+        for number, loss, score, finite in zip(numbers[:count], *jax.device_get(found), strict=False)
     )
-    plan.tell(Progress(0, reports))
-    return reports
-
-
-def _recipe(plan: _Plan, trial: Trial) -> Recipe:
-    examples = _rows(plan, trial)
-    batch_size = min(trial.batch_size, examples)
-    steps = steps_per_epoch(examples, batch_size)
-    # The name without its parameter and the usual rate: what the trial has instead is traced.
-    optimizer = make_optimizer(
-        trial.optimizer.partition(":")[0],
-        schedule=trial.schedule,
-        horizon=(steps * plan.epochs, steps),
-        clip_norm=trial.clip_norm,
-    )
-    return Recipe(trial.net, optimizer, plan.loss, plan.metric, batch_size, plan.shuffle)
-
-
-def _rows(plan: _Plan, trial: Trial) -> int:
-    """Count the examples that a trial trains on; folds of unequal sizes are other programs."""
-    if plan.folds is None or trial.fold is None:
-        return len(plan.train.inputs)
-    return len(plan.folds[trial.fold][0])
 
 
 def _members(trials: Sequence[Trial], has_l2: bool) -> Members:
@@ -317,8 +269,7 @@ def _fold_of(plan: _Plan, trials: Sequence[Trial]) -> tuple[Any, Any]:
 
 def _unstack(state: TrainState, count: int) -> list[TrainState]:
     host = jax.device_get(state._replace(key=jax.random.key_data(state.key)))
-    leaves, structure = jax.tree.flatten(host)
-    return [jax.tree.unflatten(structure, [leaf[place] for leaf in leaves]) for place in range(count)]
+    return [jax.tree.map(lambda leaf, at=place: leaf[at], host) for place in range(count)]
 
 
 def _stack(states: Sequence[TrainState]) -> TrainState:

@@ -1,6 +1,7 @@
 """What a sweep tries, what it reports, and the ranking that follows: plain data, nothing is trained here."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,31 +16,18 @@ from jaxmlp.types import ArgumentError
 
 @dataclass(frozen=True)
 class Trial:
-    """One network to be trained, as `fit` would train it alone.
-
-    Attributes:
-        net: the network.
-        optimizer: an optimiser's name, with its parameter where it takes one; the parameter is traced.
-        learning_rate: None takes the optimiser's own.
-        batch_size: B.
-        schedule: a schedule's name; the run's length is that of the whole sweep.
-        clip_norm: the gradient's norm is held to this; None leaves it.
-        l2: strength of the penalty on weights.
-        init_scale: a factor on the initial weights.
-        seed: of everything drawn.
-        fold: which fold is held out, from 0; None without folds.
-    """
+    """One network to be trained, as `fit` would train it alone."""
 
     net: Network
-    optimizer: str = "sgd"
-    learning_rate: float | None = None
+    optimizer: str = "sgd"  # a name, with its parameter where it takes one; the parameter is traced
+    learning_rate: float | None = None  # None takes the optimiser's own
     batch_size: int = 32
-    schedule: str = "constant"
-    clip_norm: float | None = None
-    l2: float = 0.0
-    init_scale: float = 1.0
-    seed: int = 0
-    fold: int | None = None
+    schedule: str = "constant"  # a name; the run's length is that of the whole sweep
+    clip_norm: float | None = None  # the gradient's norm is held to this; None leaves it
+    l2: float = 0.0  # strength of the penalty on weights
+    init_scale: float = 1.0  # a factor on the initial weights
+    seed: int = 0  # of everything drawn
+    fold: int | None = None  # which fold is held out, from 0; None without folds
 
     @property
     def setting(self) -> "Trial":
@@ -70,16 +58,7 @@ class Halving:
             )
 
     def rungs(self, epochs: int) -> tuple[int, ...]:
-        """List the epochs at which settings are compared, the last of them the whole run.
-
-        Args:
-            epochs: of the whole run.
-
-        Returns:
-            first, first·eta, first·eta² … below `epochs`, then `epochs`.
-
-        Raises:
-            ArgumentError: the first rung is no shorter than the run.
+        """List the epochs at which settings are compared: first, first·eta, first·eta² …, then the whole run.
 
         Example:
             >>> Halving(first=2, eta=3).rungs(50)
@@ -97,57 +76,29 @@ class Halving:
         return (*rungs, epochs)
 
     def kept(self, settings: int) -> int:
-        """Count the settings that go on: ⌈settings / eta⌉.
-
-        Args:
-            settings: how many there were.
-
-        Returns:
-            How many go on, at least 1.
-
-        Example:
-            >>> Halving(first=1, eta=3).kept(10)
-            4
-        """
+        """Count the settings that go on: ⌈settings / eta⌉."""
         return -(-settings // self.eta)
 
 
 class TrialReport(NamedTuple):
-    """How a trial stood at a rung, or at its end.
+    """How a trial stood at a rung, or at its end."""
 
-    Attributes:
-        number: its place among the trials, from 0.
-        epochs: epochs trained.
-        loss: the objective on the held-out data.
-        score: the metric there.
-        diverged: whether the loss or a parameter became NaN or infinite.
-    """
-
-    number: int
-    epochs: int
-    loss: float
-    score: float
-    diverged: bool
+    number: int  # its place among the trials, from 0
+    epochs: int  # epochs trained
+    loss: float  # the objective on the held-out data
+    score: float  # the metric there
+    diverged: bool  # whether the loss or a parameter became NaN or infinite
 
 
 class Standing(NamedTuple):
-    """A setting's place in the ranking, over its seeds and folds.
+    """A setting's place in the ranking, over its seeds and folds."""
 
-    Attributes:
-        setting: what was tried.
-        numbers: its trials.
-        epochs: epochs that all of them trained.
-        scores: of those that did not diverge, by number.
-        loss: mean loss of those; NaN where there are none.
-        diverged: how many did.
-    """
-
-    setting: Trial
-    numbers: tuple[int, ...]
-    epochs: int
-    scores: tuple[float, ...]
-    loss: float
-    diverged: int
+    setting: Trial  # what was tried
+    numbers: tuple[int, ...]  # its trials
+    epochs: int  # epochs that all of them trained
+    scores: tuple[float, ...]  # of those that did not diverge, by number
+    loss: float  # mean loss of those; NaN where there are none
+    diverged: int  # how many did
 
     @property
     def score(self) -> float:
@@ -161,26 +112,23 @@ def rank(trials: Sequence[Trial], reports: Iterable[TrialReport], metric: str) -
     for report in reports:
         by_setting.setdefault(trials[report.number].setting, []).append(report)
     sign = -1 if METRICS[metric].more_is_better else 1
-    standings = [_standing(setting, group) for setting, group in by_setting.items()]
+
+    def standing_of(setting: Trial, group: Sequence[TrialReport]) -> Standing:
+        sound = [report for report in group if not report.diverged]
+        return Standing(
+            setting,
+            tuple(report.number for report in group),
+            min(report.epochs for report in group),
+            tuple(report.score for report in sound),
+            float(np.mean([report.loss for report in sound])) if sound else float("nan"),
+            len(group) - len(sound),
+        )
 
     def worst_last(standing: Standing) -> tuple[float, ...]:
-        if not standing.scores:
-            return (standing.diverged, -standing.epochs, np.inf, np.inf)
-        return (standing.diverged, -standing.epochs, sign * standing.score, standing.loss)
+        score, loss = (sign * standing.score, standing.loss) if standing.scores else (np.inf, np.inf)
+        return (standing.diverged, -standing.epochs, score, loss)
 
-    return tuple(sorted(standings, key=worst_last))
-
-
-def _standing(setting: Trial, reports: Sequence[TrialReport]) -> Standing:
-    sound = [report for report in reports if not report.diverged]
-    return Standing(
-        setting,
-        tuple(report.number for report in reports),
-        min(report.epochs for report in reports),
-        tuple(report.score for report in sound),
-        float(np.mean([report.loss for report in sound])) if sound else float("nan"),
-        len(reports) - len(sound),
-    )
+    return tuple(sorted(itertools.starmap(standing_of, by_setting.items()), key=worst_last))
 
 
 def planned_epochs(trials: Sequence[Trial], epochs: int, halving: Halving | None = None) -> int:

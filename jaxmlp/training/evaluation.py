@@ -13,7 +13,7 @@ from jaxmlp.checks import as_batch, check_lengths
 from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.network import Network, forward
 from jaxmlp.training.batching import gather, minibatch_indices
-from jaxmlp.training.metrics import BatchSums, batch_sums, summarise
+from jaxmlp.training.metrics import BatchSums, batch_sums, summarise, variance_for
 from jaxmlp.training.parallel import share_rows
 from jaxmlp.training.steps import Data, Recipe, Transform, Weight
 from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Params
@@ -39,7 +39,8 @@ def jitted_evaluation(recipe: Recipe, params: Params, data: Batch, l2: L2, key: 
         return batch_sums(value, outputs, batch, recipe.metric)
 
     chunks = jax.lax.map(sums_of, (jnp.arange(len(indices)), indices, held))
-    return summarise(jax.tree.map(partial(jnp.sum, axis=0), chunks), data, recipe.metric)
+    sums = jax.tree.map(partial(jnp.sum, axis=0), chunks)
+    return summarise(sums, recipe.metric, variance_for(recipe.metric, data))
 
 
 def evaluate_recipe(recipe: Recipe, params: Params, data: Batch, l2: L2 = None) -> Metrics:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -73,15 +73,10 @@ Save: TypeAlias = Callable[[FitState], None]
 
 
 class Hooks(NamedTuple):
-    """What a fit calls on its way.
+    """What a fit calls on its way: `save`, then `callback` after every epoch, `save` after every window of a stream."""
 
-    Attributes:
-        callback: called after every epoch with its report and the state; returning True stops.
-        save: called before it with all that a resumption needs, and after every window of a stream.
-    """
-
-    callback: Callback | None = None
-    save: Save | None = None
+    callback: Callback | None = None  # of the report and the state; returning True stops
+    save: Save | None = None  # of all that a resumption needs
 
 
 # In the order of who wins where processes stop for different reasons in one epoch.
@@ -213,7 +208,7 @@ def fit(
         epochs: how many epochs to train now; with `resume` how many more, of which one that was interrupted
             within counts as one, and it may be 0.
         key: random key; not needed where `state` is given.
-        state: where to go on from, with the learning rate that it holds; None starts anew. It is not altered.
+        state: where to go on from, with the learning rate that it holds; None begins a new run. It is not altered.
         callback: called after every epoch with its report and the state; returning True stops.
         shuffle: a fresh permutation every epoch, of a stream within each window, or the given order.
         metric: a metric's name; None takes the one that fits the loss.
@@ -252,7 +247,15 @@ def fit(
         check_size("number of epochs", epochs)
     if isinstance(train, Stream):
         examples: Stream | Batch = train
-        _check_stream(train, epochs, sample_weight)
+        if sample_weight is not None:
+            raise ArgumentError(
+                "a stream brings its own weights: give (inputs, targets, weight) in its chunks"
+            )
+        if train.once and epochs > 1:
+            raise ArgumentError(
+                f"an iterator of chunks can be gone through once, and {epochs} epochs are asked for: "
+                "give a function of the epoch that returns a new one"
+            )
     else:
         examples = _on_devices(recipe, as_batch(train, sample_weight), "training data")
     valid_data = None if valid is None else _on_devices(recipe, as_batch(valid), "validation data")
@@ -269,16 +272,6 @@ def fit(
     return fit_recipe(
         recipe, examples, valid_data, before, epochs=epochs, l2=l2, stopping=stopping, hooks=hooks
     )
-
-
-def _check_stream(stream: Stream, epochs: int, sample_weight: Weight | None) -> None:
-    if sample_weight is not None:
-        raise ArgumentError("a stream brings its own weights: give (inputs, targets, weight) in its chunks")
-    if stream.once and epochs > 1:
-        raise ArgumentError(
-            f"an iterator of chunks can be gone through once, and {epochs} epochs are asked for: "
-            "give a function of the epoch that returns a new one"
-        )
 
 
 def _start(recipe: Recipe, key: Key | None, state: TrainState | None, resume: FitState | None) -> FitState:
@@ -299,20 +292,19 @@ def _start(recipe: Recipe, key: Key | None, state: TrainState | None, resume: Fi
     elif resume.history or resume.position is not None:
         wanted = jax.eval_shape(lambda: init_state(recipe.net, recipe.optimizer, jax.random.key(0)))
         for part, what in (("params", "network"), ("opt_state", "optimiser")):
-            ours, theirs = (_shapes(getattr(each, part)) for each in (resume.train, wanted))
+            ours, theirs = (
+                jax.tree.flatten(jax.tree.map(np.shape, getattr(each, part)))
+                for each in (resume.train, wanted)
+            )
             if ours != theirs:
                 raise ArgumentError(
-                    f"the fit to resume is of another {what}: give the {what} that it was begun with, or begin anew"
+                    f"the fit to resume is of another {what}: give the {what} that it was begun with, or a new fit"
                 )
-    return resume if recipe.mesh is None else resume._replace(train=place_whole(resume.train, recipe.mesh))
-
-
-def _shapes(tree: Any) -> list[Any]:
-    return [jax.tree.structure(tree), *map(np.shape, jax.tree.leaves(tree))]
+    return resume._replace(train=place_whole(resume.train, recipe.mesh))
 
 
 def _on_devices(recipe: Recipe, data: Batch, name: str) -> Batch:
     """Check a data set and bring it to the devices, both once."""
     outputs = layer_shapes(recipe.net)[-1].out_features
     check_data(data, in_features=recipe.net.in_features, outputs=outputs, loss=recipe.loss, name=name)
-    return jax.device_put(data) if recipe.mesh is None else place_whole(data, recipe.mesh)
+    return place_whole(data, recipe.mesh)

@@ -5,9 +5,9 @@ summary; so an epoch's or a large set's metric is exact, whatever its minibatche
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
@@ -83,48 +83,27 @@ def _share_explained(mean: Float[Array, "K"], variance: Float[Array, "K"] | None
 
 # Outputs are logits, which are split at 0, unless a threshold says otherwise: "label_accuracy:0.5" is for
 # probabilities, and for outputs fitted to 0 and 1 themselves. Among several classes the largest output wins.
-
-
-def _accuracy(threshold: float = 0.0) -> Metric:
-    return Metric(lambda outputs, targets: _right_class(outputs, targets, threshold), _mean)
-
-
-def _zero_one_loss(threshold: float = 0.0) -> Metric:
-    return Metric(
-        lambda outputs, targets: 1 - _right_class(outputs, targets, threshold), _mean, more_is_better=False
-    )
-
-
-def _label_accuracy(threshold: float = 0.0) -> Metric:
-    return Metric(lambda outputs, targets: _right_labels(outputs, targets, threshold), _mean)
-
-
 METRICS: Registry[Metric] = Registry(
     "metric",
     {"r2": Metric(_squared_residual, _share_explained, needs_variance=True)},
-    {"accuracy": _accuracy, "zero_one_loss": _zero_one_loss, "label_accuracy": _label_accuracy},
+    {
+        "accuracy": lambda threshold=0.0: Metric(partial(_right_class, threshold=threshold), _mean),
+        "zero_one_loss": lambda threshold=0.0: Metric(
+            lambda outputs, targets: 1 - _right_class(outputs, targets, threshold),
+            _mean,
+            more_is_better=False,
+        ),
+        "label_accuracy": lambda threshold=0.0: Metric(partial(_right_labels, threshold=threshold), _mean),
+    },
 )
-
-
-def default_metric(targets: str) -> str:
-    """Name the metric that fits a loss."""
-    return {"values": "r2", "binary": "label_accuracy"}.get(targets, "accuracy")
 
 
 def resolve_metric(metric: str | None, loss: str | Loss) -> str:
     """Name the metric to report: the given one, or the one that fits the loss."""
-    name = default_metric(resolve_loss(loss).targets) if metric is None else metric
+    fitting = {"values": "r2", "binary": "label_accuracy"}.get(resolve_loss(loss).targets, "accuracy")
+    name = fitting if metric is None else metric
     METRICS[name]  # raises for an unknown name
     return name
-
-
-def check_metric(metric: str, targets: Num[Array, "N ..."], outputs: int) -> None:
-    """Refuse targets that a metric cannot be taken of, before anything is computed."""
-    is_float = jnp.issubdtype(targets.dtype, jnp.floating)
-    shape = jax.ShapeDtypeStruct(
-        (len(targets), outputs), targets.dtype if is_float else jnp.result_type(float)
-    )
-    jax.eval_shape(METRICS[metric].statistic, shape, targets)
 
 
 def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | None) -> Float[Array, "..."]:
@@ -136,31 +115,29 @@ def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | Non
     return jnp.tensordot(weight, values, axes=1, precision="highest") / jnp.where(total == 0, 1, total)
 
 
-def target_variance(targets: Float[Array, "N K"], weight: Float[Array, "N"] | None) -> Float[Array, "K"]:
+def target_variance(targets: Targets, weight: Float[Array, "N"] | None) -> Float[Array, "K"]:
     """Measure how much each target varies: the weighted mean of (t − t̄)²."""
     mean = weighted_mean(targets, weight)
     return weighted_mean(jnp.square(targets - mean[None, :]), weight)
 
 
+def variance_for(metric: str, data: Batch) -> Float[Array, "K"] | None:
+    """Measure the targets' variance where a metric's summary uses it."""
+    return target_variance(data.targets, data.weight) if METRICS[metric].needs_variance else None
+
+
 def score(name: str, outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | None = None) -> Scalar:
     """Compute a metric of a batch."""
-    metric = METRICS[name]
-    variance = target_variance(targets, weight) if metric.needs_variance else None
-    return metric.summary(weighted_mean(metric.statistic(outputs, targets), weight), variance)
+    mean = weighted_mean(METRICS[name].statistic(outputs, targets), weight)
+    return METRICS[name].summary(mean, variance_for(name, Batch(outputs, targets, weight)))
 
 
 class BatchSums(NamedTuple):
-    """Weighted sums over a batch, which add up over an epoch however it was cut into batches.
+    """Weighted sums over a batch, which add up over an epoch however it was cut into batches."""
 
-    Attributes:
-        weight: Σ_b weight_b, a scalar.
-        loss: Σ_b weight_b times the batch's objective, a scalar.
-        statistic: Σ_b weight_b·statistic_b of the metric, a scalar or [K].
-    """
-
-    weight: Scalar
-    loss: Scalar
-    statistic: Float[Array, "..."]
+    weight: Scalar  # Σ_b weight_b
+    loss: Scalar  # Σ_b weight_b times the batch's objective
+    statistic: Float[Array, "..."]  # Σ_b weight_b·statistic_b of the metric, [] or [K]
 
 
 def batch_sums(value: Scalar, outputs: Outputs, batch: Batch, metric: str) -> BatchSums:
@@ -173,18 +150,10 @@ def batch_sums(value: Scalar, outputs: Outputs, batch: Batch, metric: str) -> Ba
     return BatchSums(total, total * value, statistics)
 
 
-def summarise(sums: BatchSums, data: Batch, metric: str, gradient_norm: Scalar | None = None) -> Metrics:
-    """Bring sums over a data set to means over its examples."""
-    is_relative = METRICS[metric].needs_variance
-    return means(
-        sums, target_variance(data.targets, data.weight) if is_relative else None, metric, gradient_norm
-    )
-
-
-def means(
-    sums: BatchSums, variance: Float[Array, "K"] | None, metric: str, gradient_norm: Scalar | None = None
+def summarise(
+    sums: BatchSums, metric: str, variance: Float[Array, "K"] | None, gradient_norm: Scalar | None = None
 ) -> Metrics:
-    """Bring sums to means, where the targets' variance is known beforehand."""
+    """Bring sums over a data set, and its targets' variance, to means over its examples."""
     divisor = jnp.where(sums.weight == 0, 1, sums.weight)
     score = METRICS[metric].summary(sums.statistic / divisor, variance)
     return Metrics(sums.loss / divisor, score, sums.weight, gradient_norm)

@@ -19,7 +19,6 @@ from jaxmlp.registry import Registry
 from jaxmlp.types import ArgumentError, Params
 
 Optimizer: TypeAlias = str | optax.GradientTransformation
-Factor: TypeAlias = Callable[[Any], Float[Array, ""]]
 
 
 def matrices(params: Params) -> Params:
@@ -28,36 +27,32 @@ def matrices(params: Params) -> Params:
 
 
 class OptimizerRule(NamedTuple):
-    """How an optimiser is built, and the learning rate it is usually begun with.
+    """How an optimiser is built, and the learning rate it is usually begun with."""
 
-    Attributes:
-        build: learning rate -> the optax transformation, its rates injected into its state.
-        learning_rate: the default.
-    """
-
-    build: Callable[[float], optax.GradientTransformation]
-    learning_rate: float
+    build: Callable[[float], optax.GradientTransformation]  # of the learning rate, which stands in its state
+    learning_rate: float  # the default
 
 
-TRACED = ("learning_rate", "momentum", "weight_decay")
+def _require(name: str, given: float, words: str, *, allowed: bool) -> None:
+    if not allowed:
+        raise ArgumentError(f"{name} must be {words}, given {given:g}")
 
 
 def _rule(factory: Callable[..., Any], learning_rate: float, **settings: Any) -> OptimizerRule:
     # Everything but the rates stays a constant of the compiled program.
-    fixed = tuple(name for name in inspect.signature(factory).parameters if name not in TRACED)
+    traced = ("learning_rate", "momentum", "weight_decay")
+    fixed = tuple(name for name in inspect.signature(factory).parameters if name not in traced)
     injected = optax.inject_hyperparams(factory, static_args=fixed)
     return OptimizerRule(lambda rate: injected(learning_rate=rate, **settings), learning_rate)
 
 
 def _momentum(nesterov: bool, momentum: float = 0.9) -> OptimizerRule:
-    if not 0 <= momentum < 1:
-        raise ArgumentError(f"momentum must be at least 0 and below 1, given {momentum:g}")
+    _require("momentum", momentum, "at least 0 and below 1", allowed=0 <= momentum < 1)
     return _rule(optax.sgd, 0.05, momentum=momentum, nesterov=nesterov)
 
 
 def _decoupled(factory: Callable[..., Any], learning_rate: float, weight_decay: float) -> OptimizerRule:
-    if weight_decay < 0:
-        raise ArgumentError(f"weight decay must be at least 0, given {weight_decay:g}")
+    _require("weight decay", weight_decay, "at least 0", allowed=weight_decay >= 0)
     return _rule(factory, learning_rate, weight_decay=weight_decay, mask=matrices)
 
 
@@ -79,75 +74,46 @@ OPTIMIZERS: Registry[OptimizerRule] = Registry(
     },
 )
 
-
-class Horizon(NamedTuple):
-    """How long a run is, for schedules that need to know.
-
-    Attributes:
-        steps: steps of the whole run.
-        steps_per_epoch: S.
-    """
-
-    steps: int
-    steps_per_epoch: int
+# A schedule's builder: (steps of the whole run, steps an epoch) -> step -> the factor on its update.
+Schedule: TypeAlias = Callable[[int, int], Callable[[Any], Float[Array, ""]]]
 
 
-def _check_end(end: float) -> None:
-    if end < 0:
-        raise ArgumentError(
-            f"a schedule's end must be at least 0, given {end:g}: below 0 it would climb uphill"
-        )
-
-
-def _check_factor(factor: float) -> None:
-    if factor <= 0:
-        raise ArgumentError(f"a schedule's factor must be above 0, given {factor:g}")
-
-
-def _cosine(end: float = 0.0) -> Callable[[Horizon], Factor]:
+def _cosine(end: float = 0.0) -> Schedule:
     # From 1 to `end` along half a cosine (Loshchilov and Hutter 2017)
-    _check_end(end)
-    return lambda horizon: optax.cosine_decay_schedule(1.0, horizon.steps, end)
+    _require("a schedule's end", end, "at least 0", allowed=end >= 0)
+    return lambda steps, _: optax.cosine_decay_schedule(1.0, steps, end)
 
 
-def _linear(end: float = 0.0) -> Callable[[Horizon], Factor]:
+def _linear(end: float = 0.0) -> Schedule:
     # From 1 to `end` in a straight line
-    _check_end(end)
-    return lambda horizon: optax.linear_schedule(1.0, end, horizon.steps)
+    _require("a schedule's end", end, "at least 0", allowed=end >= 0)
+    return lambda steps, _: optax.linear_schedule(1.0, end, steps)
 
 
-def _exponential(factor: float) -> Callable[[Horizon], Factor]:
+def _exponential(factor: float) -> Schedule:
     # `factor` to the power of the epochs done
-    _check_factor(factor)
-    return lambda horizon: optax.exponential_decay(1.0, horizon.steps_per_epoch, factor, staircase=True)
+    return _step(factor, 1)
 
 
-def _step(factor: float, epochs: float) -> Callable[[Horizon], Factor]:
+def _step(factor: float, epochs: float) -> Schedule:
     # Times `factor` every so many epochs
-    _check_factor(factor)
-    if epochs <= 0:
-        raise ArgumentError(f"a step schedule's epochs must be above 0, given {epochs:g}")
-
-    def build(horizon: Horizon) -> Factor:
-        interval = max(1, round(epochs * horizon.steps_per_epoch))
-        return optax.exponential_decay(1.0, interval, factor, staircase=True)
-
-    return build
+    _require("a schedule's factor", factor, "above 0", allowed=factor > 0)
+    _require("a step schedule's epochs", epochs, "above 0", allowed=epochs > 0)
+    return lambda _, each: optax.exponential_decay(1.0, max(1, round(epochs * each)), factor, staircase=True)
 
 
-def _warmup_cosine(share: float = 0.1) -> Callable[[Horizon], Factor]:
+def _warmup_cosine(share: float = 0.1) -> Schedule:
     # Up from 0 in a straight line over a share of the run, then down along half a cosine
-    if not 0 < share < 1:
-        raise ArgumentError(f"warm-up must be a share of the run between 0 and 1, given {share:g}")
+    _require("warm-up", share, "a share of the run between 0 and 1", allowed=0 < share < 1)
 
-    def build(horizon: Horizon) -> Factor:
-        warmup = max(1, round(share * horizon.steps))
-        return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(horizon.steps, warmup + 1))
+    def build(steps: int, _: int) -> Callable[[Any], Float[Array, ""]]:
+        warmup = max(1, round(share * steps))
+        return optax.warmup_cosine_decay_schedule(0.0, 1.0, warmup, max(steps, warmup + 1))
 
     return build
 
 
-SCHEDULES: Registry[Callable[[Horizon], Factor] | None] = Registry(
+SCHEDULES: Registry[Schedule | None] = Registry(
     "schedule",
     {"constant": None},
     {
@@ -215,7 +181,7 @@ def _build(
     parts.append(OPTIMIZERS[name].build(rate))
     make_factor = SCHEDULES[schedule]
     if make_factor is not None and horizon is not None:
-        parts.append(optax.scale_by_schedule(make_factor(Horizon(*horizon))))
+        parts.append(optax.scale_by_schedule(make_factor(*horizon)))
     return parts[0] if len(parts) == 1 else optax.chain(*parts)
 
 

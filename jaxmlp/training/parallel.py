@@ -48,8 +48,10 @@ def batch_mesh(devices: Devices) -> Mesh | None:
     return Mesh(np.array(devices), (AXIS,))
 
 
-def place_whole(tree: Any, mesh: Mesh) -> Any:
-    """Copy arrays to every device of a mesh; with several processes each gives its own, equal copy."""
+def place_whole(tree: Any, mesh: Mesh | None) -> Any:
+    """Bring arrays to every device of a mesh, or to the default one; of several processes each gives an equal copy."""
+    if mesh is None:
+        return jax.device_put(tree)
     sharding = NamedSharding(mesh, PartitionSpec())
 
     def place(leaf: Any) -> Any:

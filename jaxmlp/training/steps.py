@@ -14,14 +14,14 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxmlp.backprop import L2, Trace, objective_and_grads, traced_l2
 from jaxmlp.checks import as_batch, check_lengths, check_size
 from jaxmlp.losses import Loss
-from jaxmlp.network import Network, init, layer_shapes
+from jaxmlp.network import Network, init
 from jaxmlp.training.batching import gather, minibatch_indices
 from jaxmlp.training.metrics import (
     BatchSums,
     batch_sums,
-    check_metric,
     resolve_metric,
     summarise,
+    variance_for,
     weighted_mean,
 )
 from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
@@ -86,22 +86,6 @@ class TrainState(NamedTuple):
     epoch: Int[Array, ""]
 
 
-class StepRecord(NamedTuple):
-    """What an epoch keeps of each of its steps, to be measured when it is over.
-
-    Attributes:
-        value: the minibatch's objective, [S].
-        outputs: the network's outputs before the step, [S, B, K].
-        weight: the examples' weights, 0 where a place holds none, [S, B].
-        norm: ‖∂E/∂params‖₂, 0 in steps where it was not taken, [S].
-    """
-
-    value: Float[Array, "S"]
-    outputs: Float[Array, "S B K"]
-    weight: Float[Array, "S B"]
-    norm: Float[Array, "S"]
-
-
 def init_state(net: Network, optimizer: Optimizer, key: Key) -> TrainState:
     """Draw parameters and set up the optimiser's state.
 
@@ -164,39 +148,37 @@ def measured_step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tu
     """Take one step and measure its batch before it; the plain function beneath `train_step`."""
     state, found = step(recipe, state, batch, l2)
     sums = batch_sums(found.value, found.outputs, batch, recipe.metric)
-    return state, summarise(sums, batch, recipe.metric, optax.tree.norm(found.grads))
+    variance = variance_for(recipe.metric, batch)
+    return state, summarise(sums, recipe.metric, variance, optax.tree.norm(found.grads))
 
 
 def scan_steps(
     recipe: Recipe, state: TrainState, data: Batch, key: Key | None, l2: L2
 ) -> tuple[TrainState, BatchSums, Scalar]:
     """Scan over the minibatches of some examples: an epoch's or a window's, shuffled where a key is given."""
-    check_metric(recipe.metric, data.targets, layer_shapes(recipe.net)[-1].out_features)
-    indices, held = share_rows(recipe.mesh, *minibatch_indices(key, data.inputs.shape[0], recipe.batch_size))
+    blocks = minibatch_indices(key, data.inputs.shape[0], recipe.batch_size)
+    indices, held = share_rows(recipe.mesh, *blocks)
     steps = indices.shape[0]
     interval = max(1, steps // NORMS)
     measured = jnp.arange(steps) % interval == 0
 
-    def body(carried: TrainState, block: tuple[Any, Any, Any]) -> tuple[TrainState, StepRecord]:
+    def body(carried: TrainState, block: tuple[Any, Any, Any]) -> tuple[TrainState, tuple[Any, ...]]:
         chosen, there, is_measured = block
         # Gathering here, and not the whole epoch before, is faster on a CPU and is not copied by vmap.
         batch = gather(data, chosen, there)
-        assert batch.weight is not None  # gather gives one
         carried, found = step(recipe, carried, batch, l2)
-        carried = keep_whole(recipe.mesh, carried)
         norm = jax.lax.cond(
             is_measured, optax.tree.norm, lambda grads: jnp.zeros_like(found.value), found.grads
         )
-        return carried, StepRecord(found.value, found.outputs, batch.weight, norm)
+        return keep_whole(recipe.mesh, carried), (found.value, found.outputs, batch.weight, norm)
 
-    state, record = jax.lax.scan(body, state, (indices, held, measured))
+    state, (values, outputs, weight, norms) = jax.lax.scan(body, state, (indices, held, measured))
     # Measured once over the epoch, not in every step: a small step is mostly the starting of its parts.
-    outputs = record.outputs.reshape(-1, record.outputs.shape[-1])
-    seen = Batch(data.inputs, data.targets[indices.ravel()], record.weight.ravel())
+    seen = Batch(data.inputs, data.targets[indices.ravel()], weight.ravel())
     # Each step's objective counts by the weight of its examples: the last minibatch may be shorter.
-    value = weighted_mean(record.value, jnp.sum(record.weight, axis=1).astype(record.value.dtype))
-    norm = jnp.sum(record.norm) / -(-steps // interval)
-    return state, batch_sums(value, outputs, seen, recipe.metric), norm
+    value = weighted_mean(values, jnp.sum(weight, axis=1).astype(values.dtype))
+    sums = batch_sums(value, outputs.reshape(-1, outputs.shape[-1]), seen, recipe.metric)
+    return state, sums, jnp.sum(norms) / -(-steps // interval)
 
 
 def epoch_of_steps(
@@ -209,7 +191,8 @@ def epoch_of_steps(
     recipe = replace(recipe, batch_size=min(recipe.batch_size, data.inputs.shape[0]))
     key = shuffle_key(state) if recipe.shuffle else None
     state, sums, norm = scan_steps(recipe, state, data, key, l2)
-    return state._replace(epoch=state.epoch + 1), summarise(sums, data, recipe.metric, norm)
+    metrics = summarise(sums, recipe.metric, variance_for(recipe.metric, data), norm)
+    return state._replace(epoch=state.epoch + 1), metrics
 
 
 jitted_step = partial(jax.jit, static_argnums=0)(measured_step)

@@ -79,7 +79,7 @@ def better(
     if best is not None:
         more_is_better = stopping.monitor == "score" and METRICS[metric].more_is_better
         gain = value - best.value if more_is_better else best.value - value
-        # Strictly: an epoch that is only as good does not count, so that a flat run ends.
+        # Strictly: an epoch that is only as good does not count, and a flat run ends.
         if not gain > stopping.min_improvement:
             return best
     return Best(params, report.epoch, value)

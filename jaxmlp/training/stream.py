@@ -24,7 +24,7 @@ from jaxmlp.backprop import L2
 from jaxmlp.checks import as_batch, check_data, check_size
 from jaxmlp.network import layer_shapes
 from jaxmlp.training.batching import steps_per_epoch
-from jaxmlp.training.metrics import METRICS, BatchSums, means, target_variance, weighted_mean
+from jaxmlp.training.metrics import METRICS, BatchSums, summarise, target_variance, weighted_mean
 from jaxmlp.training.parallel import keep_whole, place_whole
 from jaxmlp.training.steps import Recipe, TrainState, all_finite, scan_steps, shuffle_key
 from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Scalar
@@ -284,47 +284,27 @@ def _closing(items: Any) -> Iterator[Any]:
 
 
 class WindowSums(NamedTuple):
-    """What the steps over one window come to.
+    """What the steps over one window come to."""
 
-    Attributes:
-        sums: of objective and metric over its examples.
-        gradient_norm: ‖∂E/∂params‖₂, averaged over steps spread evenly, a scalar.
-        target_mean: of the targets, [K]; [0] where the metric is not relative to their variance.
-        target_variance: of the targets about that mean, [K] or [0].
-        is_finite: whether the loss and the parameters afterwards are finite, a scalar.
-    """
-
-    sums: BatchSums
-    gradient_norm: Scalar
-    target_mean: Float[Array, "K"]
-    target_variance: Float[Array, "K"]
-    is_finite: Bool[Array, ""]
+    sums: BatchSums  # of objective and metric over its examples
+    gradient_norm: Scalar  # ‖∂E/∂params‖₂, averaged over steps spread evenly
+    target_mean: Float[Array, "K"]  # of the targets; [0] where the metric is not relative to their variance
+    target_variance: Float[Array, "K"]  # about that mean, or [0]
+    is_finite: Bool[Array, ""]  # whether the loss and the parameters afterwards are
 
 
 class Position(NamedTuple):
-    """Where in an epoch over a stream a fit stands, and what the epoch has come to; numbers of Python and NumPy.
+    """Where in an epoch over a stream a fit stands, and what the epoch has come to; numbers of Python and NumPy."""
 
-    Attributes:
-        windows: how many are done.
-        rows: how many examples.
-        seconds: wall-clock time until there.
-        weight: Σ of the examples' weights.
-        loss: Σ weight·objective.
-        gradient_norm: averaged over the steps.
-        statistic: Σ weight·statistic of the metric, [] or [K], in float64.
-        target_mean: of the targets, [K], or [0] where the metric is not relative to their variance; in float64.
-        target_variance: of the targets, [K] or [0]; in float64.
-    """
-
-    windows: int = 0
-    rows: int = 0
-    seconds: float = 0.0
-    weight: float = 0.0
-    loss: float = 0.0
-    gradient_norm: float = 0.0
-    statistic: Any = 0.0
-    target_mean: Any = 0.0
-    target_variance: Any = 0.0
+    windows: int = 0  # done
+    rows: int = 0  # done
+    seconds: float = 0.0  # of wall-clock time until there
+    weight: float = 0.0  # Σ of the examples' weights
+    loss: float = 0.0  # Σ weight·objective
+    gradient_norm: float = 0.0  # averaged over the steps
+    statistic: Any = 0.0  # Σ weight·statistic of the metric, [] or [K]
+    target_mean: Any = 0.0  # of the targets, [K], or [0] where the metric is not relative to their variance
+    target_variance: Any = 0.0  # of the targets, [K] or [0]
 
 
 class _Running(NamedTuple):
@@ -380,7 +360,7 @@ def train_stream(
             number = place.windows + (running is not None)
             # The size of a whole set that is smaller, as of arrays.
             size = recipe.batch_size if number else min(recipe.batch_size, len(window.inputs))
-            data = jax.device_put(window) if recipe.mesh is None else place_whole(window, recipe.mesh)
+            data = place_whole(window, recipe.mesh)
             state, sums = train_window(replace(recipe, batch_size=size), state, data, number, l2)
             new = _Running(state, sums, len(window.inputs), size)
             # Computed while what comes before is looked at and the next is read; to hold it would be one too many.
@@ -406,7 +386,7 @@ def train_stream(
         raise ArgumentError("training data: all sample weights are 0; give at least one example a weight")
     sums_of_all = BatchSums(*map(jnp.asarray, (place.weight, place.loss, place.statistic)))
     variance = jnp.asarray(place.target_variance) if METRICS[recipe.metric].needs_variance else None
-    metrics = means(sums_of_all, variance, recipe.metric, jnp.asarray(place.gradient_norm))
+    metrics = summarise(sums_of_all, recipe.metric, variance, jnp.asarray(place.gradient_norm))
     return running.state._replace(epoch=running.state.epoch + 1), metrics, place
 
 

@@ -3,12 +3,13 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxmlp import Batch, mlp
 from jaxmlp.sweep.blocks import COMPILING_ON_A_CPU, MEMBERS_A_CPU, block_size, bytes_per_member, narrowed_size
-from jaxmlp.sweep.members import Members, _evaluate, _train, start_members
+from jaxmlp.sweep.members import Members, evaluate_members, start_members, train_members
 from jaxmlp.training.steps import Recipe
 from jaxmlp.types import ArgumentError
 
@@ -87,12 +88,12 @@ def test_the_estimate_is_above_what_is_compiled_and_not_far(
     recipe = Recipe(mlp(sizes), optimizer, batch_size=batch_size)
     data = Batch(np.zeros((examples, sizes[0]), np.float32), np.zeros(examples, np.int32))
 
-    def taken(members: int) -> int:
-        state = start_members(recipe, Members(np.arange(members)))
-        devices = tuple(ONE)
+    def taken(count: int) -> int:
+        devices, members = tuple(ONE), Members(jnp.arange(count, dtype=jnp.uint32), {})
+        state = start_members(recipe, devices, members)
         programs = (
-            _train.lower(recipe, devices, (None, state, None), data, 1),
-            _evaluate.lower(recipe, devices, (None, state.params, None), data),
+            train_members.lower(recipe, devices, members, state, data, 1),
+            evaluate_members.lower(recipe, devices, members, state.params, data),
         )
         found = [program.compile().memory_analysis() for program in programs]
         return max(

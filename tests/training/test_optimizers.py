@@ -16,6 +16,7 @@ from jaxmlp.types import ArgumentError
 # Schedules whose parameters have no default need an example; any other is tested by its bare name.
 SCHEDULE_EXAMPLES = {"exponential": "exponential:0.5", "step": "step:0.5,2"}
 SCHEDULE_NAMES = [SCHEDULE_EXAMPLES.get(name, name) for name in SCHEDULES]
+PAIRS = [*((name, "cosine") for name in OPTIMIZERS), *(("adam", schedule) for schedule in SCHEDULE_NAMES)]
 STEPS, STEPS_PER_EPOCH = 12, 3
 HORIZON = (STEPS, STEPS_PER_EPOCH)
 
@@ -83,9 +84,8 @@ def factors(schedule: str, horizon: tuple[int, int] = HORIZON, count: int = STEP
 # --- each name ---
 
 
-@pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_with_every_schedule_goes_downhill(name: str, schedule: str) -> None:
+@pytest.mark.parametrize(("name", "schedule"), PAIRS)
+def test_every_optimizer_and_every_schedule_go_downhill(name: str, schedule: str) -> None:
     optimizer = make_optimizer(name, schedule=schedule, horizon=HORIZON)
     seen = descend(optimizer, 4)
     assert all(bool(jnp.all(jnp.isfinite(leaf))) for params in seen for leaf in params.values())
@@ -94,11 +94,7 @@ def test_every_optimizer_with_every_schedule_goes_downhill(name: str, schedule: 
         assert seen[-1][name_of_leaf].shape == shape
 
 
-def test_every_optimizer_has_a_plain_counterpart_here() -> None:
-    assert set(OPTIMIZERS) <= set(PLAIN), "give the new optimiser its plain optax counterpart in PLAIN"
-
-
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", {**OPTIMIZERS, **PLAIN})  # one without its plain counterpart fails
 def test_three_steps_equal_plain_optax(name: str) -> None:
     found = descend(make_optimizer(name, 0.02), 3)[-1]
     expected = descend(PLAIN[name](0.02), 3)[-1]
@@ -135,12 +131,9 @@ DOCUMENTED: list[tuple[str, float, float, float]] = [
 def test_schedule_begins_and_ends_as_documented(
     schedule: str, first: float, middle: float, last: float
 ) -> None:
+    assert {row[0].partition(":")[0] for row in DOCUMENTED} == set(SCHEDULES)
     found = factors(schedule)
     np.testing.assert_allclose(found[[0, STEPS // 2, STEPS]], [first, middle, last], atol=1e-5)
-
-
-def test_every_schedule_is_documented_here() -> None:
-    assert {row[0].partition(":")[0] for row in DOCUMENTED} == set(SCHEDULES)
 
 
 def test_exponential_and_step_change_between_epochs_alone() -> None:
@@ -164,8 +157,7 @@ def test_no_schedule_raises_the_rate_above_the_given_one(schedule: str) -> None:
 # --- descriptions, and the rates in the state ---
 
 
-@pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize(("name", "schedule"), PAIRS)
 def test_one_description_is_one_object(name: str, schedule: str) -> None:
     description: dict[str, Any] = {"schedule": schedule, "horizon": HORIZON, "clip_norm": 1.0}
     first = make_optimizer(name, 0.1, **description)
@@ -173,6 +165,8 @@ def test_one_description_is_one_object(name: str, schedule: str) -> None:
     assert make_optimizer(name, 0.2, **description) is not first
     assert make_optimizer(name, 0.1, **description | {"clip_norm": 2.0}) is not first
     assert hash(make_optimizer(name, 0.1, **description)) == hash(first)
+    # A constant rate does not depend on the run's length.
+    assert make_optimizer(name, 0.1, horizon=(10, 5)) is make_optimizer(name, 0.1)
 
 
 def test_a_name_resolves_to_its_object_and_a_bare_transformation_to_itself() -> None:
@@ -196,15 +190,7 @@ def test_the_rate_stands_in_the_state_and_rules_from_there(name: str) -> None:
 # --- weight decay and clipping ---
 
 
-def decoupled() -> list[str]:
-    return [name for name in OPTIMIZERS if "weight_decay" in make_optimizer(name).init(start()).hyperparams]
-
-
-def test_some_optimizers_decay_weights() -> None:
-    assert set(decoupled()) >= {"adamw", "lion", "lamb"}
-
-
-@pytest.mark.parametrize("name", decoupled())
+@pytest.mark.parametrize("name", ["adamw", "lion", "lamb"])
 def test_weight_decay_shrinks_matrices_and_leaves_biases(name: str) -> None:
     def no_gradient(params: Any) -> Any:
         return jax.tree.map(jnp.zeros_like, params)
@@ -212,15 +198,10 @@ def test_weight_decay_shrinks_matrices_and_leaves_biases(name: str) -> None:
     before, after = descend(make_optimizer(f"{name}:0.5", 0.1), 1, no_gradient)
     np.testing.assert_array_equal(after["b"], before["b"])
     assert float(jnp.linalg.norm(after["w"])) < 0.99 * float(jnp.linalg.norm(before["w"]))
+    if name == "adamw":
+        np.testing.assert_allclose(after["w"], before["w"] * (1 - 0.1 * 0.5), rtol=1e-6)
     _, undecayed = descend(make_optimizer(f"{name}:0", 0.1), 1, no_gradient)
     np.testing.assert_array_equal(undecayed["w"], before["w"])
-
-
-def test_adamw_decays_by_rate_times_strength() -> None:
-    before, after = descend(
-        make_optimizer("adamw:0.5", 0.1), 1, lambda params: jax.tree.map(jnp.zeros_like, params)
-    )
-    np.testing.assert_allclose(after["w"], before["w"] * (1 - 0.1 * 0.5), rtol=1e-6)
 
 
 def test_clipping_holds_the_norm_of_the_whole_gradient() -> None:
@@ -287,8 +268,3 @@ def test_refuses_a_schedule_without_the_runs_length(schedule: str) -> None:
 def test_refuses_what_is_no_optimizer(given: Any) -> None:
     with pytest.raises(ArgumentError, match="not an optimiser"):
         resolve_optimizer(given)
-
-
-def test_a_constant_rate_does_not_depend_on_the_runs_length():
-    assert make_optimizer("sgd", 0.1, horizon=(10, 5)) is make_optimizer("sgd", 0.1)
-    assert make_optimizer("sgd", 0.1, schedule="cosine", horizon=(10, 5)) is not make_optimizer("sgd", 0.1)
