@@ -10,7 +10,7 @@ import numpy as np
 from loss_steps import loss_start, loss_steps
 
 from jaxmlp import ACTIVATIONS, DenseParams, LayerTrace, Trace
-from jaxmlp.plots.symbols import gradient_symbol, short_number, symbol
+from jaxmlp.plots.graph import gradient_symbol, short_number, symbol
 
 WIDEST = 110  # characters of a line
 # What an activation and its derivative are, for those that fit in a line; others keep their names.

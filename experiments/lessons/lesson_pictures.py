@@ -92,17 +92,11 @@ def _frames(
     net = lesson_network(SIZES[run.number])
     grid_x, grid_y, points = plots.boundary_grid(lesson.train.inputs, steps=steps)
     for epoch in epochs:
-        chances = class_1_probability(net, progress.params[epoch], points)
+        columns = {name: column[: epoch + 1] for name, column in progress.columns.items()}
+        chances = class_1_probability(net, progress.params[epoch], points).reshape(steps, steps)
+        panel = (grid_x, grid_y, chances, lesson.train.inputs, lesson.train.targets)
         yield plots.accuracy_and_boundary(
-            {name: column[: epoch + 1] for name, column in progress.columns.items()},
-            grid_x,
-            grid_y,
-            chances.reshape(steps, steps),
-            lesson.train.inputs,
-            lesson.train.targets,
-            CLASS_NAMES,
-            valid_label="test",
-            last_epoch=run.epochs,
+            columns, panel, CLASS_NAMES, valid_label="test", last_epoch=run.epochs
         )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp import LOSSES, Trace
-from jaxmlp.plots.symbols import gradient_symbol, short_number, symbol
+from jaxmlp.plots.graph import gradient_symbol, short_number, symbol
 
 Line = tuple[str, str, str, float]  # name, formula, numbers and value, as a Step has them
 Lines = tuple[tuple[str, ...], list[Line]]  # rules, and the steps under them

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from small_network import SmallNetwork
 
 from jaxmlp import DenseParams, loss
-from jaxmlp.plots.symbols import short_number
+from jaxmlp.plots.graph import short_number
 
 # What the post prints, in the digits in which it prints it.
 PRINTED = {

@@ -41,8 +41,7 @@ from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.options import option, parse_options
 from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
 from jaxmlp.cli.session import computing, run
-from jaxmlp.plots.graph import MOST_NEURONS, count_neurons
-from jaxmlp.plots.symbols import short_number
+from jaxmlp.plots.graph import MOST_NEURONS, count_neurons, short_number
 
 DESCRIPTION = f"""Follow one example through a small network, in float64, with the formula beside every number:
 forward, the loss, the chain rule for every weight, the update; then train on it by plain gradient descent.

@@ -1,10 +1,10 @@
-"""Figures from arrays and histories, so that a run can be looked at without knowing how it was trained.
+"""Figures from arrays and histories.
 
 Every function takes arrays and returns a `matplotlib.figure.Figure` that belongs to no window and to no
-global state; `save` writes it. Matplotlib is imported here alone, and only when a function is called.
+global state; `save` writes it. Matplotlib is imported in this folder only, when a function is called.
+Arrays that do not fit each other raise what NumPy and Matplotlib raise.
 """
 
-from jaxmlp.plots.bands import band_curves
 from jaxmlp.plots.boundaries import (
     accuracy_and_boundary,
     boundary_grid,
@@ -13,12 +13,11 @@ from jaxmlp.plots.boundaries import (
     side_by_side_boundaries,
 )
 from jaxmlp.plots.comparisons import run_curves
+from jaxmlp.plots.curves import band_curves, loss_curves
 from jaxmlp.plots.files import animate, save
-from jaxmlp.plots.gradients import gradient_curves, gradient_flow
 from jaxmlp.plots.graph import computational_graph
-from jaxmlp.plots.histories import learning_curves
+from jaxmlp.plots.histories import gradient_curves, gradient_flow, learning_curves
 from jaxmlp.plots.images import confident_mistakes, first_layer_weights
-from jaxmlp.plots.losses import loss_curves
 from jaxmlp.plots.regression import predicted_against_true, regression_curve
 from jaxmlp.plots.sweeps import sweep_scores
 from jaxmlp.plots.tables import confusion_matrix, label_scores, table_heatmap

@@ -1,4 +1,4 @@
-"""Data with two features and what a network makes of the plane around them."""
+"""Decision boundaries: data with two features, and what a network makes of the plane around them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.plots import checks, style
+from jaxmlp.plots import style
 from jaxmlp.plots.histories import draw_metric, epoch_axis
 from jaxmlp.types import ArgumentError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MARGIN = 0.08  # of the data's span, around the data
-_MANY_POINTS = 3000  # above this, points are stored as pixels, so that an SVG stays small
 _AXIS_NAMES = ("x₁", "x₂")
 
 
@@ -32,17 +31,12 @@ def boundary_grid(inputs: Any, *, steps: int = 200) -> tuple[np.ndarray, np.ndar
         `grid_x` [G] and `grid_y` [H], evenly spaced with G = H = `steps`, and `points` [H·G, 2], the points
         row by row, so that predictions of them reshape to [H, G].
 
-    Raises:
-        ArgumentError: the inputs have another shape, are empty or not finite, or `steps` is below 2.
-
     Example:
         >>> grid_x, grid_y, points = boundary_grid([[0.0, 0.0], [1.0, 2.0]], steps=50)
         >>> points.shape, points.reshape(50, 50, 2)[3, 7].tolist() == [grid_x[7], grid_y[3]]
         ((2500, 2), True)
     """
-    values = _inputs(inputs)
-    if steps < 2:
-        raise ArgumentError(f"steps is {steps}: give a whole number of at least 2")
+    values = np.asarray(inputs, float)
     low, high = values.min(axis=0), values.max(axis=0)
     margin = _MARGIN * np.where(high > low, high - low, 1.0)
     grid_x, grid_y = (np.linspace(low[i] - margin[i], high[i] + margin[i], steps) for i in (0, 1))
@@ -64,17 +58,13 @@ def scatter_classes(
     Returns:
         The figure.
 
-    Raises:
-        ArgumentError: the arrays do not fit each other, or a label names no class.
-
     Example:
         >>> scatter_classes([[0, 0], [1, 2]], [0, 1], ["a", "b"]).axes[0].get_xlabel()
         'x₁'
     """
-    figure = style.new_figure(*_size(class_names))
+    figure = style.new_figure(4.9 + _legend_width(class_names), 4.2)
     axes = figure.subplots()
-    _draw_points(axes, inputs, labels, class_names)
-    _name_axes(axes, axis_names)
+    _draw_points(axes, inputs, labels, class_names, axis_names)
     _legend(axes)
     return figure
 
@@ -105,9 +95,6 @@ def decision_boundary(
     Returns:
         The figure; a line runs where the prediction changes.
 
-    Raises:
-        ArgumentError: the arrays do not fit each other, or an entry names no class.
-
     Example:
         >>> grid_x, grid_y, points = boundary_grid([[-1.0, -1.0], [1.0, 1.0]])
         >>> regions = (points.sum(axis=1) > 0).astype(int).reshape(200, 200)
@@ -116,11 +103,10 @@ def decision_boundary(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['below', 'above']
     """
-    figure = style.new_figure(*_size(class_names))
+    figure = style.new_figure(4.9 + _legend_width(class_names), 4.2)
     axes = figure.subplots()
     _draw_regions(axes, grid_x, grid_y, regions, class_names, threshold)
-    _draw_points(axes, inputs, labels, class_names)
-    _name_axes(axes, axis_names)
+    _draw_points(axes, inputs, labels, class_names, axis_names)
     _legend(axes)
     return figure
 
@@ -143,9 +129,6 @@ def side_by_side_boundaries(
     Returns:
         The figure, up to three panels in a row.
 
-    Raises:
-        ArgumentError: there are no panels, or one of them does not fit.
-
     Example:
         >>> grid_x, grid_y, points = boundary_grid([[-1.0, -1.0], [1.0, 1.0]], steps=20)
         >>> regions = (points[:, 0] > 0).astype(int).reshape(20, 20)
@@ -153,15 +136,12 @@ def side_by_side_boundaries(
         >>> [axes.get_title() for axes in side_by_side_boundaries([panel, panel], ["a", "b"]).axes]
         ['one layer', 'one layer']
     """
-    if not panels:
-        raise ArgumentError("there are no panels: give at least one")
     rows, columns = style.grid_of(len(panels), 3)
     figure = style.new_figure(3.7 * columns + _legend_width(class_names), 3.6 * rows)
     every = style.axes_grid(figure, len(panels), 3)
     for axes, (title, grid_x, grid_y, regions, inputs, labels) in zip(every, panels, strict=True):
         _draw_regions(axes, grid_x, grid_y, regions, class_names, threshold)
-        _draw_points(axes, inputs, labels, class_names)
-        _name_axes(axes, axis_names)
+        _draw_points(axes, inputs, labels, class_names, axis_names)
         axes.set_title(style.plain(title, 48), fontsize=10)
     _legend(every[columns - 1])
     return figure
@@ -169,11 +149,7 @@ def side_by_side_boundaries(
 
 def accuracy_and_boundary(
     columns: Mapping[str, Any],
-    grid_x: Any,
-    grid_y: Any,
-    regions: Any,
-    inputs: Any,
-    labels: Any,
+    panel: tuple[Any, Any, Any, Any, Any],
     class_names: Sequence[object],
     *,
     valid_label: str = "validation",
@@ -185,34 +161,26 @@ def accuracy_and_boundary(
 
     Args:
         columns: the history, a column [E] a name: "epoch", "train_accuracy" and perhaps "valid_accuracy".
-        grid_x: [G] where the columns of `regions` stand.
-        grid_y: [H] where its rows stand.
-        regions: [H, G] as `decision_boundary` takes them.
-        inputs: [N, 2] features.
-        labels: [N] true classes.
+        panel: (grid_x, grid_y, regions, inputs, labels), as `decision_boundary` takes them.
         class_names: K names.
         valid_label: what the validation part is called, as "test".
-        last_epoch: where the epochs' axis ends, so that all frames of an animation share it.
+        last_epoch: where the epochs' axis ends, the same for all frames of an animation.
         axis_names: what the two features are.
         threshold: the score from which on the second class is predicted, where regions are scores.
 
     Returns:
         The figure, titled with the last row's epoch.
 
-    Raises:
-        ArgumentError: a column is missing, or the arrays do not fit each other.
-
     Example:
         >>> grid_x, grid_y, points = boundary_grid([[-1.0, -1.0], [1.0, 1.0]], steps=20)
         >>> regions = (points[:, 0] > 0).astype(int).reshape(20, 20)
         >>> columns = {"epoch": [1, 2], "train_accuracy": [0.5, 1.0]}
-        >>> data = [[-1, -1], [1, 1]], [0, 1]
-        >>> figure = accuracy_and_boundary(columns, grid_x, grid_y, regions, *data, ["a", "b"])
-        >>> figure.axes[0].lines[0].get_ydata().tolist()
+        >>> panel = (grid_x, grid_y, regions, [[-1, -1], [1, 1]], [0, 1])
+        >>> accuracy_and_boundary(columns, panel, ["a", "b"]).axes[0].lines[0].get_ydata().tolist()
         [50.0, 100.0]
     """
-    epochs = checks.column(columns, "epoch")
-    checks.column(columns, "train_accuracy", len(epochs))
+    epochs = np.asarray(columns["epoch"], float)
+    grid_x, grid_y, regions, inputs, labels = panel
     figure = style.new_figure(8.4 + _legend_width(class_names), 4.0)
     left, right = figure.subplots(1, 2)
     draw_metric(left, columns, "accuracy", valid_label)
@@ -221,12 +189,9 @@ def accuracy_and_boundary(
     left.set_ylim(0, 103)
     left.set_title(f"epoch {epochs[-1]:g}", fontsize=10)
     if left.lines:
-        left.legend(
-            frameon=False, loc="lower right"
-        )  # a fixed place, so that it does not jump between frames
+        left.legend(frameon=False, loc="lower right")  # a fixed place, to stay where it is between frames
     _draw_regions(right, grid_x, grid_y, regions, class_names, threshold)
-    _draw_points(right, inputs, labels, class_names)
-    _name_axes(right, axis_names)
+    _draw_points(right, inputs, labels, class_names, axis_names)
     _legend(right)
     return figure
 
@@ -236,17 +201,12 @@ def _draw_regions(
 ) -> None:
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 
-    across = checks.array("grid_x", grid_x, ("G",), finite=True)
-    up = checks.array("grid_y", grid_y, ("H",), finite=True)
-    if min(len(across), len(up)) < 2:
-        raise ArgumentError(f"the grid has {len(up)} rows and {len(across)} columns: give at least 2 of each")
-    values = checks.array("regions", regions, (len(up), len(across)), finite=True)
-    tints = [_tint(color) for color in style.colors(len(class_names))]
+    values, names = np.asarray(regions), len(class_names)
+    tints = [_tint(color) for color in style.colors(names)]
     if values.dtype.kind == "f":
-        if len(class_names) != 2:
+        if names != 2:
             raise ArgumentError(
-                f"regions holds scores, but there are {len(class_names)} class names: "
-                f"give classes as integers, or two class names"
+                f"regions holds scores, but there are {names} class names: give integers or two names"
             )
         reach = float(np.abs(values - threshold).max()) or 1.0
         scale: Colormap = LinearSegmentedColormap.from_list(
@@ -255,18 +215,19 @@ def _draw_regions(
         limits = (threshold - reach, threshold + reach)
         predicted = (values >= threshold).astype(int)
     else:
-        predicted = checks.classes("regions", values, (len(up), len(across)), len(class_names))
-        scale, limits = ListedColormap(tints), (-0.5, len(class_names) - 0.5)
-    axes.pcolormesh(
-        across, up, values, cmap=scale, vmin=limits[0], vmax=limits[1], shading="nearest", rasterized=True
-    )
+        predicted = style.class_numbers("regions", values, names)
+        scale, limits = ListedColormap(tints), (-0.5, names - 0.5)
+    look: dict[str, Any] = {"cmap": scale, "vmin": limits[0], "vmax": limits[1], "shading": "nearest"}
+    axes.pcolormesh(grid_x, grid_y, values, rasterized=True, **look)
     for number in np.unique(predicted)[:-1]:  # the last region's line is drawn by its neighbours
-        axes.contour(across, up, predicted == number, levels=[0.5], colors="0.25", linewidths=0.8)
+        axes.contour(grid_x, grid_y, predicted == number, levels=[0.5], colors="0.25", linewidths=0.8)
 
 
-def _draw_points(axes: Axes, inputs: Any, labels: Any, class_names: Sequence[object]) -> None:
-    points = _inputs(inputs)
-    numbers = checks.classes("labels", labels, (len(points),), len(class_names))
+def _draw_points(
+    axes: Axes, inputs: Any, labels: Any, class_names: Sequence[object], axis_names: Sequence[str]
+) -> None:
+    points = np.asarray(inputs, float)
+    numbers = style.class_numbers("labels", labels, len(class_names))
     size = float(np.clip(12000 / len(points), 8, 28))
     for number, (name, color) in enumerate(zip(class_names, style.colors(len(class_names)), strict=True)):
         here = points[numbers == number]
@@ -279,12 +240,10 @@ def _draw_points(axes: Axes, inputs: Any, labels: Any, class_names: Sequence[obj
             edgecolors="white",
             linewidths=0.4 if size > 12 else 0.0,
             label=style.plain(name),
-            rasterized=len(points) > _MANY_POINTS,
+            rasterized=len(points) > style.MANY_POINTS,
         )
-
-
-def _inputs(inputs: Any) -> np.ndarray:
-    return checks.not_empty("inputs", checks.array("inputs", inputs, ("N", 2), finite=True)).astype(float)
+    across, up = map(style.plain, axis_names)
+    axes.set(xlabel=across, ylabel=up)
 
 
 def _tint(color: str) -> tuple[float, float, float]:
@@ -293,12 +252,6 @@ def _tint(color: str) -> tuple[float, float, float]:
 
     red, green, blue = (0.3 * part + 0.7 for part in to_rgb(color))
     return red, green, blue
-
-
-def _name_axes(axes: Axes, axis_names: Sequence[str]) -> None:
-    first, second = checks.names("axis_names", axis_names, 2)
-    axes.set_xlabel(style.plain(first))
-    axes.set_ylabel(style.plain(second))
 
 
 def _legend(axes: Axes) -> None:
@@ -317,11 +270,6 @@ def _legend(axes: Axes) -> None:
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_sizes([28])  # however small the points are
-
-
-def _size(class_names: Sequence[object]) -> tuple[float, float]:
-    """Width and height in inches of one panel and its legend."""
-    return 4.9 + _legend_width(class_names), 4.2
 
 
 def _legend_width(class_names: Sequence[object]) -> float:

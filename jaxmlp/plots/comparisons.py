@@ -1,4 +1,4 @@
-"""Several runs in one figure, epoch by epoch, so that it can be seen which one learns better."""
+"""Runs beside each other in one figure, epoch by epoch: which one learns better."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.plots import checks, histories, style
-from jaxmlp.types import ArgumentError
+from jaxmlp.plots import histories, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LINES = ("-", "--", ":", "-.")
 _LONGEST_NAME = 30
 _ROOM_TO_DIVERGE = 10.0  # how far above the others' largest loss one that diverges is followed
 _LEAST_R2 = -1.0  # an R² far below 0, as of a first epoch, would press all others together
@@ -40,17 +38,12 @@ def run_curves(
     Returns:
         The figure, two rows of panels a group: the loss, then the score; a colour and a line a run, named once.
 
-    Raises:
-        ArgumentError: there is no group or no run, or a run's column is missing, empty or of another length.
-
     Example:
         >>> runs = {"slow": {"epoch": [1, 2], "train_loss": [2.0, 1.9]}, "fast": {"epoch": [1], "train_loss": [0.5]}}
         >>> figure = run_curves({"digits": runs})
         >>> [axes.get_ylabel() for axes in figure.axes], [len(axes.lines) for axes in figure.axes]
         (['training loss', 'validation loss'], [2, 0])
     """
-    if not groups or not all(groups.values()):
-        raise ArgumentError("groups has no entry, or one without a run: give at least one run a group")
     looks = dict(zip(_places(groups), _looks(sum(map(len, groups.values()))), strict=True))
     panels = [(title, metric) for title, runs in groups.items() for metric in _metrics(runs)]
     figure = style.new_figure(10.4, 0.3 + 2.9 * len(panels))
@@ -84,10 +77,10 @@ def _places(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
 def _looks(count: int) -> list[dict[str, Any]]:
     """A colour and a line for each run: the palette without its faint yellow, solid, then dashed and so on."""
     palette = style.OKABE_ITO[:7]
-    if count > len(palette) * len(_LINES):
+    if count > len(palette) * len(style.LINES):
         return [{"color": color, "linestyle": "-"} for color in style.ordered_colors(count)]
     return [
-        {"color": palette[place % len(palette)], "linestyle": _LINES[place // len(palette)]}
+        {"color": palette[place % len(palette)], "linestyle": style.LINES[place // len(palette)]}
         for place in range(count)
     ]
 
@@ -100,28 +93,27 @@ def _metrics(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _draw_run(
     axes: Axes, columns: Mapping[str, Any], column: str, metric: str, look: Mapping[str, Any]
 ) -> None:
-    epochs = checks.column(columns, "epoch")
-    train_loss = checks.column(columns, "train_loss", len(epochs))
     if column not in columns:
         return
-    values = histories.scale_of(metric) * checks.column(columns, column, len(epochs))
+    epochs, values = np.asarray(columns["epoch"]), np.asarray(columns[column], float)
+    values = histories.scale_of(metric) * values
     known = np.isfinite(values)
     if not known.any():
         return
     markers: dict[str, Any] = {"marker": "o", "markersize": 4} if known.sum() == 1 else {}
     axes.plot(epochs[known], values[known], linewidth=1.4, **look, **markers)
-    if _diverged(train_loss):
+    if _diverged(columns):
         axes.plot(epochs[known][-1], values[known][-1], "x", color=look["color"], markersize=8, clip_on=False)
 
 
-def _diverged(train_loss: np.ndarray) -> bool:
-    return not np.isfinite(train_loss[-1])
+def _diverged(columns: Mapping[str, Any]) -> bool:
+    return not np.isfinite(np.asarray(columns["train_loss"], float)[-1])
 
 
 def _finish(axes: Axes, runs: Mapping[str, Mapping[str, Any]], metric: str) -> None:
     if not axes.lines:
         axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", va="center")
-    histories.epoch_axis(axes, np.concatenate([checks.column(columns, "epoch") for columns in runs.values()]))
+    histories.epoch_axis(axes, np.concatenate([columns["epoch"] for columns in runs.values()]))
     style.quiet_grid(axes)
 
 
@@ -140,7 +132,7 @@ def _cut_below(axes: Axes) -> None:
 
 def _cut_above(axes: Axes, runs: Mapping[str, Mapping[str, Any]]) -> None:
     """A run on its way to infinity would press all others together: those that did not diverge set the scale."""
-    sound = [columns for columns in runs.values() if not _diverged(np.asarray(columns["train_loss"], float))]
+    sound = [columns for columns in runs.values() if not _diverged(columns)]
     losses = [columns[name] for columns in sound for name in ("train_loss", "valid_loss") if name in columns]
     values = np.concatenate([np.empty(0), *(np.asarray(each, float) for each in losses)])
     largest = np.max(values, initial=0.0, where=np.isfinite(values))
@@ -160,7 +152,7 @@ def _legend(figure: Figure, groups: Mapping[str, Mapping[str, Any]], looks: Mapp
 
     entries = []
     for title, name in _places(groups):
-        ended = " ×" if _diverged(checks.column(groups[title][name], "train_loss")) else ""
+        ended = " ×" if _diverged(groups[title][name]) else ""
         label = style.plain(name, _LONGEST_NAME) + ended
         entries.append(Line2D([], [], linewidth=1.6, label=label, **looks[title, name]))
     has_cross = any(str(entry.get_label()).endswith(" ×") for entry in entries)

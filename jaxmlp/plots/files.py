@@ -1,27 +1,25 @@
-"""Writing figures to files, as pictures or as an animation, without a window or a display."""
+"""Files of figures: pictures and animations, written without a window or a display."""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.plots import checks
+from jaxmlp.files import whole_file
 from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
-# A file's date is left out, so that the same figure gives the same bytes.
+# A file's date is left out, for the same figure to give the same bytes.
 _METADATA: dict[str, dict[str, Any]] = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-_FASTEST = (
-    50.0  # frames per second; a GIF counts time in hundredths of a second, and viewers slow down below two
-)
+_FASTEST = 50.0  # frames per second; a GIF counts hundredths of a second, and viewers slow down below two
 
 
 def save(figure: Figure, path: str | PathLike[str], *, dpi: float = 120) -> None:
@@ -36,29 +34,23 @@ def save(figure: Figure, path: str | PathLike[str], *, dpi: float = 120) -> None
         ArgumentError: the ending is another one, or the file cannot be written.
 
     Example:
-        >>> import tempfile
         >>> from jaxmlp import plots
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save(plots.label_scores([0.9, 0.8], ["a", "b"]), folder + "/labels.png")
+        >>> save(plots.label_scores([0.9, 0.8], ["a", "b"]), "labels.png")
     """
-    target = _target(path, _METADATA)
-    ending = target.suffix.lower()
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    layout = figure.get_layout_engine()
-    if layout is not None:
-        # Laid out here, once: `savefig` would draw the whole figure twice for it.
-        figure.set_dpi(dpi)
-        FigureCanvasAgg(figure)
-        layout.execute(figure)
-        figure.set_layout_engine(None)
-    try:
-        # The salt makes the identifiers inside an SVG the same each time.
-        with rc_context({"svg.hashsalt": "jaxmlp"}):
-            figure.savefig(target, format=ending[1:], dpi=dpi, metadata=_METADATA[ending])
-    except OSError as error:
-        raise _unwritable(target, error) from None
+    # The salt makes the identifiers inside an SVG the same each time.
+    with _target(path, _METADATA) as target, rc_context({"svg.hashsalt": "jaxmlp"}):
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            # Laid out here, once: `savefig` would draw the whole figure twice for it.
+            figure.set_dpi(dpi)
+            FigureCanvasAgg(figure)
+            layout.execute(figure)
+            figure.set_layout_engine(None)
+        ending = target.suffix.lower()
+        figure.savefig(target, format=ending[1:], dpi=dpi, metadata=_METADATA[ending])
 
 
 def animate(
@@ -68,7 +60,7 @@ def animate(
 
     Args:
         frames: the figures, or images [height, width, 3 or 4] of uint8, all of one size; figures may come
-            from a generator, so that only one is held at a time.
+            from a generator, for only one to be held at a time.
         path: the file to write, ending in .gif.
         fps: frames per second, above 0 and at most 50; a GIF rounds a frame's time to 1/100 s.
         dpi: pixels per inch at which figures are drawn.
@@ -78,45 +70,27 @@ def animate(
             or the file cannot be written.
 
     Example:
-        >>> import tempfile
         >>> black, white = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     animate([black, white], folder + "/blink.gif", fps=2)
+        >>> animate([black, white], "blink.gif", fps=2)
     """
-    target = _target(path, [".gif"])
-    if not (math.isfinite(fps) and 0 < fps <= _FASTEST):
-        raise ArgumentError(f"fps is {fps}: give frames per second above 0 and at most {_FASTEST:g}")
-    images = [_frame(frame, number, dpi) for number, frame in enumerate(frames, start=1)]
-    if not images:
-        raise ArgumentError("there are no frames: give at least one figure or image")
-    for number, image in enumerate(images, start=1):
-        if image.size != images[0].size:
-            raise ArgumentError(
-                f"frame {number} has {image.size[0]}×{image.size[1]} pixels, the first has "
-                f"{images[0].size[0]}×{images[0].size[1]}: give frames of one size"
-            )
-    try:
-        images[0].save(
-            target, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, optimize=True
-        )
-    except OSError as error:
-        raise _unwritable(target, error) from None
-
-
-def _frame(frame: Figure | np.ndarray, number: int, dpi: float) -> Image:
-    """One frame as an image of at most 256 colours, which is what a GIF can hold."""
     from PIL import Image
 
-    if isinstance(frame, np.ndarray):
-        pixels = checks.array(f"frame {number}", frame, ("height", "width", "3 or 4"))
-        if pixels.dtype != np.uint8 or pixels.shape[-1] not in (3, 4):
-            raise ArgumentError(
-                f"frame {number} holds {pixels.dtype} of shape {list(pixels.shape)}: "
-                f"give uint8 of shape [height, width, 3 or 4]"
-            )
-    else:
-        pixels = _drawn(frame, dpi)
-    return Image.fromarray(pixels[..., :3]).quantize(colors=256)
+    if not (math.isfinite(fps) and 0 < fps <= _FASTEST):
+        raise ArgumentError(f"fps is {fps}: give frames per second above 0 and at most {_FASTEST:g}")
+    with _target(path, [".gif"]) as target:
+        pixels = (frame if isinstance(frame, np.ndarray) else _drawn(frame, dpi) for frame in frames)
+        # A GIF holds at most 256 colours.
+        images = [Image.fromarray(each[..., :3]).quantize(colors=256) for each in pixels]
+        if not images:
+            raise ArgumentError("there are no frames: give at least one figure or image")
+        for number, image in enumerate(images, start=1):
+            if image.size != images[0].size:
+                raise ArgumentError(
+                    f"frame {number} has {image.size[0]}×{image.size[1]} pixels, the first has "
+                    f"{images[0].size[0]}×{images[0].size[1]}: give frames of one size"
+                )
+        time = round(1000 / fps)
+        images[0].save(target, save_all=True, append_images=images[1:], duration=time, loop=0, optimize=True)
 
 
 def _drawn(figure: Figure, dpi: float) -> np.ndarray:
@@ -128,18 +102,19 @@ def _drawn(figure: Figure, dpi: float) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba()).copy()
 
 
-def _target(path: str | PathLike[str], endings: Iterable[str]) -> Path:
+@contextlib.contextmanager
+def _target(path: str | PathLike[str], endings: Iterable[str]) -> Iterator[Path]:
     target = Path(path)
     if target.suffix.lower() not in endings:
         given = target.suffix or "no ending"
         raise ArgumentError(
             f"cannot write '{target.name}' ({given}): end the file's name in {', '.join(endings)}"
         )
-    return target
-
-
-def _unwritable(target: Path, error: OSError) -> ArgumentError:
-    reason = error.strerror or str(error)
-    return ArgumentError(
-        f"cannot write '{target}' ({reason}): give a file in a folder that exists and is writable"
-    )
+    try:
+        with whole_file(target) as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ArgumentError(
+            f"cannot write '{target}' ({reason}): give a file in a folder that exists and is writable"
+        ) from None

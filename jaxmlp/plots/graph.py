@@ -1,7 +1,7 @@
 """The computational graph of one pass: what flowed forward and what flowed back, at the place where it did.
 
 A network of up to `MOST_NEURONS` neurons is drawn neuron by neuron, every weight on its edge; a
-larger one layer by layer. All lengths are in inches, so that text and boxes fit each other.
+larger one layer by layer. All lengths are in inches, for text and boxes to fit each other.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxmlp.plots import checks, style
-from jaxmlp.plots.symbols import short_number, symbol
+from jaxmlp.plots import style
 from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
@@ -38,40 +37,23 @@ _DIGITS = 5
 
 
 class Row(NamedTuple):
-    """A line of numbers in a box or on an edge.
+    """A line of numbers in a box or on an edge."""
 
-    Attributes:
-        name: its symbol.
-        value: what went forward.
-        gradient: what came back; None where nothing does.
-    """
-
-    name: str
-    value: float
-    gradient: float | None
+    name: str  # its symbol
+    value: float  # what went forward
+    gradient: float | None  # what came back; None where nothing does
 
 
 class Unit(NamedTuple):
-    """A box of the graph: an input, a neuron, or the loss.
+    """A box of the graph: an input, a neuron, or the loss."""
 
-    Attributes:
-        rows: the lines inside it.
-        edges: a line an edge that leads into it; empty where there are none.
-        sources: how many boxes of the column before lead into it without a weight.
-    """
-
-    rows: tuple[Row, ...]
-    edges: tuple[Row, ...] = ()
-    sources: int = 0
+    rows: tuple[Row, ...]  # the lines inside it
+    edges: tuple[Row, ...] = ()  # a line an edge that leads into it
+    sources: int = 0  # how many boxes of the column before lead into it without a weight
 
 
 class Column(NamedTuple):
-    """Boxes above each other.
-
-    Attributes:
-        title: what stands over them.
-        units: the boxes, first to last.
-    """
+    """Boxes above each other, first to last, under a title."""
 
     title: str
     units: tuple[Unit, ...]
@@ -103,19 +85,19 @@ def computational_graph(
         The figure.
 
     Raises:
-        ArgumentError: `traced` is no trace, the example is not there, or shapes do not fit.
+        ArgumentError: the example is not there.
 
     Example:
         >>> import jax, jaxmlp
         >>> net = jaxmlp.mlp([2, 3, 1], activation="tanh")
-        >>> inputs, targets = np.ones((1, 2)), np.ones((1, 1))
-        >>> traced = jaxmlp.trace(
-        ...     net, jaxmlp.init(net, jax.random.key(0)), inputs, targets, loss="half_squared_error"
-        ... )
-        >>> [text.get_text() for text in computational_graph(traced, targets=targets).axes[0].texts][:2]
+        >>> batch = np.ones((1, 2)), np.ones((1, 1))
+        >>> traced = jaxmlp.trace(net, jaxmlp.init(net, jax.random.key(0)), *batch, loss="half_squared_error")
+        >>> [text.get_text() for text in computational_graph(traced, targets=batch[1]).axes[0].texts][:2]
         ['inputs', 'layer 1: dense, tanh']
     """
-    _check(traced, example)
+    examples = len(traced.layers[0].inputs)
+    if not 0 <= example < examples:
+        raise ArgumentError(f"example is {example}: give a number from 0 to {examples - 1}")
     if count_neurons(traced) > MOST_NEURONS:
         return _layer_diagram(traced, loss, example)
     columns = [_input_column(traced, example)]
@@ -132,26 +114,32 @@ def count_neurons(traced: Any) -> int:
     return int(traced.layers[0].inputs.shape[1] + sum(dense))
 
 
-def _check(traced: Any, example: int) -> None:
-    layers = getattr(traced, "layers", ())
-    if not layers or not hasattr(layers[0], "output_grad"):
-        raise ArgumentError(
-            f"traced is a {type(traced).__name__} without layers: give what jaxmlp.trace returns"
-        )
-    width = np.shape(layers[0].inputs)[1]
-    examples = np.shape(layers[0].inputs)[0]
-    if not 0 <= example < examples:
-        raise ArgumentError(f"example is {example}: give a number from 0 to {examples - 1}")
-    for layer in layers:
-        checks.array(f"inputs of layer '{layer.name}'", layer.inputs, (examples, width))
-        width = np.shape(layer.outputs)[1]
-        checks.array(f"output_grad of layer '{layer.name}'", layer.output_grad, (examples, width))
-        if _has_weights(layer):
-            checks.array(f"w of layer '{layer.name}'", layer.params.w, (np.shape(layer.inputs)[1], width))
-
-
 def _has_weights(layer: Any) -> bool:
     return getattr(layer.params, "w", None) is not None
+
+
+# --- numbers as people write them ---
+
+_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
+
+def symbol(letter: str, layer: int | None, *indices: int) -> str:
+    """Write a letter with its layer above and its indices below: W¹₂₁, not W[1][2, 1]."""
+    above = "" if layer is None else str(layer).translate(_SUPERSCRIPT)
+    apart = "," if any(index > 9 for index in indices) else ""
+    return letter + above + apart.join(str(index).translate(_SUBSCRIPT) for index in indices)
+
+
+def gradient_symbol(name: str) -> str:
+    """Write the derivative of the objective with respect to something."""
+    return f"∂E/∂{name}"
+
+
+def short_number(value: float, digits: int = 6) -> str:
+    """Write a number with few digits and a real minus sign."""
+    text = f"{value:.{digits}g}"
+    return "0" if text == "-0" else text.replace("-", "−", 1) if text.startswith("-") else text
 
 
 # --- what stands in the graph ---
@@ -296,17 +284,12 @@ def _levels(count: int, middle: float) -> list[float]:
 def _draw_box(axes: Axes, left: float, middle: float, height: float, width: float = _BOX) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    shape = FancyBboxPatch(
-        (left, middle - height / 2),
-        width,
-        height,
-        boxstyle="round,pad=0,rounding_size=0.08",
-        facecolor="0.97",
-        edgecolor="0.35",
-        linewidth=1,
-        zorder=2,
-    )
-    axes.add_patch(shape)
+    look: dict[str, Any] = {
+        "boxstyle": "round,pad=0,rounding_size=0.08",
+        "facecolor": "0.97",
+        "edgecolor": "0.35",
+    }
+    axes.add_patch(FancyBboxPatch((left, middle - height / 2), width, height, linewidth=1, zorder=2, **look))
 
 
 def _draw_row(axes: Axes, row: Row, left: float, y: float) -> None:

@@ -1,4 +1,4 @@
-"""Examples and weights as images: what a network got wrong, and what its first layer looks for."""
+"""Images: what a network got wrong, and what its first layer looks for."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.plots import checks, style
-from jaxmlp.types import ArgumentError
+from jaxmlp.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +42,6 @@ def confident_mistakes(
     Returns:
         The figure, each image titled as "true 4 · said 9 (99.1 %)"; it says so where there are no mistakes.
 
-    Raises:
-        ArgumentError: a shape does not fit the others, an entry names no class, or a probability is none.
-
     Example:
         >>> labels, predicted, probability = [0, 1, 0, 1], [0, 1, 1, 1], [0.9, 0.8, 0.6, 0.7]
         >>> names = ["cat", "dog"]
@@ -53,19 +49,14 @@ def confident_mistakes(
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['true cat · said dog (60.0 %)']
     """
-    pictures = _as_images("images", images, feature_shape)
-    examples = len(pictures)
+    pictures = _as_images(images, feature_shape)
     named = [style.plain(name, 16) for name in class_names]
-    true = checks.classes("labels", labels, (examples,), len(named))
-    said = checks.classes("predicted", predicted, (examples,), len(named))
-    sure = checks.array("probability", probability, (examples,), finite=True)
-    if np.any((sure < 0) | (sure > 1)):
-        raise ArgumentError("probability holds values that are no probabilities: give numbers from 0 to 1")
-    checks.positive("count", count)
-
+    true = style.class_numbers("labels", labels, len(named))
+    said = style.class_numbers("predicted", predicted, len(named))
+    sure = np.asarray(probability)
     wrong = np.flatnonzero(true != said)
     if not wrong.size:
-        return _message(f"no mistakes among {examples} examples")
+        return _message(f"no mistakes among {len(pictures)} examples")
     surest = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
     titles = []
     for index in surest:
@@ -75,17 +66,9 @@ def confident_mistakes(
     rows, columns = style.grid_of(len(surest), 4)
     cell = (max(2.1, 3.0 / columns), 2.3)
     figure = style.new_figure(columns * cell[0], rows * cell[1])
-    _tile(
-        figure.subplots(),
-        _to_unit_range(pictures[surest]),
-        titles,
-        columns,
-        cell,
-        space=(0.15, 0.36),
-        cmap="gray",
-        vmin=0,
-        vmax=1,
-    )
+    shown = _to_unit_range(pictures[surest])
+    look: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
+    _tile(figure.subplots(), shown, titles, columns, cell, space=(0.15, 0.36), **look)
     return figure
 
 
@@ -104,22 +87,17 @@ def first_layer_weights(
     Returns:
         The figure. Units of colour images show the three channels' weights as colours, grey for 0.
 
-    Raises:
-        ArgumentError: the weights, the shape and the names do not fit each other.
-
     Example:
         >>> figure = first_layer_weights(np.ones((4, 3)), (2, 2))
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['1', '2', '3']
     """
-    weights = checks.not_empty("w", checks.array("w", w, ("I", "O"), finite=True)).astype(float)
-    units = min(checks.positive("count", count), weights.shape[1])
+    weights = np.asarray(w, float)
+    units = min(count, weights.shape[1])
     largest = float(np.abs(weights[:, :units]).max()) or 1.0
     if len(feature_shape) == 1:
-        return _weight_table(weights, int(feature_shape[0]), units, largest, feature_names)
-    if feature_names is not None:
-        raise ArgumentError("feature_names is given for images: leave it away, or give feature_shape (I,)")
-    return _weight_images(_as_images("w's columns", weights.T, feature_shape), units, largest)
+        return _weight_table(weights, units, largest, feature_names)
+    return _weight_images(_as_images(weights.T, feature_shape), units, largest)
 
 
 def _weight_images(filters: np.ndarray, units: int, largest: float) -> Figure:
@@ -128,17 +106,9 @@ def _weight_images(filters: np.ndarray, units: int, largest: float) -> Figure:
     axes = figure.subplots()
     in_color = filters.ndim == 4
     shown = 0.5 + filters / (2 * largest) if in_color else filters
-    image = _tile(
-        axes,
-        shown[:units],
-        [str(number) for number in range(1, units + 1)],
-        columns,
-        (1.15, 1.2),
-        space=(0.15, 0.22),
-        cmap=style.DIVERGING_MAP,
-        vmin=-largest,
-        vmax=largest,
-    )
+    titles = [str(number) for number in range(1, units + 1)]
+    look: dict[str, Any] = {"cmap": style.DIVERGING_MAP, "vmin": -largest, "vmax": largest}
+    image = _tile(axes, shown[:units], titles, columns, (1.15, 1.2), space=(0.15, 0.22), **look)
     if not in_color:
         figure.colorbar(image, ax=axes, label="weight", shrink=0.9)
     scale = f", red, green and blue from −{largest:.3g} to {largest:.3g}, grey is 0" if in_color else ""
@@ -176,49 +146,36 @@ def _tile(
 
 
 def _weight_table(
-    weights: np.ndarray, features: int, units: int, largest: float, feature_names: Sequence[object] | None
+    weights: np.ndarray, units: int, largest: float, feature_names: Sequence[object] | None
 ) -> Figure:
-    checks.array("w", weights, (features, "O"))
-    shown = weights[:, :units]
+    features, shown = len(weights), weights[:, :units]
     figure = style.new_figure(
         float(np.clip(0.22 * units + 3.0, 4.2, 12.0)), float(np.clip(0.24 * features + 1.2, 2.8, 12.0))
     )
     axes = figure.subplots()
     image = axes.imshow(shown, cmap=style.DIVERGING_MAP, vmin=-largest, vmax=largest, aspect="auto")
     figure.colorbar(image, ax=axes, label="weight")
-    if feature_names is not None:
-        named = [style.plain(name) for name in checks.names("feature_names", feature_names, features)]
-        if features <= _MOST_NAMED:
-            axes.set_yticks(np.arange(features), named, fontsize=float(np.clip(300 / features, 6, 9)))
+    if feature_names is not None and features <= _MOST_NAMED:
+        named = [style.plain(name) for name in feature_names]
+        axes.set_yticks(np.arange(features), named, fontsize=float(np.clip(300 / features, 6, 9)))
     step = max(1, -(-units // 12))
     axes.set_xticks(np.arange(0, units, step), [str(unit + 1) for unit in range(0, units, step)])
+    all_units = weights.shape[1]
     axes.set_xlabel(
-        "unit of the first layer"
-        if units == weights.shape[1]
-        else f"unit (the first {units} of {weights.shape[1]})"
+        "unit of the first layer" if units == all_units else f"unit (the first {units} of {all_units})"
     )
     axes.set_ylabel("feature")
     return figure
 
 
-def _as_images(name: str, given: Any, feature_shape: Sequence[int]) -> np.ndarray:
+def _as_images(given: Any, feature_shape: Sequence[int]) -> np.ndarray:
     """The rows as images: [N, H, W], or [N, H, W, 3] for colours."""
-    shape = tuple(int(size) for size in feature_shape)
-    if len(shape) not in (2, 3) or min(shape) < 1 or (len(shape) == 3 and shape[2] not in (1, 3)):
-        raise ArgumentError(
-            f"feature_shape is {shape}, which is no image: give (height, width), (height, width, 1) "
-            f"or (height, width, 3)"
-        )
-    flat = np.asarray(given)
-    if flat.shape[1:] == shape:
-        flat = flat.reshape(len(flat), -1)
-    rows = checks.array(name, flat, ("N", int(np.prod(shape))), finite=True)
-    channels = shape[2:] if shape[2:] == (3,) else ()
-    return rows.reshape(len(rows), *shape[:2], *channels).astype(float)
+    shape = tuple(feature_shape)
+    return np.asarray(given, float).reshape(-1, *(shape[:2] if shape[2:] == (1,) else shape))
 
 
 def _to_unit_range(pictures: np.ndarray) -> np.ndarray:
-    """Stretch all pictures alike, whatever the features' scale, so that the least is 0 and the largest 1."""
+    """Stretch all pictures alike, whatever the features' scale, from 0 for the least to 1 for the largest."""
     low, high = pictures.min(), pictures.max()
     return (pictures - low) / (high - low if high > low else 1.0)
 

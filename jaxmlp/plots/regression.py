@@ -1,4 +1,4 @@
-"""Predicted values against true ones, and fitted curves through their points."""
+"""Regressions: predicted values against true ones, and fitted curves through their points."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.plots import checks, style
-from jaxmlp.types import ArgumentError
+from jaxmlp.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_TARGETS = 12
-_MANY_POINTS = 3000  # above this, points are stored as pixels, so that an SVG stays small
 
 
 def predicted_against_true(predicted: Any, true: Any, target_names: Sequence[object]) -> Figure:
@@ -28,19 +26,12 @@ def predicted_against_true(predicted: Any, true: Any, target_names: Sequence[obj
     Returns:
         The figure, each panel titled with its target and R² = 1 − Σ(t − a)² / Σ(t − mean t)².
 
-    Raises:
-        ArgumentError: the shapes differ, true values are not finite, or the names do not fit.
-
     Example:
         >>> predicted_against_true([1.0, 2.0, 4.0], [1.0, 2.0, 3.0], ["price"]).axes[0].get_title()
         'price: R² = 0.500'
     """
-    targets = _as_columns("true", true)
-    values = _as_columns("predicted", predicted)
-    checks.not_empty("true", targets)
-    checks.array("predicted", values, targets.shape)
-    checks.array("true", targets, targets.shape, finite=True)
-    named = checks.names("target_names", target_names, targets.shape[1])
+    named = list(target_names)
+    values, targets = (np.asarray(each, float).reshape(len(each), -1) for each in (predicted, true))
     shown = min(len(named), _MOST_TARGETS)
     rows, columns = style.grid_of(shown, 3)
     figure = style.new_figure(3.3 * columns + 0.6, 3.5 * rows)
@@ -48,21 +39,17 @@ def predicted_against_true(predicted: Any, true: Any, target_names: Sequence[obj
         known = np.isfinite(values[:, index])
         across, up = targets[known, index], values[known, index]
         size, faint = float(np.clip(6000 / max(1, len(up)), 4, 20)), 0.7 if len(up) <= 500 else 0.35
-        axes.scatter(
-            across,
-            up,
-            s=size,
-            alpha=faint,
-            color=style.OKABE_ITO[0],
-            linewidths=0,
-            rasterized=len(up) > _MANY_POINTS,
-        )
+        look: dict[str, Any] = {
+            "color": style.OKABE_ITO[0],
+            "linewidths": 0,
+            "rasterized": len(up) > style.MANY_POINTS,
+        }
+        axes.scatter(across, up, s=size, alpha=faint, **look)
         ends = _span(np.concatenate([targets[:, index], up]))
         axes.plot(ends, ends, color="0.3", linewidth=1.0, linestyle="--", label="predicted = true")
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="true value", ylabel="predicted value")
-        axes.set_title(
-            f"{style.plain(named[index])}: {_r2_text(values[:, index], targets[:, index])}", fontsize=10
-        )
+        fit = _r2_text(values[:, index], targets[:, index])
+        axes.set_title(f"{style.plain(named[index])}: {fit}", fontsize=10)
         axes.legend(frameon=False, loc="upper left", fontsize="small")
         style.quiet_grid(axes)
     if shown < len(named):
@@ -94,45 +81,26 @@ def regression_curve(
     Returns:
         The figure.
 
-    Raises:
-        ArgumentError: the arrays do not fit each other.
-
     Example:
         >>> figure = regression_curve([0, 1], [0, 9], {"absolute": [0.0, 1.0]}, [0, 1], [False, True])
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['data', 'outliers', 'absolute']
     """
-    across = checks.not_empty("x", checks.array("x", x, ("N",), finite=True))
-    up = checks.array("y", y, across.shape, finite=True)
-    along = checks.array("grid", grid, ("P",), finite=True)
-    marked = np.asarray(np.zeros(len(across), bool) if outliers is None else outliers)
-    if marked.dtype != bool or marked.shape != across.shape:
-        raise ArgumentError(
-            f"outliers holds {marked.dtype} of shape {list(marked.shape)}: "
-            f"give booleans of shape [{len(across)}]"
-        )
+    across, up = np.asarray(x), np.asarray(y)
+    marked = np.zeros(len(across), bool) if outliers is None else np.asarray(outliers, bool)
     figure = style.new_figure(6.2, 4.0)
     axes = figure.subplots()
     axes.scatter(across[~marked], up[~marked], s=14, color="0.45", linewidths=0, label="data")
     if marked.any():
-        axes.scatter(
-            across[marked], up[marked], s=32, color="black", marker="x", linewidths=1.2, label="outliers"
-        )
+        look: dict[str, Any] = {"color": "black", "marker": "x", "linewidths": 1.2}
+        axes.scatter(across[marked], up[marked], s=32, label="outliers", **look)
     for index, (label, curve) in enumerate(predicted.items()):
-        values = checks.array(f"predicted '{label}'", curve, along.shape)
-        color, line = style.colors(len(predicted))[index], ("-", "--", "-.", ":")[index % 4]
-        axes.plot(along, values, line, color=color, linewidth=2.0, label=style.plain(label))
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+        color, line = style.colors(len(predicted))[index], style.LINES[index % 4]
+        axes.plot(grid, curve, line, color=color, linewidth=2.0, label=style.plain(label))
+    axes.set(xlabel=x_label, ylabel=y_label)
     axes.legend(frameon=False, fontsize="small")
     style.quiet_grid(axes)
     return figure
-
-
-def _as_columns(name: str, given: Any) -> np.ndarray:
-    values = np.asarray(given)
-    values = values[:, None] if values.ndim == 1 else values
-    return checks.array(name, values, ("N", "K")).astype(float)
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:

@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxmlp.types import ArgumentError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # M. Okabe and K. Ito, "Color Universal Design", 2008; yellow stands last because it is faint on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL_MAP = "cividis"  # perceptually uniform
 SHARE_MAP = "Blues"  # lightness falls steadily from white, so that a share of 0 looks like paper
 DIVERGING_MAP = "RdBu_r"  # drawn symmetric about 0, so that white is 0
 LONGEST_NAME = 24  # characters
+MANY_POINTS = 3000  # above this, points are stored as pixels, to keep an SVG small
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -110,3 +114,14 @@ def axes_grid(figure: Figure, panels: int, widest: int) -> list[Axes]:
     for unused in every[panels:]:
         unused.set_axis_off()
     return every[:panels]
+
+
+def class_numbers(name: str, given: Any, count: int) -> np.ndarray:
+    """Take an array of whole numbers from 0 to count − 1; examples of any other class would be left out."""
+    values = np.asarray(given)
+    wrong = values[~np.isin(values, np.arange(count))]
+    if wrong.size:
+        raise ArgumentError(
+            f"{name} holds {wrong[0]}, but there are {count} class names: give 0 to {count - 1}"
+        )
+    return values.astype(int)

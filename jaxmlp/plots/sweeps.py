@@ -1,4 +1,4 @@
-"""The scores of a sweep against each of its hyper-parameters, so that what matters can be seen."""
+"""Sweeps: the scores against each hyper-parameter, to show which of them matter."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.plots import checks, style
-from jaxmlp.types import ArgumentError
+from jaxmlp.plots import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,25 +43,13 @@ def sweep_scores(
     Returns:
         The figure.
 
-    Raises:
-        ArgumentError: nothing was varied, or lengths differ.
-
     Example:
         >>> figure = sweep_scores({"rate": [0.1, 1.0], "kind": ["a", "b"]}, [0.5, np.nan], score_label="score")
         >>> [axes.get_xlabel() for axes in figure.axes]
         ['rate', 'kind']
     """
-    if not varied:
-        raise ArgumentError("varied has no entry: give at least one hyper-parameter with its values [M]")
-    heights = checks.not_empty("scores", checks.array("scores", scores, ("M",))).astype(float)
-    for name, values in varied.items():
-        if len(values) != len(heights):
-            raise ArgumentError(f"'{name}' has {len(values)} values for {len(heights)} scores: give one each")
-    if best is not None and not 0 <= best < len(heights):
-        raise ArgumentError(f"best must be one of the {len(heights)} networks from 0, given {best}")
-    early = np.zeros(len(heights), bool)
-    if stopped is not None:
-        early = checks.array("stopped", stopped, (len(heights),)).astype(bool)
+    heights = np.asarray(scores, float)
+    early = np.zeros(len(heights), bool) if stopped is None else np.asarray(stopped, bool)
     rows, columns = style.grid_of(len(varied), 3)
     figure = style.new_figure(0.6 + 3.6 * columns, 3.4 * rows)
     panels = style.axes_grid(figure, len(varied), 3)
@@ -90,19 +77,16 @@ def _draw_panel(
         # Points of such a mixed kind do not widen an axis by themselves.
         axes.update_datalim(np.column_stack([across[~sound], np.zeros((~sound).sum())]), updatey=False)
         axes.autoscale_view(scaley=False)
-        axes.scatter(
-            across[~sound],
-            np.full((~sound).sum(), 0.02),
-            marker="x",
-            s=24,
-            color=style.OKABE_ITO[1],
-            transform=floor,
-            clip_on=False,
-        )
+        look: dict[str, Any] = {
+            "marker": "x",
+            "color": style.OKABE_ITO[1],
+            "transform": floor,
+            "clip_on": False,
+        }
+        axes.scatter(across[~sound], np.full((~sound).sum(), 0.02), s=24, **look)
     if best is not None and sound[best]:
-        axes.scatter(
-            across[best], heights[best], s=110, facecolors="none", edgecolors="black", linewidths=1.4
-        )
+        ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.4}
+        axes.scatter(across[best], heights[best], s=110, **ring)
 
 
 def _are_numbers(values: Sequence[Any]) -> bool:
@@ -124,13 +108,8 @@ def _place(axes: Axes, values: list[Any], heights: np.ndarray) -> np.ndarray:
         if len(of_column):
             median = np.median(of_column)
             axes.plot([column - 0.3, column + 0.3], [median, median], color="black", linewidth=1.5)
-    is_crowded = len(names) > 4
-    axes.set_xticks(
-        range(len(names)),
-        [style.plain(name, 14) for name in names],
-        rotation=30 if is_crowded else 0,
-        ha="right" if is_crowded else "center",
-    )
+    turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(names) > 4 else {}
+    axes.set_xticks(range(len(names)), [style.plain(name, 14) for name in names], **turned)
     axes.set_xlim(-0.6, len(names) - 0.4)
     return columns + np.random.default_rng(0).uniform(-_JITTER, _JITTER, len(columns))
 
@@ -151,17 +130,11 @@ def _legend(
     if has_names:
         entries.append(Line2D([], [], color="black", linewidth=1.5, label="median"))
     if best is not None:
-        entries.append(
-            entry("chosen", marker="o", markerfacecolor="none", markeredgecolor="black", markersize=10)
-        )
+        ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": "black", "markersize": 10}
+        entries.append(entry("chosen", marker="o", **ring))
     diverged = int(np.sum(~sound))
     if diverged:
         entries.append(entry(f"diverged: {diverged}", marker="x", color=style.OKABE_ITO[1], markersize=6))
-    figure.legend(
-        handles=entries, loc="outside upper right", ncols=_legend_columns(figure, len(entries)), frameon=False
-    )
-
-
-def _legend_columns(figure: Figure, entries: int) -> int:
     # Two entries are as wide as a single panel; beside each other, two panels have room for all.
-    return min(entries, 2) if figure.get_figwidth() < 6 else entries
+    columns = min(len(entries), 2) if figure.get_figwidth() < 6 else len(entries)
+    figure.legend(handles=entries, loc="outside upper right", ncols=columns, frameon=False)

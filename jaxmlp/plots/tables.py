@@ -1,4 +1,4 @@
-"""Tables of numbers as colours: where a classifier confuses classes, and which settings do well."""
+"""Tables as colours or bars: where a classifier confuses classes, and which settings do well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.plots import checks, style
+from jaxmlp.plots import style
 from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
@@ -27,26 +27,20 @@ def confusion_matrix(matrix: Any, class_names: Sequence[object]) -> Figure:
         class_names: K names.
 
     Returns:
-        The figure: colours are shares of the row, so that rare classes are seen as well as common ones; up to
+        The figure: colours are shares of the row, for rare classes to be seen as well as common ones; up to
         20 classes the counts stand in the cells.
 
     Raises:
-        ArgumentError: the matrix is not square, is empty or holds no counts, or the names do not fit it.
+        ArgumentError: the names do not fit the matrix.
 
     Example:
         >>> figure = confusion_matrix([[9, 1], [0, 5]], ["cat", "dog"])
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['9', '1', '0', '5']
     """
-    counts = checks.not_empty("matrix", checks.array("matrix", matrix, ("K", "K"), finite=True))
-    classes = len(counts)
-    counts = checks.array("matrix", counts, (classes, classes))
-    if np.any(counts < 0):
-        raise ArgumentError(f"matrix holds {counts.min()}: give counts of at least 0")
-    named = checks.names("class_names", class_names, classes)
-
     from matplotlib.colors import PowerNorm
 
+    counts, classes = _named(matrix, class_names, class_names), len(class_names)
     side = float(np.clip(0.45 * classes + 1.5, 3.6, 9.0))
     figure = style.new_figure(side + 1.4, side)
     axes = figure.subplots()
@@ -54,13 +48,12 @@ def confusion_matrix(matrix: Any, class_names: Sequence[object]) -> Figure:
     shares = 100.0 * counts / np.where(totals > 0, totals, 1)  # a class without examples has a row of 0
     # The square root sets a few mistakes apart from none, which a linear scale would not.
     image = axes.imshow(shares, cmap=style.SHARE_MAP, norm=PowerNorm(0.5, vmin=0.0, vmax=100.0))
-    figure.colorbar(
-        image, ax=axes, label="share of the true class (%)", ticks=[0, 1, 5, 10, 20, 40, 60, 80, 100]
-    )
+    ticks = [0, 1, 5, 10, 20, 40, 60, 80, 100]
+    figure.colorbar(image, ax=axes, label="share of the true class (%)", ticks=ticks)
     if classes <= _MOST_WRITTEN:
         number_format = ".0f" if np.all(counts == np.round(counts)) else ".3g"
         _write_cells(axes, image, [[format(count, number_format) for count in row] for row in counts])
-    _name_ticks(axes, named, named, 0.8 * side / classes)
+    _name_ticks(axes, class_names, class_names, 0.8 * side / classes)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     return figure
@@ -93,38 +86,27 @@ def table_heatmap(
         The figure.
 
     Raises:
-        ArgumentError: the values are no table, the names do not fit it, or the format is none.
+        ArgumentError: the names do not fit the table.
 
     Example:
         >>> figure = table_heatmap([[97.5, 98.0]], ["300"], ["0.1", "0.5"], number_format=".1f")
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['97.5', '98.0']
     """
-    table = checks.not_empty("values", checks.array("values", values, ("R", "C"))).astype(float)
-    rows = checks.names("row_names", row_names, table.shape[0])
-    columns = checks.names("column_names", column_names, table.shape[1])
-    try:
-        cells = [
-            [format(value, number_format) if np.isfinite(value) else "–" for value in row] for row in table
-        ]
-    except ValueError:
-        raise ArgumentError(f"number_format '{number_format}' is none: give one as '.2f' or '.3g'") from None
-
+    table = _named(values, row_names, column_names)
+    cells = [[format(value, number_format) if np.isfinite(value) else "–" for value in row] for row in table]
     known = table[np.isfinite(table)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     width = 0.14 * max(len(cell) for row in cells for cell in row) + 0.3
-    figure = style.new_figure(
-        float(np.clip(width * len(columns) + 2.6, 4.0, 14.0)),
-        float(np.clip(0.42 * len(rows) + 1.3, 2.4, 12.0)),
-    )
+    rows, columns = table.shape
+    size = np.clip(width * columns + 2.6, 4.0, 14.0), np.clip(0.42 * rows + 1.3, 2.4, 12.0)
+    figure = style.new_figure(*map(float, size))
     axes = figure.subplots()
     image = axes.imshow(table, cmap=style.SEQUENTIAL_MAP, aspect="auto", vmin=low, vmax=high)
     figure.colorbar(image, ax=axes, label=value_label)
     _write_cells(axes, image, cells)
-    _name_ticks(axes, rows, columns, width)
-    axes.set_ylabel(row_label)
-    axes.set_xlabel(column_label)
-    axes.set_title(title)
+    _name_ticks(axes, row_names, column_names, width)
+    axes.set(xlabel=column_label, ylabel=row_label, title=title)
     return figure
 
 
@@ -139,16 +121,13 @@ def label_scores(accuracy_by_label: Any, names: Sequence[object]) -> Figure:
         The figure, a bar a label in the given order, from above, in %.
 
     Raises:
-        ArgumentError: the shares are none, or the names do not fit them.
+        ArgumentError: a share is below 0 or above 1.
 
     Example:
         >>> [float(bar.get_width()) for bar in label_scores([0.5, 1.0], ["a", "b"]).axes[0].patches]
         [50.0, 100.0]
     """
-    shares = checks.not_empty(
-        "accuracy_by_label", checks.array("accuracy_by_label", accuracy_by_label, ("K",))
-    )
-    named = checks.names("names", names, len(shares))
+    shares = np.asarray(accuracy_by_label)
     if not np.all((shares >= 0) & (shares <= 1)):
         raise ArgumentError("accuracy_by_label holds values that are no shares: give numbers from 0 to 1")
     height = float(np.clip(0.3 * len(shares) + 1.0, 2.2, 16.0))
@@ -157,7 +136,7 @@ def label_scores(accuracy_by_label: Any, names: Sequence[object]) -> Figure:
     axes = figure.subplots()
     bars = axes.barh(np.arange(len(shares)), 100.0 * shares, color=style.OKABE_ITO[0])
     axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=size)
-    axes.set_yticks(np.arange(len(shares)), [style.plain(name) for name in named], fontsize=size)
+    axes.set_yticks(np.arange(len(shares)), [style.plain(name) for name in names], fontsize=size)
     axes.set_ylim(len(shares) - 0.4, -0.6)
     axes.set_xlim(0, 108)  # room for the number at the end of a full bar
     axes.set_xticks(range(0, 101, 20))
@@ -166,6 +145,15 @@ def label_scores(accuracy_by_label: Any, names: Sequence[object]) -> Figure:
     style.quiet_grid(axes)
     axes.grid(visible=False, axis="y")
     return figure
+
+
+def _named(given: Any, rows: Sequence[object], columns: Sequence[object]) -> np.ndarray:
+    table, shape = np.asarray(given, float), [len(rows), len(columns)]
+    if list(table.shape) != shape:
+        raise ArgumentError(
+            f"the table has shape {list(table.shape)}, its names {shape}: give a name a row and column"
+        )
+    return table
 
 
 def _write_cells(axes: Axes, image: AxesImage, cells: list[list[str]]) -> None:
@@ -177,19 +165,15 @@ def _write_cells(axes: Axes, image: AxesImage, cells: list[list[str]]) -> None:
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=size)
 
 
-def _name_ticks(axes: Axes, rows: list[str], columns: list[str], cell_width: float) -> None:
+def _name_ticks(axes: Axes, rows: Sequence[object], columns: Sequence[object], cell_width: float) -> None:
     """Write the names along both axes, slanted or upright where cells, in inches, are too narrow for them."""
     for axis, names in ((axes.yaxis, rows), (axes.xaxis, columns)):
         if len(names) <= _MOST_NAMED:
             texts = [style.plain(name) for name in names]
-            axis.set_ticks(np.arange(len(names)), texts, fontsize=_name_size(len(names)))
+            axis.set_ticks(np.arange(len(names)), texts, fontsize=float(np.clip(200 / len(names), 6, 9)))
     longest = max(len(style.plain(name)) for name in columns)
     if len(columns) <= _MOST_NAMED and 0.09 * longest > cell_width:
         slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         for label in axes.get_xticklabels():
             label.set(**(slanted if len(columns) <= 20 else {"rotation": 90}))
     axes.tick_params(length=0)
-
-
-def _name_size(count: int) -> float:
-    return float(np.clip(200 / count, 6, 9))

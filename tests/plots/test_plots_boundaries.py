@@ -14,6 +14,7 @@ NAMES = ["left", "right"]
 GRID_X = np.linspace(0, 4, 9)
 GRID_Y = np.linspace(10, 30, 5)
 REGIONS = np.tile((GRID_X > 2.2).astype(int), (5, 1))
+PANEL = (GRID_X, GRID_Y, REGIONS, INPUTS, LABELS)
 
 
 def _points(axes: Axes) -> dict[str, list[list[float]]]:
@@ -43,14 +44,14 @@ def test_grid_of_a_constant_feature_has_a_width() -> None:
 def test_points_are_drawn_by_class() -> None:
     for figure in (
         plots.scatter_classes(INPUTS, LABELS, NAMES),
-        plots.decision_boundary(GRID_X, GRID_Y, REGIONS, INPUTS, LABELS, NAMES),
+        plots.decision_boundary(*PANEL, NAMES),
     ):
         points = _points(figure.axes[0])
         assert points == {"left": [[0.0, 10.0], [2.0, 20.0]], "right": [[4.0, 30.0]]}
 
 
 def test_regions_stand_on_their_grid_in_the_tint_of_their_class() -> None:
-    axes = plots.decision_boundary(GRID_X, GRID_Y, REGIONS, INPUTS, LABELS, NAMES).axes[0]
+    axes = plots.decision_boundary(*PANEL, NAMES).axes[0]
     mesh = _mesh(axes)
     assert np.asarray(mesh.get_array()).tolist() == REGIONS.tolist()
     shades = mesh.to_rgba(np.array([0, 1]))[:, :3]
@@ -63,7 +64,7 @@ def test_regions_stand_on_their_grid_in_the_tint_of_their_class() -> None:
 
 
 def test_a_line_runs_where_the_class_changes_and_nowhere_else() -> None:
-    axes = plots.decision_boundary(GRID_X, GRID_Y, REGIONS, INPUTS, LABELS, NAMES).axes[0]
+    axes = plots.decision_boundary(*PANEL, NAMES).axes[0]
     lines = [each for each in axes.collections if isinstance(each, ContourSet)]
     assert len(lines) == 1
     crossings = lines[0].get_paths()[0].vertices[:, 0]
@@ -119,9 +120,7 @@ def test_accuracy_stands_beside_the_boundary_on_axes_fixed_for_an_animation() ->
     sizes, ends = set(), set()
     for rows in (1, 2):
         part = {name: values[:rows] for name, values in columns.items()}
-        figure = plots.accuracy_and_boundary(
-            part, GRID_X, GRID_Y, REGIONS, INPUTS, LABELS, NAMES, valid_label="test", last_epoch=30
-        )
+        figure = plots.accuracy_and_boundary(part, PANEL, NAMES, valid_label="test", last_epoch=30)
         figure.draw_without_rendering()
         accuracy, boundary = figure.axes
         sizes.add(tuple(np.round(boundary.get_window_extent().bounds, 3)))
@@ -135,7 +134,5 @@ def test_accuracy_stands_beside_the_boundary_on_axes_fixed_for_an_animation() ->
 
 def test_last_epoch_never_cuts_the_history() -> None:
     columns = {"epoch": [1, 9], "train_accuracy": [0.5, 0.75]}
-    figure = plots.accuracy_and_boundary(
-        columns, GRID_X, GRID_Y, REGIONS, INPUTS, LABELS, NAMES, last_epoch=2
-    )
+    figure = plots.accuracy_and_boundary(columns, PANEL, NAMES, last_epoch=2)
     assert figure.axes[0].get_xlim()[1] > 9

@@ -100,9 +100,6 @@ def test_a_rate_that_no_viewer_shows_is_refused(fps: float, tmp_path: Path) -> N
     [
         ([], "no frames"),
         ([np.zeros((4, 6, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], "frame 2 has 5×4 pixels"),
-        ([np.zeros((4, 6, 2), np.uint8)], "frame 1 holds uint8 of shape"),
-        ([np.zeros((4, 6, 3))], "frame 1 holds float64"),
-        ([np.zeros((4, 6), np.uint8)], "frame 1 has shape"),
     ],
 )
 def test_wrong_frames_are_refused(frames: list[np.ndarray], message: str, tmp_path: Path) -> None:

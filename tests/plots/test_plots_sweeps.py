@@ -1,10 +1,8 @@
 """The picture of a sweep shows every network once, numbers on axes of numbers, and the diverged as crosses."""
 
 import numpy as np
-import pytest
 
 from jaxmlp.plots import sweep_scores
-from jaxmlp.types import ArgumentError
 
 SCORES = [0.5, 0.7, np.nan, 0.9]
 
@@ -46,17 +44,3 @@ def test_networks_stopped_early_are_told_from_those_trained_to_the_end() -> None
     figure.draw_without_rendering()
     box = legend.get_window_extent()
     assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1  # of a single panel too
-
-
-@pytest.mark.parametrize(
-    ("varied", "options", "words"),
-    [
-        ({}, {}, "varied has no entry"),
-        ({"rate": [1]}, {}, "'rate' has 1 values for 4 scores"),
-        ({"rate": [1, 2, 3, 4]}, {"best": 4}, "best must be one of the 4 networks"),
-        ({"rate": [1, 2, 3, 4]}, {"stopped": [True]}, "stopped"),
-    ],
-)
-def test_refuses_in_one_line(varied: dict, options: dict, words: str) -> None:
-    with pytest.raises(ArgumentError, match=words):
-        sweep_scores(varied, SCORES, score_label="score", **options)
