@@ -29,7 +29,7 @@ def boundary_grid(inputs: Any, *, steps: int = 200) -> tuple[np.ndarray, np.ndar
 
     Returns:
         `grid_x` [G] and `grid_y` [H], evenly spaced with G = H = `steps`, and `points` [H·G, 2], the points
-        row by row, so that predictions of them reshape to [H, G].
+        row by row: predictions of them reshape to [H, G].
 
     Example:
         >>> grid_x, grid_y, points = boundary_grid([[0.0, 0.0], [1.0, 2.0]], steps=50)

@@ -34,6 +34,7 @@ _MARGIN = 0.05  # between the drawing and its axes
 _BORDER = _MARGIN + 0.08  # with the figure's own
 _TEXT = 8.0  # points
 _DIGITS = 5
+_BOX_LOOK: Any = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": "0.97", "edgecolor": "0.35"}
 
 
 class Row(NamedTuple):
@@ -284,12 +285,8 @@ def _levels(count: int, middle: float) -> list[float]:
 def _draw_box(axes: Axes, left: float, middle: float, height: float, width: float = _BOX) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    look: dict[str, Any] = {
-        "boxstyle": "round,pad=0,rounding_size=0.08",
-        "facecolor": "0.97",
-        "edgecolor": "0.35",
-    }
-    axes.add_patch(FancyBboxPatch((left, middle - height / 2), width, height, linewidth=1, zorder=2, **look))
+    corner = (left, middle - height / 2)
+    axes.add_patch(FancyBboxPatch(corner, width, height, linewidth=1, zorder=2, **_BOX_LOOK))
 
 
 def _draw_row(axes: Axes, row: Row, left: float, y: float) -> None:

@@ -39,12 +39,8 @@ def predicted_against_true(predicted: Any, true: Any, target_names: Sequence[obj
         known = np.isfinite(values[:, index])
         across, up = targets[known, index], values[known, index]
         size, faint = float(np.clip(6000 / max(1, len(up)), 4, 20)), 0.7 if len(up) <= 500 else 0.35
-        look: dict[str, Any] = {
-            "color": style.OKABE_ITO[0],
-            "linewidths": 0,
-            "rasterized": len(up) > style.MANY_POINTS,
-        }
-        axes.scatter(across, up, s=size, alpha=faint, **look)
+        many = len(up) > style.MANY_POINTS
+        axes.scatter(across, up, size, style.OKABE_ITO[0], alpha=faint, linewidths=0, rasterized=many)
         ends = _span(np.concatenate([targets[:, index], up]))
         axes.plot(ends, ends, color="0.3", linewidth=1.0, linestyle="--", label="predicted = true")
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="true value", ylabel="predicted value")
@@ -92,8 +88,7 @@ def regression_curve(
     axes = figure.subplots()
     axes.scatter(across[~marked], up[~marked], s=14, color="0.45", linewidths=0, label="data")
     if marked.any():
-        look: dict[str, Any] = {"color": "black", "marker": "x", "linewidths": 1.2}
-        axes.scatter(across[marked], up[marked], s=32, label="outliers", **look)
+        axes.scatter(across[marked], up[marked], 32, "black", marker="x", linewidths=1.2, label="outliers")
     for index, (label, curve) in enumerate(predicted.items()):
         color, line = style.colors(len(predicted))[index], style.LINES[index % 4]
         axes.plot(grid, curve, line, color=color, linewidth=2.0, label=style.plain(label))

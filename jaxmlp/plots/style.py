@@ -18,8 +18,8 @@ OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "
 LINES = ("-", "--", "-.", ":")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL_MAP = "cividis"  # perceptually uniform
-SHARE_MAP = "Blues"  # lightness falls steadily from white, so that a share of 0 looks like paper
-DIVERGING_MAP = "RdBu_r"  # drawn symmetric about 0, so that white is 0
+SHARE_MAP = "Blues"  # lightness falls steadily from white, and a share of 0 looks like paper
+DIVERGING_MAP = "RdBu_r"  # drawn symmetric about 0, which is white
 LONGEST_NAME = 24  # characters
 MANY_POINTS = 3000  # above this, points are stored as pixels, to keep an SVG small
 
@@ -68,7 +68,7 @@ def text_color(shade: Sequence[float]) -> str:
 
 
 def marker_every(points: int) -> dict[str, Any]:
-    """Choose a line's markers: on each of few points, so that a single one is visible, and none on many."""
+    """Choose a line's markers: on each of few points, for a single one to be visible, and none on many."""
     return {"marker": "o", "markersize": 5} if points <= 40 else {}
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _WIDE = 30.0  # a range this many times its least value is drawn on a logarithmic axis
 _JITTER = 0.18  # of the distance between two categories
 _FINISHED: Mapping[str, Any] = {"marker": "o", "color": style.OKABE_ITO[0], "alpha": 0.6}
+_DIVERGED: Mapping[str, Any] = {"marker": "x", "color": style.OKABE_ITO[1]}
 _STOPPED: Mapping[str, Any] = {"marker": "v", "color": style.OKABE_ITO[4], "alpha": 0.8}
 
 
@@ -77,13 +78,8 @@ def _draw_panel(
         # Points of such a mixed kind do not widen an axis by themselves.
         axes.update_datalim(np.column_stack([across[~sound], np.zeros((~sound).sum())]), updatey=False)
         axes.autoscale_view(scaley=False)
-        look: dict[str, Any] = {
-            "marker": "x",
-            "color": style.OKABE_ITO[1],
-            "transform": floor,
-            "clip_on": False,
-        }
-        axes.scatter(across[~sound], np.full((~sound).sum(), 0.02), s=24, **look)
+        heights_of_lost = np.full((~sound).sum(), 0.02)
+        axes.scatter(across[~sound], heights_of_lost, s=24, transform=floor, clip_on=False, **_DIVERGED)
     if best is not None and sound[best]:
         ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.4}
         axes.scatter(across[best], heights[best], s=110, **ring)
@@ -134,7 +130,7 @@ def _legend(
         entries.append(entry("chosen", marker="o", **ring))
     diverged = int(np.sum(~sound))
     if diverged:
-        entries.append(entry(f"diverged: {diverged}", marker="x", color=style.OKABE_ITO[1], markersize=6))
+        entries.append(entry(f"diverged: {diverged}", markersize=6, **_DIVERGED))
     # Two entries are as wide as a single panel; beside each other, two panels have room for all.
     columns = min(len(entries), 2) if figure.get_figwidth() < 6 else len(entries)
     figure.legend(handles=entries, loc="outside upper right", ncols=columns, frameon=False)
