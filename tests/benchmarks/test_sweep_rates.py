@@ -26,29 +26,25 @@ def test_scikit_learn_trains_networks_of_the_sweep() -> None:
     assert 0.5 < told["best_score"] <= 1
 
 
-@pytest.mark.parametrize(("device", "asked"), [("cpu:0", [1, 2, "sklearn"]), ("gpu:0", [1, 2])])
-def test_what_is_measured_where(device: str, asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("device", "fails_at", "asked"),
+    [("cpu:0", 0, [1, 64, "sklearn"]), ("gpu:0", 0, [1, 64]), ("cpu:0", 64, [1, 64])],
+)
+def test_what_is_measured_where_and_what_finished_is_kept(
+    device: str, fails_at: int, asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[Any] = []
 
     def in_process(what: str, function: str, where: str, given: dict[str, Any]) -> dict[str, Any]:
         assert where == device
         calls.append(given.get("count", "sklearn"))
-        return {}
-
-    monkeypatch.setattr(sweeps, "in_process", in_process)
-    result = sweeps.measure_rates(device, "tensorfloat32", (1, 2))
-    assert calls == asked
-    assert ("sklearn" in result) == (len(asked) == 3)
-    assert "failure" not in result
-
-
-def test_a_sweep_that_fails_is_told_and_what_finished_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_process(what: str, function: str, device: str, given: dict[str, Any]) -> dict[str, Any]:
-        if given["count"] == 64:
+        if calls[-1] == fails_at:
             raise ProcessFailed("no memory")
-        return {"count": given["count"]}
+        return given
 
     monkeypatch.setattr(sweeps, "in_process", in_process)
-    result = sweeps.measure_rates("cpu", "float32", (1, 64, 256))
-    assert result["points"] == [{"count": 1}]
-    assert result["failure"] == "no memory"
+    result = sweeps.measure_rates(device, "tensorfloat32", (1, 64))
+    assert calls == asked
+    assert [point["count"] for point in result["points"]] == [1, 64][: 1 if fails_at else 2]
+    assert ("sklearn" in result) == ("sklearn" in asked)
+    assert result.get("failure") == ("no memory" if fails_at else None)

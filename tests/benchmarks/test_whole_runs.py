@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -90,7 +91,9 @@ def test_a_run_is_timed_and_its_accuracy_read(tmp_path: Path) -> None:
     def program(code: str) -> Program:
         return Program("one", "One", lambda folder, seed: ["-c", code, str(seed)])
 
-    seconds, accuracy = run_once(program("import sys; print('test accuracy  ', 25 * int(sys.argv[1]), '%')"), tmp_path, 3)
+    seconds, accuracy = run_once(
+        program("import sys; print('test accuracy  ', 25 * int(sys.argv[1]), '%')"), tmp_path, 3
+    )
     assert accuracy == 0.75
     assert 0 < seconds < 60
     with pytest.raises(ProcessFailed, match=r"One ended with status 1: ValueError: no data"):
@@ -109,13 +112,6 @@ def test_ours_is_the_command_with_flags_that_it_takes(tmp_path: Path) -> None:
         printed_accuracy("nothing of the kind")
 
 
-class Loaded:
-    class train:
-        inputs = targets = 0
-
-    test = train
-
-
 def test_each_seed_is_run_in_turn_and_one_that_fails_leaves_the_others_their_times(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -127,9 +123,12 @@ def test_each_seed_is_run_in_turn_and_one_that_fails_leaves_the_others_their_tim
             raise ProcessFailed("torch ended with status 1")
         return float(sum(name == program.name for name, _ in calls)), 0.98
 
-    fakes = [Program(name, name, lambda folder, seed: []) for name in ("torch", "jaxmlp")]
+    loaded, fakes = (
+        mock.MagicMock(),
+        [Program(name, name, lambda folder, seed: []) for name in ("torch", "jaxmlp")],
+    )
     monkeypatch.setattr(time_to_accuracy, "run_once", run_once)
-    monkeypatch.setattr(time_to_accuracy, "load", lambda *arguments, **keywords: Loaded)
+    monkeypatch.setattr(time_to_accuracy, "load", lambda *given, **more: loaded)
     monkeypatch.setattr(time_to_accuracy, "programs", lambda *given: fakes)
     result = measure_time_to_accuracy(PlaceOptions(), "cpu", "float32", (5, 6, 7))
     assert result is not None
@@ -141,13 +140,7 @@ def test_each_seed_is_run_in_turn_and_one_that_fails_leaves_the_others_their_tim
     assert ours["seconds"] == [2.0, 3.0, 4.0]  # the first run is not counted
     assert ours["median_seconds"] == 3.0
     assert ours["accuracies"] == [0.98] * 3
-
-
-def test_without_mnist_there_is_nothing_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **keywords: object) -> None:
-        raise time_to_accuracy.ArgumentError("not at hand")
-
-    monkeypatch.setattr(time_to_accuracy, "load", refuse)
+    monkeypatch.setattr(time_to_accuracy, "load", mock.Mock(side_effect=ProcessFailed("not at hand")))
     assert measure_time_to_accuracy(PlaceOptions(), "cpu", "float32", (0,)) is None
 
 
