@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import lesson_studies as studies
 import numpy as np
 from lesson_pictures import PICTURES, draw_lesson_pictures
 from lesson_program import check_counts, open_run, write_json
@@ -21,23 +22,7 @@ from lesson_runs import (
     lesson_network,
     train_run,
 )
-from lesson_studies import (
-    EXAMPLES,
-    FITTED_WITH,
-    FIXED_EXAMPLES,
-    FIXED_HIDDEN,
-    NETWORKS,
-    NOISE,
-    SHAPES,
-    SHARE,
-    Curve,
-    Fits,
-    Separation,
-    fit_curves,
-    separate,
-    vary_examples,
-    vary_hidden_size,
-)
+from lesson_studies import Curve, Fits, Separation, fit_curves, separate, vary_examples, vary_hidden_size
 from side_by_side import spread
 
 from jaxmlp import LOSSES, Dense, DenseParams, Network, Softmax, value_and_grad
@@ -125,23 +110,21 @@ def show_layers(lesson: Lesson) -> dict[str, float]:
     print(f"{net}\n")
     apart, apart_grads = value_and_grad(net, params, *data, loss=LOSS)
     joined, joined_grads = value_and_grad(fused, params[:-1], *data, loss="softmax_cross_entropy")
+    zeros, long_run = jax.tree.map(jnp.zeros_like, joined_grads), RUNS[-1]
+    apart_end = train_run(net, params, lesson, long_run).params[-1][:-1]
+    joined_end = train_run(fused, params[:-1], lesson, long_run, loss="softmax_cross_entropy").params[-1]
     numbers = {
         "loss, softmax layer + negative log-likelihood": float(apart),
         "loss, softmax cross-entropy on logits": float(joined),
         "largest difference of a gradient entry": largest_difference(apart_grads[:-1], joined_grads),
-        "largest gradient entry": largest_difference(
-            joined_grads, jax.tree.map(jnp.zeros_like, joined_grads)
+        "largest gradient entry": largest_difference(joined_grads, zeros),
+        f"largest difference of a weight after {long_run.epochs} epochs": largest_difference(
+            apart_end, joined_end
         ),
     }
-    long_run = RUNS[-1]
-    apart_end = train_run(net, params, lesson, long_run).params[-1]
-    joined_end = train_run(fused, params[:-1], lesson, long_run, loss="softmax_cross_entropy").params[-1]
-    numbers[f"largest difference of a weight after {long_run.epochs} epochs"] = largest_difference(
-        apart_end[:-1], joined_end
+    print(
+        aligned([(name, f"{each:.6f}" if each > 1e-4 else f"{each:.1e}") for name, each in numbers.items()])
     )
-    width = max(map(len, numbers))
-    for name, number in numbers.items():
-        print(f"{name:<{width}}  {number:.6f}" if number > 1e-4 else f"{name:<{width}}  {number:.1e}")
     print("float32 carries about 7 digits: both routes compute the same, by different formulas")
     return numbers
 
@@ -159,29 +142,22 @@ def show_runs(lesson: Lesson) -> dict[str, Progress]:
         f"minibatches of {BATCH_SIZE} in the given order, plain gradient descent; the gradient is that of the mean\n"
         f"over the minibatch, as in the lesson, whose cross-entropy layer passes back −1/(B·p)\n"
     )
-    print(
-        f"{'run':<20}{'η':>6}{'epochs':>8}   {'train loss':<17}{'accuracy':<22}{'test loss':<17}{'accuracy'}"
-    )
+    rows = [["run", "η", "epochs", "train loss", "accuracy", "test loss", "accuracy"]]
     progress = {}
     for each in RUNS:
         net, start = lesson_network(SIZES[each.number]), lesson.starts[each.number]
         progress[each.title] = train_run(net, start, lesson, each)
-        print(run_row(each.title, each.learning_rate, each.epochs, progress[each.title].columns))
+        row, columns = [each.title, f"{each.learning_rate:g}", str(each.epochs)], progress[each.title].columns
+        for part in ("train", "valid"):
+            loss, accuracy = columns[f"{part}_loss"], 100 * columns[f"{part}_accuracy"]
+            row.append(f"{loss[0]:.4f} → {loss[-1]:.4f}")
+            row.append(f"{accuracy[0]:.2f} % → {accuracy[-1]:.2f} %")
+        rows.append(row)
+    print(aligned(rows))
     by_hand = train_by_hand(lesson, RUNS[0].learning_rate)
     apart = largest_difference(by_hand, progress[RUNS[0].title].params[-1][0])
-    print(
-        f"\nthe first of them with each layer called by hand, forwards and backwards: same weights within {apart:.1e}"
-    )
+    print(f"\nthe first of them with each layer called by hand: same weights within {apart:.1e}")
     return progress
-
-
-def run_row(title: str, learning_rate: float, epochs: int, columns: dict[str, np.ndarray]) -> str:
-    """Write one row of the table of runs."""
-    cells = []
-    for part in ("train", "valid"):
-        loss, accuracy = columns[f"{part}_loss"], 100 * columns[f"{part}_accuracy"]
-        cells.append(f"{loss[0]:.4f} → {loss[-1]:.4f}  {accuracy[0]:.2f} % → {accuracy[-1]:.2f} %   ")
-    return f"{title:<20}{learning_rate:>6g}{epochs:>8}   {''.join(cells)}".rstrip()
 
 
 def train_by_hand(lesson: Lesson, learning_rate: float) -> DenseParams:
@@ -205,17 +181,19 @@ def show_outliers(options: LessonOptions) -> Fits:
     heading("Regression: absolute against squared error")
     fits = fit_curves(options.seeds, options.steps)
     print(
-        f"a 1-32-1 tanh network through {EXAMPLES} points of sin x with noise {NOISE:g}; then {100 * SHARE:g} % of\n"
-        f"them are moved up by 2 to 4. Root mean square distance from sin x,\n{spread_legend(options)}:\n"
+        f"a 1-32-1 tanh network through {studies.EXAMPLES} points of sin x with noise {studies.NOISE:g}; then "
+        f"{100 * studies.SHARE:g} % of\nthem are moved up by 2 to 4. Root mean square distance from sin x,\n"
+        f"{spread_legend(options)}:\n"
     )
     rows = [("fitted with", "without outliers", "with outliers")]
     rows += [
-        (title, *(digits(fits.errors[title, dirty]) for dirty in (False, True))) for title in FITTED_WITH
+        (title, *(digits(fits.errors[title, dirty]) for dirty in (False, True)))
+        for title in studies.FITTED_WITH
     ]
     print(aligned(rows))
     print(
         "\nThe squared error's gradient grows with the error, so a few far points pull the curve to them;\n"
-        "the absolute error's is ±1 at any distance, so that a point counts only by its side."
+        "the absolute error's is ±1 at any distance, so a point counts only by its side."
     )
     return fits
 
@@ -223,9 +201,9 @@ def show_outliers(options: LessonOptions) -> Fits:
 def show_separation(options: LessonOptions) -> list[Separation]:
     """Print how one layer and two do on classes that no line separates."""
     heading("Classes that no line separates: one layer against two")
-    found = [separate(shape, options.seeds, options.steps) for shape in SHAPES]
+    found = [separate(shape, options.seeds, options.steps) for shape in studies.SHAPES]
     print(f"test accuracy in %, {spread_legend(options)}:\n")
-    rows = [["data set", *(f"{title} {sizes_of(net)}" for title, net in NETWORKS.items())]]
+    rows = [["data set", *(f"{title} {sizes_of(net)}" for title, net in studies.NETWORKS.items())]]
     one_digit = partial(spread, write="{:.1f}".format)
     rows += [[each.shape, *(one_digit(100 * values) for values in each.accuracy.values())] for each in found]
     print(aligned(rows))
@@ -243,7 +221,7 @@ def show_capacity(options: LessonOptions) -> dict[str, Curve]:
     heading("Under- and over-fitting")
     print(f"circles that overlap; cross-entropy, {spread_legend(options)}:\n")
     by_size = vary_hidden_size(options.seeds, options.steps)
-    show_curve(f"hidden units ({FIXED_EXAMPLES} examples)", by_size)
+    show_curve(f"hidden units ({studies.FIXED_EXAMPLES} examples)", by_size)
     medians, sizes = np.median(by_size.valid, axis=0), by_size.varied
     print(
         f"\nthe validation loss is least with {sizes[np.argmin(medians)]} hidden units, {medians.min():.3f}; it is "
@@ -251,7 +229,7 @@ def show_capacity(options: LessonOptions) -> dict[str, Curve]:
         f"{sizes[-1]}, enough to follow the noise as well\n"
     )
     by_count = vary_examples(options.seeds, options.steps)
-    show_curve(f"examples ({FIXED_HIDDEN} hidden units)", by_count)
+    show_curve(f"examples ({studies.FIXED_HIDDEN} hidden units)", by_count)
     gaps = np.median(by_count.valid - by_count.train, axis=0)
     print(
         f"\nfrom {by_count.varied[0]} to {by_count.varied[-1]} examples the gap between validation and training"

@@ -3,13 +3,15 @@
 W¹ⱼᵢ leads from input i to neuron j of layer 1, counted from 1; the package keeps it as `params.w[i, j]`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from loss_steps import loss_start, loss_steps
 
-from jaxmlp import ACTIVATIONS, DenseParams, LayerTrace, Trace
+from jaxmlp import ACTIVATIONS, LOSSES, DenseParams, Trace
+from jaxmlp.cli.text import aligned
 from jaxmlp.plots.graph import gradient_symbol, short_number, symbol
 
 WIDEST = 110  # characters of a line
@@ -23,6 +25,16 @@ ACTIVATION_FORMULAS = {
     "identity": ("identity(z) = z", "identity′(z) = 1"),
     "softmax": ("softmax(z)ⱼ = exp(zⱼ)/Σₖ exp(zₖ)", ""),
 }
+# Losses that are a sum of one term an output: the term of an output {a} and its target {t}, its slope, and whether
+# the sum is divided by the number of outputs, {K}.
+SUMS = {
+    "half_squared_error": ("½·({t} − {a})²", "{a} − {t}", False),
+    "squared_error": ("({t} − {a})²", "2·({a} − {t})", False),
+    "mean_squared_error": ("({t} − {a})²", "2·({a} − {t})/{K}", True),
+    "absolute_error": ("|{t} − {a}|", "sign({a} − {t})", False),
+    "sigmoid_cross_entropy": ("ln(1 + exp({a})) − {t}·{a}", "1/(1 + exp(−{a})) − {t}", False),
+}
+Named = tuple[str, float]  # a symbol and its value
 
 
 class Step(NamedTuple):
@@ -50,17 +62,11 @@ class Step(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """Steps that belong together.
-
-    Attributes:
-        title: what is computed.
-        rules: the formulas of the stage, one a line.
-        steps: its steps, in the order in which they can be computed.
-    """
+    """Steps that belong together, in the order in which they can be computed, under a title and their rules."""
 
     title: str
-    rules: tuple[str, ...]
-    steps: tuple[Step, ...]
+    rules: Sequence[str]
+    steps: Sequence[Step]
 
     def __str__(self) -> str:
         """The stage as text, indented under its title."""
@@ -69,96 +75,131 @@ class Stage(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A layer of a trace with the names of what goes in and comes out.
+    """A layer of a trace, with a name for every number that goes in and comes out.
 
     Attributes:
-        layer: the layer's trace.
         kind: "dense", or the activation's name.
         number: the dense layers up to here, counted from 1.
-        came: letter and layer number of its inputs.
-        goes: letter and layer number of its outputs.
+        came, goes: the symbols of its inputs and outputs, as "x" and "z¹".
+        inputs, outputs: what went forward, symbols with values.
+        slopes, handed: ∂E/∂outputs, which came back, and ∂E/∂inputs, which goes on.
+        params, grads: the layer's parameters and their gradients.
     """
 
-    layer: LayerTrace
     kind: str
     number: int
-    came: tuple[str, int | None]
-    goes: tuple[str, int | None]
+    came: str
+    goes: str
+    inputs: list[Named]
+    outputs: list[Named]
+    slopes: list[Named]
+    handed: list[Named]
+    params: Any
+    grads: Any
+
+
+# --- names and numbers ---
+
+
+def named(letter: str, layer: int | None, values: Any) -> list[Named]:
+    """Name the entries of a vector."""
+    return [(symbol(letter, layer, place), float(value)) for place, value in enumerate(values, start=1)]
+
+
+def named_params(layer: int, params: DenseParams) -> list[Named]:
+    """Name the weights of a layer, neuron by neuron, and then its biases."""
+    inputs, neurons = params.w.shape
+    weights = [
+        (symbol("W", layer, j + 1, i + 1), float(params.w[i, j]))
+        for j in range(neurons)
+        for i in range(inputs)
+    ]
+    return weights if params.b is None else weights + named("b", layer, params.b)
+
+
+def slopes_of(names: Iterable[Named], values: Any) -> list[Named]:
+    """Name the gradients of what has names."""
+    return [(gradient_symbol(name), float(value)) for (name, _), value in zip(names, values, strict=True)]
+
+
+def both(pattern: str, **entries: Named) -> tuple[str, str]:
+    """Fill a pattern with symbols, and with numbers; `{x}` puts a number with a sign in brackets, `{x_}` does not."""
+    symbols, numbers = {}, {}
+    for key, (name, value) in entries.items():
+        text = short_number(value)
+        symbols |= {key: name, f"{key}_": name}
+        numbers |= {key: f"({text})" if text.startswith("−") else text, f"{key}_": text}
+    return pattern.format(**symbols), pattern.format(**numbers)
+
+
+def joined(texts: Iterable[tuple[str, str]], sign: str = " + ") -> tuple[str, str]:
+    """Add up terms, in symbols and in numbers."""
+    formulas, numbers = zip(*texts, strict=True)
+    return sign.join(formulas), sign.join(numbers)
 
 
 def places(traced: Trace) -> list[Place]:
     """Name what flows between the layers: x into the first; z out of a dense layer, a out of its activation."""
     found: list[Place] = []
-    number = 0
-    came: tuple[str, int | None] = ("x", None)
+    number, came = 0, "x"
+    inputs = named("x", None, traced.layers[0].inputs[0])
     for layer in traced.layers:
         is_dense = isinstance(layer.params, DenseParams)
         number += is_dense
-        goes: tuple[str, int | None] = ("z" if is_dense else "a", number)
+        letter = "z" if is_dense else "a"
         kind = "dense" if is_dense else layer.name.partition(" ")[2]
-        found.append(Place(layer, kind, number, came, goes))
-        came = goes
+        outputs = named(letter, number, layer.outputs[0])
+        slopes, handed = slopes_of(outputs, layer.output_grad[0]), slopes_of(inputs, layer.input_grad[0])
+        goes, flows = symbol(letter, number), (inputs, outputs, slopes, handed)
+        found.append(Place(kind, number, came, goes, *flows, layer.params, layer.param_grads))
+        came, inputs = goes, outputs
     return found
 
 
-def operand(value: Any) -> str:
-    """Write a number as it stands inside a formula: in brackets where it has a sign."""
-    text = short_number(float(value))
-    return f"({text})" if text.startswith("−") else text
-
-
-def weight_names(layer: int, neurons: int, inputs: int) -> list[list[str]]:
-    """Name the weights of a layer, a list a neuron."""
-    return [[symbol("W", layer, j, i) for i in range(1, inputs + 1)] for j in range(1, neurons + 1)]
-
-
-def names_of(letter: tuple[str, int | None], count: int) -> list[str]:
-    """Name the entries of a vector."""
-    return [symbol(*letter, index) for index in range(1, count + 1)]
+# --- the stages ---
 
 
 def worked_stages(traced: Trace, targets: Any, loss: str) -> list[Stage]:
     """Write out a pass through a network: forward, the loss, and back."""
     layers = places(traced)
-    outputs = names_of(layers[-1].goes, traced.outputs.shape[1])
-    rules, steps = loss_steps(loss, outputs, traced, targets)
-    slopes, start = loss_start(loss, outputs, traced, targets)
+    (rules, steps), (slope_rule, texts) = loss_texts(loss, layers[-1], traced, targets)
+    start = [Step(name, *text, slope) for (name, slope), text in zip(layers[-1].slopes, texts, strict=True)]
     return [
-        *(forward_stage(place) for place in layers),
-        Stage(f"loss: {loss}", rules, tuple(Step(*step) for step in steps)),
-        Stage("back: the gradient at the outputs", slopes, tuple(Step(*step) for step in start)),
-        *(backward_stage(place) for place in reversed(layers)),
+        *map(forward_stage, layers),
+        Stage(f"loss: {loss}", rules, steps),
+        Stage("back: the gradient at the outputs", [slope_rule], start),
+        *map(backward_stage, reversed(layers)),
     ]
 
 
 def forward_stage(place: Place) -> Stage:
     """Write out what a layer makes of its inputs."""
+    title, came, goes = f"forward: layer {place.number}", place.came, place.goes
     if place.kind == "dense":
-        bias = "" if place.layer.params.b is None else f" + {symbol('b', place.number)}ⱼ"
-        rule = f"{symbol('z', place.number)}ⱼ = Σᵢ {symbol('W', place.number)}ⱼᵢ·{symbol(*place.came)}ᵢ{bias}"
-        return Stage(f"forward: layer {place.number}, weighted sums", (rule,), tuple(_dense_forward(place)))
-    rules = (f"{symbol(*place.goes)}ⱼ = {_applied(place, 'ⱼ')}", *_formula(place.kind, 0))
-    return Stage(f"forward: layer {place.number}, {place.kind}", rules, tuple(_activation_forward(place)))
+        bias = "" if place.params.b is None else f" + {symbol('b', place.number)}ⱼ"
+        rule = f"{goes}ⱼ = Σᵢ {symbol('W', place.number)}ⱼᵢ·{came}ᵢ{bias}"
+        return Stage(f"{title}, weighted sums", [rule], list(_dense_forward(place)))
+    is_softmax = place.kind == "softmax"
+    rule = f"{goes}ⱼ = " + (f"softmax({came})ⱼ" if is_softmax else f"{place.kind}({came}ⱼ)")
+    steps = _softmax_forward(place) if is_softmax else _activation_forward(place)
+    return Stage(f"{title}, {place.kind}", [rule, *_formula(place.kind, 0)], list(steps))
 
 
 def backward_stage(place: Place) -> Stage:
     """Write out what a layer's gradients are, given those of its outputs."""
-    z, a = symbol("z", place.number), symbol("a", place.number)
+    title, came, goes = f"back: layer {place.number}", place.came, place.goes
     if place.kind == "dense":
-        came = symbol(*place.came)
-        rules = [f"∂E/∂{symbol('W', place.number)}ⱼᵢ = ∂E/∂{z}ⱼ·{came}ᵢ"]
-        if place.layer.params.b is not None:
-            rules.append(f"∂E/∂{symbol('b', place.number)}ⱼ = ∂E/∂{z}ⱼ")
-        if place.number > 1:
-            rules.append(f"∂E/∂{came}ᵢ = Σⱼ ∂E/∂{z}ⱼ·{symbol('W', place.number)}ⱼᵢ")
-        return Stage(f"back: layer {place.number}, weights", tuple(rules), tuple(_dense_backward(place)))
+        w, b = symbol("W", place.number), symbol("b", place.number)
+        rules = [f"∂E/∂{w}ⱼᵢ = ∂E/∂{goes}ⱼ·{came}ᵢ"]
+        rules += [] if place.params.b is None else [f"∂E/∂{b}ⱼ = ∂E/∂{goes}ⱼ"]
+        rules += [f"∂E/∂{came}ᵢ = Σⱼ ∂E/∂{goes}ⱼ·{w}ⱼᵢ"] if place.number > 1 else []
+        return Stage(f"{title}, weights", rules, list(_dense_backward(place)))
     if place.kind == "softmax":
-        rule = f"∂E/∂{z}ⱼ = {a}ⱼ·(∂E/∂{a}ⱼ − Σₖ {a}ₖ·∂E/∂{a}ₖ)"
-        return Stage(f"back: layer {place.number}, softmax", (rule,), tuple(_softmax_backward(place)))
-    rules = [f"∂E/∂{z}ⱼ = ∂E/∂{a}ⱼ·{place.kind}′({z}ⱼ)", *_formula(place.kind, 1)]
-    return Stage(
-        f"back: layer {place.number}, {place.kind}", tuple(rules), tuple(_activation_backward(place))
-    )
+        rule = f"∂E/∂{came}ⱼ = {goes}ⱼ·(∂E/∂{goes}ⱼ − Σₖ {goes}ₖ·∂E/∂{goes}ₖ)"
+        return Stage(f"{title}, softmax", [rule], list(_softmax_backward(place)))
+    rule = f"∂E/∂{came}ⱼ = ∂E/∂{goes}ⱼ·{place.kind}′({came}ⱼ)"
+    steps = list(_activation_backward(place))
+    return Stage(f"{title}, {place.kind}", [rule, *_formula(place.kind, 1)], steps)
 
 
 def _formula(kind: str, which: int) -> list[str]:
@@ -166,139 +207,160 @@ def _formula(kind: str, which: int) -> list[str]:
     return [formula] if formula else []
 
 
-def _applied(place: Place, index: str) -> str:
-    came = symbol(*place.came)
-    return f"softmax({came}){index}" if place.kind == "softmax" else f"{place.kind}({came}{index})"
-
-
 def _dense_forward(place: Place) -> Iterator[Step]:
-    w, b, inputs = place.layer.params.w, place.layer.params.b, place.layer.inputs[0]
-    came = names_of(place.came, len(inputs))
-    weights = weight_names(place.number, w.shape[1], w.shape[0])
-    for j, name in enumerate(names_of(place.goes, w.shape[1])):
-        formula = [f"{weight}·{each}" for weight, each in zip(weights[j], came, strict=True)]
-        numbers = [f"{operand(w[i, j])}·{operand(inputs[i])}" for i in range(len(inputs))]
-        if b is not None:
-            formula.append(symbol("b", place.number, j + 1))
-            numbers.append(operand(b[j]))
-        yield Step(name, " + ".join(formula), " + ".join(numbers), float(place.layer.outputs[0, j]))
-
-
-def _activation_forward(place: Place) -> Iterator[Step]:
-    inputs, outputs = place.layer.inputs[0], place.layer.outputs[0]
-    came, goes = names_of(place.came, len(inputs)), names_of(place.goes, len(outputs))
-    total = " + ".join(f"exp({short_number(float(each))})" for each in inputs)
-    for j, name in enumerate(goes):
-        entry = short_number(float(inputs[j]))
-        if place.kind == "softmax":
-            yield Step(name, f"exp({came[j]})/Σₖ", f"exp({entry})/({total})", float(outputs[j]))
-        else:
-            yield Step(name, f"{place.kind}({came[j]})", f"{place.kind}({entry})", float(outputs[j]))
+    weights, width = named_params(place.number, place.params), len(place.inputs)
+    for j, (name, value) in enumerate(place.outputs):
+        row = weights[j * width : (j + 1) * width]
+        terms = [both("{w}·{x}", w=w, x=x) for w, x in zip(row, place.inputs, strict=True)]
+        if place.params.b is not None:
+            terms.append(both("{b}", b=weights[len(place.outputs) * width + j]))
+        yield Step(name, *joined(terms), value)
 
 
 def _dense_backward(place: Place) -> Iterator[Step]:
-    layer, inputs, delta = place.layer, place.layer.inputs[0], place.layer.output_grad[0]
-    came, goes = names_of(place.came, len(inputs)), names_of(place.goes, len(delta))
-    weights = weight_names(place.number, len(delta), len(inputs))
-    for j, neuron in enumerate(goes):
-        slope = gradient_symbol(neuron)
-        for i, weight in enumerate(weights[j]):
-            yield Step(
-                gradient_symbol(weight),
-                f"{slope}·{came[i]}",
-                f"{operand(delta[j])}·{operand(inputs[i])}",
-                float(layer.param_grads.w[i, j]),
-            )
-    if layer.params.b is not None:
-        for j, neuron in enumerate(goes):
-            name = gradient_symbol(symbol("b", place.number, j + 1))
-            yield Step(name, gradient_symbol(neuron), "", float(layer.param_grads.b[j]))
+    weights, width = named_params(place.number, place.params), len(place.inputs)
+    slopes = slopes_of(weights, [value for _, value in named_params(place.number, place.grads)])
+    for at, (name, value) in enumerate(slopes):
+        if at < width * len(place.outputs):
+            j, i = divmod(at, width)
+            yield Step(name, *both("{d}·{x}", d=place.slopes[j], x=place.inputs[i]), value)
+        else:
+            yield Step(name, place.slopes[at - width * len(place.outputs)][0], "", value)
     if place.number > 1:
-        yield from _handed_back(place, came, goes, weights)
+        for i, (name, value) in enumerate(place.handed):
+            terms = (both("{d}·{w}", d=d, w=weights[j * width + i]) for j, d in enumerate(place.slopes))
+            yield Step(name, *joined(terms), value)
 
 
-def _handed_back(place: Place, came: list[str], goes: list[str], weights: list[list[str]]) -> Iterator[Step]:
-    w, delta = place.layer.params.w, place.layer.output_grad[0]
-    for i, name in enumerate(came):
-        formula = [f"{gradient_symbol(neuron)}·{weights[j][i]}" for j, neuron in enumerate(goes)]
-        numbers = [f"{operand(delta[j])}·{operand(w[i, j])}" for j in range(len(goes))]
-        yield Step(
-            gradient_symbol(name),
-            " + ".join(formula),
-            " + ".join(numbers),
-            float(place.layer.input_grad[0, i]),
-        )
+def _activation_forward(place: Place) -> Iterator[Step]:
+    for (name, value), z in zip(place.outputs, place.inputs, strict=True):
+        yield Step(name, *both(f"{place.kind}({{z_}})", z=z), value)
 
 
 def _activation_backward(place: Place) -> Iterator[Step]:
-    layer = place.layer
-    derivative = ACTIVATIONS[place.kind].derivative(layer.inputs[0], layer.outputs[0])
-    came = names_of(place.came, len(derivative))
-    for j, name in enumerate(names_of(place.goes, len(derivative))):
-        yield Step(
-            gradient_symbol(came[j]),
-            f"{gradient_symbol(name)}·{place.kind}′({came[j]})",
-            f"{operand(layer.output_grad[0, j])}·{operand(derivative[j])}",
-            float(layer.input_grad[0, j]),
-        )
+    z, a = (jnp.asarray([value for _, value in flow]) for flow in (place.inputs, place.outputs))
+    derivatives = ACTIVATIONS[place.kind].derivative(z, a)
+    for (name, value), (z_name, _), d, s in zip(
+        place.handed, place.inputs, place.slopes, derivatives, strict=True
+    ):
+        yield Step(name, *both("{d}·{s}", d=d, s=(f"{place.kind}′({z_name})", float(s))), value)
+
+
+def _softmax_forward(place: Place) -> Iterator[Step]:
+    _, total = joined(both("exp({z_})", z=z) for z in place.inputs)
+    for (name, value), z in zip(place.outputs, place.inputs, strict=True):
+        formula, numbers = both("exp({z_})", z=z)
+        yield Step(name, f"{formula}/Σₖ exp({place.came}ₖ)", f"{numbers}/({total})", value)
 
 
 def _softmax_backward(place: Place) -> Iterator[Step]:
-    layer = place.layer
-    chances, slopes = layer.outputs[0], layer.output_grad[0]
-    came, goes = names_of(place.came, len(chances)), names_of(place.goes, len(chances))
-    mean = " + ".join(f"{operand(chances[k])}·{operand(slopes[k])}" for k in range(len(chances)))
-    for j, name in enumerate(goes):
-        yield Step(
-            gradient_symbol(came[j]),
-            f"{name}·({gradient_symbol(name)} − Σₖ)",
-            f"{operand(chances[j])}·({operand(slopes[j])} − ({mean}))",
-            float(layer.input_grad[0, j]),
-        )
+    pairs = list(zip(place.outputs, place.slopes, strict=True))
+    _, mean = joined(both("{a}·{d}", a=a, d=d) for a, d in pairs)
+    for (name, value), (a, d) in zip(place.handed, pairs, strict=True):
+        formula, numbers = both("{a}·({d} − ", a=a, d=d)
+        total = f"Σₖ {place.goes}ₖ·∂E/∂{place.goes}ₖ"
+        yield Step(name, f"{formula}{total})", f"{numbers}({mean}))", value)
 
 
 def update_stage(traced: Trace, updated: Any, learning_rate: float) -> Stage:
     """Write out one step of gradient descent."""
     steps: list[Step] = []
-    rate = short_number(learning_rate)
-    dense = [place for place in places(traced) if place.kind == "dense"]
     after = [params for params in updated if isinstance(params, DenseParams)]
+    dense = [place for place in places(traced) if place.kind == "dense"]
     for place, params in zip(dense, after, strict=True):
-        for name, before, slope, value in _entries(place, params):
-            numbers = f"{short_number(before)} − {rate}·{operand(slope)}"
-            steps.append(Step(f"new {name}", f"{name} − η·{gradient_symbol(name)}", numbers, value))
-    rules = ("new W = W − η·∂E/∂W, new b = b − η·∂E/∂b; all with the gradients from above",)
-    return Stage(f"update, with learning rate η = {rate}", rules, tuple(steps))
+        trees = (place.params, place.grads, params)
+        for w, (name, grad), (_, new) in zip(
+            *(named_params(place.number, tree) for tree in trees), strict=True
+        ):
+            texts = both("{w_} − {r}·{g}", w=w, r=("η", learning_rate), g=(gradient_symbol(name), grad))
+            steps.append(Step(f"new {name}", *texts, new))
+    rule = "new W = W − η·∂E/∂W, new b = b − η·∂E/∂b; all with the gradients from above"
+    return Stage(f"update, with learning rate η = {short_number(learning_rate)}", [rule], steps)
 
 
-def _entries(place: Place, updated: DenseParams) -> Iterator[tuple[str, float, float, float]]:
-    """Each weight of a layer, then each bias: name, value, gradient and new value."""
-    params, grads = place.layer.params, place.layer.param_grads
-    inputs, neurons = params.w.shape
-    for j, names in enumerate(weight_names(place.number, neurons, inputs)):
-        for i, name in enumerate(names):
-            yield name, *(float(each.w[i, j]) for each in (params, grads, updated))  # type: ignore[misc]
-    for j in range(0 if params.b is None else neurons):
-        name = symbol("b", place.number, j + 1)
-        yield name, *(float(each.b[j]) for each in (params, grads, updated))  # type: ignore[misc]
+# --- the loss, and its gradient at the outputs ---
+
+Texts = list[tuple[str, str]]  # a formula in symbols and in numbers, for each output
 
 
-def values_of(stages: list[Stage]) -> dict[str, float]:
+def loss_texts(
+    loss: str, last: Place, traced: Trace, targets: Any
+) -> tuple[tuple[list[str], list[Step]], tuple[str, Texts]]:
+    """Write out the loss, and the rule and texts of its gradient at the outputs; one without a formula is named."""
+    if loss in SUMS:
+        return _sum(loss, last, traced, targets)
+    if loss == "softmax_cross_entropy":
+        return _softmax_cross_entropy(last, traced, targets)
+    E, slope = float(traced.value), f"∂E/∂{last.goes}ₖ"
+    if loss == "negative_log_likelihood":
+        label = int(targets[0])
+        output = last.outputs[label]
+        rule = f"E = −ln {output[0]}, as the label is class {label}, counted from 0"
+        texts = [("", "")] * len(last.outputs)
+        texts[label] = both("−1/{a}", a=output)
+        steps = [Step("E", *both("−ln({a_})", a=output), E)]
+        return ([rule], steps), (f"{slope} = −1/{last.goes}ₖ for the label's class, 0 for every other", texts)
+    rule = f"E = {loss}({last.outputs[0][0]} … {last.outputs[-1][0]}; t)"
+    texts = [("", "")] * len(last.outputs)
+    return ([rule], [Step("E", "", "", E)]), (f"{slope} is the gradient of {loss}", texts)
+
+
+def _sum(loss: str, last: Place, traced: Trace, targets: Any) -> Any:
+    term, slope, is_mean = SUMS[loss]
+    K = len(last.outputs)
+    pairs = list(zip(last.outputs, named("t", None, targets[0]), strict=True))
+    steps = []
+    for k, (a, t) in enumerate(pairs):
+        value = LOSSES[loss].value(traced.outputs[:, k : k + 1], jnp.asarray(targets)[:, k : k + 1])
+        steps.append(Step(symbol("E", None, k + 1), *both(term, a=a, t=t), float(value[0])))
+    total = joined(both("{E}", E=(step.name, step.value)) for step in steps)
+    if is_mean:
+        total = (f"({total[0]})/{K}", f"({total[1]})/{K}")
+    steps.append(Step("E", *total, float(traced.value)))
+    general = {"a": f"{last.goes}ₖ", "t": "tₖ", "K": "K"}
+    rule = f"E = {'1/K·' * is_mean}Σₖ Eₖ,  Eₖ = " + term.format(**general)
+    texts = [both(slope, a=a, t=t, K=(str(K), K)) for a, t in pairs]
+    return ([rule], steps), (f"∂E/∂{last.goes}ₖ = " + slope.format(**general), texts)
+
+
+def _softmax_cross_entropy(last: Place, traced: Trace, targets: Any) -> Any:
+    is_label, z = np.ndim(targets[0]) == 0, last.goes
+    given = np.eye(len(last.outputs))[int(targets[0])] if is_label else targets[0]
+    chances, hits = named("p", None, jax.nn.softmax(traced.outputs[0])), named("t", None, given)
+    _, total = joined(both("exp({z_})", z=each) for each in last.outputs)
+    steps = []
+    for (name, value), each in zip(chances, last.outputs, strict=True):
+        formula, numbers = both("exp({z_})", z=each)
+        steps.append(Step(name, f"{formula}/Σⱼ exp({z}ⱼ)", f"{numbers}/({total})", value))
+    pairs = list(zip(chances, hits, strict=True))
+    terms = [both("{t}·ln({p})", t=t, p=p) for p, t in pairs if t[1] != 0]
+    texts = [f"−{text}" for text in joined(terms, " − ")] if terms else ["", ""]
+    steps.append(Step("E", *texts, float(traced.value)))
+    rules = [f"pₖ = exp({z}ₖ)/Σⱼ exp({z}ⱼ),  E = −Σₖ tₖ·ln(pₖ)"]
+    if is_label:
+        rules.append(f"the label is class {int(targets[0])}, counted from 0: its t is 1, every other 0")
+    pattern = "{p} − {t}" if is_label else "{p}·{s} − {t}"
+    hit = ("Σⱼ tⱼ", float(np.sum(given)))
+    rule = f"∂E/∂{z}ₖ = " + pattern.format(p="pₖ", s="Σⱼ tⱼ", t="tₖ")
+    return (rules, steps), (rule, [both(pattern, p=p, s=hit, t=t) for p, t in pairs])
+
+
+# --- all of it together ---
+
+
+def values_of(stages: Iterable[Stage]) -> dict[str, float]:
     """Collect every number of some stages by its symbol."""
     return {step.name: step.value for stage in stages for step in stage.steps}
 
 
 def layer_table(traced: Trace) -> str:
     """Describe a pass through a network too large to be written out: a line a layer, in norms."""
-    rows = [("layer", "outputs", "smallest", "largest", "‖∂E/∂outputs‖", "‖∂E/∂W‖")]
+    rows = [["layer", "outputs", "smallest", "largest", "‖∂E/∂outputs‖", "‖∂E/∂W‖"]]
     for layer in traced.layers:
-        outputs, slopes = np.asarray(layer.outputs[0]), np.asarray(layer.output_grad[0])
-        is_dense = isinstance(layer.params, DenseParams)
-        grads = np.linalg.norm(layer.param_grads.w) if is_dense else None
-        numbers = (outputs.min(), outputs.max(), np.linalg.norm(slopes), grads)
-        shown = ("" if number is None else short_number(float(number), 4) for number in numbers)
-        rows.append((layer.name, str(len(outputs)), *shown))  # type: ignore[arg-type]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+        outputs = np.asarray(layer.outputs[0])
+        numbers = [outputs.min(), outputs.max(), np.linalg.norm(layer.output_grad[0])]
+        if isinstance(layer.params, DenseParams):
+            numbers.append(np.linalg.norm(layer.param_grads.w))
+        shown = [short_number(float(number), 4) for number in numbers]
+        rows.append([layer.name, str(len(outputs)), *shown, *[""] * (4 - len(shown))])
+    return aligned(rows)

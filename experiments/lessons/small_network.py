@@ -13,15 +13,6 @@ import numpy as np
 from jaxmlp import LOSSES, Activate, ArgumentError, Batch, Dense, DenseParams, Layer, Network, Softmax
 from jaxmlp.checks import check_data
 
-# The example of the post, with w as [I, O]; the post writes its transpose.
-POST_SIZES = (2, 3, 2)
-POST_WEIGHTS = (
-    (((0.1, 0.5, 0.4), (0.3, 0.1, 0.2)), (0.1, 0.3, 0.5)),
-    (((0.5, 0.1), (0.3, 0.5), (0.2, 0.2)), (0.4, 0.1)),
-)
-POST_INPUTS = (0.6, 0.9)
-POST_TARGETS = (0.2, 0.4)
-
 FORMAT = '{"layers": [{"w": [[...], ...] as [I][O], "b": [...]}, ...], "inputs": [...], "targets": [...]}'
 
 
@@ -45,15 +36,7 @@ class Numbers(NamedTuple):
 
 
 class SmallNetwork(NamedTuple):
-    """A network, its parameters and one example.
-
-    Attributes:
-        net: the network.
-        params: its parameters, in float64.
-        inputs: [1, I].
-        targets: [1, K], or [1] for a label.
-        loss: the loss's name.
-    """
+    """A network, its parameters in float64, and one example: inputs [1, I], targets [1, K], or a label [1]."""
 
     net: Network
     params: Any
@@ -62,10 +45,15 @@ class SmallNetwork(NamedTuple):
     loss: str
 
 
-def post_numbers() -> Numbers:
-    """Give the numbers of the post's network and example."""
-    weights = tuple((np.array(w), np.array(b)) for w, b in POST_WEIGHTS)
-    return Numbers(weights, np.array(POST_INPUTS), np.array(POST_TARGETS))
+# The example of the post, with w as [I, O]; the post writes its transpose.
+POST = Numbers(
+    weights=(
+        (np.array([[0.1, 0.5, 0.4], [0.3, 0.1, 0.2]]), np.array([0.1, 0.3, 0.5])),
+        (np.array([[0.5, 0.1], [0.3, 0.5], [0.2, 0.2]]), np.array([0.4, 0.1])),
+    ),
+    inputs=np.array([0.6, 0.9]),
+    targets=np.array([0.2, 0.4]),
+)
 
 
 def drawn_numbers(sizes: Sequence[int], seed: int) -> Numbers:
@@ -74,18 +62,13 @@ def drawn_numbers(sizes: Sequence[int], seed: int) -> Numbers:
         raise ArgumentError(
             f"--sizes takes at least two numbers of at least 1, as 2 3 2, given {' '.join(map(str, sizes))}"
         )
-    if seed < 0:
-        raise ArgumentError(f"--seed must be at least 0, given {seed}")
     random = np.random.default_rng(seed)
-    return Numbers(
-        tuple(
-            (
-                np.round(random.normal(0, np.sqrt(2 / inputs), (inputs, outputs)), 2),
-                np.round(random.normal(0, 0.1, outputs), 2),
-            )
-            for inputs, outputs in itertools.pairwise(sizes)
-        )
-    )
+
+    def draw(inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray]:
+        w = np.round(random.normal(0, np.sqrt(2 / inputs), (inputs, outputs)), 2)
+        return w, np.round(random.normal(0, 0.1, outputs), 2)
+
+    return Numbers(tuple(draw(*pair) for pair in itertools.pairwise(sizes)))
 
 
 def read_numbers(path: str) -> Numbers:
@@ -95,26 +78,29 @@ def read_numbers(path: str) -> Numbers:
     except OSError as error:
         raise ArgumentError(f"{path}: {error.strerror}; give a JSON file as {FORMAT}") from None
     except (ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(f"{path} is no JSON ({reason}); give {FORMAT}") from None
+        raise ArgumentError(f"{path} is no JSON ({str(error).splitlines()[0]}); give {FORMAT}") from None
     _check_keys(content, ("layers", "inputs", "targets"), "layers", path)
-    layers = content["layers"]
-    if not isinstance(layers, list) or not layers:
+    if not isinstance(content["layers"], list) or not content["layers"]:
         raise ArgumentError(f"{path}: 'layers' must be a list of at least one layer; give {FORMAT}")
-    weights = tuple(
-        _read_layer(layer, f"{path}: layer {place}") for place, layer in enumerate(layers, start=1)
-    )
-    for place, ((before, _), (after, _)) in enumerate(itertools.pairwise(weights), start=1):
-        if before.shape[1] != after.shape[0]:
+    weights: list[tuple[np.ndarray, np.ndarray | None]] = []
+    for place, layer in enumerate(content["layers"], start=1):
+        name = f"{path}: layer {place}"
+        _check_keys(layer, ("w", "b"), "w", name)
+        w = _read_array(layer["w"], 2, f"{name}: 'w'")
+        b = None if layer.get("b") is None else _read_array(layer["b"], 1, f"{name}: 'b'")
+        if b is not None and len(b) != w.shape[1]:
             raise ArgumentError(
-                f"{path}: layer {place} has {before.shape[1]} outputs and layer {place + 1} takes "
-                f"{after.shape[0]} inputs; give w as [I][O], a row an input"
+                f"{name}: 'b' has {len(b)} numbers and 'w' {w.shape[1]} columns; give one bias a column"
             )
-    inputs, targets = (
-        None if content.get(name) is None else _read_array(content[name], 1, f"{path}: '{name}'")
-        for name in ("inputs", "targets")
-    )
-    return Numbers(weights, inputs, targets)
+        if weights and weights[-1][0].shape[1] != w.shape[0]:
+            raise ArgumentError(
+                f"{path}: layer {place - 1} has {weights[-1][0].shape[1]} outputs and layer {place} takes "
+                f"{w.shape[0]} inputs; give w as [I][O], a row an input"
+            )
+        weights.append((w, b))
+    given = ((name, content.get(name)) for name in ("inputs", "targets"))
+    example = (None if each is None else _read_array(each, 1, f"{path}: '{name}'") for name, each in given)
+    return Numbers(tuple(weights), *example)
 
 
 def _check_keys(content: Any, allowed: Sequence[str], needed: str, name: str) -> None:
@@ -124,19 +110,6 @@ def _check_keys(content: Any, allowed: Sequence[str], needed: str, name: str) ->
             f"{name} must hold '{needed}' and nothing besides {', '.join(map(repr, allowed))}, "
             f"found {found or 'nothing'}; give {FORMAT}"
         )
-
-
-def _read_layer(layer: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    _check_keys(layer, ("w", "b"), "w", name)
-    w = _read_array(layer["w"], 2, f"{name}: 'w'")
-    if layer.get("b") is None:
-        return w, None
-    b = _read_array(layer["b"], 1, f"{name}: 'b'")
-    if len(b) != w.shape[1]:
-        raise ArgumentError(
-            f"{name}: 'b' has {len(b)} numbers and 'w' {w.shape[1]} columns; give one bias a column"
-        )
-    return w, b
 
 
 def _read_array(given: Any, axes: int, name: str) -> np.ndarray:

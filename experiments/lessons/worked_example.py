@@ -1,9 +1,11 @@
-"""Follow one example through a small network by hand: every number forward, back and in the update."""
+"""A two-layer network by hand, after the Burmese post "What are forward propagation and backward propagation?"
 
-import dataclasses
+The post is by Htun Khaing Lynn, in the series "from learners to learners: Artificial Intelligence".
+"""
+
+import itertools
 import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,43 +13,26 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import small_network
 from chain_rule import Stage, layer_table, update_stage, values_of, worked_stages
+from lesson_program import check_counts, check_rates, open_run
 from post_comparison import PRINTED_RATES, comparison_text
-from small_network import (
-    FORMAT,
-    POST_SIZES,
-    Numbers,
-    SmallNetwork,
-    drawn_numbers,
-    make_network,
-    numbers_as_json,
-    post_numbers,
-    read_numbers,
-)
+from small_network import POST, Numbers, SmallNetwork
 
-from jaxmlp import (
-    LOSSES,
-    ArgumentError,
-    Trace,
-    TrainState,
-    init_state,
-    loss,
-    make_optimizer,
-    plots,
-    trace,
-    train_step,
-)
+import jaxmlp
+from jaxmlp import LOSSES, ArgumentError, Trace, make_optimizer, plots
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.options import option, parse_options
-from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
 from jaxmlp.cli.session import computing, run
+from jaxmlp.cli.text import counted
+from jaxmlp.files import write_text
 from jaxmlp.plots.graph import MOST_NEURONS, count_neurons, short_number
 
 DESCRIPTION = f"""Follow one example through a small network, in float64, with the formula beside every number:
 forward, the loss, the chain rule for every weight, the update; then train on it by plain gradient descent.
 
 With no options: the network of the post, 2-3-2 with ReLU on both layers, and what the post got wrong.
---weights takes a file\n{FORMAT}."""
+--weights takes a file\n{small_network.FORMAT}."""
 
 _network = partial(option, group="network")
 _example = partial(option, group="example")
@@ -98,17 +83,19 @@ class Descent(NamedTuple):
 
     Attributes:
         learning_rate: η.
-        updates: how many were made.
         values: E before the first update and after each.
         params: the parameters at the end.
         reached: whether E came below the goal.
     """
 
     learning_rate: float
-    updates: int
     values: list[float]
     params: Any
     reached: bool
+
+    @property
+    def updates(self) -> int:
+        return len(self.values) - 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,25 +103,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = read_options(arguments)
     with computing("cpu", "float64"):
         example = make_example(options)
-        folder = make_run_folder(options.out, "worked-example")
+        folder = open_run(options, "worked-example")
         traced = trace_example(example)
         text = worked_text(options, example, traced)
-        save(folder, options, example, traced, text)
-        print(text)
-    print(f"\nrun folder {folder}: graph.svg, graph.png, steps.txt, network.json (for --weights), trace.npz")
+        save(folder, example, traced, text)
+    print(f"{text}\n")
+    print(f"run folder {folder}: graph.svg, graph.png, steps.txt, network.json (for --weights), trace.npz")
     return 0
 
 
 def read_options(arguments: Sequence[str] | None) -> WorkedOptions:
     """Read and check the command line."""
     options, _ = parse_options(WorkedOptions, DESCRIPTION, arguments)
-    if not options.learning_rate or any(not (math.isfinite(r) and r > 0) for r in options.learning_rate):
-        given = " ".join(map(str, options.learning_rate)) or "nothing"
-        raise ArgumentError(f"--learning-rate takes finite numbers above 0, given {given}: try 0.1")
-    if not options.goal > 0 or options.most_updates < 1:
-        raise ArgumentError(
-            f"--goal must be above 0 and --most-updates at least 1, given {options.goal:g} and {options.most_updates}"
-        )
+    check_rates(*options.learning_rate)
+    check_counts({"--most-updates": options.most_updates})
+    if not options.goal > 0:
+        raise ArgumentError(f"--goal must be above 0, given {options.goal:g}")
     if options.seed is not None and options.seed < 0:
         raise ArgumentError(f"--seed must be at least 0, given {options.seed}")
     return options
@@ -147,7 +131,7 @@ def make_example(options: WorkedOptions) -> SmallNetwork:
         numbers = numbers._replace(inputs=np.array(options.inputs))
     if options.targets:
         numbers = numbers._replace(targets=np.array(options.targets))
-    return make_network(
+    return small_network.make_network(
         numbers,
         activation=options.activation,
         output_activation=choose_output_activation(options),
@@ -159,18 +143,18 @@ def make_example(options: WorkedOptions) -> SmallNetwork:
 def choose_numbers(options: WorkedOptions) -> Numbers:
     """Take weights from the file, the post or a draw, whichever is asked for."""
     if options.weights is not None:
-        numbers = read_numbers(options.weights)
+        numbers = small_network.read_numbers(options.weights)
         if options.sizes not in ((), numbers.sizes):
             raise ArgumentError(
                 f"--sizes {' '.join(map(str, options.sizes))} does not fit {options.weights}, which has "
                 f"{' '.join(map(str, numbers.sizes))}: leave --sizes out"
             )
         return numbers
-    sizes = options.sizes or POST_SIZES
-    if sizes != POST_SIZES or options.seed is not None:
-        return drawn_numbers(sizes, options.seed or 0)
+    sizes = options.sizes or POST.sizes
+    if sizes != POST.sizes or options.seed is not None:
+        return small_network.drawn_numbers(sizes, options.seed or 0)
     takes_values = LOSSES[options.loss].targets in ("values", "binary")
-    return post_numbers() if takes_values else post_numbers()._replace(targets=None)
+    return POST if takes_values else POST._replace(targets=None)
 
 
 def choose_output_activation(options: WorkedOptions) -> str:
@@ -186,7 +170,7 @@ def is_the_posts(options: WorkedOptions) -> bool:
     """Tell whether the example is the post's own, number for number."""
     return (
         (options.weights, options.seed, options.inputs, options.targets) == (None, None, (), ())
-        and options.sizes in ((), POST_SIZES)
+        and options.sizes in ((), POST.sizes)
         and (options.activation, choose_output_activation(options)) == ("relu", "relu")
         and options.loss == USUAL_LOSS
     )
@@ -194,25 +178,24 @@ def is_the_posts(options: WorkedOptions) -> bool:
 
 def trace_example(example: SmallNetwork) -> Trace:
     """Go forward and back once."""
-    return trace(example.net, example.params, example.inputs, example.targets, loss=example.loss)
+    return jaxmlp.trace(example.net, example.params, example.inputs, example.targets, loss=example.loss)
 
 
 def worked_text(options: WorkedOptions, example: SmallNetwork, traced: Trace) -> str:
     """Write the whole example: the network, the pass, the update, the post's numbers and the training."""
     parts = [introduction(example)]
-    descents = [descend(example, rate, options.goal, options.most_updates) for rate in options.learning_rate]
     if count_neurons(traced) > MOST_NEURONS:
         parts.append(
             f"more than {MOST_NEURONS} neurons are too many to write out; layer by layer:\n{layer_table(traced)}"
         )
     else:
         stages = worked_stages(traced, example.targets, example.loss)
-        updates = [first_update(example, traced, rate) for rate in options.learning_rate]
-        parts += number_stages([*stages, *updates])
+        stages += [first_update(example, traced, rate) for rate in options.learning_rate]
+        parts += [f"{place}. {stage}" for place, stage in enumerate(stages, start=1)]
     if is_the_posts(options):
         parts.append(compare_with_post(example, traced))
-    parts.append(training_text(example, descents, options.goal))
-    return "\n\n".join(parts)
+    descents = [descend(example, rate, options.goal, options.most_updates) for rate in options.learning_rate]
+    return "\n\n".join([*parts, training_text(example, descents, options.goal)])
 
 
 def introduction(example: SmallNetwork) -> str:
@@ -235,50 +218,36 @@ def vector_text(values: Any) -> str:
     return f"({', '.join(shown)}{more})"
 
 
-def number_stages(stages: Sequence[Stage]) -> list[str]:
-    """Write stages with a number before each title."""
-    return [f"{place}. {stage}" for place, stage in enumerate(stages, start=1)]
-
-
 def compare_with_post(example: SmallNetwork, traced: Trace) -> str:
     """Set the post's numbers beside the right ones, for both of its learning rates."""
     values = values_of(worked_stages(traced, example.targets, example.loss))
-    updated = {rate: values_of([first_update(example, traced, rate)]) for rate in PRINTED_RATES}
-    return comparison_text(example, values, updated)
+    updates = {rate: values_of([first_update(example, traced, rate)]) for rate in PRINTED_RATES}
+    return comparison_text(example, values, {rate: new["new W¹₁₁"] for rate, new in updates.items()})
+
+
+def updates_of(example: SmallNetwork, learning_rate: float) -> Iterator[tuple[float, Any]]:
+    """Yield E and the parameters at the example's weights, and after each update of plain gradient descent."""
+    optimizer, batch = make_optimizer("sgd", learning_rate), (example.inputs, example.targets)
+    state = jaxmlp.init_state(example.net, optimizer, jax.random.key(0))._replace(params=example.params)
+    while True:
+        yield float(jaxmlp.loss(example.net, state.params, *batch, loss=example.loss)), state.params
+        state, _ = jaxmlp.train_step(example.net, optimizer, state, batch, loss=example.loss)
 
 
 def descend(example: SmallNetwork, learning_rate: float, goal: float, most_updates: int) -> Descent:
-    """Train by plain gradient descent until E is below the goal, or not finite any more."""
-    state = first_state(example, learning_rate)
-    values = [value_of(example, state)]
-    while math.isfinite(values[-1]) and values[-1] >= goal and len(values) <= most_updates:
-        state = update(example, state, learning_rate)
-        values.append(value_of(example, state))
-    return Descent(learning_rate, len(values) - 1, values, state.params, values[-1] < goal)
-
-
-def first_state(example: SmallNetwork, learning_rate: float) -> TrainState:
-    """Stand at the example's weights, before the first update."""
-    optimizer = make_optimizer("sgd", learning_rate)
-    fresh = init_state(example.net, optimizer, jax.random.key(0))
-    return fresh._replace(params=example.params, opt_state=optimizer.init(example.params))
-
-
-def update(example: SmallNetwork, state: TrainState, learning_rate: float) -> TrainState:
-    """Make one update on the example."""
-    batch = (example.inputs, example.targets)
-    return train_step(example.net, make_optimizer("sgd", learning_rate), state, batch, loss=example.loss)[0]
-
-
-def value_of(example: SmallNetwork, state: TrainState) -> float:
-    """Compute E."""
-    return float(loss(example.net, state.params, example.inputs, example.targets, loss=example.loss))
+    """Train until E is below the goal, or not finite any more."""
+    values: list[float] = []
+    for value, params in updates_of(example, learning_rate):
+        values.append(value)
+        if not math.isfinite(value) or value < goal or len(values) > most_updates:
+            return Descent(learning_rate, values, params, value < goal)
+    raise AssertionError("updates never end")
 
 
 def first_update(example: SmallNetwork, traced: Trace, learning_rate: float) -> Stage:
     """Write out the first update."""
-    updated = update(example, first_state(example, learning_rate), learning_rate)
-    return update_stage(traced, updated.params, learning_rate)
+    _, (_, updated) = itertools.islice(updates_of(example, learning_rate), 2)
+    return update_stage(traced, updated, learning_rate)
 
 
 def training_text(example: SmallNetwork, descents: Sequence[Descent], goal: float) -> str:
@@ -296,7 +265,7 @@ def training_text(example: SmallNetwork, descents: Sequence[Descent], goal: floa
 def outcome(descent: Descent) -> str:
     """Say how a descent ended."""
     value = short_number(descent.values[-1])
-    updates = f"{descent.updates} update{'' if descent.updates == 1 else 's'}"
+    updates = counted(descent.updates, "update")
     if descent.reached:
         return f"{updates}, E = {value}"
     if not math.isfinite(descent.values[-1]):
@@ -304,18 +273,10 @@ def outcome(descent: Descent) -> str:
     return f"not reached in {updates}, E = {value}"
 
 
-def save(folder: Path, options: WorkedOptions, example: SmallNetwork, traced: Trace, text: str) -> None:
+def save(folder: Path, example: SmallNetwork, traced: Trace, text: str) -> None:
     """Write the pictures, the text and every number into the run folder."""
-    write_config(
-        folder,
-        {
-            "options": dataclasses.asdict(options),
-            "command": ["python", *sys.argv],
-            "machine": describe_machine(),
-        },
-    )
-    (folder / "steps.txt").write_text(text + "\n", encoding="utf-8")
-    (folder / "network.json").write_text(numbers_as_json(example), encoding="utf-8")
+    write_text(folder / "steps.txt", text + "\n")
+    write_text(folder / "network.json", small_network.numbers_as_json(example))
     np.savez(folder / "trace.npz", allow_pickle=False, **named_arrays(traced))
     figure = plots.computational_graph(traced, targets=example.targets, loss=example.loss)
     for ending in ("svg", "png"):

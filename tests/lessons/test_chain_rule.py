@@ -1,4 +1,4 @@
-"""Every number of a worked example follows from the formula beside it, and every weight has one."""
+"""Every number of a worked example follows from its formula; every weight, activation and loss has one."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from slow_cases import others_slow
 from worked_cases import as_python, by_symbol, example_of, stages_of, unfollowed
 from worked_example import first_update, trace_example
 
-from jaxmlp import ACTIVATIONS
+from jaxmlp import ACTIVATIONS, LOSSES
 
 NETWORKS = [
     (),
@@ -62,10 +62,9 @@ def test_every_weight_has_its_gradient(arguments: tuple[str, ...]) -> None:
 
 def test_a_number_that_does_not_follow_is_seen() -> None:
     stages = stages_of(example_of())
-    stage = stages[-1]
-    step = stage.steps[0]
-    wrong = stage._replace(steps=(step._replace(value=step.value + 1e-4), *stage.steps[1:]))
-    assert unfollowed([wrong]) == [wrong.steps[0]]
+    step = stages[-1].steps[0]
+    wrong = step._replace(value=step.value + 1e-4)
+    assert unfollowed([stages[-1]._replace(steps=[wrong, *stages[-1].steps[1:]])]) == [wrong]
 
 
 def test_formulas_and_numbers_speak_of_the_same_things() -> None:
@@ -105,13 +104,18 @@ def test_every_activation_can_be_followed(activation: str) -> None:
     assert unfollowed(stages_of(example_of("--activation", activation))) == []
 
 
-def test_the_module_of_steps_says_where_a_layer_stands() -> None:
-    kinds = [
-        (place.kind, place.number, place.came, place.goes) for place in places(trace_example(example_of()))
-    ]
-    assert kinds == [
-        ("dense", 1, ("x", None), ("z", 1)),
-        ("relu", 1, ("z", 1), ("a", 1)),
-        ("dense", 2, ("a", 1), ("z", 2)),
-        ("relu", 2, ("z", 2), ("a", 2)),
-    ]
+@pytest.mark.parametrize(
+    "loss", ["huber", *(pytest.param(x, marks=pytest.mark.slow) for x in sorted(LOSSES))]
+)
+def test_every_loss_can_be_followed(loss: str) -> None:
+    (stage,) = (each for each in stages_of(example_of("--loss", loss)) if each.title == f"loss: {loss}")
+    assert stage.steps[-1].name == "E"
+    if loss == "huber":  # it is not written out, but named with its value
+        assert len(stage.steps) == 1
+        assert "huber" in stage.rules[0]
+
+
+def test_a_place_says_where_a_layer_stands() -> None:
+    found = [(each.kind, each.number, each.came, each.goes) for each in places(trace_example(example_of()))]
+    assert found[:2] == [("dense", 1, "x", "z¹"), ("relu", 1, "z¹", "a¹")]
+    assert found[2:] == [("dense", 2, "a¹", "z²"), ("relu", 2, "z²", "a²")]

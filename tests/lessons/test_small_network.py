@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_network import drawn_numbers, make_network, numbers_as_json, post_numbers, read_numbers
+from small_network import POST, drawn_numbers, make_network, numbers_as_json, read_numbers
 
 from jaxmlp import Activate, ArgumentError, Dense, Softmax
 
@@ -124,6 +124,6 @@ def test_inputs_that_are_drawn_are_not_the_weights_again() -> None:
 
 
 def test_the_posts_weights_are_transposed_to_inputs_by_outputs() -> None:
-    (first, _), (second, _) = post_numbers().weights
+    (first, _), (second, _) = POST.weights
     assert first.T.tolist() == [[0.1, 0.3], [0.5, 0.1], [0.4, 0.2]]
     assert second.T.tolist() == [[0.5, 0.3, 0.2], [0.1, 0.5, 0.2]]
