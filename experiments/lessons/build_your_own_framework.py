@@ -185,10 +185,10 @@ def show_outliers(options: LessonOptions) -> Fits:
         f"{100 * studies.SHARE:g} % of\nthem are moved up by 2 to 4. Root mean square distance from sin x,\n"
         f"{spread_legend(options)}:\n"
     )
-    rows = [("fitted with", "without outliers", "with outliers")]
+    rows = [["fitted with", "without outliers", "with outliers"]]
+    errors = fits.errors
     rows += [
-        (title, *(digits(fits.errors[title, dirty]) for dirty in (False, True)))
-        for title in studies.FITTED_WITH
+        [title, digits(errors[title, False]), digits(errors[title, True])] for title in studies.FITTED_WITH
     ]
     print(aligned(rows))
     print(

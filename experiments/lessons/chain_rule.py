@@ -38,19 +38,12 @@ Named = tuple[str, float]  # a symbol and its value
 
 
 class Step(NamedTuple):
-    """One number of a worked example.
+    """One number of a worked example."""
 
-    Attributes:
-        name: its symbol, as "∂E/∂W¹₂₁".
-        formula: where it comes from, in symbols; empty where the symbol says it.
-        numbers: the same with the numbers put in; empty where there is nothing to put in.
-        value: the number itself, as the package computed it.
-    """
-
-    name: str
-    formula: str
-    numbers: str
-    value: float
+    name: str  # its symbol, as "∂E/∂W¹₂₁"
+    formula: str  # where it comes from, in symbols; empty where the symbol says it
+    numbers: str  # the same with the numbers put in; empty where there is nothing to put in
+    value: float  # the number itself, as the package computed it
 
     def __str__(self) -> str:
         """The step as one line, or as several where it would be too long."""
@@ -75,25 +68,16 @@ class Stage(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A layer of a trace, with a name for every number that goes in and comes out.
+    """A layer of a trace, with a name for every number that goes in and comes out."""
 
-    Attributes:
-        kind: "dense", or the activation's name.
-        number: the dense layers up to here, counted from 1.
-        came, goes: the symbols of its inputs and outputs, as "x" and "z¹".
-        inputs, outputs: what went forward, symbols with values.
-        slopes, handed: ∂E/∂outputs, which came back, and ∂E/∂inputs, which goes on.
-        params, grads: the layer's parameters and their gradients.
-    """
-
-    kind: str
-    number: int
-    came: str
-    goes: str
+    kind: str  # "dense", or the activation's name
+    number: int  # the dense layers up to here, counted from 1
+    came: str  # the symbol of its inputs, as "x"
+    goes: str  # the symbol of its outputs, as "z¹"
     inputs: list[Named]
     outputs: list[Named]
-    slopes: list[Named]
-    handed: list[Named]
+    slopes: list[Named]  # ∂E/∂outputs, which came back
+    handed: list[Named]  # ∂E/∂inputs, which goes on
     params: Any
     grads: Any
 
@@ -124,7 +108,8 @@ def slopes_of(names: Iterable[Named], values: Any) -> list[Named]:
 
 def both(pattern: str, **entries: Named) -> tuple[str, str]:
     """Fill a pattern with symbols, and with numbers; `{x}` puts a number with a sign in brackets, `{x_}` does not."""
-    symbols, numbers = {}, {}
+    symbols: dict[str, str] = {}
+    numbers: dict[str, str] = {}
     for key, (name, value) in entries.items():
         text = short_number(value)
         symbols |= {key: name, f"{key}_": name}
@@ -334,8 +319,8 @@ def _softmax_cross_entropy(last: Place, traced: Trace, targets: Any) -> Any:
         steps.append(Step(name, f"{formula}/Σⱼ exp({z}ⱼ)", f"{numbers}/({total})", value))
     pairs = list(zip(chances, hits, strict=True))
     terms = [both("{t}·ln({p})", t=t, p=p) for p, t in pairs if t[1] != 0]
-    texts = [f"−{text}" for text in joined(terms, " − ")] if terms else ["", ""]
-    steps.append(Step("E", *texts, float(traced.value)))
+    formula, numbers = (f"−{text}" for text in joined(terms, " − ")) if terms else ("", "")
+    steps.append(Step("E", formula, numbers, float(traced.value)))
     rules = [f"pₖ = exp({z}ₖ)/Σⱼ exp({z}ⱼ),  E = −Σₖ tₖ·ln(pₖ)"]
     if is_label:
         rules.append(f"the label is class {int(targets[0])}, counted from 0: its t is 1, every other 0")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from lab_runs import IDENTITY, PROBED, SINGLE, Kind, Plan, Runs
-from side_by_side import spread
+from side_by_side import percent, spread
 
 from jaxmlp.cli.text import markdown
 from jaxmlp.files import write_text
@@ -17,23 +17,14 @@ VANISHED, EXPLODED = 0.1, 10.0  # of the first layer's gradient norm to the last
 
 
 class Setup(NamedTuple):
-    """What the report says of how it was made.
+    """What the report says of how it was made."""
 
-    Attributes:
-        dataset: the data set's name.
-        train_examples: how many were trained on.
-        test_examples: how many were tested on.
-        commonest: share of the commonest class among the test examples.
-        plan: how every kind was trained.
-        machine: the processor, devices and versions.
-    """
-
-    dataset: str
-    train_examples: int
-    test_examples: int
-    commonest: float
-    plan: Plan
-    machine: str
+    dataset: str  # the data set's name
+    train_examples: int  # how many were trained on
+    test_examples: int  # how many were tested on
+    commonest: float  # share of the commonest class among the test examples
+    plan: Plan  # how every kind was trained
+    machine: str  # the processor, devices and versions
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray) -> str:
@@ -48,10 +39,6 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> str:
 def chance(seeds: int) -> float:
     """Tell how often two kinds that do not differ have ranges that do not overlap: 2 / C(2M, M)."""
     return 2 / comb(2 * seeds, seeds)
-
-
-def percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
 
 
 def short(value: float) -> str:

@@ -19,15 +19,10 @@ RECTIFIERS = ("relu", "leaky_relu", "relu6", "elu", "gelu", "gelu_tanh", "silu",
 
 
 class Kind(NamedTuple):
-    """What kind of perceptron: how many layers of weights, and what stands between them.
+    """What kind of perceptron: how many layers of weights, and what stands between them."""
 
-    Attributes:
-        activation: an activation's name, or SINGLE.
-        depth: L.
-    """
-
-    activation: str
-    depth: int
+    activation: str  # an activation's name, or SINGLE
+    depth: int  # L
 
     def __str__(self) -> str:
         if self.depth == 1:
@@ -37,21 +32,13 @@ class Kind(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What was measured of M perceptrons of one kind, which differ in their seed.
+    """What was measured of M perceptrons of one kind, which differ in their seed."""
 
-    Attributes:
-        train_accuracy: as each epoch's steps were taken, [M, E]; NaN for a network that diverged.
-        test_accuracy: after each epoch, [M, E]; NaN for a network that diverged.
-        gradient_norm: ‖∂E/∂W‖₂ by layer, at the start and after each epoch, [M, E + 1, L].
-        max_weight: max |W| by layer, at the start and after each epoch, [M, E + 1, L].
-        seconds: of training all M, without compilation and measurements.
-    """
-
-    train_accuracy: np.ndarray
-    test_accuracy: np.ndarray
-    gradient_norm: np.ndarray
-    max_weight: np.ndarray
-    seconds: float
+    train_accuracy: np.ndarray  # as each epoch's steps were taken, [M, E]; NaN for a network that diverged
+    test_accuracy: np.ndarray  # after each epoch, [M, E]; NaN for a network that diverged
+    gradient_norm: np.ndarray  # ‖∂E/∂W‖₂ by layer, at the start and after each epoch, [M, E + 1, L]
+    max_weight: np.ndarray  # max |W| by layer, at the start and after each epoch, [M, E + 1, L]
+    seconds: float  # of training all M, without compilation and measurements
 
     @property
     def accuracy(self) -> np.ndarray:
@@ -63,25 +50,15 @@ Runs: TypeAlias = Mapping[Kind, Measured]
 
 
 class Plan(NamedTuple):
-    """How all kinds are trained.
+    """How all kinds are trained."""
 
-    Attributes:
-        hidden: units of each hidden layer.
-        epochs: E.
-        batch_size: B.
-        learning_rate: η.
-        seeds: M, the seeds are 0 to M − 1.
-        init: initialiser of the weights, or None for the one made for the activation.
-        precision: of the matrix products.
-    """
-
-    hidden: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    seeds: int
-    init: str | None
-    precision: str | None
+    hidden: int  # units of each hidden layer
+    epochs: int  # E
+    batch_size: int  # B
+    learning_rate: float  # η
+    seeds: int  # M, the seeds are 0 to M − 1
+    init: str | None  # initialiser of the weights, or None for the one made for the activation
+    precision: str | None  # of the matrix products
 
 
 def kinds_of_lab(
@@ -124,9 +101,9 @@ def measure(
         scores.append([np.where(is_finite, each.score, np.nan) for each in (metrics, tested)])
         surveys.append(survey(net, states.params, probe))
         after_epoch(scores[-1][1])
-    # Epochs come first where they are gathered, and after the members where they are kept.
-    measures = [*zip(*scores, strict=True), *zip(*surveys, strict=True)]
-    return Measured(*(np.stack(each, 1) for each in measures), seconds)
+    train_scores, test_scores = (np.stack(each, 1) for each in zip(*scores, strict=True))
+    gradients, weights = (np.stack(each, 1) for each in zip(*surveys, strict=True))
+    return Measured(train_scores, test_scores, gradients, weights, seconds)
 
 
 @partial(jax.jit, static_argnums=0)

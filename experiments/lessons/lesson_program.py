@@ -4,7 +4,7 @@ import dataclasses
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from jaxmlp import ArgumentError, Batch
 from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option
 from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
+from jaxmlp.cli.session import compilation_cache, computing
 from jaxmlp.datasets import Dataset, Problem, load, make_problem
 from jaxmlp.files import write_text
 
@@ -76,14 +77,25 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, default=lambda value: np.asarray(value).tolist()) + "\n")
 
 
-def load_classes(options: StudyOptions, name: str) -> tuple[Dataset, Problem]:
-    """Load a set of classes and scale it."""
+def run_study(options: StudyOptions, study: Callable[[Any, str | None], int]) -> int:
+    """Run a study of classes on the device and in the precision of its options; returns the exit status."""
+    with (
+        compilation_cache(options.compilation_cache),
+        computing(options.device, options.precision) as precision,
+    ):
+        return study(options, precision)
+
+
+def load_classes(options: StudyOptions, name: str, examples: int | None) -> tuple[Dataset, Problem]:
+    """Load a set of classes, scale it, and send it to the device, of the training part as many as are wanted."""
     dataset = load(name, data_dir=options.data_dir, manual_dir=options.manual_dir, quiet=options.quiet)
     if dataset.task != "classification":
         raise ArgumentError(
             f"this study is about classes, '{dataset.name}' is a {dataset.task}: choose another set"
         )
-    return dataset, make_problem(dataset)
+    problem = make_problem(dataset)
+    train, test = draw_examples(problem.train, examples), draw_examples(problem.test, None)
+    return dataset, problem._replace(train=train, test=test)
 
 
 def draw_examples(data: Batch, count: int | None) -> Batch:

@@ -5,6 +5,7 @@ in the lesson's order: the data, and then the weights of five networks one after
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,19 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.datasets import make_classification
 
-from jaxmlp import (
-    Activate,
-    Batch,
-    Dense,
-    DenseParams,
-    Network,
-    Softmax,
-    evaluate,
-    forward,
-    init_state,
-    make_optimizer,
-    train_epoch,
-)
+import jaxmlp
+from jaxmlp import Activate, Batch, Dense, DenseParams, Network, Softmax
 
 BATCH_SIZE = 4
 LOSS = "negative_log_likelihood"  # a layer of its own in the lesson, behind a softmax layer
@@ -33,33 +23,20 @@ SIZES = ((2, 2), (2, 2), (2, 2), (2, 2), (2, 10, 2))
 
 
 class Lesson(NamedTuple):
-    """What the lesson draws before it trains.
+    """What the lesson draws before it trains."""
 
-    Attributes:
-        train: the first 80 examples, inputs [80, 2] and labels [80].
-        test: the last 20.
-        starts: the parameters of the five networks of `SIZES`, as `lesson_network` takes them.
-    """
-
-    train: Batch
-    test: Batch
-    starts: tuple[Any, ...]
+    train: Batch  # the first 80 examples, inputs [80, 2] and labels [80]
+    test: Batch  # the last 20
+    starts: tuple[Any, ...]  # the parameters of the five networks of `SIZES`, as `lesson_network` takes them
 
 
 class Run(NamedTuple):
-    """One training run of the lesson.
+    """One training run of the lesson."""
 
-    Attributes:
-        title: what the lesson does there.
-        number: which of the five networks, from 0.
-        learning_rate: η of plain gradient descent.
-        epochs: passes over the training examples, four at a time, in the given order.
-    """
-
-    title: str
-    number: int
-    learning_rate: float
-    epochs: int
+    title: str  # what the lesson does there
+    number: int  # which of the five networks, from 0
+    learning_rate: float  # η of plain gradient descent
+    epochs: int  # passes over the training examples, four at a time, in the given order
 
 
 RUNS = (
@@ -71,15 +48,10 @@ RUNS = (
 
 
 class Progress(NamedTuple):
-    """How a run went; row 0 is the start, row e the state after e epochs.
+    """How a run went; row 0 is the start, row e the state after e epochs."""
 
-    Attributes:
-        params: the parameters of each row.
-        columns: "epoch", and loss and accuracy of both parts as `jaxmlp.plots` names them, each [E + 1].
-    """
-
-    params: tuple[Any, ...]
-    columns: dict[str, np.ndarray]
+    params: tuple[Any, ...]  # the parameters of each row
+    columns: dict[str, np.ndarray]  # epoch, and loss and accuracy of both parts as `jaxmlp.plots` names them
 
 
 def draw_lesson() -> Lesson:
@@ -117,17 +89,14 @@ def lesson_network(sizes: Sequence[int], *, softmax: bool = True) -> Network:
     return Network(sizes[0], [*layers, Softmax()] if softmax else layers)
 
 
-def train_run(
-    net: Network, params: Any, lesson: Lesson, run: Run, *, loss: str = LOSS, batch_size: int = BATCH_SIZE
-) -> Progress:
+def train_run(net: Network, params: Any, lesson: Lesson, run: Run, loss: str = LOSS) -> Progress:
     """Train a network as the lesson does: plain gradient descent on minibatches in the given order."""
-    optimizer = make_optimizer("sgd", run.learning_rate)
-    state = init_state(net, optimizer, jax.random.key(0))._replace(params=params)
+    optimizer = jaxmlp.make_optimizer("sgd", run.learning_rate)
+    state = jaxmlp.init_state(net, optimizer, jax.random.key(0))._replace(params=params)
+    train = partial(jaxmlp.train_epoch, net, optimizer, loss=loss, batch_size=BATCH_SIZE, shuffle=False)
     kept, rows = [params], [measure(net, params, lesson, loss)]
     for _ in range(run.epochs):
-        state, _ = train_epoch(
-            net, optimizer, state, lesson.train, loss=loss, batch_size=batch_size, shuffle=False
-        )
+        state, _ = train(state, lesson.train)
         kept.append(state.params)
         rows.append(measure(net, state.params, lesson, loss))
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
@@ -138,11 +107,11 @@ def measure(net: Network, params: Any, lesson: Lesson, loss: str) -> dict[str, f
     """Measure loss and accuracy on the training and on the test part."""
     numbers: dict[str, float] = {}
     for name, part in (("train", lesson.train), ("valid", lesson.test)):
-        metrics = evaluate(net, params, part, loss=loss)
+        metrics = jaxmlp.evaluate(net, params, part, loss=loss)
         numbers |= {f"{name}_loss": float(metrics.loss), f"{name}_accuracy": float(metrics.score)}
     return numbers
 
 
 def class_1_probability(net: Network, params: Any, points: np.ndarray) -> np.ndarray:
     """Ask a network that ends in a softmax how likely it holds class 1."""
-    return np.asarray(forward(net, params, jnp.asarray(points, jnp.float32)))[:, 1]
+    return np.asarray(jaxmlp.forward(net, params, jnp.asarray(points, jnp.float32)))[:, 1]

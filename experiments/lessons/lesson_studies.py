@@ -27,22 +27,15 @@ VALIDATION = 1000
 
 
 class Fits(NamedTuple):
-    """The curve sin x, the points and what was fitted through them.
+    """The curve sin x, the points and what was fitted through them."""
 
-    Attributes:
-        points: the data of M seeds, inputs and targets [M, N, 1], outliers included.
-        outliers: [M, N] which of the points are outliers.
-        grid: [P] where the curves are known.
-        fitted: by the loss's title, the curves [M, P] fitted through the points with outliers.
-        errors: by (the loss's title, whether there are outliers), each seed's root mean square distance
-            from sin x, [M].
-    """
-
-    points: Batch
-    outliers: np.ndarray
-    grid: np.ndarray
-    fitted: dict[str, np.ndarray]
-    errors: dict[tuple[str, bool], np.ndarray]
+    points: Batch  # the data of M seeds, inputs and targets [M, N, 1], outliers included
+    outliers: np.ndarray  # [M, N] which of the points are outliers
+    grid: np.ndarray  # [P] where the curves are known
+    fitted: dict[str, np.ndarray]  # by the loss's title, the curves [M, P] through the points with outliers
+    errors: dict[
+        tuple[str, bool], np.ndarray
+    ]  # root mean square distances [M] by title and whether with outliers
 
 
 def fit_curves(seeds: int, steps: int) -> Fits:
@@ -80,17 +73,11 @@ def _add_outliers(points: Batch, seeds: int) -> tuple[np.ndarray, Batch]:
 
 
 class Separation(NamedTuple):
-    """What the two networks made of one data set.
+    """What the two networks made of one data set."""
 
-    Attributes:
-        shape: the data set's name.
-        accuracy: by the network's title, the test accuracy of M seeds, [M].
-        panels: the first seed's panel for `plots.side_by_side_boundaries`, one a network.
-    """
-
-    shape: str
-    accuracy: dict[str, np.ndarray]
-    panels: list[tuple[Any, ...]]
+    shape: str  # the data set's name
+    accuracy: dict[str, np.ndarray]  # by the network's title, the test accuracy of M seeds, [M]
+    panels: list[tuple[Any, ...]]  # the first seed's panel for `plots.side_by_side_boundaries`, one a network
 
 
 def separate(shape: str, seeds: int, steps: int) -> Separation:
@@ -116,17 +103,11 @@ def _regions(net: Network, params: Any, problem: Problem, dataset: Dataset) -> t
 
 
 class Curve(NamedTuple):
-    """Losses against what was varied.
+    """Losses against what was varied."""
 
-    Attributes:
-        varied: [P] hidden sizes, or numbers of examples.
-        train: the training loss of M seeds, [M, P].
-        valid: the validation loss, [M, P].
-    """
-
-    varied: np.ndarray
-    train: np.ndarray
-    valid: np.ndarray
+    varied: np.ndarray  # [P] hidden sizes, or numbers of examples
+    train: np.ndarray  # the training loss of M seeds, [M, P]
+    valid: np.ndarray  # the validation loss, [M, P]
 
 
 def vary_hidden_size(seeds: int, steps: int, sizes: tuple[int, ...] = HIDDEN_SIZES) -> Curve:

@@ -13,9 +13,9 @@ from lesson_program import (
     StudyOptions,
     check_counts,
     check_rates,
-    draw_examples,
     load_classes,
     open_run,
+    run_study,
     write_json,
 )
 from tqdm import tqdm
@@ -24,7 +24,7 @@ from jaxmlp import ArgumentError, mlp
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.options import option, parse_options
 from jaxmlp.cli.run import describe_machine
-from jaxmlp.cli.session import compilation_cache, computing, run
+from jaxmlp.cli.session import run
 from jaxmlp.datasets import Problem
 from jaxmlp.datasets.loading import is_at_hand
 
@@ -50,7 +50,7 @@ class LabOptions(StudyOptions):
     """The options of the lab, one field a flag."""
 
     hidden: int | None = _network(
-        None, "units of each hidden layer (default: 100; for digits 32)", metavar="N"
+        None, "units of each hidden layer (default: 100; of digits 32)", metavar="N"
     )
     activations: tuple[str, ...] = _network(
         ("relu", "tanh", "sigmoid"), "between 2 and 3 layers, beside none", metavar="NAME"
@@ -72,11 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit status."""
     options, _ = parse_options(LabOptions, DESCRIPTION, arguments)
     check(options)
-    with (
-        compilation_cache(options.compilation_cache),
-        computing(options.device, options.precision) as precision,
-    ):
-        return study(options, precision)
+    return run_study(options, study)
 
 
 def check(options: LabOptions) -> None:
@@ -100,8 +96,9 @@ def check(options: LabOptions) -> None:
 
 def study(options: LabOptions, precision: str | None) -> int:
     """Load the data, train every kind, and write the report; returns the exit status."""
-    dataset, problem = load_classes(options, options.dataset or usual_dataset(options))
-    hidden, epochs, examples = SMALL if dataset.name == "digits" else LARGE
+    name = options.dataset or usual_dataset(options)
+    hidden, epochs, examples = SMALL if name == "digits" else LARGE
+    dataset, problem = load_classes(options, name, options.examples or examples)
     plan = Plan(
         hidden=options.hidden or hidden,
         epochs=options.epochs or epochs,
@@ -111,15 +108,13 @@ def study(options: LabOptions, precision: str | None) -> int:
         init=options.init,
         precision=precision,
     )
-    train = draw_examples(problem.train, options.examples or examples)
-    problem = problem._replace(train=train, test=draw_examples(problem.test, None))
     folder = open_run(options, f"lab-{dataset.name}", dataset=dataset.identity)
     kinds = kinds_of_lab(options.activations, options.deep_activations, options.deep_layers)
     runs = train_kinds(kinds, plan, problem, quiet=options.quiet)
     machine = describe_machine()
     setup = Setup(
         dataset=dataset.name,
-        train_examples=len(train.inputs),
+        train_examples=len(problem.train.inputs),
         test_examples=len(problem.test.inputs),
         commonest=float(np.bincount(dataset.test.targets).max() / len(dataset.test.targets)),
         plan=plan,
@@ -136,9 +131,7 @@ def usual_dataset(options: LabOptions) -> str:
     if is_at_hand("mnist", data_dir=options.data_dir, manual_dir=options.manual_dir):
         return "mnist"
     if not options.quiet:
-        print(
-            "mnist is not here: taking digits, which ship with scikit-learn; --dataset mnist downloads it\n"
-        )
+        print("mnist is not here: taking digits, which scikit-learn brings; --dataset mnist downloads it\n")
     return "digits"
 
 

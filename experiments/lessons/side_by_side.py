@@ -28,17 +28,11 @@ Epoch = Callable[[TrainState], tuple[TrainState, Metrics]]
 
 
 class Trained(NamedTuple):
-    """What training M networks leaves.
+    """What training M networks leaves."""
 
-    Attributes:
-        params: the parameters, each array with a leading axis of M.
-        train: the metrics on the training examples, each [M].
-        valid: the metrics on the validation examples, each [M].
-    """
-
-    params: Any
-    train: Metrics
-    valid: Metrics
+    params: Any  # the parameters, each array with a leading axis of M
+    train: Metrics  # the metrics on the training examples, each [M]
+    valid: Metrics  # the metrics on the validation examples, each [M]
 
 
 # --- networks that differ in their seed and share their data ---
@@ -115,7 +109,7 @@ def train_each(
 ) -> Trained:
     """Train each network on its own data, by Adam on the gradient of all its examples."""
     optimizer = make_optimizer("adam", learning_rate)
-    everything = {
+    everything: Any = {
         "loss": loss,
         "batch_size": train.inputs.shape[1],
         "shuffle": False,
@@ -142,3 +136,7 @@ def spread(values: Any, write: Callable[[float], str], middle: Callable[[Any], A
         return f"not finite in {np.sum(~np.isfinite(numbers))} of {len(numbers)} seeds"
     centre = write(float(middle(numbers)))
     return centre if len(numbers) == 1 else f"{centre} ({write(numbers.min())} to {write(numbers.max())})"
+
+
+def percent(value: Any) -> str:
+    return f"{100 * value:.2f} %"

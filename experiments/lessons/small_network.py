@@ -17,17 +17,11 @@ FORMAT = '{"layers": [{"w": [[...], ...] as [I][O], "b": [...]}, ...], "inputs":
 
 
 class Numbers(NamedTuple):
-    """The numbers of a small network and its example, before they are checked against each other.
+    """The numbers of a small network and its example, before they are checked against each other."""
 
-    Attributes:
-        weights: a pair (w [I, O], b [O] or None) a layer.
-        inputs: [I]; None where they are not said.
-        targets: [K], or one label; None where they are not said.
-    """
-
-    weights: tuple[tuple[np.ndarray, np.ndarray | None], ...]
-    inputs: np.ndarray | None = None
-    targets: np.ndarray | None = None
+    weights: tuple[tuple[np.ndarray, np.ndarray | None], ...]  # a pair (w [I, O], b [O] or None) a layer
+    inputs: np.ndarray | None = None  # [I]; None where they are not said
+    targets: np.ndarray | None = None  # [K], or one label; None where they are not said
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -16,17 +16,17 @@ from lesson_program import (
     StudyOptions,
     check_counts,
     check_rates,
-    draw_examples,
     load_classes,
     open_run,
+    run_study,
     write_json,
 )
-from side_by_side import Epoch, compile_epoch, evaluate_members, keep_members, spread, start_members
+from side_by_side import Epoch, compile_epoch, evaluate_members, keep_members, percent, spread, start_members
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError, Network, TrainState, mlp, plots
 from jaxmlp.cli.options import option, parse_options
-from jaxmlp.cli.session import compilation_cache, computing, run
+from jaxmlp.cli.session import run
 from jaxmlp.cli.text import aligned, counted
 from jaxmlp.datasets import Problem
 from jaxmlp.files import whole_file
@@ -60,24 +60,14 @@ class TwoLayerOptions(StudyOptions):
     """The options of the two-layer study, one field a flag; the first four may stand without their flags."""
 
     hidden: int | None = _setting(None, "HIDDEN, units of the hidden layer (default: 300)", metavar="N")
-    epochs: int | None = _setting(
-        None, "EPOCHS, how often every example is seen (default: 20; with --table 5)", metavar="N"
-    )
+    epochs: int | None = _setting(None, "EPOCHS over all examples (default: 20; with --table 5)", metavar="N")
     batch_size: int | None = _setting(None, "BATCH, examples in a minibatch (default: 32)", metavar="N")
-    learning_rate: float | None = _setting(
-        None, "LEARNING_RATE, η of plain gradient descent (default: 0.1)", metavar="X"
-    )
+    learning_rate: float | None = _setting(None, "LEARNING_RATE, η of plain SGD (default: 0.1)", metavar="X")
     init: str = _setting("he", "he or xavier, of the weights", metavar="NAME")
     bias: bool = _setting(True, "biases in both layers")
-    mode: str = _setting(
-        "minibatch",
-        "minibatch, or batch: one update an epoch, of the error averaged over all",
-        metavar="NAME",
-    )
+    mode: str = _setting("minibatch", "or batch: one update an epoch, of the mean error", metavar="NAME")
     target_accuracy: float | None = _setting(
-        None,
-        "stop a network once its accuracy on the training examples reaches this, as 0.98",
-        metavar="SHARE",
+        None, "stop a network whose accuracy on the training examples reaches this, as 0.98", metavar="SHARE"
     )
     seeds: int = _setting(3, "networks trained side by side, of seeds 0, 1 …", metavar="N")
     table: bool = _grid(False, "train every setting of a grid, and print and draw the table")
@@ -113,23 +103,14 @@ class Setting(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What M networks of one setting, which differ in their seed, came to.
+    """What M networks of one setting, which differ in their seed, came to."""
 
-    Attributes:
-        setting: the setting.
-        final: an array [M] for each of MEASURES, over all examples after the last epoch.
-        epochs: epochs that each network was trained, [M].
-        seconds: of training all M together, without compilation and evaluation.
-        train_curve: accuracy as the epochs' steps were taken, [M, E].
-        test_curve: accuracy after each epoch, [M, E].
-    """
-
-    setting: Setting
-    final: dict[str, np.ndarray]
-    epochs: np.ndarray
-    seconds: float
-    train_curve: np.ndarray
-    test_curve: np.ndarray
+    setting: Setting  # the setting
+    final: dict[str, np.ndarray]  # an array [M] for each of MEASURES, over all examples after the last epoch
+    epochs: np.ndarray  # epochs that each network was trained, [M]
+    seconds: float  # of training all M together, without compilation and evaluation
+    train_curve: np.ndarray  # accuracy as the epochs' steps were taken, [M, E]
+    test_curve: np.ndarray  # accuracy after each epoch, [M, E]
 
     @property
     def is_finite(self) -> bool:
@@ -138,12 +119,7 @@ class Result(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study; returns the exit status."""
-    options = read_options(sys.argv[1:] if arguments is None else arguments)
-    with (
-        compilation_cache(options.compilation_cache),
-        computing(options.device, options.precision) as precision,
-    ):
-        return study(options, precision)
+    return run_study(read_options(sys.argv[1:] if arguments is None else arguments), study)
 
 
 def read_options(arguments: Sequence[str]) -> TwoLayerOptions:
@@ -177,9 +153,7 @@ def read_options(arguments: Sequence[str]) -> TwoLayerOptions:
 
 def study(options: TwoLayerOptions, precision: str | None) -> int:
     """Load the data, train every setting, report and save; returns the exit status."""
-    dataset, problem = load_classes(options, options.dataset)
-    train, test = draw_examples(problem.train, options.examples), draw_examples(problem.test, None)
-    problem = problem._replace(train=train, test=test)
+    dataset, problem = load_classes(options, options.dataset, options.examples)
     folder = open_run(options, f"two-layer-{dataset.name}", dataset=dataset.identity)
     if not options.quiet:
         print(heading(options, problem, dataset.name))
@@ -289,7 +263,7 @@ def summary(result: Result) -> str:
     """Write the results of one setting, with their spread over the seeds."""
     seeds = len(result.epochs)
     shown = (np.median, np.min, np.max) if seeds > 1 else (np.median,)
-    rows = [("", "median", "least", "largest")] if seeds > 1 else []
+    rows: list[tuple[str, ...]] = [("", "median", "least", "largest")] if seeds > 1 else []
     for name, values in result.final.items():
         rows.append((name, *(show(name, choose(values)) for choose in shown)))
     each = f" ({result.seconds / seeds:.2g} s a network)" if seeds > 1 else ""
@@ -303,10 +277,6 @@ def show(name: str, value: Any) -> str:
     if np.isnan(value):
         return "–"
     return percent(value) if name.endswith("accuracy") else f"{value:.4f}"
-
-
-def percent(value: Any) -> str:
-    return f"{100 * value:.2f} %"
 
 
 def span(values: np.ndarray) -> str:

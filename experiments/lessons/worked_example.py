@@ -48,14 +48,10 @@ class WorkedOptions:
     """The options of a worked example."""
 
     sizes: tuple[int, ...] = _network(
-        (),
-        "features of input, hidden layers and output (default: 2 3 2, or as in --weights)",
-        metavar="SIZE",
+        (), "features of input, hidden layers and output (default: 2 3 2, or as in --weights)", metavar="SIZE"
     )
     activation: str = _network(
-        USUAL_ACTIVATION,
-        f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1",
-        metavar="NAME",
+        USUAL_ACTIVATION, f"{', '.join(ACTIVATIONS)}; a parameter as leaky_relu:0.1", metavar="NAME"
     )
     output_activation: str | None = _network(
         None,
@@ -68,9 +64,7 @@ class WorkedOptions:
         None, "draw what is not given (default: the post's numbers where they fit, else seed 0)", metavar="N"
     )
     inputs: tuple[float, ...] = _example((), "the example's inputs, as many as the first size", metavar="X")
-    targets: tuple[float, ...] = _example(
-        (), "its targets, as many as the last size, or its label", metavar="T"
-    )
+    targets: tuple[float, ...] = _example((), "its targets, one an output, or its label", metavar="T")
     loss: str = _example(USUAL_LOSS, f"{', '.join(LOSSES)}", metavar="NAME")
     learning_rate: tuple[float, ...] = _training((0.01, 0.1), "one or more, each trained with", metavar="X")
     goal: float = _training(1e-4, "train until E is below this", metavar="X")
@@ -79,19 +73,12 @@ class WorkedOptions:
 
 
 class Descent(NamedTuple):
-    """Plain gradient descent from the example's weights.
+    """Plain gradient descent from the example's weights."""
 
-    Attributes:
-        learning_rate: η.
-        values: E before the first update and after each.
-        params: the parameters at the end.
-        reached: whether E came below the goal.
-    """
-
-    learning_rate: float
-    values: list[float]
-    params: Any
-    reached: bool
+    learning_rate: float  # η
+    values: list[float]  # E before the first update and after each
+    params: Any  # the parameters at the end
+    reached: bool  # whether E came below the goal
 
     @property
     def updates(self) -> int:
