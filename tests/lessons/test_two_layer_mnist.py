@@ -11,7 +11,7 @@ import two_layer_mnist
 from command_runs import Outcome, run_experiment, run_program
 from PIL import Image
 from slow_cases import others_slow
-from two_layer_mnist import MEASURES, TwoLayerOptions, read_options
+from two_layer_mnist import MEASURES, read_options
 
 from jaxmlp.datasets.mnist import MANUAL_DIR_VARIABLE
 
@@ -48,13 +48,8 @@ def run_study(folder: Path, *arguments: object) -> tuple[Outcome, list[dict]]:
 )
 def test_the_call_of_the_source_and_the_grid(arguments: list[str], grid: tuple, epochs: int) -> None:
     options = read_options(arguments)
-    assert (tuple(map(tuple, options.grid())), options.epochs_to_train) == (grid, epochs)
-
-
-def test_without_arguments_it_is_the_setting_of_the_source() -> None:
-    options = read_options([])
-    assert options == TwoLayerOptions()
     assert (options.init, options.mode, options.bias) == ("he", "minibatch", True)
+    assert (tuple(map(tuple, options.grid())), options.epochs_to_train) == (grid, epochs)
 
 
 @pytest.fixture(scope="module")
