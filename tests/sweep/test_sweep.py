@@ -18,7 +18,7 @@ from jaxmlp.cli.sweep_report import difference
 from jaxmlp.datasets.splitting import fold_indices
 from jaxmlp.sweep.members import Members, train_members
 from jaxmlp.sweep.sweep import Progress, sweep
-from jaxmlp.sweep.trials import Halving, Trial
+from jaxmlp.sweep.trials import Halving, Trial, TrialReport
 from jaxmlp.training.steps import Recipe
 from jaxmlp.types import ArgumentError
 

@@ -23,6 +23,7 @@ from jaxmlp.training.fit import FitResult, fit
 from jaxmlp.training.optimizers import make_optimizer
 from jaxmlp.training.parallel import batch_mesh, place_whole
 from jaxmlp.training.steps import Recipe, init_state
+from jaxmlp.training.stream import stream_from_chunks
 from jaxmlp.types import Batch, Key, history_columns
 
 EXAMPLES, FEATURES, WIDTH = 41, 6, 13
@@ -155,6 +156,20 @@ def placed(place: int) -> list[int]:
     return sorted({device.id for leaf in jax.tree.leaves(result.state.params) for device in leaf.devices()})
 
 
+def stream() -> float:
+    """Train on a stream with one device and with 3, and go on with 3 where one stopped; how far the ends differ."""
+    train, valid = problem("float32", "half_squared_error")
+    given: dict[str, Any] = {"loss": "half_squared_error", "optimizer": "adam", "batch_size": 4, "epochs": 2}
+    key, saved = jax.random.key(3), []
+    chunks = stream_from_chunks([train], window=8)
+    one = fit(NET, chunks, valid, key=key, save=saved.append, **given)
+    three = fit(NET, chunks, valid, key=key, devices=jax.devices()[:3], **given)
+    again = fit(NET, chunks, valid, resume=saved[1], devices=jax.devices()[:3], **given)
+    assert len(three.state.params[0].w.sharding.device_set) == 3
+    ends = [(jax.device_get(each.state.params), columns(each)) for each in (one, three, again)]
+    return max(difference(end, ends[0]) for end in ends[1:])
+
+
 # --- faults ---
 
 
@@ -217,6 +232,8 @@ def answer(question: dict[str, Any]) -> Any:
             return divided(**question)
         if kind == "placed":
             return placed(**question)
+        if kind == "stream":
+            return stream()
         with jax.enable_x64(question["dtype"] == "float64"):
             return compare(**question)
 

@@ -61,6 +61,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
     "even": {"kind": "divided", "batch_size": 32, "count": 8},
     "uneven": {"kind": "divided", "batch_size": 33, "count": 8},
     "alone": {"kind": "placed", "place": 5},
+    "stream": {"kind": "stream"},
     "forgotten": {"kind": "divided", "batch_size": 32, "count": 8, "fault": "forget_constraint"},
     **{fault: comparison("sgd", "float64", counts=[3], epochs=1, fault=fault) for fault in FAULTS},
 }
@@ -84,6 +85,11 @@ def test_every_case_and_every_layer_is_equal_on_2_3_and_8_devices(dtype: str) ->
     names = [*CASES, *(f"layer:{layer}" for layer in LAYERS)]
     for found in ask(*(comparison(name, dtype) for name in names)):
         assert_equal(found, dtype, COUNTS)
+
+
+@pytest.mark.slow
+def test_a_stream_s_minibatches_are_shared_too(answers: dict[str, Any]) -> None:
+    assert answers["stream"] <= 1e-4
 
 
 # --- really divided ---

@@ -74,18 +74,6 @@ def test_every_metric_in_chunks_is_that_of_the_whole(metric: str, chunk: int, we
     close(found.score, expected)
 
 
-@pytest.mark.parametrize(
-    ("loss", "metric"),
-    [("softmax_cross_entropy", "accuracy"), ("sigmoid_cross_entropy", "label_accuracy"), ("huber", "r2")],
-)
-def test_the_metric_follows_from_the_loss(loss: str, metric: str) -> None:
-    net, params = make_net(loss)
-    kind = LOSSES[loss].targets
-    data = (INPUTS, TARGETS["labels" if kind == "soft_labels" else kind])
-    by_default = evaluate(net, params, data, loss=loss).score
-    assert float(by_default) == float(evaluate(net, params, data, loss=loss, metric=metric).score)
-
-
 def test_float64_is_kept(x64: None) -> None:
     net, params = make_net()
     found = evaluate(
