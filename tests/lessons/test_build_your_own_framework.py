@@ -215,11 +215,3 @@ def test_an_animation_shows_every_epochs_own_boundary(
         drawn = [line.get_ydata()[-1] for line in figure.axes[0].lines]
         assert drawn == [100 * progress.columns[f"{part}_accuracy"][epoch] for part in ("train", "valid")]
     assert (tmp_path / "run.png").is_file()
-
-
-@pytest.mark.parametrize("arguments", [["--seeds", "0"], ["--steps", "0"]])
-def test_counts_below_one_are_refused_in_one_line(arguments: list[str], tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="must be at least 1") as caught:
-        build_your_own_framework.main([*arguments, "--out", str(tmp_path / "run")])
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()

@@ -83,31 +83,6 @@ def test_a_survey_is_what_a_trace_holds() -> None:
         np.testing.assert_allclose(largest[place], [np.abs(layer.params.w).max() for layer in dense])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--activations", "relo"], "did you mean 'relu'"),
-        (["--activations", "identity"], "identity is no activation"),
-        (["--activations"], "--activations is empty"),
-        (["--deep-layers", "3"], "--deep-layers takes numbers above 3, given 3"),
-        (["--seeds", "0"], "--seeds must be at least 1, given 0"),
-        (["--epochs", "-1"], "--epochs must be at least 1"),
-        (["--hidden", "0"], "--hidden must be at least 1"),
-        (["--learning-rate", "inf"], "a learning rate must be a finite number above 0"),
-        (["--init", "he"], "unknown initialiser 'he'"),
-        (["--dataset", "sine"], "this study is about classes, 'sine' is a regression"),
-    ],
-)
-def test_what_cannot_be_run_is_refused_in_one_line(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    outcome = run_experiment("mnist_lab", *arguments)
-    assert outcome.status == 2
-    assert said in outcome.error_line
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.slow
 def test_a_network_that_diverges_is_told_and_not_judged(tmp_path: Path) -> None:
     flags = [*SMALL, "--examples", "200", "--activations", "relu", "--learning-rate", "1e30"]

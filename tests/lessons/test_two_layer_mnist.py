@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import two_layer_mnist
 from command_runs import Outcome, run_experiment, run_program
 from PIL import Image
 from slow_cases import others_slow
@@ -81,11 +80,11 @@ def test_a_run_prints_and_leaves_what_it_was_and_what_came_out(
 
 
 @pytest.mark.slow
-def test_the_accuracies_are_of_the_networks_that_were_trained(tmp_path: Path) -> None:
-    short, long = (
-        run_study(tmp_path / epochs, "8", epochs, "--no-pictures", "--quiet")[1][0] for epochs in ("1", "12")
-    )
-    assert np.min(long["final"]["test accuracy"]) > np.max(short["final"]["test accuracy"])
+def test_the_accuracies_are_of_the_networks_that_were_trained(
+    single: tuple[Path, Outcome, list[dict]], tmp_path: Path
+) -> None:
+    _, (long,) = run_study(tmp_path, "8", "12", "--no-pictures", "--quiet")
+    assert np.min(long["final"]["test accuracy"]) > np.max(single[2][0]["final"]["test accuracy"])
     assert len(set(long["final"]["test cross-entropy"])) == 3  # three seeds, three networks
 
 
@@ -125,7 +124,9 @@ def test_each_network_stops_at_the_target_by_itself(tmp_path: Path) -> None:
         assert np.isnan(train).tolist() == [place >= stopped for place in range(len(train))]
 
 
-def test_the_table_holds_every_setting_and_is_drawn(tmp_path: Path) -> None:
+def test_the_table_holds_every_setting_as_its_own_run_and_is_drawn(
+    single: tuple[Path, Outcome, list[dict]], tmp_path: Path
+) -> None:
     grid = ["--table", "--hidden-sizes", "4", "8", "--batch-sizes", "16", "--learning-rates", "0.01", "0.2"]
     outcome, results = run_study(tmp_path / "run", *grid, "--epochs", "3", "--seeds", "2")
     settings = [(r["hidden"], r["batch_size"], r["learning_rate"]) for r in results]
@@ -136,21 +137,12 @@ def test_the_table_holds_every_setting_and_is_drawn(tmp_path: Path) -> None:
     assert [row[6] for row in rows] == [f"{100 * median:.2f}" for median in medians]
     assert f"highest test accuracy: {100 * max(medians):.2f} %" in outcome.out
     assert results[1]["final"] != results[0]["final"]
+    for name, values in results[3]["final"].items():
+        assert values == pytest.approx(single[2][0]["final"][name], rel=1e-5)
     with (tmp_path / "run" / "table.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == 8
     with Image.open(tmp_path / "run" / "table.png") as picture:
         assert len(set(picture.convert("L").get_flattened_data())) > 10
-
-
-@pytest.mark.slow
-def test_a_grid_cell_is_the_run_of_its_setting(tmp_path: Path) -> None:
-    flags = ["--seeds", "2", "--no-pictures", "--quiet"]
-    grid = ["--table", "--learning-rates", "0.01", "0.3"]
-    _, cells = run_study(tmp_path / "grid", "8", "2", "16", *grid, *flags)
-    _, (alone,) = run_study(tmp_path / "alone", "8", "2", "16", "0.3", *flags)
-    assert cells[1]["final"]["test cross-entropy"] == pytest.approx(
-        alone["final"]["test cross-entropy"], rel=1e-5
-    )
 
 
 @pytest.mark.slow
@@ -165,35 +157,6 @@ def test_divergence_is_told_with_the_rate(tmp_path: Path, monkeypatch: pytest.Mo
     assert outcome.status == 0
     assert "–" in outcome.out
     assert "η 0.1" in outcome.out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["many"], "argument --hidden: invalid int value: 'many'"),
-        (["0"], "the hidden size must be at least 1, given 0"),
-        (["8", "-3"], "the number of epochs must be at least 1, given -3"),
-        (["8", "3", "0"], "the batch size must be at least 1"),
-        (["8", "3", "4", "nan"], "a learning rate must be a finite number above 0, given nan"),
-        (["8", "3", "4", "0.1", "7"], "unrecognized arguments: 7"),
-        (["--seeds", "0"], "the number of seeds must be"),
-        (["--examples", "0"], "the number of examples must be"),
-        (["--init", "xavir"], "did you mean 'xavier'"),
-        (["--mode", "batsh"], "did you mean 'batch'"),
-        (["--target-accuracy", "98"], "write 0.98 for 98 %"),
-        (["--hidden-sizes", "8"], "give --table with them"),
-        (["--dataset", "sine"], "this study is about classes, 'sine' is a regression"),
-        (["--dataset", "digit"], "did you mean 'digits'"),
-    ],
-)
-def test_what_cannot_be_run_is_refused_in_one_line(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    outcome = run_experiment("two_layer_mnist", *arguments)
-    assert outcome.status == 2
-    assert said in outcome.error_line
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_help_explains_the_call_and_the_two_names_of_the_weights() -> None:
@@ -216,9 +179,7 @@ def test_it_runs_as_a_program(tmp_path: Path) -> None:
     reason=f"{MANUAL_DIR_VARIABLE} names no folder with MNIST's archives",
 )
 def test_on_mnist_two_epochs_beat_a_linear_classifier(tmp_path: Path) -> None:
-    status = two_layer_mnist.main(
-        ["100", "2", "--seeds", "1", "--no-pictures", "--quiet", "--out", str(tmp_path / "run")]
-    )
-    (result,) = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
-    assert status == 0
+    flags = ["--seeds", "1", "--no-pictures", "--quiet", "--out", tmp_path]
+    assert run_experiment("two_layer_mnist", "100", "2", *flags).status == 0
+    (result,) = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert result["final"]["test accuracy"][0] > 0.94

@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -157,31 +156,3 @@ def test_a_seed_gives_the_same_network_and_another_one_another() -> None:
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
     assert np.array_equal(first, np.round(np.asarray(first), 2)), "not to be followed by hand"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        (("--sizes", 2), "--sizes takes at least two numbers"),
-        (("--sizes", 2, 0, 2), "--sizes takes at least two numbers of at least 1"),
-        (("--activation", "rellu"), "did you mean 'relu'?"),
-        (("--output-activation", "sofmax"), "unknown activation 'sofmax'"),
-        (("--loss", "half_squared"), "did you mean 'half_squared_error'?"),
-        (("--inputs", 1, 2, 3), "inputs must have shape [N, 2]"),
-        (("--inputs", 1, "nan"), "NaN or infinite"),
-        (("--targets", 1), "targets of shape [N, 2]"),
-        (("--targets", 3, "--loss", "negative_log_likelihood"), "labels must lie in 0 to 1"),
-        (("--targets", 0.5, "--loss", "negative_log_likelihood"), "a whole number from 0, given [0.5]"),
-        (("--learning-rate", -1), "a finite number above 0"),
-        (("--learning-rate",), "given nothing"),
-        (("--goal", 0), "--goal must be above 0"),
-        (("--most-updates", 0), "--most-updates must be at least 1"),
-        (("--seed", -1), "--seed must be at least 0"),
-        (("--weights", "nowhere.json"), "nowhere.json"),
-    ],
-)
-def test_bad_input_is_refused_in_one_line(arguments: tuple[Any, ...], complaint: str, tmp_path: Path) -> None:
-    outcome = run_experiment("worked_example", *arguments, "--out", tmp_path / "run")
-    assert outcome.status == 2
-    assert complaint in outcome.error_line
-    assert not (tmp_path / "run").exists(), "it wrote something"
