@@ -20,10 +20,10 @@ _LONGEST_LABEL = 34
 def time_bars(
     panels: Mapping[str, Mapping[str, Any]], *, x_label: str, reference: float = 1.0, log: bool = True
 ) -> Figure:
-    """Draw a panel of horizontal bars a case: a bar a contestant, with its least and largest value.
+    """Draw a panel of horizontal bars a case: a bar a peer, with its least and largest value.
 
     Args:
-        panels: by case, by contestant: median, least and largest, [3], above 0. The first contestant's bar
+        panels: by case, by peer: median, least and largest, [3], above 0. The first peer's bar
             has a colour of its own.
         x_label: what the values are, with their unit.
         reference: where a vertical line stands, as 1 among ratios.
