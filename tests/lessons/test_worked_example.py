@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 from chain_rule import values_of
 from command_runs import run_experiment
+from post_comparison import PRINTED, PRINTED_RATES, comparison_text, value_with, verdict
 from worked_cases import NEW_FIRST_WEIGHT, RIGHT, UPDATES, by_symbol, example_of, stages_of
-from worked_example import descend, first_update, is_the_posts, named_arrays, read_options, trace_example
+from worked_example import (
+    compare_with_post,
+    descend,
+    first_update,
+    is_the_posts,
+    named_arrays,
+    read_options,
+    trace_example,
+)
 from worked_example import outcome as outcome_of
 
 from jaxmlp import ACTIVATIONS
@@ -68,19 +77,67 @@ def test_a_descent_ends_at_its_limit_or_when_it_diverges() -> None:
     assert re.match("diverged.*smaller --learning-rate", outcome_of(wild))
 
 
-@pytest.mark.parametrize(
-    ("expected", "arguments"),
-    [
-        *((True, each) for each in ("", "--sizes 2 3 2", "--learning-rate 0.5")),
-        *(
-            (False, each)
-            for each in ("--activation tanh", "--loss squared_error", "--output-activation none")
-        ),
-        *((False, each) for each in ("--inputs 1 2", "--seed 0", "--sizes 2 2")),
-    ],
-)
-def test_only_the_posts_own_example_is_compared_with_the_post(expected: bool, arguments: str) -> None:
-    assert is_the_posts(read_options(arguments.split())) == expected
+def test_only_the_posts_own_example_is_compared_with_the_post() -> None:
+    own = ("", "--sizes 2 3 2", "--learning-rate 0.5")
+    other = ("--activation tanh", "--loss squared_error", "--output-activation none", "--inputs 1 2")
+    assert all(is_the_posts(read_options(each.split())) for each in own)
+    assert not any(is_the_posts(read_options(each.split())) for each in (*other, "--seed 0", "--sizes 2 2"))
+
+
+# --- what is said of the post is computed, and so ---
+
+
+def test_the_post_is_judged_by_the_digits_that_it_prints() -> None:
+    assert verdict("0.43", 0.43) == "the same"
+    assert verdict("0.67", 0.672) == "rounded"
+    wrong = {"0.31": 0.324818, "0.036": 0.036992, "-0.0006": 0.25812, "0.100006": 0.0974188}
+    assert {verdict(printed, right) for printed, right in wrong.items()} == {"wrong"}
+
+
+def post_text() -> str:
+    example = example_of()
+    return compare_with_post(example, trace_example(example))
+
+
+def test_the_posts_numbers_stand_beside_the_right_ones() -> None:
+    rows = {line.strip().split("  ")[0]: line for line in post_text().split("\n")[2:20]}
+    for name, printed in PRINTED.items():
+        assert printed.replace("-", "−") in rows[name]
+    assert rows["∂E/∂W¹₁₁"].split() == ["∂E/∂W¹₁₁", "−0.0006", "0.25812", "wrong"]
+    assert rows["E"].split() == ["E", "0.345", "0.36181", "wrong"]
+    assert rows["z²₂"].split() == ["z²₂", "0.67", "0.672", "rounded"]
+    assert rows["z¹₁"].split() == ["z¹₁", "0.43", "0.43"]
+    assert "0.0974188" in rows["new W¹₁₁, η = 0.01"]
+    assert "0.074188" in rows["new W¹₁₁, η = 0.1"]
+
+
+def test_what_is_said_of_the_post_is_so() -> None:
+    example, text = example_of(), post_text()
+    values = values_of(stages_of(example))
+    # Every factor of both ways is positive, so that no rounding makes the sum negative.
+    factors = [*np.ravel(example.params[2].w[0]), *np.ravel(example.inputs)]
+    factors += [value for name, value in values.items() if name.startswith("∂E/∂")]
+    assert all(float(factor) > 0 for factor in factors)
+    assert round(float(re.search(r"= ([\d.]+), which gives the printed 0.036", text)[1]), 3) == 0.036  # type: ignore[index]
+    assert "0.1 − 0.01·(−0.0006) = 0.100006, which it prints" in text
+    assert "0.1 − 0.1·(−0.0006) = 0.10006, which it does not print" in text
+    assert "add up to 0.346, not to 0.345" in text
+    slope = re.search(r"\(([\d.]+) − ([\d.]+)\)/([\d.]+) = ([\d.]*\d)", text)
+    assert slope is not None
+    high, low, width, quotient = map(float, slope.groups())
+    assert (high - low) / width == pytest.approx(quotient, abs=1e-6)
+    assert quotient == pytest.approx(0.25812, abs=1e-6)
+    before = values["E"]
+    assert value_with(example, 0.100006) > before
+    assert all(value_with(example, weight) < before for weight in NEW_FIRST_WEIGHT.values())
+
+
+def test_the_comparison_is_computed_and_not_recited() -> None:
+    example = example_of()
+    values = values_of(stages_of(example)) | {"∂E/∂W¹₁₁": -0.0006}
+    text = comparison_text(example, values, dict.fromkeys(PRINTED_RATES, 0.100006))
+    assert "0.25812" not in text.split("E₁:")[0]
+    assert re.search(r"new W¹₁₁, η = 0.01 +0.100006 +0.100006 +the same", text)
 
 
 # --- the program ---
