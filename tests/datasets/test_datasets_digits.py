@@ -14,20 +14,13 @@ from jaxmlp.datasets.dataset import Options
 from jaxmlp.datasets.digits import ARRAYS, _split
 
 
-def test_the_images_and_labels_are_scikit_learns_each_once():
-    digits = load("digits")
-    bundled = datasets.load_digits()
+def test_the_images_and_labels_are_scikit_learns_each_once_in_proportion():
+    digits, bundled = load("digits"), datasets.load_digits()
     joined = np.concatenate([np.column_stack(part) for part in (digits.train, digits.test)])
     wanted = np.column_stack([bundled.data, bundled.target])
     assert sorted(map(tuple, joined)) == sorted(map(tuple, wanted))
-
-
-def test_shapes_types_and_proportions():
-    digits = load("digits")
-    assert digits.train.inputs.shape == (1437, 64)
-    assert digits.test.inputs.shape == (360, 64)
-    assert digits.train.inputs.dtype == np.float32
-    assert digits.train.targets.dtype == np.int32
+    assert (digits.train.inputs.shape, digits.test.inputs.shape) == ((1437, 64), (360, 64))
+    assert (digits.train.inputs.dtype, digits.train.targets.dtype) == (np.float32, np.int32)
     assert (digits.train.inputs.min(), digits.train.inputs.max()) == (0.0, 16.0)
     assert digits.feature_shape == (8, 8)
     assert digits.class_names == tuple("0123456789")
@@ -65,11 +58,10 @@ def test_prepared_digits_are_those_of_the_split_that_was_asked_for(tmp_path: Pat
 def test_what_another_scikit_learn_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     record = tmp_path / "digits" / "prepared.json"
     load("digits", data_dir=tmp_path)
-    before = record.read_text()
+    assert '"0.0"' not in record.read_text()
     monkeypatch.setattr(importlib.metadata, "version", lambda package: "0.0")
     load("digits", data_dir=tmp_path)
     assert '"0.0"' in record.read_text()
-    assert '"0.0"' not in before
 
 
 def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path: Path):
