@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from command_runs import BRIEF, train_ok
+from command_runs import BRIEF, run_experiment, train_ok
 
+from jaxmlp import ArgumentError
 from jaxmlp.cli import session
 from jaxmlp.cli.session import compilation_cache as keeping
 
@@ -28,67 +29,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         jax.config.update("jax_enable_compilation_cache", False)
 
 
-def kept(home: Path) -> list[Path]:
-    """The programs that are on disk."""
-    return sorted((home / ".cache/jaxmlp/compiled").glob("*-cache"))
-
-
-def compile_once(wanted: bool = True) -> Counter[str]:
-    """Compile a small program as in a new process; returns what JAX told of it."""
-    jax.clear_caches()
-    EVENTS.clear()
-    with keeping(wanted):
-        assert float(jax.jit(lambda x: jnp.sin(x) * 3 + 1)(np.zeros(()))) == 1
-    return Counter(EVENTS)
-
-
-def settings() -> dict[str, Any]:
-    return {name: value for name, value in jax.config.values.items() if "cache" in name}
-
-
-def test_a_program_is_compiled_once_and_then_taken_from_disk(home: Path) -> None:
-    first = compile_once()
-    assert (first["cache_misses"], first["cache_hits"], len(kept(home))) == (1, 0, 1)
-    second = compile_once()
-    assert (second["cache_misses"], second["cache_hits"], len(kept(home))) == (0, 1, 1)
-
-
-@pytest.mark.slow
-def test_a_second_run_of_train_compiles_nothing(home: Path, tmp_path: Path) -> None:
-    jax.clear_caches()  # or what other tests have compiled would not be kept
-    EVENTS.clear()
-    train_ok(tmp_path / "first", *BRIEF)
-    compiled, programs = EVENTS["cache_misses"], kept(home)
-    assert compiled == len(programs) > 0
-    jax.clear_caches()
-    EVENTS.clear()
-    train_ok(tmp_path / "second", *BRIEF)
-    assert (EVENTS["cache_misses"], EVENTS["cache_hits"]) == (0, compiled)
-    assert kept(home) == programs
-    first, second = (tmp_path / name / "model.safetensors" for name in ("first", "second"))
-    assert second.read_bytes() == first.read_bytes()
-
-
-def test_the_flag_keeps_nothing(home: Path, tmp_path: Path) -> None:
-    train_ok(tmp_path / "run", *BRIEF, "--no-compilation-cache")
-    assert not session.compiled_folder().exists()
-
-
-def test_what_the_user_set_for_jax_wins(home: Path, tmp_path: Path) -> None:
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "mine"))
-    try:
-        compile_once()
-        assert jax.config.jax_compilation_cache_dir == str(tmp_path / "mine")
-        assert len(list((tmp_path / "mine").glob("*-cache"))) == 1  # however quickly it was compiled
-        assert not home.exists()
-        assert not compile_once(wanted=False)["compile_requests_use_cache"]
-    finally:
-        jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_enable_compilation_cache", False)
-    compile_once()
-    assert not home.exists()
-
-
 @pytest.fixture
 def asked(home: Path, tmp_path: Path) -> Iterator[Path]:
     """A folder that the user asks JAX to keep programs in."""
@@ -99,50 +39,100 @@ def asked(home: Path, tmp_path: Path) -> Iterator[Path]:
         jax.config.update("jax_compilation_cache_dir", None)
 
 
+def kept(home: Path) -> list[Path]:
+    """The programs that are on disk."""
+    return sorted((home / ".cache/jaxmlp/compiled").glob("*-cache"))
+
+
+def compile_once(wanted: bool = True, times: int = 3) -> Counter[str]:
+    """Compile a small program as in a new process; returns what JAX told of it."""
+    jax.clear_caches()
+    EVENTS.clear()
+    with keeping(wanted):
+        assert float(jax.jit(lambda x: jnp.sin(x) * times + 1)(np.zeros(()))) == 1
+    return Counter(EVENTS)
+
+
+def test_a_program_is_compiled_once_and_then_taken_from_disk(home: Path) -> None:
+    for told in ((1, 0), (0, 1)):
+        events = compile_once()
+        assert (events["cache_misses"], events["cache_hits"], len(kept(home))) == (*told, 1)
+
+
 @pytest.mark.slow
-def test_a_folder_that_was_asked_for_and_is_a_file_is_told_in_a_line(
-    asked: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_second_run_of_train_compiles_nothing(home: Path, tmp_path: Path) -> None:
+    told, programs, models = [], [], []
+    for name in ("first", "second"):
+        jax.clear_caches()  # or what other tests have compiled would not be kept
+        EVENTS.clear()
+        train_ok(tmp_path / name, *BRIEF)
+        told.append((EVENTS["cache_misses"], EVENTS["cache_hits"]))
+        programs.append(kept(home))
+        models.append((tmp_path / name / "model.safetensors").read_bytes())
+    compiled = len(programs[0])
+    assert told[0][0] == compiled > 0
+    assert told[1] == (0, compiled)
+    assert programs[1] == programs[0]
+    assert models[1] == models[0]
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_the_flag_keeps_nothing(command: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(wanted: bool) -> None:
+        raise ArgumentError(f"keeping is {wanted}")
+
+    monkeypatch.setattr(f"jaxmlp.cli.{command}.compilation_cache", stop)
+    assert run_experiment(command).error_line.endswith("keeping is True")
+    assert run_experiment(command, "--no-compilation-cache").error_line.endswith("keeping is False")
+    compile_once(wanted=False)
+    assert not home.exists()
+
+
+def test_what_the_user_set_for_jax_wins(
+    home: Path, asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compile_once()
+    assert len(list(asked.glob("*-cache"))) == 1  # however quickly it was compiled
+    assert not compile_once(wanted=False)["compile_requests_use_cache"]
+    session._warn_if_unusable("gs://bucket/folder")
+    (asked / "one-cache").write_text("no folder")
+    jax.config.update("jax_compilation_cache_dir", str(asked / "one-cache"))
+    compile_once(wanted=False)
+    assert capsys.readouterr().err == "", "nothing is said of a folder that serves or is not wanted"
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_enable_compilation_cache", False)
+    compile_once()
+    assert not home.exists()
+    jax.config.update("jax_enable_compilation_cache", True)
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")  # JAX read its variables before
+    compile_once()
+    assert not kept(home)
+
+
+def test_a_folder_that_was_asked_for_and_cannot_be_written_is_told_in_a_line(
+    asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked.write_text("no folder")
     compile_once()
     line = capsys.readouterr().err
     assert f"JAX_COMPILATION_CACHE_DIR {asked} cannot be written (File exists)" in line
     assert line.count("\n") == 1
-    train_ok(tmp_path / "run", *BRIEF)  # goes on
     assert asked.read_text() == "no folder"
 
-
-def test_a_folder_that_was_asked_for_and_may_not_be_written_is_told(
-    asked: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
     def refuse(dir: str) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", dir)
 
     # Permissions alone do not stop the superuser.
+    asked.unlink()
     monkeypatch.setattr(session.tempfile, "TemporaryFile", refuse)
     compile_once()
     assert "cannot be written (Permission denied)" in capsys.readouterr().err
 
 
-def test_nothing_is_said_of_a_folder_that_serves_or_is_not_wanted(
-    asked: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    compile_once()
-    assert len(list(asked.glob("*-cache"))) == 1
-    session._warn_if_unusable("gs://bucket/folder")
-    jax.config.update("jax_compilation_cache_dir", str(asked / "one-cache"))
-    (asked / "one-cache").write_text("no folder")
-    compile_once(wanted=False)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_threshold_that_the_user_set_for_jax_wins(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")  # JAX read its variables before
-    compile_once()
-    assert not kept(home)
-
-
 def test_settings_are_as_before_afterwards(home: Path) -> None:
+    def settings() -> dict[str, Any]:
+        return {name: value for name, value in jax.config.values.items() if "cache" in name}
+
     before = settings()
     with keeping(True):
         assert settings() != before
@@ -152,20 +142,32 @@ def test_settings_are_as_before_afterwards(home: Path) -> None:
     assert settings() == before
 
 
-@pytest.mark.slow
-def test_a_folder_that_cannot_be_made_costs_nothing_else(home: Path, tmp_path: Path) -> None:
-    home.mkdir()
-    (home / ".cache").write_text("in the way")
-    assert compile_once()["cache_misses"] == 0
-    assert train_ok(tmp_path / "run", *BRIEF).err == ""
+@pytest.mark.parametrize("why", ["a file is in the way", "no home", "the disk is full"])
+def test_where_nothing_can_be_kept_it_costs_nothing_else(
+    why: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = []
 
-
-def test_without_a_home_nothing_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(session, "compiled_folder", no_home)
-    assert compile_once()["cache_misses"] == 0
+    def full(self: Any, name: str, program: bytes) -> None:
+        tried.append(name)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if why == "a file is in the way":
+        home.mkdir()
+        (home / ".cache").write_text("in the way")
+    elif why == "no home":
+        monkeypatch.setattr(session, "compiled_folder", no_home)
+    else:
+        monkeypatch.setattr("jax._src.lru_cache.LRUCache.put", full)
+    events = compile_once()
+    assert (events["cache_misses"] == 0, len(tried)) == (
+        (False, 1) if why == "the disk is full" else (True, 0)
+    )
+    assert not kept(home)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("left", [b"", b"no program", None])
@@ -176,28 +178,11 @@ def test_a_damaged_program_is_compiled_again(home: Path, left: bytes | None) -> 
     assert compile_once()["cache_hits"] == 0
 
 
-def test_a_folder_that_takes_no_program_costs_nothing_else(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried = []
-
-    def full(self: Any, name: str, program: bytes) -> None:
-        tried.append(name)
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("jax._src.lru_cache.LRUCache.put", full)
-    compile_once()
-    assert tried
-    assert not kept(home)
-
-
 def test_the_room_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_once()
     (first,) = kept(home)
     monkeypatch.setattr(session, "MOST_ROOM", first.stat().st_size + 10)
-    jax.clear_caches()
-    with keeping(True):
-        assert float(jax.jit(lambda x: jnp.cos(x) * 3 + 1)(np.zeros(()))) == 4
+    compile_once(times=4)
     (second,) = kept(home)
     assert second != first
 
@@ -205,8 +190,6 @@ def test_the_room_is_bounded(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_program_whose_time_stamp_is_missing_stops_no_keeping(home: Path) -> None:
     compile_once()
     (program,) = kept(home)
-    program.with_name(
-        program.name.removesuffix("cache") + "atime"
-    ).unlink()  # as of a run killed between the two
+    program.with_name(program.name.removesuffix("cache") + "atime").unlink()  # as of a run killed between
     compile_once()
     assert compile_once()["cache_hits"] == 1

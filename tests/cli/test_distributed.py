@@ -1,22 +1,21 @@
 """Runs of several devices and processes: the same as one process's, refused in one line, ended by a death."""
 
 import contextlib
-import csv
 import os
+import re
 import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from command_runs import EXPERIMENTS, contents, run_experiment, write_pets
+from command_runs import contents, run_experiment, train_ok, write_pets
+from fault_runs import TRAIN, Running, end_of, rows_in, running
 
 from jaxmlp import ArgumentError, load_model
 from jaxmlp.cli import distributed
@@ -35,6 +34,8 @@ SMALL = ("--hidden", "12", "--no-pictures", "--quiet")
     [
         (("--devices", 0), "--devices must lie in 1 to 1024, given 0"),
         (("--devices", 1025), "--devices must lie in 1 to 1024, given 1025"),
+        # JAX has begun, and does not begin again with more.
+        (("--devices", 999), r"--devices 999: this process has (\d+) of platform cpu: give at most \1"),
         (("--devices", 2, "--device", "cpu:0"), "--device cpu:0 names one device"),
         (("--coordinator", "a:1"), "--num-processes and --process-id are missing"),
         (("--num-processes", 2, "--process-id", 0), "--coordinator is missing"),
@@ -45,19 +46,9 @@ SMALL = ("--hidden", "12", "--no-pictures", "--quiet")
     ],
 )
 def test_options_that_do_not_fit_are_refused_in_one_line(arguments: Any, words: str, tmp_path: Path) -> None:
-    outcome = run_experiment("train", *arguments, "--out", tmp_path / "run")
+    outcome = run_experiment("train", *SMALL, *arguments, "--out", tmp_path / "run")
     assert outcome.status == 2
-    assert words in outcome.error_line
-    assert contents(tmp_path) == {}
-
-
-def test_more_devices_than_there_are_are_refused(tmp_path: Path) -> None:
-    there = len(jax.devices())  # JAX has begun, and does not begin again with more
-    outcome = run_experiment("train", "--devices", 999, "--out", tmp_path / "run", *SMALL)
-    assert outcome.status == 2
-    assert (
-        f"--devices 999: this process has {there} of platform cpu: give at most {there}" in outcome.error_line
-    )
+    assert re.search(words, outcome.error_line)
     assert contents(tmp_path) == {}
 
 
@@ -176,97 +167,32 @@ def test_an_address_is_a_host_and_a_port(address: str) -> None:
 # --- real processes ---
 
 
-class Ended(NamedTuple):
-    """What a process left."""
-
-    status: int
-    out: str
-    err: str
-    seconds: float
-
-
-class Started:
-    """A process of train.py in a folder."""
-
-    def __init__(self, folder: Path, name: str, *arguments: object) -> None:
-        self.began = time.monotonic()
-        self._files = [folder / f"{name}.{kind}" for kind in ("out", "err")]
-        with contextlib.ExitStack() as stack:
-            out, err = (stack.enter_context(path.open("w")) for path in self._files)
-            self.process = subprocess.Popen(
-                [sys.executable, str(EXPERIMENTS / "train.py"), *map(str, arguments)],
-                stdout=out,
-                stderr=err,
-                cwd=folder,
-                env=os.environ | {"JAX_PLATFORMS": "cpu"},
-            )
-
-    def end(self, seconds: float = LONG) -> Ended:
-        """Wait for its end."""
-        began = time.monotonic()
-        status = self.process.wait(seconds)
-        out, err = (path.read_text(encoding="utf-8", errors="replace") for path in self._files)
-        return Ended(status, out, err, time.monotonic() - began)
-
-
 @contextlib.contextmanager
-def started(folder: Path, count: int, *arguments: object, own: Any = None) -> Iterator[list[Started]]:
-    """Start the processes of a run, and end whatever is left of them."""
+def started(folder: Path, *arguments: object, own: Sequence[Any] = ((), ())) -> Iterator[list[Running]]:
+    """Start the two processes of a run inside a `with`, each with arguments of its own; what is left is ended."""
     address = f"127.0.0.1:{free_port('127.0.0.1')}"
-    running = []
-    try:
-        for index in range(count):
-            flags = ("--coordinator", address, "--num-processes", count, "--process-id", index)
-            given = arguments if own is None else (*arguments, *own[index])
-            running.append(Started(folder, str(index), *flags, *given))
-        yield running
-    finally:
-        for each in running:
-            each.process.kill()
-            each.process.wait(LONG)
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(running(folder, [*map(str, (*arguments, *given, *flags))]))
+            for index, given in enumerate(own)
+            for flags in [("--coordinator", address, "--num-processes", 2, "--process-id", index)]
+        ]
 
 
-def rows(run: Path) -> list[list[float]]:
-    """A history's columns but for its timings."""
-    if not (run / "metrics.csv").is_file():
-        return []
-    with (run / "metrics.csv").open(encoding="utf-8") as file:
-        return [[float(cell) for cell in row[:-2]] for row in list(csv.reader(file))[1:]]
-
-
-def parameters(run: Path) -> list[bytes]:
-    """Read a run's parameters, to be compared bit by bit."""
-    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(load_model(run / "model.safetensors")[1])]
+def end(run: Running, seconds: float = LONG) -> tuple[int, str, str]:
+    """Wait for a process's end; returns its status and what it printed."""
+    out, err = run.process.communicate(timeout=seconds)
+    return run.process.returncode, out, err
 
 
 def largest_difference(run: Path, other: Path) -> float:
     """Measure max |a − b| / max |b| over the parameters and the history of two runs."""
-    pairs = [
-        (np.asarray(a), np.asarray(b))
-        for layer, like in zip(
-            load_model(run / "model.safetensors")[1],
-            load_model(other / "model.safetensors")[1],
-            strict=True,
-        )
-        for a, b in zip(layer, like, strict=True)
+    leaves = [
+        [*jax.tree.leaves(load_model(each / "model.safetensors")[1]), np.array(end_of(each).table[1:], float)]
+        for each in (run, other)
     ]
-    pairs.append((np.array(rows(run)), np.array(rows(other))))
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(*leaves, strict=True)]
     return max(float(np.max(np.abs(a - b)) / (np.max(np.abs(b)) or 1)) for a, b in pairs)
-
-
-def wait_for_epochs(run: Path, epochs: int) -> None:
-    """Wait until a run has done so many."""
-    deadline = time.monotonic() + LONG
-    while len(rows(run)) < epochs:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def alone(folder: Path, *arguments: object) -> Path:
-    """Train in one process of one device."""
-    ended = Started(folder, "alone", *arguments, "--out", folder / "alone").end()
-    assert ended.status == 0, ended.err
-    return folder / "alone"
 
 
 @pytest.mark.slow
@@ -277,17 +203,16 @@ def test_two_processes_end_with_the_parameters_of_one(
     precision: str, epochs: int, bound: float, tmp_path: Path
 ) -> None:
     what = (*SMALL, "--precision", precision, "--epochs", epochs, "--optimizer", "adam", "--l2", "1e-4")
-    run = tmp_path / "run"
-    with started(tmp_path, 2, *what, "--devices", 2, "--out", run) as running:
-        first, second = (each.end() for each in running)
-    assert (first.status, second.status) == (0, 0), first.err + second.err
-    assert "test accuracy" in first.out
-    assert "accuracy" not in second.out + second.err
-    assert largest_difference(run, alone(tmp_path, *what)) <= bound
-    # Another seed's run is seen to be another.
-    other = Started(tmp_path, "other", *what, "--seed", 1, "--out", tmp_path / "other").end()
-    assert other.status == 0
-    assert largest_difference(run, tmp_path / "other") > 1e-3
+    run, alone, other = (tmp_path / name for name in ("run", "alone", "other"))
+    with started(run, *what, "--devices", 2, "--out", run) as both:
+        first, second = map(end, both)
+    assert (first[0], second[0]) == (0, 0), first[2] + second[2]
+    assert "test accuracy" in first[1]
+    assert "accuracy" not in second[1] + second[2]
+    train_ok(alone, *what)
+    assert largest_difference(run, alone) <= bound
+    train_ok(other, *what, "--seed", 1)  # another seed's run is seen to be another
+    assert largest_difference(run, other) > 1e-3
 
 
 @pytest.mark.slow
@@ -295,81 +220,83 @@ def test_two_processes_end_with_the_parameters_of_one(
 def test_the_others_end_where_one_dies_and_the_run_goes_on_in_one_process(
     victim: int, how: signal.Signals, tmp_path: Path
 ) -> None:
-    run = tmp_path / "run"
-    what = (*SMALL, "--precision", "float64", "--checkpoint-every", 1)
-    with started(tmp_path, 2, *what, "--epochs", 100_000, "--out", run) as running:
-        wait_for_epochs(run, 3)
-        running[victim].process.send_signal(how)
-        ended = [each.end(BOUND) for each in running if each is not running[victim]]
-    assert ended[0].status not in (0, 2)
-    first = (tmp_path / "0.err").read_text(encoding="utf-8", errors="replace")
-    assert f"then go on with: python {EXPERIMENTS / 'train.py'} --resume {run}\n" in first
-    epochs = len(rows(run)) + 2
-    done = Started(tmp_path, "resumed", "--resume", run, "--epochs", epochs).end()
-    assert done.status == 0, done.err
-    assert largest_difference(run, alone(tmp_path, *what, "--epochs", epochs)) <= 1e-12
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    what = (*SMALL, "--precision", "float64")
+    with started(run, *what, "--checkpoint-every", 1, "--epochs", 100_000, "--out", run) as both:
+        both[0].wait_for(lambda: rows_in(run) >= 3)
+        both[victim].process.send_signal(how)
+        assert end(both[1 - victim], BOUND)[0] not in (0, 2)
+        both[victim].process.kill()
+        assert f"then go on with: python {TRAIN} --resume {run}\n" in end(both[0])[2]
+    epochs = rows_in(run) + 2
+    train_ok(run, "--resume", run, "--epochs", epochs)
+    train_ok(alone, *what, "--epochs", epochs)
+    assert largest_difference(run, alone) <= 1e-12
 
 
 @pytest.mark.slow
 def test_a_run_of_one_process_goes_on_in_two(tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run, alone = tmp_path / "run", tmp_path / "alone"
     what = (*SMALL, "--precision", "float64")
-    begun = Started(tmp_path, "begun", *what, "--epochs", 2, "--out", run).end()
-    assert begun.status == 0, begun.err
-    with started(tmp_path, 2, "--resume", run, "--epochs", 5) as running:
-        ended = [each.end() for each in running]
-    assert [each.status for each in ended] == [0, 0], ended[0].err + ended[1].err
-    assert largest_difference(run, alone(tmp_path, *what, "--epochs", 5)) <= 1e-12
+    train_ok(run, *what, "--epochs", 2)
+    with started(run, "--resume", run, "--epochs", 5) as both:
+        assert [end(each)[0] for each in both] == [0, 0]
+    train_ok(alone, *what, "--epochs", 5)
+    assert largest_difference(run, alone) <= 1e-12
+
+
+ALIKE = "than process 0: start all of them alike"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["data", "option", "devices"])
-def test_processes_that_differ_are_refused_by_all(kind: str, tmp_path: Path) -> None:
-    pets = []
-    for name, rows in (("a", 40), ("b", 41 if kind == "data" else 40)):
+@pytest.mark.parametrize(
+    ("rows", "rate", "devices", "said"),
+    [
+        (41, 0.1, 1, f"has another data set {ALIKE}"),
+        (40, 0.2, 1, f"has another --learning-rate {ALIKE}"),
+        (
+            40,
+            0.1,
+            2,
+            "has 2 devices and process 0 has 1, but all must have as many: start each with --devices 1",
+        ),
+    ],
+    ids=["data", "option", "devices"],
+)
+def test_processes_that_differ_are_refused_by_all(
+    rows: int, rate: float, devices: int, said: str, tmp_path: Path
+) -> None:
+    own = []
+    for name, count, *numbers in (("a", 40, 0.1, 1), ("b", rows, rate, devices)):
         (tmp_path / name).mkdir()
-        pets.append(write_pets(tmp_path / name / "pets.csv", rows=rows))
-    rates = ("0.1", "0.2" if kind == "option" else "0.1")
-    devices = (1, 2 if kind == "devices" else 1)
-    own = [
-        ("--dataset", path, "--target", "pet", "--learning-rate", rate, "--devices", number)
-        for path, rate, number in zip(pets, rates, devices, strict=True)
-    ]
-    with started(tmp_path, 2, *SMALL, "--out", tmp_path / "run", own=own) as running:
-        ended = [each.end() for each in running]
-    said = {
-        "data": "has another data set than process 0: start all of them alike",
-        "option": "has another --learning-rate than process 0: start all of them alike",
-        "devices": "has 2 devices and process 0 has 1, but all must have as many: start each with --devices 1",
-    }
-    for each in ended:
-        assert each.status == 2
-        assert [line for line in each.err.splitlines() if line.startswith("train.py:")] == [
-            f"train.py: process 1 of 2 {said[kind]}"
-        ]
-        assert "Traceback" not in each.err
-    assert not (tmp_path / "run").exists()
+        pets = write_pets(tmp_path / name / "pets.csv", rows=count)
+        own.append(("--dataset", pets, "--learning-rate", numbers[0], "--devices", numbers[1]))
+    run = tmp_path / "run"
+    with started(run, *SMALL, "--target", "pet", "--out", run, own=own) as both:
+        for status, _, err in map(end, both):
+            assert status == 2
+            lines = [line for line in err.splitlines() if line.startswith("train.py:")]
+            assert lines == [f"train.py: process 1 of 2 {said}"]
+            assert "Traceback" not in err
+    assert not run.exists()
 
 
 @pytest.mark.slow
 def test_what_one_process_is_refused_ends_all(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.json").touch()
-    with started(tmp_path, 2, *SMALL, "--out", tmp_path / "run") as running:
-        first, second = (each.end(BOUND + LONG) for each in running)
-    assert first.status == 2
-    assert "holds a run already" in first.err
-    assert second.status not in (0, 2)
+    (tmp_path / "config.json").touch()
+    with started(tmp_path, *SMALL, "--out", tmp_path) as both:
+        first, second = (end(each, BOUND + LONG) for each in both)
+    assert first[0] == 2
+    assert "holds a run already" in first[2]
+    assert second[0] not in (0, 2)
 
 
 @pytest.mark.slow
 def test_a_signal_to_one_process_stops_all_after_an_epoch(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with started(tmp_path, 2, *SMALL, "--epochs", 100_000, "--out", run) as running:
-        wait_for_epochs(run, 2)
-        running[1].process.send_signal(signal.SIGTERM)
-        first, second = (each.end() for each in running)
-    assert second.status == 128 + signal.SIGTERM
-    assert first.status == 1
-    assert "stopped by another process after epoch" in first.err
-    assert f"--resume {run}" in first.err
+    with started(tmp_path, *SMALL, "--epochs", 100_000, "--out", tmp_path) as both:
+        both[0].wait_for(lambda: rows_in(tmp_path) >= 2)
+        both[1].process.send_signal(signal.SIGTERM)
+        first, second = map(end, both)
+    assert (first[0], second[0]) == (1, 128 + signal.SIGTERM)
+    assert "stopped by another process after epoch" in first[2]
+    assert f"--resume {tmp_path}" in first[2]

@@ -7,10 +7,11 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from command_runs import BRIEF, run_experiment, train_ok, write_pets
+from command_runs import BRIEF, run_experiment, train_ok
 
 from jaxmlp import ArgumentError, EpochReport
 from jaxmlp.cli.records import EVENTS, METRICS, add_row, event_file, write_metrics
@@ -27,12 +28,12 @@ def read(folder: Path) -> list[dict[str, str]]:
 
 def test_metrics_have_a_row_an_epoch_and_every_digit(tmp_path: Path) -> None:
     write_metrics(tmp_path, [report(1), report(2, math.nan)], "accuracy")
-    rows = read(tmp_path)
-    assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert float(rows[0]["train_loss"]) == 1 / 3
-    assert rows[1]["train_loss"] == "nan"  # a diverged epoch is shown as such
-    assert [row["valid_loss"] for row in rows] == ["", ""]  # what was never measured is left empty
-    assert [row["max_weight_2"] for row in rows] == ["0.2", "0.2"]
+    first, second = read(tmp_path)
+    assert (first["epoch"], second["epoch"]) == ("1", "2")
+    assert float(first["train_loss"]) == 1 / 3
+    assert second["train_loss"] == "nan"  # a diverged epoch is shown as such
+    assert first["valid_loss"] == second["valid_loss"] == ""  # what was never measured is left empty
+    assert first["max_weight_2"] == second["max_weight_2"] == "0.2"
 
 
 @pytest.mark.parametrize("valid_loss", [None, 0.25, math.nan])
@@ -56,33 +57,31 @@ def test_the_first_row_brings_the_names_of_the_columns(tmp_path: Path) -> None:
     assert read(tmp_path)[0]["train_r2"] == "0.5"
 
 
-def test_a_table_that_cannot_be_written_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def refuse(*names: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def half(*given: object) -> Iterator[list[str]]:
+    yield ["2", "0.1"]
+    refuse()
+
+
+@pytest.mark.parametrize(
+    ("part", "stop", "write"),
+    [
+        ("jaxmlp.files.os.replace", refuse, lambda folder: write_metrics(folder, [report(2)], "accuracy")),
+        ("jaxmlp.cli.records._rows", half, lambda folder: add_row(folder, report(2), "accuracy")),
+    ],
+)
+def test_what_cannot_be_written_leaves_the_table_as_it_was(
+    part: str, stop: Any, write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_metrics(tmp_path, [report(1)], "accuracy")
     before = (tmp_path / METRICS).read_bytes()
-
-    def refuse(*names: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("jaxmlp.files.os.replace", refuse)
-    with pytest.raises(OSError, match="No space left"):
-        write_metrics(tmp_path, [report(1), report(2)], "accuracy")
-    assert (tmp_path / METRICS).read_bytes() == before
-
-
-def test_a_row_that_cannot_be_written_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_metrics(tmp_path, [report(1)], "accuracy")
-    before = (tmp_path / METRICS).read_bytes()
-
-    def half(*given: object) -> Iterator[list[str]]:
-        yield ["2", "0.1"]
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patched:
-        patched.setattr("jaxmlp.cli.records._rows", half)
+        patched.setattr(part, stop)
         with pytest.raises(OSError, match="No space left"):
-            add_row(tmp_path, report(2), "accuracy")
+            write(tmp_path)
     assert (tmp_path / METRICS).read_bytes() == before
     add_row(tmp_path, report(2), "accuracy")
     assert [row["epoch"] for row in read(tmp_path)] == ["1", "2"]
@@ -91,23 +90,17 @@ def test_a_row_that_cannot_be_written_leaves_no_part(tmp_path: Path, monkeypatch
 # --- events ---
 
 
-def records(data: bytes) -> list[bytes]:
+def records(data: bytes) -> Iterator[bytes]:
     """The records of a tfrecord file, each checked by its sums: length, sum of it, content, sum of it."""
     from tensorboardX.record_writer import masked_crc32c
 
-    found, place = [], 0
-    while place < len(data):
-        head = data[place : place + 8]
-        (length,) = struct.unpack("<Q", head)
-        content = data[place + 12 : place + 12 + length]
-        sums = data[place + 8 : place + 12], data[place + 12 + length : place + 16 + length]
-        assert [struct.unpack("<I", each)[0] for each in sums] == [
-            masked_crc32c(head),
-            masked_crc32c(content),
-        ]
-        found.append(content)
-        place += 16 + length
-    return found
+    while data:
+        (length,) = struct.unpack("<Q", data[:8])
+        content, sum_of_content = data[12 : 12 + length], data[12 + length : 16 + length]
+        sums = [struct.unpack("<I", each)[0] for each in (data[8:12], sum_of_content)]
+        assert sums == [masked_crc32c(data[:8]), masked_crc32c(content)]
+        yield content
+        data = data[16 + length :]
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -126,37 +119,28 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return shown
 
 
-def table(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """The same of metrics.csv, in the precision of events."""
-    with (folder / METRICS).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {
-        name: [(int(row["epoch"]), float(np.float32(row[name]))) for row in rows if row[name]]
-        for name in rows[0]
-        if name != "epoch" and rows[0][name]
-    }
+def add(folder: Path, *rows: EpochReport) -> None:
+    """Add points in a file of their own, as a run does that is begun or resumed."""
+    events = event_file(folder)
+    for row in rows:
+        events.add(row, "accuracy")
+    events.close()
 
 
-def test_events_of_a_run_are_its_table(tmp_path: Path) -> None:
-    pets = write_pets(tmp_path / "pets.csv")
-    brief = (*BRIEF, "--dataset", pets, "--target", "pet", "--tensorboard", "--epochs", "3")
-    train_ok(tmp_path / "run", *brief)
-    points = curves(tmp_path / "run")
-    assert points == table(tmp_path / "run")
-    assert {"train_loss", "valid_accuracy", "gradient_norm"} <= set(points)
-    assert [epoch for epoch, _ in points["train_loss"]] == [1, 2, 3]
-
-    # A resumed run goes on with the same curves.
-    resumed = run_experiment("train", "--resume", tmp_path / "run", "--epochs", "5", "--quiet")
-    assert resumed.status == 0
-    assert curves(tmp_path / "run") == table(tmp_path / "run")
-    assert len(curves(tmp_path / "run")["train_loss"]) == 5
-
-
-def test_without_the_option_there_are_no_events(tmp_path: Path) -> None:
-    pets = write_pets(tmp_path / "pets.csv")
-    train_ok(tmp_path / "run", *BRIEF, "--dataset", pets, "--target", "pet")
-    assert not (tmp_path / "run/events").exists()
+def test_events_of_a_run_are_its_table_and_a_resumed_one_goes_on_with_them(tmp_path: Path) -> None:
+    brief = (*BRIEF, "--dataset", "moons", "--examples", "60", "--tensorboard")
+    train_ok(tmp_path, *brief, "--epochs", "3")
+    for epochs in (3, 5):
+        if epochs == 5:
+            assert run_experiment("train", "--resume", tmp_path, "--epochs", "5", "--quiet").status == 0
+        rows, points = read(tmp_path), curves(tmp_path)
+        assert points == {
+            name: [(int(row["epoch"]), float(np.float32(row[name]))) for row in rows]
+            for name in rows[0]
+            if name != "epoch"
+        }
+        assert {"train_loss", "valid_accuracy", "gradient_norm"} <= set(points)
+        assert [epoch for epoch, _ in points["train_loss"]] == list(range(1, epochs + 1))
 
 
 def test_what_was_not_measured_has_no_curve_and_every_point_is_written_at_once(tmp_path: Path) -> None:
@@ -170,22 +154,15 @@ def test_what_was_not_measured_has_no_curve_and_every_point_is_written_at_once(t
 
 
 def test_points_of_epochs_that_are_done_again_are_hidden(tmp_path: Path) -> None:
-    killed = event_file(tmp_path)
-    for epoch in (1, 2, 3, 4):
-        killed.add(report(epoch, valid_loss=9.0), "accuracy")
-    killed.close()
-    resumed = event_file(tmp_path)
-    resumed.add(report(3, valid_loss=0.25), "accuracy")
-    resumed.close()
+    add(tmp_path, *(report(epoch, valid_loss=9.0) for epoch in (1, 2, 3, 4)))
+    add(tmp_path, report(3, valid_loss=0.25))
     assert curves(tmp_path)["valid_loss"] == [(1, 9.0), (2, 9.0), (3, 0.25)]
 
 
 def test_files_are_in_order_whatever_the_clock_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for epoch, clock in ((1, 2e9), (2, 1e9), (3, 1e9)):
         monkeypatch.setattr(time, "time", lambda clock=clock: clock)
-        events = event_file(tmp_path)
-        events.add(report(epoch), "accuracy")
-        events.close()
+        add(tmp_path, report(epoch))
     assert len(list((tmp_path / EVENTS).iterdir())) == 3
     assert [epoch for epoch, _ in curves(tmp_path)["train_loss"]] == [1, 2, 3]
 
@@ -210,10 +187,8 @@ def test_a_disk_that_is_full_for_a_while_ends_no_training(tmp_path: Path) -> Non
 
 
 def test_a_damaged_record_is_caught_here(tmp_path: Path) -> None:
-    events = event_file(tmp_path)
-    events.add(report(1), "accuracy")
-    events.close()
-    (path,) = (tmp_path / "events").iterdir()
+    add(tmp_path, report(1))
+    (path,) = (tmp_path / EVENTS).iterdir()
     data = bytearray(path.read_bytes())
     data[-8] ^= 1
     path.write_bytes(bytes(data))

@@ -9,31 +9,33 @@ from typing import Any
 
 import pytest
 from command_runs import BRIEF, Outcome, contents, inside, run_experiment, train_ok, write_pets
-from fault_runs import end_of
+from fault_runs import end_of, rows_in
 
 from jaxmlp.cli import train
 from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL
 from jaxmlp.saving import checkpoints_in
 
 SMALL = ("--dataset", "moons", "--examples", "120", "--hidden", "4", "--quiet", "--no-pictures")
-HELD_OUT = ("--validation", "0.25")
 
 
 def resume(run: Path, *arguments: object) -> Outcome:
     return run_experiment("train", "--resume", run, *arguments)
 
 
+SIX = (*SMALL, "--validation", "0.25", "--epochs", "6", "--optimizer", "adam")
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 6 epochs that nothing happened to."""
     run = tmp_path_factory.mktemp("runs") / "alone"
-    train_ok(run, *SMALL, *HELD_OUT, "--epochs", "6", "--optimizer", "adam")
+    train_ok(run, *SIX)
     return run
 
 
 def test_more_epochs_than_before_are_as_if_asked_for_at_once(alone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    train_ok(run, *SMALL, *HELD_OUT, "--epochs", "4", "--optimizer", "adam")
+    train_ok(run, *SIX, "--epochs", "4")
     outcome = resume(run, "--epochs", 6)
     assert outcome.status == 0
     assert (
@@ -54,18 +56,6 @@ def test_fewer_epochs_than_are_done_are_refused(alone: Path) -> None:
         f"train.py: --epochs 5 lies below the 6 that the run in {alone} has done: give more, or begin a new run"
     )
     assert contents(alone) == before
-
-
-def test_a_run_that_has_ended_without_checkpoints_is_left_as_it_is(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train_ok(run, *SMALL, "--epochs", "1", "--checkpoint-every", "0")
-    before = contents(run)
-    outcome = resume(run, "--epochs", 2)
-    assert outcome.status == 2
-    assert outcome.error_line == (
-        f"train.py: {run} has ended and holds no checkpoint to go on from: begin a new run"
-    )
-    assert contents(run) == before
 
 
 def test_a_run_of_a_file_goes_on_from_any_folder_and_after_the_file_has_moved(tmp_path: Path) -> None:
@@ -106,46 +96,40 @@ def test_a_run_that_is_stopped_says_what_is_saved(
     every: int, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    flags = (
-        *SMALL,
-        *HELD_OUT,
-        "--epochs",
-        "6",
-        "--optimizer",
-        "adam",
-        "--checkpoint-every",
-        every,
-        "--out",
-        run,
-    )
     with monkeypatch.context() as patched:
         patched.setattr(train, "interruption", lambda advice: contextlib.nullcontext(AskedAfter(3)))
-        outcome = run_experiment("train", *flags)
+        outcome = run_experiment("train", *SIX, "--checkpoint-every", every, "--out", run)
     assert outcome.status == 143
     assert not (run / MODEL).exists()
-    if not every:
-        assert outcome.error_line == (
-            "train.py: stopped by SIGTERM after epoch 3 of 6; nothing of it is saved: begin it again"
-        )
-        return
-    assert outcome.error_line == (
-        f"train.py: stopped by SIGTERM after epoch 3 of 6; go on with: python train.py --resume {run}"
+    then = (
+        f"go on with: python train.py --resume {run}" if every else "nothing of it is saved: begin it again"
     )
-    assert list(checkpoints_in(run / CHECKPOINTS)) == [3]
-    assert resume(run).status == 0
-    assert end_of(run) == end_of(alone)
+    assert outcome.error_line == f"train.py: stopped by SIGTERM after epoch 3 of 6; {then}"
+    if every:
+        assert list(checkpoints_in(run / CHECKPOINTS)) == [3]
+        assert resume(run).status == 0
+        assert end_of(run) == end_of(alone)
 
 
 def test_patience_stops_a_run_and_saves_the_best_parameters(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    flags = ("--epochs", "60", "--patience", "2", "--min-improvement", "0.2", "--checkpoint-every", "1")
-    outcome = train_ok(run, *SMALL, *HELD_OUT, *flags)
-    epochs = len((run / "metrics.csv").read_text().splitlines()) - 1
-    assert epochs < 60
-    assert (
-        f"stopped after 2 epochs without an improvement, the parameters are those of epoch {epochs - 2}"
-        in outcome.out
+    flags = (
+        "--validation",
+        "0.25",
+        "--epochs",
+        "60",
+        "--patience",
+        "2",
+        "--min-improvement",
+        "0.2",
+        "--checkpoint-every",
+        "1",
     )
+    outcome = train_ok(run, *SMALL, *flags)
+    epochs = rows_in(run)
+    assert epochs < 60
+    best = f"without an improvement, the parameters are those of epoch {epochs - 2}"
+    assert f"stopped after 2 epochs {best}" in outcome.out
     model = (run / MODEL).read_bytes()
     again = resume(run)
     assert again.status == 0
@@ -157,7 +141,7 @@ def test_patience_stops_a_run_and_saves_the_best_parameters(tmp_path: Path) -> N
 
 def test_a_time_limit_ends_a_run_after_the_epoch_in_progress(tmp_path: Path) -> None:
     outcome = train_ok(tmp_path / "run", *SMALL, "--epochs", "50", "--time-limit", "1e-9")
-    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 2
+    assert rows_in(tmp_path / "run") == 1
     assert outcome.out.splitlines()[0].endswith("stopped at the limit of 1e-09 s")
 
 
