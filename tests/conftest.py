@@ -15,6 +15,8 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 
 @pytest.fixture
 def x64() -> Iterator[None]:
-    """Compute in float64 for the length of a test."""
+    """Compute in float64 for the length of a test, by programs that are compiled fast: they are small."""
+    jax.config.update("jax_disable_most_optimizations", True)
     with jax.enable_x64(True):
         yield
+    jax.config.update("jax_disable_most_optimizations", False)

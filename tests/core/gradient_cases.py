@@ -1,5 +1,6 @@
 """Networks, batches and comparisons that the tests of gradients share."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,29 @@ ON_PROBABILITIES = ("negative_log_likelihood",)
 FEWEST_OUTPUTS = {"multiclass_hinge": 2}
 
 
+@dataclass(frozen=True)
+class Scale:
+    """A layer of a user's own: outputs = inputs ⊙ s, one factor a feature; in training some are dropped, by the key."""
+
+    def init(self, key: Any, in_features: int) -> tuple[Any, int]:
+        return {"s": jax.random.normal(key, (in_features,))}, in_features
+
+    def forward(
+        self, params: Any, inputs: Any, *, train: bool = False, key: Any = None, weight: Any = None
+    ) -> tuple[Any, Any]:
+        kept = jax.random.bernoulli(key, 0.5, inputs.shape) if train else jnp.ones(inputs.shape, bool)
+        inputs = inputs * kept.astype(inputs.dtype)
+        return inputs * params["s"][None, :], (inputs, kept)
+
+    def backward(self, params: Any, residuals: Any, output_grad: Any) -> tuple[Any, Any]:
+        inputs, kept = residuals
+        slope = output_grad * params["s"][None, :] * kept.astype(output_grad.dtype)
+        return {"s": jnp.sum(output_grad * inputs, axis=0)}, slope
+
+    def decayed(self, params: Any) -> Any:
+        return {"s": True}
+
+
 class Problem(NamedTuple):
     """What a gradient is taken of; in float64, but for labels."""
 
@@ -28,20 +52,19 @@ class Problem(NamedTuple):
     targets: Any
 
 
-def plain_pass(
-    net: Network, params: Any, inputs: Any, targets: Any, *, sample_weight: Any = None, **keywords: Any
-) -> backprop.Trace:
+DEFAULTS: dict[str, Any] = {"loss": "softmax_cross_entropy", "l2": None, "train": False, "key": None}
+
+
+def plain_pass(*problem: Any, sample_weight: Any = None, **keywords: Any) -> backprop.Trace:
     """Go forward and back without compiling, by the arguments of `value_and_grad`."""
-    given = {"loss": "softmax_cross_entropy", "l2": None, "train": False, "key": None, **keywords}
-    return backprop.objective_and_grads(net, params, Batch(inputs, targets, sample_weight), **given)
+    net, params, *batch = problem
+    return backprop.objective_and_grads(net, params, Batch(*batch, sample_weight), **{**DEFAULTS, **keywords})
 
 
-def plain_value(
-    net: Network, params: Any, inputs: Any, targets: Any, *, sample_weight: Any = None, **keywords: Any
-) -> Any:
+def plain_value(*problem: Any, sample_weight: Any = None, **keywords: Any) -> Any:
     """Compute the objective without compiling, by the arguments of `loss`."""
-    given = {"loss": "softmax_cross_entropy", "l2": None, "train": False, "key": None, **keywords}
-    return backprop.objective(net, params, Batch(inputs, targets, sample_weight), **given)
+    net, params, *batch = problem
+    return backprop.objective(net, params, Batch(*batch, sample_weight), **{**DEFAULTS, **keywords})
 
 
 def target_kinds(loss: str) -> tuple[str, ...]:

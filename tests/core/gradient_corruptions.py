@@ -69,14 +69,12 @@ WITHOUT_EFFECT: Mapping[tuple[str, str], str] = {
 # --- of a loss's gradient, (outputs [B, K], targets) -> [B, K] ---
 
 
-def _at_targets(rule: Rule) -> Rule:
-    def corrupted(outputs: Any, targets: Any) -> Any:
-        hits = (
-            targets if targets.ndim == 2 else jax.nn.one_hot(targets, outputs.shape[1], dtype=outputs.dtype)
-        )
-        return rule(hits, targets)
+def _hits(outputs: Any, targets: Any) -> Any:
+    return targets if targets.ndim == 2 else jax.nn.one_hot(targets, outputs.shape[1], dtype=outputs.dtype)
 
-    return corrupted
+
+def _of_loss(change: Callable[[Any], Any]) -> Corruption:
+    return lambda rule: lambda outputs, targets: change(rule(outputs, targets))
 
 
 LOSS_CORRUPTIONS: Mapping[str, Corruption] = {
@@ -84,11 +82,11 @@ LOSS_CORRUPTIONS: Mapping[str, Corruption] = {
     "doubled": _times(2.0),
     "halved": _times(0.5),
     "off_by_1e-8": _times(1 + 1e-8),
-    "at_targets_for_outputs": _at_targets,
-    "examples_shifted": lambda rule: lambda outputs, targets: jnp.roll(rule(outputs, targets), 1, axis=0),
-    "outputs_shifted": lambda rule: lambda outputs, targets: jnp.roll(rule(outputs, targets), 1, axis=1),
-    "first_output_dropped": lambda rule: lambda outputs, targets: rule(outputs, targets).at[:, 0].set(0),
-    "nan_once": lambda rule: lambda outputs, targets: _nan_once(rule(outputs, targets)),
+    "at_targets_for_outputs": lambda rule: lambda outputs, targets: rule(_hits(outputs, targets), targets),
+    "examples_shifted": _of_loss(lambda grad: jnp.roll(grad, 1, axis=0)),
+    "outputs_shifted": _of_loss(lambda grad: jnp.roll(grad, 1, axis=1)),
+    "first_output_dropped": _of_loss(lambda grad: grad.at[:, 0].set(0)),
+    "nan_once": _of_loss(_nan_once),
 }
 
 
@@ -125,26 +123,17 @@ PENALTY_CORRUPTIONS: Mapping[str, Corruption] = {
 # --- of a layer's backward, (self, params, residuals, output_grad) -> (param_grads, input_grad) ---
 
 
+def _after(change: Callable[[Any, Any], tuple[Any, Any]]) -> Corruption:
+    """Change what the right rule found: (param_grads, input_grad) to a wrong pair."""
+    return lambda rule: lambda *arguments: change(*rule(*arguments))
+
+
 def _on_inputs(change: Callable[[Any], Any]) -> Corruption:
-    def corrupt(rule: Rule) -> Rule:
-        def backward(layer: Any, params: Any, residuals: Any, output_grad: Any) -> Any:
-            param_grads, input_grad = rule(layer, params, residuals, output_grad)
-            return param_grads, change(input_grad)
-
-        return backward
-
-    return corrupt
+    return _after(lambda grads, back: (grads, change(back)))
 
 
 def _on_params(change: Callable[[Any], Any]) -> Corruption:
-    def corrupt(rule: Rule) -> Rule:
-        def backward(layer: Any, params: Any, residuals: Any, output_grad: Any) -> Any:
-            param_grads, input_grad = rule(layer, params, residuals, output_grad)
-            return jax.tree.map(change, param_grads), input_grad
-
-        return backward
-
-    return corrupt
+    return _after(lambda grads, back: (jax.tree.map(change, grads), back))
 
 
 # For every layer of the registry, whatever it does.
@@ -156,9 +145,7 @@ ANY_LAYER: Mapping[str, Corruption] = {
     "input_grad_averaged_over_the_batch": _on_inputs(lambda grad: grad / grad.shape[0]),
     "input_grad_nan_once": _on_inputs(_nan_once),
     "output_grad_dropped": lambda rule: (
-        lambda layer, params, residuals, output_grad: rule(
-            layer, params, residuals, jnp.ones_like(output_grad)
-        )
+        lambda layer, params, kept, delta: rule(layer, params, kept, jnp.ones_like(delta))
     ),
 }
 
@@ -171,22 +158,25 @@ LAYER_WITH_PARAMETERS: Mapping[str, Corruption] = {
 }
 
 
+def _on_w(change: Callable[[Any], Any]) -> Corruption:
+    return _after(lambda grads, back: (grads._replace(w=change(grads.w)), back))
+
+
+def _on_b(change: Callable[[Any], Any]) -> Corruption:
+    return _after(lambda grads, back: (grads._replace(b=change(grads.b)), back))
+
+
 def _dense(change: Callable[[Any, Any, Any, Any, Any], Any]) -> Corruption:
     """Corrupt Dense: `change(params, inputs, output_grad, grads, input_grad)` makes the wrong result."""
-
-    def corrupt(rule: Rule) -> Rule:
-        def backward(layer: Any, params: Any, inputs: Any, output_grad: Any) -> Any:
-            return change(params, inputs, output_grad, *rule(layer, params, inputs, output_grad))
-
-        return backward
-
-    return corrupt
+    return lambda rule: (
+        lambda layer, params, x, delta: change(params, x, delta, *rule(layer, params, x, delta))
+    )
 
 
 DENSE: Mapping[str, Corruption] = {
-    "w_not_transposed": _dense(lambda params, x, delta, grads, _: (grads, delta @ params.w)),
-    "w_dropped": _dense(lambda params, x, delta, grads, _: (grads, delta)),
-    "w_grad_transposed": _dense(lambda params, x, delta, grads, back: (grads._replace(w=grads.w.T), back)),
+    "w_not_transposed": _dense(lambda params, x, delta, grads, back: (grads, delta @ params.w)),
+    "w_dropped": _dense(lambda params, x, delta, grads, back: (grads, delta)),
+    "w_grad_transposed": _on_w(jnp.transpose),
     "w_grad_inputs_dropped": _dense(
         lambda params, x, delta, grads, back: (grads._replace(w=jnp.ones_like(x).T @ delta), back)
     ),
@@ -196,37 +186,34 @@ DENSE: Mapping[str, Corruption] = {
     "w_grad_averaged": _dense(
         lambda params, x, delta, grads, back: (grads._replace(w=grads.w / len(x)), back)
     ),
-    "w_grad_sign": _dense(lambda params, x, delta, grads, back: (grads._replace(w=-grads.w), back)),
-    "b_grad_missing": _dense(lambda params, x, delta, grads, back: (grads._replace(b=0 * grads.b), back)),
+    "w_grad_sign": _on_w(jnp.negative),
+    "b_grad_missing": _on_b(jnp.zeros_like),
     "b_grad_averaged": _dense(
-        lambda params, x, delta, grads, back: (grads._replace(b=jnp.mean(delta, axis=0)), back)
+        lambda params, x, delta, grads, back: (grads._replace(b=grads.b / len(x)), back)
     ),
     "b_grad_of_one_example": _dense(lambda params, x, delta, grads, back: (grads._replace(b=delta[0]), back)),
-    "b_grad_sign": _dense(lambda params, x, delta, grads, back: (grads._replace(b=-grads.b), back)),
+    "b_grad_sign": _on_b(jnp.negative),
 }
 
 ACTIVATE: Mapping[str, Corruption] = {
-    "derivative_dropped": lambda rule: lambda layer, params, residuals, output_grad: ((), output_grad),
+    "derivative_dropped": lambda rule: lambda layer, params, kept, delta: ((), delta),
     "residuals_swapped": lambda rule: (
-        lambda layer, params, residuals, output_grad: rule(layer, params, residuals[::-1], output_grad)
+        lambda layer, params, kept, delta: rule(layer, params, kept[::-1], delta)
     ),
-    "value_for_derivative": lambda rule: (
-        lambda layer, params, residuals, output_grad: ((), output_grad * residuals[1])
-    ),
+    "value_for_derivative": lambda rule: lambda layer, params, kept, delta: ((), delta * kept[1]),
 }
 
+
+def _softmax(change: Callable[[Any, Any], Any]) -> Corruption:
+    return lambda rule: lambda layer, params, p, g: ((), change(p, g))
+
+
 SOFTMAX: Mapping[str, Corruption] = {
-    "mean_term_dropped": lambda rule: lambda layer, params, p, g: ((), p * g),
-    "mean_unweighted": lambda rule: (
-        lambda layer, params, p, g: ((), p * (g - jnp.mean(g, axis=1, keepdims=True)))
-    ),
-    "mean_over_the_batch": lambda rule: (
-        lambda layer, params, p, g: ((), p * (g - jnp.sum(p * g, axis=0, keepdims=True)))
-    ),
-    "diagonal_only": lambda rule: lambda layer, params, p, g: ((), p * (1 - p) * g),
-    "probabilities_dropped": lambda rule: (
-        lambda layer, params, p, g: ((), g - jnp.sum(p * g, axis=1, keepdims=True))
-    ),
+    "mean_term_dropped": _softmax(lambda p, g: p * g),
+    "mean_unweighted": _softmax(lambda p, g: p * (g - jnp.mean(g, axis=1, keepdims=True))),
+    "mean_over_the_batch": _softmax(lambda p, g: p * (g - jnp.sum(p * g, axis=0, keepdims=True))),
+    "diagonal_only": _softmax(lambda p, g: p * (1 - p) * g),
+    "probabilities_dropped": _softmax(lambda p, g: g - jnp.sum(p * g, axis=1, keepdims=True)),
 }
 
 # How a layer of the registry stands in the tests; one that is not named here is made without arguments.

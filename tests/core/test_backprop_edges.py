@@ -1,4 +1,4 @@
-"""Hold backpropagation where it is easiest to get wrong: at kinks, at extremes and in stacks nobody planned."""
+"""Backpropagation where it is easiest to get wrong: at kinks, at extremes and in stacks nobody planned."""
 
 from typing import Any
 
@@ -16,7 +16,6 @@ from gradient_cases import (
     make_problem,
     make_weight,
     plain_pass,
-    plain_value,
     stack,
     target_kinds,
 )
@@ -38,43 +37,7 @@ def _unjitted_in_float64(x64: None, monkeypatch: pytest.MonkeyPatch) -> None:
 in_float64 = pytest.mark.usefixtures("_unjitted_in_float64")
 
 
-def by_hand_and_autodiff(net: Network, params: Any, inputs: Any, targets: Any, loss: str) -> tuple[Any, Any]:
-    """Take one gradient both ways."""
-    by_hand = plain_pass(net, params, inputs, targets, loss=loss).grads
-    by_autodiff = jax.grad(lambda candidate: plain_value(net, candidate, inputs, targets, loss=loss))(params)
-    return by_hand, by_autodiff
-
-
-# --- activations at their kinks ---
-
-SELU_BELOW = 1.7580993408473766  # λα: the slope that selu has just below 0
-
-
-@in_float64
-@pytest.mark.parametrize(
-    ("activation", "z", "slope"),
-    [
-        ("relu", 0.0, 0.0),
-        ("leaky_relu", 0.0, 1.0),
-        ("leaky_relu:0.1", 0.0, 1.0),
-        ("elu", 0.0, 1.0),
-        ("elu:0.5", 0.0, 0.5),
-        ("selu", 0.0, SELU_BELOW),
-        ("relu6", 0.0, 0.0),
-        ("relu6", 6.0, 0.0),
-        ("hard_tanh", -1.0, 1.0),
-        ("hard_tanh", 1.0, 1.0),
-        ("softsign", 0.0, 1.0),
-    ],
-)
-def test_slope_at_a_kink_is_the_one_of_autodiff(activation: str, z: float, slope: float) -> None:
-    # ∂E/∂b = (a − t)·σ′(z), with t one below a.
-    net = Network(1, [Dense(1), Activate(activation)])
-    params = (DenseParams(jnp.zeros((1, 1)), jnp.array([z])), ())
-    a = ACTIVATIONS[activation].value(jnp.array([[z]]))
-    by_hand, by_autodiff = by_hand_and_autodiff(net, params, jnp.ones((1, 1)), a - 1, "half_squared_error")
-    assert float(by_hand[0].b[0]) == pytest.approx(slope, rel=1e-14)
-    assert float(by_autodiff[0].b[0]) == pytest.approx(slope, rel=1e-14)
+# --- at kinks; those of single activations and losses are in their own tests ---
 
 
 @in_float64
@@ -88,58 +51,6 @@ def test_preactivations_on_whole_numbers_stay_within_the_bound(activation: str) 
     assert check_gradients(
         net, params, inputs, targets, loss="half_squared_error", finite_differences=False
     ).passed
-
-
-# --- losses at their kinks: Dense(K) without inputs to speak of, so that the outputs are b ---
-
-
-def bias_gradients(loss: str, outputs: list[float], targets: Any) -> tuple[list[float], list[float]]:
-    """Take the gradient of one example's loss with respect to outputs that are set by the bias."""
-    net = Network(1, [Dense(len(outputs))])
-    params = (DenseParams(jnp.zeros((1, len(outputs))), jnp.array(outputs)),)
-    by_hand, by_autodiff = by_hand_and_autodiff(net, params, jnp.ones((1, 1)), jnp.asarray(targets), loss)
-    return by_hand[0].b.tolist(), by_autodiff[0].b.tolist()
-
-
-@in_float64
-@pytest.mark.parametrize(
-    ("loss", "outputs", "targets", "slopes"),
-    [
-        ("huber", [1.0, -1.0], [[0.0, 0.0]], [1.0, -1.0]),
-        ("huber:0.5", [0.5, 0.0], [[0.0, 0.0]], [0.5, 0.0]),
-        ("negative_log_likelihood", [0.0, 1.0], [0], [0.0, 0.0]),
-    ],
-    ids=["huber at its threshold", "huber at half and at 0", "probability 0"],
-)
-def test_slope_of_a_loss_at_its_kink_is_the_one_of_autodiff(
-    loss: str, outputs: list[float], targets: Any, slopes: list[float]
-) -> None:
-    assert bias_gradients(loss, outputs, targets) == (slopes, slopes)
-
-
-@in_float64
-@pytest.mark.parametrize(
-    ("scores", "by_hand", "by_autodiff"),
-    [
-        ([2.0, 1.0, 0.0], [0.0, 0.0, 0.0], [-0.5, 0.5, 0.0]),
-        ([0.0, 1.0, 1.0], [-1.0, 1.0, 0.0], [-1.0, 0.5, 0.5]),
-        ([0.0, 0.0, 0.0], [-1.0, 1.0, 0.0], [-1.0, 0.5, 0.5]),
-    ],
-    ids=["at the margin", "rivals tie", "all tie"],
-)
-def test_known_differences_of_the_hinge(
-    scores: list[float], by_hand: list[float], by_autodiff: list[float]
-) -> None:
-    # Both are subgradients: the hinge takes 0 at the margin and the first rival at ties, autodiff shares.
-    assert bias_gradients("multiclass_hinge", scores, [0]) == (by_hand, by_autodiff)
-    assert has_known_difference("multiclass_hinge", np.array([scores]), np.array([0]))
-
-
-@in_float64
-def test_known_difference_of_the_absolute_error() -> None:
-    # Both are subgradients: the smallest here, that of |r| = r by autodiff.
-    assert bias_gradients("absolute_error", [2.0, 3.0], [[2.0, 1.0]]) == ([0.0, 1.0], [1.0, 1.0])
-    assert has_known_difference("absolute_error", np.array([[2.0, 3.0]]), np.array([[2.0, 1.0]]))
 
 
 @in_float64
@@ -157,6 +68,8 @@ def test_away_from_these_places_there_is_no_known_difference() -> None:
     for loss in LOSSES:
         targets = labels if LOSSES[loss].targets == "labels" else tied
         assert has_known_difference(loss, tied, targets) == (loss in WITH_KNOWN_DIFFERENCES)
+    for scores in ([2.0, 1.0, 0.0], [0.0, 1.0, 1.0]):  # at the margin, and where rivals tie
+        assert has_known_difference("multiclass_hinge", np.array([scores]), labels)
     assert not has_known_difference("multiclass_hinge", np.array([[0.0, 0.5, 0.2]]), labels)
     assert not has_known_difference("absolute_error", tied, tied + 0.1)
 

@@ -1,6 +1,5 @@
 """A trace is the pass that trains, number for number, with every station of it kept."""
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from gradient_cases import (
     ON_PROBABILITIES,
+    Scale,
     largest_difference,
     make_problem,
     make_weight,
@@ -24,29 +24,6 @@ from jaxmlp.layers import Activate, Dense, DenseParams, Softmax
 from jaxmlp.losses import LOSSES
 from jaxmlp.network import Network
 from jaxmlp.types import ArgumentError
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A layer of the user's own, one factor a feature, that draws in training."""
-
-    def init(self, key: Any, in_features: int) -> tuple[Any, int]:
-        return {"factor": jnp.ones(in_features)}, in_features
-
-    def forward(
-        self, params: Any, inputs: Any, *, train: bool = False, key: Any = None, weight: Any = None
-    ) -> tuple[Any, Any]:
-        kept = jax.random.bernoulli(key, 0.5, inputs.shape).astype(inputs.dtype) if train else 1.0
-        return inputs * params["factor"][None, :] * kept, (inputs, kept)
-
-    def backward(self, params: Any, residuals: Any, output_grad: Any) -> tuple[Any, Any]:
-        inputs, kept = residuals
-        slope = output_grad * kept
-        return {"factor": jnp.sum(slope * inputs, axis=0)}, slope * params["factor"][None, :]
-
-    def decayed(self, params: Any) -> Any:
-        return {"factor": True}
-
 
 CUSTOM = Network(3, [Dense(4), Scale(), Activate("tanh"), Dense(3, bias=False), Softmax()])
 OBJECTIVES: dict[str, dict[str, Any]] = {
@@ -151,7 +128,7 @@ def test_layers_and_gradients_have_their_names_and_shapes() -> None:
     grads = [layer.param_grads for layer in traced.layers]
     assert isinstance(grads[0], DenseParams)
     assert (grads[0].w.shape, grads[0].b.shape) == ((3, 4), (4,))
-    assert (grads[1]["factor"].shape, grads[2], grads[3].b, grads[4]) == ((4,), (), None, ())
+    assert (grads[1]["s"].shape, grads[2], grads[3].b, grads[4]) == ((4,), (), None, ())
     assert same_bits(tuple(grads), traced.grads)
     for layer in traced.layers:
         assert layer.input_grad.shape == layer.inputs.shape

@@ -46,36 +46,33 @@ def test_good_data_pass(loss: str) -> None:
     check_data(data, in_features=INPUTS, outputs=OUTPUTS, loss=pair)
 
 
-BAD_INPUTS = [
-    ({"inputs": np.ones((N, 5))}, "train: inputs must have shape [N, 2] for this network, given [4, 5]"),
-    ({"inputs": np.ones(N)}, "train: inputs must have shape [N, 2] for this network, given [4]"),
-    (
-        {"inputs": np.ones((N, 1, 2))},
-        "train: inputs must have shape [N, 2] for this network, given [4, 1, 2]",
-    ),
-    ({"inputs": np.ones((0, 2))}, "train: the set is empty; give at least one example"),
-    ({"inputs": np.ones((3, 2))}, "train: as many targets as inputs are needed, given 4 for 3 inputs"),
-    (
-        {"targets": np.array(1)},
-        "train: as many targets as inputs are needed, given a single number for 4 inputs",
-    ),
+SHAPE = "inputs must have shape [N, 2] for this network, given"
+COUNT = "as many targets as inputs are needed, given"
+BAD_INPUTS: list[tuple[dict[str, Any], str]] = [
+    ({"inputs": np.ones((N, 5))}, f"{SHAPE} [4, 5]"),
+    ({"inputs": np.ones(N)}, f"{SHAPE} [4]"),
+    ({"inputs": np.ones((N, 1, 2))}, f"{SHAPE} [4, 1, 2]"),
+    ({"inputs": np.ones((0, 2))}, "the set is empty; give at least one example"),
+    ({"inputs": np.ones((3, 2))}, f"{COUNT} 4 for 3 inputs"),
+    ({"targets": np.array(1)}, f"{COUNT} a single number for 4 inputs"),
     (
         {"inputs": np.array([[1, np.nan], [1, 1], [np.inf, -np.inf], [1, 1]])},
-        "train: 3 feature(s) are NaN or infinite; remove or fill them first",
+        "3 feature(s) are NaN or infinite; remove or fill them first",
     ),
-    ({"weight": np.ones(3)}, "train: sample weights must have shape [4], given [3]"),
-    ({"weight": np.ones((N, 1))}, "train: sample weights must have shape [4], given [4, 1]"),
-    ({"weight": np.array([1, np.nan, 1, 1])}, "train: sample weights must be finite and at least 0"),
-    ({"weight": np.array([1, np.inf, 1, 1])}, "train: sample weights must be finite and at least 0"),
-    ({"weight": np.array([1, -0.1, 1, 1])}, "train: sample weights must be finite and at least 0"),
-    ({"weight": np.zeros(N)}, "train: all sample weights are 0; give at least one example a weight"),
+    ({"weight": np.ones(3)}, "sample weights must have shape [4], given [3]"),
+    ({"weight": np.ones((N, 1))}, "sample weights must have shape [4], given [4, 1]"),
+    *(
+        ({"weight": np.array([1, wrong, 1, 1])}, "sample weights must be finite and at least 0")
+        for wrong in (np.nan, np.inf, -0.1)
+    ),
+    ({"weight": np.zeros(N)}, "all sample weights are 0; give at least one example a weight"),
 ]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize(("changes", "message"), BAD_INPUTS, ids=[message for _, message in BAD_INPUTS])
 def test_bad_inputs_and_weights_are_refused(loss: str, changes: dict[str, Any], message: str) -> None:
-    assert refusal(loss, **changes) == message
+    assert refusal(loss, **changes) == f"train: {message}"
 
 
 LABELLED = [name for name in LOSSES if LOSSES[name].targets in ("labels", "soft_labels")]
@@ -83,22 +80,18 @@ BINARY = [name for name in LOSSES if LOSSES[name].targets == "binary"]
 SHAPED = [name for name in LOSSES if LOSSES[name].targets in ("binary", "values")]
 
 
+RANGE = "train: labels must lie in 0 to 2 for 3 outputs, given"
+KIND = "train: this loss takes integer labels 0 to 2, given type {}; make them integers, or choose a loss for values"
+
+
 @pytest.mark.parametrize("loss", LABELLED)
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 3, 1, 0], "train: labels must lie in 0 to 2 for 3 outputs, given 0 to 3"),
-        ([0, -1, 1, 0], "train: labels must lie in 0 to 2 for 3 outputs, given -1 to 1"),
-        (
-            [0.0, 1.0, 1.0, 0.0],
-            "train: this loss takes integer labels 0 to 2, given type float64; make them integers, or choose a "
-            "loss for values such as squared_error",
-        ),
-        (
-            [True, False, True, True],
-            "train: this loss takes integer labels 0 to 2, given type bool; make them integers, or choose a "
-            "loss for values such as squared_error",
-        ),
+        ([0, 3, 1, 0], f"{RANGE} 0 to 3"),
+        ([0, -1, 1, 0], f"{RANGE} -1 to 1"),
+        ([0.0, 1.0, 1.0, 0.0], KIND.format("float64") + " such as squared_error"),
+        ([True, False, True, True], KIND.format("bool") + " such as squared_error"),
     ],
 )
 def test_bad_labels_are_refused(loss: str, labels: list[Any], message: str) -> None:

@@ -1,6 +1,5 @@
 """Hold the proof itself: what its report says, and that no wrong rule gets past it."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import gradient_corruptions as corruptions
@@ -8,13 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gradient_cases import (
-    check_without_compiling,
-    make_problem,
-    make_weight,
-    stack,
-    target_kinds,
-)
+from gradient_cases import Scale, check_without_compiling, make_problem, make_weight, stack, target_kinds
 
 from jaxmlp import backprop, layers
 from jaxmlp.activations import ACTIVATIONS, Activation
@@ -54,11 +47,8 @@ def report() -> GradientReport:
 
 
 def test_report_has_a_row_a_tensor_with_its_path_and_shape(report: GradientReport) -> None:
-    assert [(row.path, row.shape) for row in report.rows] == [
-        ("0.w", (3, 30)),
-        ("0.b", (30,)),
-        ("2.w", (30, 2)),
-    ]
+    found = [(row.path, row.shape) for row in report.rows]
+    assert found == [("0.w", (3, 30)), ("0.b", (30,)), ("2.w", (30, 2))]
     assert report.direction is not None
     assert (report.direction.path, report.direction.shape) == ("direction", (180,))
 
@@ -225,35 +215,6 @@ def test_finite_differences_catch_a_wrong_loss_on_their_own(unjitted: Any) -> No
 # --- a layer of the user's own ---
 
 
-@dataclass(frozen=True)
-class Scale:
-    """outputs = inputs ⊙ s, one factor a feature."""
-
-    def init(self, key: Any, in_features: int) -> tuple[Any, int]:
-        return {"s": jax.random.normal(key, (in_features,))}, in_features
-
-    def forward(
-        self, params: Any, inputs: Any, *, train: bool = False, key: Any = None, weight: Any = None
-    ) -> tuple[Any, Any]:
-        return inputs * params["s"][None, :], inputs
-
-    def backward(self, params: Any, residuals: Any, output_grad: Any) -> tuple[Any, Any]:
-        return {"s": jnp.sum(residuals * output_grad, axis=0)}, output_grad * params["s"][None, :]
-
-    def decayed(self, params: Any) -> Any:
-        return {"s": True}
-
-
-class _ScaleWithoutInputs(Scale):
-    def backward(self, params: Any, residuals: Any, output_grad: Any) -> tuple[Any, Any]:
-        return {"s": jnp.sum(output_grad, axis=0)}, output_grad * params["s"][None, :]
-
-
-class _ScaleWithoutFactor(Scale):
-    def backward(self, params: Any, residuals: Any, output_grad: Any) -> tuple[Any, Any]:
-        return {"s": jnp.sum(residuals * output_grad, axis=0)}, output_grad
-
-
 def own_layer_report(layer: Any) -> GradientReport:
     net = Network(3, [Dense(3), layer, Activate("tanh"), layer, Dense(2)])
     return check(make_problem(net, "values"))
@@ -265,9 +226,11 @@ def test_a_layer_of_the_users_own_is_checked(unjitted: Any) -> None:
     assert [entry.path for entry in found.rows] == ["0.w", "0.b", "1.s", "3.s", "4.w", "4.b"]
 
 
-@pytest.mark.parametrize("layer", [_ScaleWithoutInputs(), _ScaleWithoutFactor()])
-def test_a_wrong_layer_of_the_users_own_is_caught(unjitted: Any, layer: Any) -> None:
-    assert not own_layer_report(layer).passed
+@pytest.mark.parametrize("fault", {**corruptions.ANY_LAYER, **corruptions.LAYER_WITH_PARAMETERS})
+def test_a_wrong_layer_of_the_users_own_is_caught(unjitted: pytest.MonkeyPatch, fault: str) -> None:
+    corrupt = {**corruptions.ANY_LAYER, **corruptions.LAYER_WITH_PARAMETERS}[fault]
+    unjitted.setattr(Scale, "backward", corrupt(Scale.backward))
+    assert not own_layer_report(Scale()).passed
 
 
 # --- the teeth: each rule corrupted in turn, and each corruption caught ---
@@ -293,19 +256,16 @@ LOSS_CASES = [(loss, kind) for loss in LOSSES for kind in target_kinds(loss)]
 LAYER_CASES = [(name, corruption) for name in LAYERS for corruption in corruptions.layer_corruptions(name)]
 
 
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_right_derivatives_pass(unjitted: Any, activation: str) -> None:
-    assert check(activation_problem(activation)).passed
+RIGHT = [
+    *(pytest.param(activation_problem, (name,), "half_squared_error", id=name) for name in ACTIVATIONS),
+    *(pytest.param(loss_problem, case, case[0], id="-".join(case)) for case in LOSS_CASES),
+    *(pytest.param(layer_problem, (name,), "half_squared_error", id=name) for name in LAYERS),
+]
 
 
-@pytest.mark.parametrize(("loss", "kind"), LOSS_CASES)
-def test_right_losses_pass(unjitted: Any, loss: str, kind: str) -> None:
-    assert check(loss_problem(loss, kind), loss).passed
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_right_layers_pass(unjitted: Any, name: str) -> None:
-    assert check(layer_problem(name)).passed
+@pytest.mark.parametrize(("make", "arguments", "loss"), RIGHT)
+def test_right_rules_pass(unjitted: Any, make: Any, arguments: tuple[str, ...], loss: str) -> None:
+    assert check(make(*arguments), loss).passed
 
 
 @pytest.mark.parametrize("corruption", corruptions.DERIVATIVE_CORRUPTIONS)

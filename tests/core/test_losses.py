@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +148,7 @@ def test_one_hot_labels_are_integer_labels() -> None:
     np.testing.assert_allclose(loss.gradient(z, one_hot), loss.gradient(z, y), atol=1e-15)
 
 
-# --- kinks, one by one; the first three are known differences from autodiff ---
+# --- kinks, one by one ---
 
 
 def slopes(name: str, outputs: list[list[float]], targets: list[object]) -> tuple[list, list, list]:
@@ -160,22 +161,20 @@ def slopes(name: str, outputs: list[list[float]], targets: list[object]) -> tupl
     return values, by_hand, by_autodiff
 
 
-def test_absolute_error_takes_0_at_0_where_autodiff_takes_1() -> None:
-    assert slopes("absolute_error", [[0.0]], [[0.0]]) == ([0.0], [[0.0]], [[1.0]])
-
-
-def test_hinge_takes_0_at_the_margin_where_autodiff_takes_half() -> None:
-    values, by_hand, by_autodiff = slopes("multiclass_hinge", [[2.0, 1.0, 0.0]], [0])
-    assert values == [0.0]
-    assert by_hand == [[0.0, 0.0, 0.0]]
-    assert by_autodiff == [[-0.5, 0.5, 0.0]]
-
-
-def test_hinge_takes_the_first_of_tied_rivals_where_autodiff_shares_them() -> None:
-    values, by_hand, by_autodiff = slopes("multiclass_hinge", [[1.5, 1.0, 1.5]], [1])
-    assert values == [1.5]
-    assert by_hand == [[1.0, -1.0, 0.0]]
-    assert by_autodiff == [[0.5, -1.0, 0.5]]
+@pytest.mark.parametrize(
+    ("name", "outputs", "target", "value", "by_hand", "by_autodiff"),
+    [
+        ("absolute_error", [0.0], [0.0], 0.0, [0.0], [1.0]),  # 0 at 0, where autodiff takes 1
+        ("multiclass_hinge", [2.0, 1.0, 0.0], 0, 0.0, [0.0, 0.0, 0.0], [-0.5, 0.5, 0.0]),  # at the margin
+        ("multiclass_hinge", [1.5, 1.0, 1.5], 1, 1.5, [1.0, -1.0, 0.0], [0.5, -1.0, 0.5]),  # rivals tie
+        ("multiclass_hinge", [0.0, 0.0, 0.0], 0, 1.0, [-1.0, 1.0, 0.0], [-1.0, 0.5, 0.5]),  # all tie
+    ],
+)
+def test_known_differences_from_autodiff(
+    name: str, outputs: list[float], target: Any, value: float, by_hand: list[float], by_autodiff: list[float]
+) -> None:
+    # Both are subgradients.
+    assert slopes(name, [outputs], [target]) == ([value], [by_hand], [by_autodiff])
 
 
 @pytest.mark.parametrize("scores", [[0.0, 0.0, 0.0], [5.0, -7.0, 3.0]])
@@ -241,44 +240,32 @@ def test_a_probability_of_0_stays_finite(dtype: type, x64: None) -> None:
 
 LABELLED = [name for name in NAMES if LOSSES[name].targets in ("labels", "soft_labels")]
 VALUED = [name for name in NAMES if name not in LABELLED]
+SHAPES: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {
+    "values": [((5, 1), (5,)), ((5, 3), (5, 1)), ((5, 3), (3,)), ((5, 3), (1, 3)), ((5,), (5,))],
+    "labels": [((5, 3), (5, 1)), ((5, 3), (3,)), ((5, 3), (1,)), ((5,), (5,)), ((5, 3), ())],
+}
 
 
 @pytest.mark.parametrize("part", ["value", "gradient"])
-@pytest.mark.parametrize("name", VALUED)
-@pytest.mark.parametrize(
-    ("outputs", "targets"), [((5, 1), (5,)), ((5, 3), (5, 1)), ((5, 3), (3,)), ((5, 3), (1, 3)), ((5,), (5,))]
-)
-def test_values_of_another_shape_are_refused(
-    name: str, part: str, outputs: tuple[int, ...], targets: tuple[int, ...]
-) -> None:
-    with pytest.raises(ArgumentError, match="this loss takes") as caught:
-        getattr(LOSSES[name], part)(jnp.zeros(outputs), jnp.zeros(targets))
-    assert str(list(outputs)) in str(caught.value)
-    assert str(list(targets)) in str(caught.value)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", NAMES)
+def test_targets_of_another_shape_are_refused(name: str, part: str) -> None:
+    kind = "labels" if name in LABELLED else "values"
+    for outputs, targets in SHAPES[kind]:
+        with pytest.raises(ArgumentError, match="this loss takes") as caught:
+            getattr(LOSSES[name], part)(
+                jnp.zeros(outputs), jnp.zeros(targets, int if kind == "labels" else float)
+            )
+        message = str(caught.value)
+        assert str(list(outputs)) in message
+        assert str(list(targets)) in message
+        assert "\n" not in message
 
 
 @pytest.mark.parametrize("part", ["value", "gradient"])
-@pytest.mark.parametrize("name", LABELLED)
-@pytest.mark.parametrize(
-    ("outputs", "targets"), [((5, 3), (5, 1)), ((5, 3), (3,)), ((5, 3), (1,)), ((5,), (5,)), ((5, 3), ())]
-)
-def test_labels_of_another_shape_are_refused(
-    name: str, part: str, outputs: tuple[int, ...], targets: tuple[int, ...]
-) -> None:
-    with pytest.raises(ArgumentError, match="this loss takes"):
-        getattr(LOSSES[name], part)(jnp.zeros(outputs), jnp.zeros(targets, int))
-
-
-@pytest.mark.parametrize("part", ["value", "gradient"])
-@pytest.mark.parametrize("name", LABELLED)
-def test_labels_that_are_no_integers_are_refused(name: str, part: str) -> None:
-    with pytest.raises(ArgumentError, match=r"takes integer labels 0..K−1, given labels of type float32"):
-        getattr(LOSSES[name], part)(jnp.ones((2, 3)), jnp.zeros(2))
-
-
-@pytest.mark.parametrize("part", ["value", "gradient"])
-def test_hinge_refuses_a_single_output(part: str) -> None:
+def test_labels_that_are_no_integers_and_a_single_output_of_a_hinge_are_refused(part: str) -> None:
+    for name in LABELLED:
+        with pytest.raises(ArgumentError, match=r"takes integer labels 0..K−1, given labels of type float32"):
+            getattr(LOSSES[name], part)(jnp.ones((2, 3)), jnp.zeros(2))
     with pytest.raises(ArgumentError, match="give the network at least 2 outputs, not 1"):
         getattr(LOSSES["multiclass_hinge"], part)(jnp.zeros((2, 1)), jnp.zeros(2, int))
 

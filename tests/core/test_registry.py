@@ -37,10 +37,6 @@ def shapes() -> Registry[object]:
     return Registry("shape", {"point": PLAIN}, {"line": Line, "level": lambda height=1.0: Line(0.0, height)})
 
 
-def test_a_plain_name_gives_the_thing_itself(shapes: Registry[object]) -> None:
-    assert shapes["point"] is PLAIN
-
-
 @pytest.mark.parametrize(
     ("description", "numbers"),
     [
@@ -61,6 +57,7 @@ def test_the_same_description_gives_the_same_object_and_another_another(shapes: 
     assert shapes["line:2"] is shapes["line:2.0"]  # the numbers count, not how they are written
     assert shapes["line:2"] is not shapes["line:3"]
     assert shapes["level"] is shapes["level"]
+    assert shapes["point"] is PLAIN
 
 
 def test_it_is_a_mapping_of_the_names_alone(shapes: Registry[object]) -> None:
