@@ -78,7 +78,7 @@ def test_a_prepared_set_is_loaded_by_name(prepare, name, monkeypatch):
     refused("'noise' does not apply", load, name, data_dir=folder, noise=1.0)
 
 
-def test_values_are_regressed_and_a_single_split_is_divided(prepare):
+def test_values_are_regressed_a_single_split_is_divided_and_another_format_needs_tensorflow(prepare):
     keys = ("vector", "value")
     folder = prepare(features=keys, keys=keys, splits={"train": range(12)})
     dataset = load("tiny", data_dir=folder, test_fraction=0.25, seed=2)
@@ -86,6 +86,9 @@ def test_values_are_regressed_and_a_single_split_is_divided(prepare):
     assert dataset.train.inputs.shape == (9, 5)
     assert dataset.test.targets.shape == (3, 1)
     assert dataset.identity["seed"] == 2
+    info = folder / "tiny" / "1.0.0" / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    refused("stored as tfrecord, which needs TensorFlow", load, "tiny", data_dir=folder)
 
 
 TEXT, VARYING = ("text", "label"), ("varying", "label")
@@ -104,13 +107,6 @@ UNLABELLED = {"train": range(8), "test": range(11, 14)}
 )
 def test_a_set_of_another_kind_is_refused(prepare, fields, message):
     refused(message, load, "tiny", data_dir=prepare(**fields))
-
-
-def test_files_that_need_tensorflow_are_refused(prepare):
-    folder = prepare()
-    info = folder / "tiny" / "1.0.0" / "dataset_info.json"
-    info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    refused("stored as tfrecord, which needs TensorFlow", load, "tiny", data_dir=folder)
 
 
 # What is kept of each file: a share, or not even the file.

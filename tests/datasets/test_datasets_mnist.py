@@ -14,15 +14,7 @@ from refusals import refused
 from jaxmlp.datasets import load, mnist
 from jaxmlp.datasets.archives import Archive, ArchiveSet, check_archive
 from jaxmlp.datasets.dataset import Options
-from jaxmlp.datasets.mnist import (
-    IMAGE_SETS,
-    MANUAL_DIR_VARIABLE,
-    TEST_FILES,
-    TRAIN_FILES,
-    ImageSet,
-    load_images,
-    read_idx,
-)
+from jaxmlp.datasets.mnist import IMAGE_SETS, MANUAL_DIR_VARIABLE, TEST_FILES, TRAIN_FILES
 
 REAL_FOLDER = os.environ.get(MANUAL_DIR_VARIABLE)
 needs_real_archives = pytest.mark.skipif(
@@ -55,7 +47,7 @@ def tiny(tmp_path):
             archives.append(Archive(name, len(content), hashlib.sha256(content).hexdigest()))
             arrays.append(array)
     archive_set = ArchiveSet("tiny_set", tuple(archives), ("http://127.0.0.1:1/",))
-    return ImageSet("tiny", archive_set, tuple("abcdefghij")), folder, arrays
+    return mnist.ImageSet("tiny", archive_set, tuple("abcdefghij")), folder, arrays
 
 
 def options(tmp_path, manual=None):
@@ -71,7 +63,7 @@ def test_archives_become_a_data_set_in_their_own_order_and_are_not_needed_again(
     tiny, tmp_path, monkeypatch, capfd
 ):
     image_set, manual, arrays = tiny
-    dataset = load_images(image_set, options(tmp_path, manual))
+    dataset = mnist.load_images(image_set, options(tmp_path, manual))
     check_same(dataset, arrays)
     assert (dataset.train.inputs.dtype, dataset.train.targets.dtype) == (np.uint8, np.int32)
     assert dataset.feature_shape == (28, 28)
@@ -91,7 +83,7 @@ def test_archives_become_a_data_set_in_their_own_order_and_are_not_needed_again(
     for path in manual.iterdir():
         path.unlink()
     monkeypatch.setattr(mnist, "prepare", None)  # to call it would fail
-    dataset = load_images(image_set, options(tmp_path))
+    dataset = mnist.load_images(image_set, options(tmp_path))
     check_same(dataset, arrays)
     assert isinstance(dataset.train.inputs, np.memmap)
 
@@ -100,7 +92,7 @@ def test_archives_become_a_data_set_in_their_own_order_and_are_not_needed_again(
 def test_an_archive_is_read_as_written(tmp_path, shape):
     array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     (tmp_path / "a.gz").write_bytes(idx(array))
-    read = read_idx(tmp_path / "a.gz")
+    read = mnist.read_idx(tmp_path / "a.gz")
     assert (read.dtype, read.shape) == (np.uint8, shape)
     assert np.array_equal(read, array)
 
@@ -112,10 +104,10 @@ def test_the_manual_folder_is_found_by_the_variable_and_a_damaged_preparation_ma
     (tmp_path / "above").mkdir()
     manual.rename(tmp_path / "above" / "tiny_set")
     monkeypatch.setenv(MANUAL_DIR_VARIABLE, str(tmp_path / "above"))
-    check_same(load_images(image_set, options(tmp_path)), arrays)
+    check_same(mnist.load_images(image_set, options(tmp_path)), arrays)
     stored = tmp_path / "data" / "tiny_set" / "train_inputs.npy"
     stored.write_bytes(stored.read_bytes()[:-1])
-    check_same(load_images(image_set, options(tmp_path)), arrays)
+    check_same(mnist.load_images(image_set, options(tmp_path)), arrays)
 
 
 @pytest.mark.parametrize(
@@ -132,19 +124,19 @@ def test_a_damaged_or_missing_archive_is_refused(tiny, tmp_path, name, change, m
     (manual / name).unlink()
     if change is not None:
         (manual / name).write_bytes(change(content))
-    refused(name + message, load_images, image_set, options(tmp_path, manual))
+    refused(name + message, mnist.load_images, image_set, options(tmp_path, manual))
     assert not (tmp_path / "data" / "tiny_set").exists()
 
 
 def test_without_network_and_manual_folder_one_line_says_what_to_do(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    line = refused("cannot be reached.*JAXMLP_MANUAL_DIR", load_images, tiny[0], options(tmp_path))
+    line = refused("cannot be reached.*JAXMLP_MANUAL_DIR", mnist.load_images, tiny[0], options(tmp_path))
     assert all(name in line for name in (*TRAIN_FILES, *TEST_FILES))
 
 
 def test_without_array_record_one_line_says_so(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(mnist.importlib.util, "find_spec", lambda name: None)
-    refused("array_record is not installed", load_images, tiny[0], options(tmp_path, tiny[1]))
+    refused("array_record is not installed", mnist.load_images, tiny[0], options(tmp_path, tiny[1]))
     assert not (tmp_path / "data" / "tiny_set").exists()
 
 

@@ -25,7 +25,7 @@ def folder(tmp_path):
     return tmp_path / "tiny"
 
 
-def test_arrays_come_back_mapped_and_read_only(folder):
+def test_arrays_come_back_mapped_and_read_only_and_outlive_their_folder(folder):
     arrays = read_prepared(folder, IDENTITY)
     assert set(arrays) == set(ARRAYS)
     assert os.stat(folder).st_mode & 0o777 == 0o755  # others may read it
@@ -34,6 +34,8 @@ def test_arrays_come_back_mapped_and_read_only(folder):
         assert not array.flags.writeable
         assert array.dtype == ARRAYS[name].dtype
         assert np.array_equal(array, ARRAYS[name])
+    prepare(folder, IDENTITY, lambda _: {"inputs": np.zeros(1)})  # replaces it
+    assert np.array_equal(arrays["inputs"], ARRAYS["inputs"])
 
 
 def changed(**changes):
@@ -104,12 +106,6 @@ def test_a_killed_preparation_leaves_nothing_that_is_taken_for_whole(tmp_path):
     assert prepare(tmp_path / "tiny", {"name": "tiny"}, lambda _: ARRAYS)["targets"].tolist() == [0, 1, 2]
 
 
-def test_arrays_of_a_replaced_folder_stay_readable(folder):
-    old = read_prepared(folder, IDENTITY)
-    prepare(folder, IDENTITY, lambda _: {"inputs": np.zeros(1)})
-    assert np.array_equal(old["inputs"], ARRAYS["inputs"])
-
-
 def test_many_can_prepare_the_same_folder_at_once(tmp_path):
     barrier = threading.Barrier(8)
 
@@ -124,15 +120,12 @@ def test_many_can_prepare_the_same_folder_at_once(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
 
 
-def test_a_disk_that_loses_what_is_written_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(prepared, "read_prepared", lambda *_: None)
+def test_what_cannot_be_written_is_one_line_and_objects_are_never_pickled(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
+        prepare(tmp_path / "tiny", IDENTITY, lambda _: {"inputs": np.array([{}], object)})
+    monkeypatch.setattr(prepared, "read_prepared", lambda *_: None)  # as on a disk that loses what is written
     refused("does not read back the same", prepare, tmp_path / "tiny", IDENTITY, lambda _: ARRAYS)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_written_is_one_line_and_objects_are_never_pickled(tmp_path):
     (tmp_path / "file").write_text("no folder")
     message = r"cannot be written .* choose another as data_dir"
     refused(message, prepare, tmp_path / "file" / "tiny", IDENTITY, lambda _: ARRAYS)
-    with pytest.raises(ValueError, match="Object arrays cannot be saved"):
-        prepare(tmp_path / "tiny", IDENTITY, lambda _: {"inputs": np.array([{}], object)})

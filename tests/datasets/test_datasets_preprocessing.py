@@ -19,23 +19,19 @@ def fit(part=PART, method="auto", task="regression", shape=(3,)):
     return fit_preprocessing(part, method=method, feature_shape=shape, task=task)
 
 
-@pytest.mark.parametrize("method", ["auto", "standardise"])
-def test_tables_are_standardised(method):
-    inputs = fit(method=method).inputs(PART.inputs)
+@pytest.mark.parametrize("method", ["auto", "standardise", "scale"])
+def test_tables_are_scaled_and_regression_targets_standardised_and_restored(method):
+    fitted = fit(method=method)
+    inputs, targets = fitted.inputs(PART.inputs), fitted.targets(PART.targets)
     assert inputs.dtype == np.float32
     on_device = jax.device_put(inputs, jax.devices("cpu")[0])
     assert on_device.unsafe_buffer_pointer() == inputs.ctypes.data  # used in place, not copied
-    assert np.allclose(inputs.mean(axis=0), 0, atol=1e-4)
-    assert np.allclose(inputs.std(axis=0), 1, atol=1e-4)
-
-
-def test_scaling_brings_each_feature_between_zero_and_one_and_none_changes_nothing():
-    inputs = fit(method="scale").inputs(PART.inputs)
-    assert np.allclose(inputs.min(axis=0), 0, atol=1e-6)
-    assert np.allclose(inputs.max(axis=0), 1, atol=1e-6)
-    plain = fit(method="none")
-    assert np.array_equal(plain.inputs(PART.inputs), PART.inputs)
-    assert plain.targets(PART.targets) is plain.restore_targets(PART.targets) is PART.targets
+    if method == "scale":
+        assert np.allclose([inputs.min(axis=0), inputs.max(axis=0)], [[0], [1]], atol=1e-6)
+    else:
+        assert np.allclose([inputs.mean(axis=0), inputs.std(axis=0)], [[0], [1]], atol=1e-4)
+    assert np.allclose([targets.mean(axis=0), targets.std(axis=0)], [[0], [1]], atol=1e-5)
+    assert np.allclose(fitted.restore_targets(targets), PART.targets, atol=1e-5)
 
 
 def test_images_are_divided_by_their_largest_value():
@@ -45,20 +41,12 @@ def test_images_are_divided_by_their_largest_value():
     assert np.allclose(fitted.inputs(np.array([[255, 0]], np.uint8)), [[1.25, 0]])  # training's, not its own
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method != "none"])
-def test_regression_targets_are_standardised_and_restored(method):
-    fitted = fit(method=method)
-    targets = fitted.targets(PART.targets)
-    assert np.allclose(targets.mean(axis=0), 0, atol=1e-5)
-    assert np.allclose(targets.std(axis=0), 1, atol=1e-5)
-    assert np.allclose(fitted.restore_targets(targets), PART.targets, atol=1e-5)
-
-
-@pytest.mark.parametrize("task", ["classification", "multilabel"])
-def test_other_targets_stay_as_they_are(task):
-    fitted = fit(task=task)
-    assert fitted.targets(PART.targets) is PART.targets
+@pytest.mark.parametrize("given", [{"task": "classification"}, {"task": "multilabel"}, {"method": "none"}])
+def test_other_targets_stay_as_they_are_and_none_changes_nothing(given):
+    fitted = fit(**given)
+    assert fitted.targets(PART.targets) is fitted.restore_targets(PART.targets) is PART.targets
     assert fitted.target_shift is None
+    assert np.array_equal(fitted.inputs(PART.inputs), PART.inputs) == ("method" in given)
 
 
 @pytest.mark.parametrize("method", METHODS)

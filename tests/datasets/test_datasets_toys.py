@@ -12,7 +12,6 @@ from jaxmlp.datasets import load
 from jaxmlp.datasets.toys import TOYS
 
 CLASSIFIED = [name for name, toy in TOYS.items() if toy.task == "classification"]
-REGRESSED = [name for name, toy in TOYS.items() if toy.task == "regression"]
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -21,6 +20,9 @@ def test_a_toy_is_sound_and_fixed_by_its_seed(name):
     assert first.task == TOYS[name].task
     assert (len(first.train.inputs), len(first.test.inputs)) == (160, 40)
     assert first.train.inputs.dtype == np.float32
+    assert (first.train.targets.shape, first.target_names) == (
+        ((160,), ()) if name in CLASSIFIED else ((160, 1), ("y",))
+    )
     assert len(first.feature_names) == first.train.inputs.shape[1]
     assert np.array_equal(first.train.inputs, again.train.inputs)
     assert np.array_equal(first.train.targets, again.train.targets)
@@ -41,11 +43,12 @@ def test_classes_can_be_told_apart_by_near_neighbours_and_keep_their_proportion(
     assert np.abs(counts[1] - expected).max() < 1
 
 
-@pytest.mark.parametrize("name", sorted(set(CLASSIFIED) - {"classification"}))
-def test_points_are_scattered_by_the_noise_asked_for(name):
+@pytest.mark.parametrize("name", sorted(set(TOYS) - {"classification"}))
+def test_points_of_classes_or_regressed_values_are_scattered_by_the_noise_asked_for(name):
     still, noisy = (TOYS[name].generate(4000, noise, 0) for noise in (0.0, 0.25))
-    assert np.array_equal(still[1], noisy[1])
-    assert np.std(noisy[0] - still[0]) == pytest.approx(0.25, rel=0.05)
+    fixed, scattered = (1, 0) if name in CLASSIFIED else (0, 1)
+    assert np.array_equal(still[fixed], noisy[fixed])
+    assert np.std(noisy[scattered] - still[scattered]) == pytest.approx(0.25, rel=0.05)
 
 
 def test_labels_of_classification_are_drawn_at_random_in_the_share_asked_for():
@@ -54,15 +57,6 @@ def test_labels_of_classification_are_drawn_at_random_in_the_share_asked_for():
         points, labels = TOYS["classification"].generate(4000, noise, 0)
         score[noise] = LogisticRegression().fit(points, labels).score(points, labels)
     assert 0.15 < score[0.0] - score[0.5] < 0.3  # half of those drawn at random are wrong
-
-
-@pytest.mark.parametrize("name", REGRESSED)
-def test_noise_has_the_standard_deviation_asked_for(name):
-    still, noisy = (load(name, examples=4000, noise=noise) for noise in (0.0, 0.5))
-    assert still.train.targets.shape == (3200, 1)
-    assert still.target_names == ("y",)
-    assert np.array_equal(still.train.inputs, noisy.train.inputs)
-    assert np.std(noisy.train.targets - still.train.targets) == pytest.approx(0.5, rel=0.05)
 
 
 def test_without_noise_sine_is_the_sine_xor_follows_the_signs_and_spirals_are_half_a_turn_apart():

@@ -45,9 +45,7 @@ def a_dataset(task: str, *, classes: int = 3, examples: int = 40) -> Dataset:
     ("task", "classes"), [("classification", 2), ("classification", 3), ("multilabel", 3), ("regression", 2)]
 )
 @pytest.mark.parametrize("loss", list(LOSSES))
-def test_every_loss_gets_a_network_and_targets_that_it_takes_or_is_refused(
-    loss: str, task: str, classes: int
-) -> None:
+def test_every_loss_gets_a_network_and_targets_that_it_takes_or_is_refused(loss, task, classes) -> None:
     dataset = a_dataset(task, classes=classes)
     if task not in SERVES[LOSSES[loss].targets]:
         fitting = ", ".join(sorted(name for name in LOSSES if task in SERVES[LOSSES[name].targets]))
@@ -65,12 +63,6 @@ def test_every_loss_gets_a_network_and_targets_that_it_takes_or_is_refused(
     with jax.disable_jit():  # faster here than compiling
         metrics = evaluate(net, params, problem.test, loss=problem.loss, metric=problem.metric)
     assert np.isfinite([float(metrics.loss), float(metrics.score)]).all()
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_without_a_loss_the_task_has_its_own(task: str) -> None:
-    problem = make_problem(a_dataset(task))
-    assert (problem.loss, problem.metric) == (DEFAULT_LOSS[task], METRIC[task])
 
 
 ENCODE = {
@@ -112,13 +104,14 @@ def test_outputs_are_counted_and_targets_encoded_for_the_loss(task, classes, los
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("scaling", METHODS)
-def test_statistics_come_from_the_training_part_alone(scaling: str, task: str) -> None:
+def test_statistics_come_from_the_training_part_and_the_loss_from_the_task(scaling: str, task: str) -> None:
     dataset = a_dataset(task)
     train, test = (Part(part.inputs * 100 + 7, part.targets[::-1].copy()) for part in dataset[2:4])
     problem, other, third = (
         make_problem(dataset._replace(**changed), scaling=scaling)
         for changed in ({}, {"test": test}, {"train": train})
     )
+    assert (problem.loss, problem.metric) == (DEFAULT_LOSS[task], METRIC[task])
     assert np.array_equal(problem.train.inputs, other.train.inputs)
     assert np.array_equal(problem.train.targets, other.train.targets)
     assert problem.preprocessing.to_dict().keys() == other.preprocessing.to_dict().keys()
@@ -134,28 +127,19 @@ def test_what_is_held_out_takes_no_part_in_the_statistics() -> None:
     assert abs(problem.valid.inputs.mean()) > 0.01  # with all of them measured, neither would be 0
 
 
-def test_the_validation_part_is_cut_from_the_training_part_as_the_seed_says() -> None:
-    dataset = a_dataset("classification")
-    problem, again, other = (
-        make_problem(dataset, scaling="none", validation=0.2, seed=seed) for seed in (0, 0, 1)
-    )
-    kept, held_out = problem.train.inputs, problem.valid.inputs
-    assert (len(kept), len(held_out)) == (24, 6)
-    together = np.concatenate([kept, held_out]).tolist()
-    assert sorted(together) == sorted(dataset.train.inputs.tolist())
-    assert np.array_equal(problem.test.inputs, dataset.test.inputs)
-    assert np.array_equal(kept, again.train.inputs)
-    assert not np.array_equal(kept, other.train.inputs)
-    whole = make_problem(dataset)
-    assert whole.valid is None
-    assert len(whole.train.inputs) == 30
-
-
-def test_the_validation_part_is_stratified() -> None:
+def test_the_validation_part_is_cut_from_the_training_part_as_the_seed_says_and_stratified() -> None:
     dataset = a_dataset("classification", examples=80)
-    for seed in range(5):
-        problem = make_problem(dataset, validation=0.2, seed=seed)
+    seeds, given = (0, 0, 1, 2, 3), {"scaling": "none", "validation": 0.2}
+    for problem in (problems := [make_problem(dataset, seed=seed, **given) for seed in seeds]):
+        together = np.concatenate([problem.train.inputs, problem.valid.inputs]).tolist()
+        assert sorted(together) == sorted(dataset.train.inputs.tolist())
+        assert np.array_equal(problem.test.inputs, dataset.test.inputs)
         assert np.bincount(problem.valid.targets).tolist() == [4, 4, 4]
+    first, again, other = (problem.train.inputs for problem in problems[:3])
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    whole = make_problem(dataset)
+    assert (whole.valid, len(whole.train.inputs)) == (None, 60)
 
 
 @pytest.mark.parametrize("share", [1, 1.5, -0.1, float("nan"), float("inf")])
