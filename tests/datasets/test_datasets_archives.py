@@ -60,9 +60,7 @@ def mirrored(tmp_path, monkeypatch):
         ("absent", "answers 404"),
     ],
 )
-def test_the_next_mirror_is_tried_when_one_fails_and_without_a_good_one_a_line_says_what_to_do(
-    mirrored, tmp_path, bad, reason
-):
+def test_the_next_mirror_is_tried_or_a_line_says_what_to_do(mirrored, tmp_path, bad, reason):
     path = tmp_path / "down" / ARCHIVE.filename
     message = f"cannot download 'images.gz' of 'tiny' .*{reason}.*JAXMLP_MANUAL_DIR"
     refused(message, download, mirrored(bad), path.parent, quiet=True)

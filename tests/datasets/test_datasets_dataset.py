@@ -1,4 +1,4 @@
-"""Options, checks and divisions of every data set: nothing lost, nothing twice, the same for the same seed."""
+"""What every data set goes through: options, checks, the division into parts, and targets of its task."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from refusals import refused
 
 from jaxmlp.datasets.dataset import CHUNK_ROWS, Options, check_inputs, flatten_inputs, row_chunks
 from jaxmlp.datasets.splitting import fold_indices, split_indices
+from jaxmlp.datasets.targets import encode_targets, infer_task
 
-LABELS = np.arange(50) % 3
-ONE_IN_TEN = np.repeat([0, 1], [90, 10])
+# --- features and options ---
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -56,8 +56,13 @@ def test_a_wrong_option_is_refused(option, value, message):
     refused(message, Options, Path("data"), **{option: value})
 
 
+# --- the division ---
+
+LABELS, ONE_IN_TEN = np.arange(50) % 3, np.repeat([0, 1], [90, 10])
+
+
 @pytest.mark.parametrize("labels", [None, LABELS])
-def test_every_example_is_in_exactly_one_part_as_the_seed_says(labels):
+def test_every_example_is_in_exactly_one_part_and_held_out_of_one_fold_as_the_seed_says(labels):
     parts = [split_indices(50, test_fraction=0.3, seed=seed, labels=labels) for seed in (3, 3, 4)]
     for train, test in parts:
         assert len(test) == 15
@@ -66,9 +71,6 @@ def test_every_example_is_in_exactly_one_part_as_the_seed_says(labels):
     assert first == again
     assert first not in (other, sorted(first))  # shuffled
 
-
-@pytest.mark.parametrize("labels", [None, LABELS])
-def test_every_example_is_held_out_of_exactly_one_fold(labels):
     folds, other = (fold_indices(50, 4, seed=seed, labels=labels) for seed in (1, 2))
     assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(50))
     for kept, held_out in folds:
@@ -100,3 +102,77 @@ def test_a_split_that_leaves_nothing_to_train_on_is_refused(examples, fraction):
 @pytest.mark.parametrize("folds", [1, 0, 51, True, 2.0])
 def test_folds_that_cannot_be_are_refused(folds):
     refused("from 2 to the 50 examples", fold_indices, 50, folds, seed=0)
+
+
+# --- targets ---
+
+INFERRED = {
+    "classification": (["a", "b"], [True, False], [np.uint8(0), np.uint8(1)], [[3], [4]]),
+    "regression": ([0.0, 1.0], [[0.5], [1.0]], [[0.5, 1.0], [2.0, 1.0]], [[0, 2], [1, 1]]),
+    "multilabel": ([[0, 1], [1, 1]], [[0.0, 1.0], [1.0, 1.0]], [[True, False]]),
+}
+
+
+@pytest.mark.parametrize(("task", "raw"), [(task, raw) for task, raws in INFERRED.items() for raw in raws])
+def test_the_task_follows_from_the_targets(task, raw):
+    assert infer_task(np.array(raw)) == task
+    assert encode_targets(np.array(raw), origin="it").task == task
+
+
+@pytest.mark.parametrize(
+    ("raw", "values", "names"),
+    [
+        (np.array(["dog", "cat", "dog"]), [1, 0, 1], ("cat", "dog")),
+        (np.array([10, 30, 20]), [0, 2, 1], ("10", "20", "30")),
+        (np.array([-1, 1, -1]), [0, 1, 0], ("-1", "1")),
+        (np.array([[2], [1], [2]]), [1, 0, 1], ("1", "2")),
+        (np.array([True, False, True]), [1, 0, 1], ("False", "True")),
+        (np.array([1.0, 0.0, 1.0]), [1, 0, 1], ("0", "1")),
+        (np.array([[0, 1], [1, 0], [0, 1]]), [1, 0, 1], ("0", "1")),
+    ],
+)
+def test_classes_are_numbered_from_zero_and_keep_their_names(raw, values, names):
+    encoded = encode_targets(raw, origin="it", task="classification")
+    assert encoded.values.dtype == np.int32
+    assert encoded.values.tolist() == values
+    assert encoded.class_names == names
+
+
+def test_labels_and_values_are_float32_columns_with_names_and_a_task_that_is_asked_for_wins():
+    labels = encode_targets(np.array([[0, 1], [1, 1]]), origin="it")
+    assert labels.values.dtype == np.float32
+    assert labels.class_names == ("label1", "label2")
+    values = encode_targets(np.array([1.5, 2.5]), origin="it", names=("price",))
+    assert values.values.dtype == np.float32
+    assert values.values.tolist() == [[1.5], [2.5]]
+    assert values.target_names == ("price",)
+    assert values.class_names == ()
+    assert encode_targets(np.array([1, 2, 3]), origin="it", task="regression").values.shape == (3, 1)
+    assert encode_targets(np.array([0, 1]), origin="it", task="multilabel").values.tolist() == [[0.0], [1.0]]
+
+
+@pytest.mark.parametrize(
+    ("raw", "task", "message"),
+    [
+        (np.array([0.5, 1.0]), "classification", r"not whole numbers \(0\.5\)"),
+        (np.array([[0, 1], [1, 1]]), "classification", "one class an example"),
+        (np.array([[0.2, 0.8]]), "classification", "one class an example"),
+        (np.array([["a", "b"]]), "classification", "one class an example"),
+        (np.array(["a"]), "multilabel", "wants numbers"),
+        (np.array([1.0, np.nan]), None, r"NaN or infinite \(example 1\)"),
+        (np.array([[1.0, np.inf]]), None, r"NaN or infinite \(example 0\)"),
+        (np.zeros((2, 0)), None, r"shape \(2, 0\)"),
+        (np.zeros(2, complex), None, "type 'complex128'"),
+        (np.array([1.0, 1e99]), None, r"NaN or infinite \(example 1\)"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(raw, task, message):
+    refused(message, encode_targets, raw, origin="it", task=task)
+
+
+def test_whole_numbers_that_look_like_quantities_must_be_named():
+    prices = np.arange(300)
+    refused("choose task 'regression' if they are quantities", encode_targets, prices, origin="houses")
+    for task in ("regression", "classification"):
+        assert encode_targets(prices, origin="houses", task=task).task == task
+    assert encode_targets(np.repeat(prices, 2), origin="houses").task == "classification"

@@ -59,9 +59,7 @@ def check_same(dataset, arrays):
         assert np.array_equal(read, array.reshape(len(array), -1) if array.ndim == 3 else array)
 
 
-def test_archives_become_a_data_set_in_their_own_order_and_are_not_needed_again(
-    tiny, tmp_path, monkeypatch, capfd
-):
+def test_archives_become_a_data_set_and_are_not_needed_again(tiny, tmp_path, monkeypatch, capfd):
     image_set, manual, arrays = tiny
     dataset = mnist.load_images(image_set, options(tmp_path, manual))
     check_same(dataset, arrays)
@@ -97,9 +95,7 @@ def test_an_archive_is_read_as_written(tmp_path, shape):
     assert np.array_equal(read, array)
 
 
-def test_the_manual_folder_is_found_by_the_variable_and_a_damaged_preparation_made_again(
-    tiny, tmp_path, monkeypatch
-):
+def test_the_variable_names_the_manual_folder_and_what_is_damaged_is_made_again(tiny, tmp_path, monkeypatch):
     image_set, manual, arrays = tiny
     (tmp_path / "above").mkdir()
     manual.rename(tmp_path / "above" / "tiny_set")

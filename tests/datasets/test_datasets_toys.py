@@ -20,9 +20,8 @@ def test_a_toy_is_sound_and_fixed_by_its_seed(name):
     assert first.task == TOYS[name].task
     assert (len(first.train.inputs), len(first.test.inputs)) == (160, 40)
     assert first.train.inputs.dtype == np.float32
-    assert (first.train.targets.shape, first.target_names) == (
-        ((160,), ()) if name in CLASSIFIED else ((160, 1), ("y",))
-    )
+    assert first.train.targets.shape == ((160,) if name in CLASSIFIED else (160, 1))
+    assert first.target_names == (() if name in CLASSIFIED else ("y",))
     assert len(first.feature_names) == first.train.inputs.shape[1]
     assert np.array_equal(first.train.inputs, again.train.inputs)
     assert np.array_equal(first.train.targets, again.train.targets)
