@@ -22,16 +22,18 @@ FEATURES = {
 
 
 class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Twelve images with labels; subclasses have other features, keys and splits."""
+    """Twelve images with labels; subclasses have other features and splits, or no labels."""
 
     VERSION = tfds.core.Version("1.0.0")
-    features = keys = ("image", "label")
+    features, is_supervised = ("image", "label"), True
     splits = BOTH
 
     def _info(self):
         features = tfds.features.FeaturesDict({key: FEATURES[key] for key in self.features})
-        described = {"features": features, "supervised_keys": self.keys, "disable_shuffling": True}
-        return tfds.core.DatasetInfo(builder=self, **described)
+        keys = self.features if self.is_supervised else None
+        return tfds.core.DatasetInfo(
+            builder=self, features=features, supervised_keys=keys, disable_shuffling=True
+        )
 
     def _split_generators(self, dl_manager):
         return {name: self._generate_examples(rows) for name, rows in self.splits.items()}
@@ -79,8 +81,7 @@ def test_a_prepared_set_is_loaded_by_name(prepare, name, monkeypatch):
 
 
 def test_values_are_regressed_a_single_split_is_divided_and_another_format_needs_tensorflow(prepare):
-    keys = ("vector", "value")
-    folder = prepare(features=keys, keys=keys, splits={"train": range(12)})
+    folder = prepare(features=("vector", "value"), splits={"train": range(12)})
     dataset = load("tiny", data_dir=folder, test_fraction=0.25, seed=2)
     assert dataset.task == "regression"
     assert dataset.train.inputs.shape == (9, 5)
@@ -91,17 +92,13 @@ def test_values_are_regressed_a_single_split_is_divided_and_another_format_needs
     refused("stored as tfrecord, which needs TensorFlow", load, "tiny", data_dir=folder)
 
 
-TEXT, VARYING = ("text", "label"), ("varying", "label")
-UNLABELLED = {"train": range(8), "test": range(11, 14)}
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"keys": None}, "features image: Tensor, label: ClassLabel, with .* None"),
-        ({"features": TEXT, "keys": TEXT}, "features label: ClassLabel, text: Text, with"),
-        ({"features": VARYING, "keys": VARYING}, "features label: ClassLabel, varying: Tensor"),
-        ({"splits": UNLABELLED}, r"has labels from -1 to 2: give integers in 0\.\.3"),
+        ({"is_supervised": False}, "features image: Tensor, label: ClassLabel, with .* None"),
+        ({"features": ("text", "label")}, "features label: ClassLabel, text: Text, with"),
+        ({"features": ("varying", "label")}, "features label: ClassLabel, varying: Tensor"),
+        ({"splits": BOTH | {"test": range(11, 14)}}, r"has labels from -1 to 2: give integers in 0\.\.3"),
         ({"splits": {"test": range(8)}}, "has the splits test: one named 'train' is needed"),
     ],
 )

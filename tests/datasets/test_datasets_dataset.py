@@ -10,8 +10,6 @@ from jaxmlp.datasets.dataset import CHUNK_ROWS, Options, check_inputs, flatten_i
 from jaxmlp.datasets.splitting import fold_indices, split_indices
 from jaxmlp.datasets.targets import encode_targets, infer_task
 
-# --- features and options ---
-
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize(("names", "feature"), [(("left", "right"), "'right'"), ((), "1")])
@@ -55,8 +53,6 @@ def test_inputs_are_flattened_and_only_bytes_keep_their_type(dtype, kept):
 def test_a_wrong_option_is_refused(option, value, message):
     refused(message, Options, Path("data"), **{option: value})
 
-
-# --- the division ---
 
 LABELS, ONE_IN_TEN = np.arange(50) % 3, np.repeat([0, 1], [90, 10])
 
@@ -103,8 +99,6 @@ def test_a_split_that_leaves_nothing_to_train_on_is_refused(examples, fraction):
 def test_folds_that_cannot_be_are_refused(folds):
     refused("from 2 to the 50 examples", fold_indices, 50, folds, seed=0)
 
-
-# --- targets ---
 
 INFERRED = {
     "classification": (["a", "b"], [True, False], [np.uint8(0), np.uint8(1)], [[3], [4]]),

@@ -124,13 +124,10 @@ def test_a_damaged_or_missing_archive_is_refused(tiny, tmp_path, name, change, m
     assert not (tmp_path / "data" / "tiny_set").exists()
 
 
-def test_without_network_and_manual_folder_one_line_says_what_to_do(tiny, tmp_path, monkeypatch):
+def test_without_network_or_array_record_one_line_says_what_to_do(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     line = refused("cannot be reached.*JAXMLP_MANUAL_DIR", mnist.load_images, tiny[0], options(tmp_path))
     assert all(name in line for name in (*TRAIN_FILES, *TEST_FILES))
-
-
-def test_without_array_record_one_line_says_so(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(mnist.importlib.util, "find_spec", lambda name: None)
     refused("array_record is not installed", mnist.load_images, tiny[0], options(tmp_path, tiny[1]))
     assert not (tmp_path / "data" / "tiny_set").exists()
@@ -143,10 +140,7 @@ def test_registered_archives_are_those_of_tensorflow_datasets(name):
     sums = Path(tensorflow_datasets.__file__).parent / "url_checksums" / f"{name}.txt"
     registered = sorted(line.split("\t") for line in sums.read_text().splitlines())
     archives, (mirror, *_) = IMAGE_SETS[name].archive_set[1:]
-    assert registered == sorted(
-        [mirror + archive.filename, str(archive.size), archive.sha256, archive.filename]
-        for archive in archives
-    )
+    assert registered == sorted([mirror + name, str(size), sha256, name] for name, size, sha256 in archives)
 
 
 @needs_real_archives

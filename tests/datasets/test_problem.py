@@ -31,14 +31,9 @@ def a_dataset(task: str, *, classes: int = 3, examples: int = 40) -> Dataset:
         "regression": (random.normal(size=(examples, classes)) * 9 + 100).astype(np.float32),
     }[task]
     names = tuple(f"n{number}" for number in range(classes))
-    return divide(
-        inputs,
-        Targets(task, targets, () if task == "regression" else names, names if task == "regression" else ()),
-        np.split(np.arange(examples), [examples * 3 // 4]),
-        name="drawn",
-        feature_shape=(4,),
-        identity={"name": "drawn"},
-    )
+    encoded = Targets(task, targets, (), names) if task == "regression" else Targets(task, targets, names)
+    rows = np.split(np.arange(examples), [examples * 3 // 4])
+    return divide(inputs, encoded, rows, name="drawn", feature_shape=(4,), identity={"name": "drawn"})
 
 
 @pytest.mark.parametrize(
