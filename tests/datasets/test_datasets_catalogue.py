@@ -29,10 +29,10 @@ class Tiny(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     splits = BOTH
 
     def _info(self):
-        features = tfds.features.FeaturesDict({key: FEATURES[key] for key in self.features})
+        fields = tfds.features.FeaturesDict({key: FEATURES[key] for key in self.features})
         keys = self.features if self.is_supervised else None
         return tfds.core.DatasetInfo(
-            builder=self, features=features, supervised_keys=keys, disable_shuffling=True
+            builder=self, features=fields, supervised_keys=keys, disable_shuffling=True
         )
 
     def _split_generators(self, dl_manager):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from refusals import refused
 
 from jaxmlp.datasets import load, mnist
@@ -17,9 +18,7 @@ from jaxmlp.datasets.dataset import Options
 from jaxmlp.datasets.mnist import IMAGE_SETS, MANUAL_DIR_VARIABLE, TEST_FILES, TRAIN_FILES
 
 REAL_FOLDER = os.environ.get(MANUAL_DIR_VARIABLE)
-needs_real_archives = pytest.mark.skipif(
-    not REAL_FOLDER, reason=f"needs the archives of MNIST in the folder that {MANUAL_DIR_VARIABLE} names"
-)
+needs_real_archives = pytest.mark.skipif(not REAL_FOLDER, reason=f"{MANUAL_DIR_VARIABLE} names no folder")
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +67,6 @@ def test_archives_become_a_data_set_and_are_not_needed_again(tiny, tmp_path, mon
     assert dataset.class_names == tuple("abcdefghij")
     assert dataset.identity["archives"] == image_set.archive_set.checksums()
     assert capfd.readouterr() == ("", "")  # quiet is quiet
-
-    import tensorflow_datasets as tfds
 
     (info,) = (tmp_path / "data").rglob("dataset_info.json")
     builder = tfds.builder_from_directory(info.parent)  # TFDS reads the folder by itself
@@ -135,9 +132,7 @@ def test_without_network_or_array_record_one_line_says_what_to_do(tiny, tmp_path
 
 @pytest.mark.parametrize("name", IMAGE_SETS)
 def test_registered_archives_are_those_of_tensorflow_datasets(name):
-    import tensorflow_datasets
-
-    sums = Path(tensorflow_datasets.__file__).parent / "url_checksums" / f"{name}.txt"
+    sums = Path(tfds.__file__).parent / "url_checksums" / f"{name}.txt"
     registered = sorted(line.split("\t") for line in sums.read_text().splitlines())
     archives, (mirror, *_) = IMAGE_SETS[name].archive_set[1:]
     assert registered == sorted([mirror + name, str(size), sha256, name] for name, size, sha256 in archives)

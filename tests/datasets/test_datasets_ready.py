@@ -79,21 +79,21 @@ def test_too_few_examples_and_too_much_noise_are_refused():
     refused(r"noise 1\.5 is too large for 'classification'", load, "classification", noise=1.5)
 
 
-def test_the_images_and_labels_are_scikit_learns_each_once_in_proportion():
-    digits, bundled = load("digits"), datasets.load_digits()
+def test_digits_are_scikit_learns_each_once_in_proportion_where_nothing_can_be_written_too(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    digits, bundled = load("digits", data_dir=tmp_path / "file"), datasets.load_digits()
     joined = np.concatenate([np.column_stack(part) for part in (digits.train, digits.test)])
     wanted = np.column_stack([bundled.data, bundled.target])
     assert sorted(map(tuple, joined)) == sorted(map(tuple, wanted))
     assert (digits.train.inputs.shape, digits.test.inputs.shape) == ((1437, 64), (360, 64))
     assert (digits.train.inputs.dtype, digits.train.targets.dtype) == (np.float32, np.int32)
     assert (digits.train.inputs.min(), digits.train.inputs.max()) == (0.0, 16.0)
-    assert digits.feature_shape == (8, 8)
-    assert digits.class_names == tuple("0123456789")
+    assert (digits.feature_shape, digits.class_names) == ((8, 8), tuple("0123456789"))
     shares = [np.bincount(part.targets) / len(part.targets) for part in (digits.train, digits.test)]
     assert np.abs(shares[0] - shares[1]).max() < 0.003
 
 
-def test_digits_are_prepared_once_and_then_read_without_scikit_learn(tmp_path):
+def test_digits_are_read_without_scikit_learn_once_prepared_and_made_again_for_another(tmp_path, monkeypatch):
     first = load("digits", data_dir=tmp_path)
     program = (
         "import sys; from jaxmlp.datasets import load;"
@@ -103,6 +103,11 @@ def test_digits_are_prepared_once_and_then_read_without_scikit_learn(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(first.test.inputs.sum()), str(first.test.targets.sum()), "set()"]
+    record = tmp_path / "digits" / "prepared.json"
+    assert '"0.0"' not in record.read_text()
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: "0.0")
+    load("digits", data_dir=tmp_path)
+    assert '"0.0"' in record.read_text()
 
 
 def test_prepared_digits_are_those_of_the_split_that_was_asked_for(tmp_path):
@@ -118,17 +123,3 @@ def test_prepared_digits_are_those_of_the_split_that_was_asked_for(tmp_path):
     first, other, larger, *again = identities
     assert again == [first, first]
     assert len({str(identity) for identity in (first, other, larger)}) == 3
-
-
-def test_what_another_scikit_learn_made_is_made_again(tmp_path, monkeypatch):
-    record = tmp_path / "digits" / "prepared.json"
-    load("digits", data_dir=tmp_path)
-    assert '"0.0"' not in record.read_text()
-    monkeypatch.setattr(importlib.metadata, "version", lambda package: "0.0")
-    load("digits", data_dir=tmp_path)
-    assert '"0.0"' in record.read_text()
-
-
-def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    assert load("digits", data_dir=tmp_path / "file").test.inputs.shape == (360, 64)
