@@ -6,17 +6,7 @@ from typing import Any
 
 import pytest
 from bad_inputs import BAD_INPUTS, BadInput, write_bad_files
-from command_runs import (
-    BRIEF,
-    Outcome,
-    contents,
-    inside,
-    run_experiment,
-    run_program,
-    train_ok,
-    typed,
-    write_pets,
-)
+from command_runs import BRIEF, Outcome, contents, inside, run_experiment, run_program, train_ok, typed
 
 from jaxmlp.cli import job
 from jaxmlp.datasets import Part, load
@@ -26,66 +16,57 @@ from jaxmlp.datasets import Part, load
 def bad_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of damaged files around a finished run, which every refusal has to leave as it is."""
     folder = tmp_path_factory.mktemp("bad")
-    pets = write_pets(folder / "pets.csv")
-    train_ok(folder / "first", *BRIEF, "--dataset", pets, "--target", "pet")
-    (folder / "files").mkdir()
-    write_bad_files(folder / "files", folder / "first")
-    return folder / "files"
-
-
-def brief(bad: BadInput) -> tuple[str, ...]:
-    """The arguments of a bad input; a run that wrongly begins is short, and in a folder of its own."""
-    return (*BRIEF, "--out", "new run", *bad.arguments) if bad.script == "train" else bad.arguments
+    write_bad_files(folder)
+    return folder
 
 
 def check_refusal(outcome: Outcome, bad: BadInput) -> None:
     """Insist on status 2 and on one line that says what was given and what to do."""
-    assert outcome.status == 2
-    assert outcome.out == ""
-    line = outcome.error_line
-    assert line.removeprefix("python -m ").startswith(f"{typed(bad.script)}: ")
+    assert (outcome.status, outcome.out) == (2, "")
+    assert outcome.error_line.removeprefix("python -m ").startswith(f"{typed(bad.script)}: ")
     for said in bad.said:
-        assert said in line
+        assert said in outcome.error_line
 
 
-@pytest.mark.parametrize("name", list(BAD_INPUTS))
+@pytest.mark.parametrize("name", BAD_INPUTS)
 def test_bad_input_is_one_line_with_status_2_and_nothing_is_lost(name: str, bad_files: Path) -> None:
     bad, before = BAD_INPUTS[name], contents(bad_files)
     with inside(bad_files):
-        outcome = run_experiment(bad.script, *brief(bad))
-    check_refusal(outcome, bad)
+        check_refusal(run_experiment(bad.script, *bad.arguments), bad)
     assert contents(bad_files) == before
-
-
-def test_the_same_files_undamaged_are_taken(bad_files: Path, tmp_path: Path) -> None:
-    # So that a refusal above is for what the file's name says, and for nothing else.
-    with inside(bad_files):
-        train_ok(tmp_path / "csv", *BRIEF, "--dataset", "pets.csv", "--target", "pet")
-        train_ok(tmp_path / "npz", *BRIEF, "--dataset", "good.npz")
-        train_ok(tmp_path / "gap", *BRIEF, "--dataset", "gap.csv", "--target", "pet", "--missing", "impute")
-        assert run_experiment("predict", "run", "pets.csv").status == 0
 
 
 @pytest.mark.parametrize("name", ["train --dataset pickle.npz", "predict cut.safetensors pets.csv"])
 def test_the_program_itself_refuses_likewise(name: str, bad_files: Path) -> None:
     bad, before = BAD_INPUTS[name], contents(bad_files)
-    check_refusal(run_program(bad.script, *brief(bad), folder=bad_files), bad)
+    check_refusal(run_program(bad.script, *bad.arguments, folder=bad_files), bad)
     assert contents(bad_files) == before
 
 
-def test_the_check_of_a_refusal_can_fail() -> None:
-    bad = BAD_INPUTS["train --epochs 0"]
-    line = "train.py: --epochs must be at least 1, given 0\n"
-    check_refusal(Outcome(2, "", line), bad)
-    for wrong in (
-        Outcome(1, "", line),
-        Outcome(2, "training\n", line),
-        Outcome(2, "", "Traceback\n" + line),
+def test_the_same_files_undamaged_are_taken(bad_files: Path, tmp_path: Path) -> None:
+    # So that a refusal above is for what the file's name says; the run beside the files was trained on pets.csv.
+    with inside(bad_files):
+        train_ok(tmp_path / "npz", *BRIEF, "--dataset", "good.npz")
+        assert run_experiment("predict", "run", "pets.csv").status == 0
+
+
+LINE = "train.py: --epochs must be at least 1, given 0\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Outcome(1, "", LINE),
+        Outcome(2, "training\n", LINE),
+        Outcome(2, "", "Traceback\n" + LINE),
         Outcome(2, "", "train.py: something went wrong\n"),
         Outcome(2, "", ""),
-    ):
-        with pytest.raises(AssertionError):
-            check_refusal(wrong, bad)
+    ],
+)
+def test_the_check_of_a_refusal_can_fail(wrong: Outcome) -> None:
+    check_refusal(Outcome(2, "", LINE), BAD_INPUTS["train --epochs 0"])
+    with pytest.raises(AssertionError):
+        check_refusal(wrong, BAD_INPUTS["train --epochs 0"])
 
 
 @pytest.mark.parametrize("name", ["pets.csv", "good.npz"])
@@ -97,17 +78,16 @@ def test_a_file_that_may_not_be_read_is_one_line(
     right = builtins.open
 
     def refuse(file: Any, *arguments: Any, **keywords: Any) -> Any:
-        if Path(os.fspath(file) if isinstance(file, str | os.PathLike) else "").name == name:
+        if isinstance(file, str | os.PathLike) and Path(file).name == name:
             raise PermissionError(errno.EACCES, "Permission denied", name)
         return right(file, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "open", refuse)
-    target = ("--target", "pet") if name.endswith("csv") else ()
+    target = ("--target", "pet") if name == "pets.csv" else ()
     arguments = (*BRIEF, "--dataset", name, *target) if script == "train" else ("run", name)
     with inside(bad_files):
-        outcome = run_experiment(script, *arguments)
-    assert outcome.status == 2
-    assert outcome.error_line == f"{typed(script)}: file '{name}' cannot be read (Permission denied)"
+        refusal = BadInput(script, [], [f": file '{name}' cannot be read (Permission denied)"])
+        check_refusal(run_experiment(script, *arguments), refusal)
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])
@@ -116,15 +96,12 @@ def test_labels_outside_the_classes_are_refused(
     wrong: int, loss: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No file can hold them, as its classes are those that it holds; a loader of another set could give them.
-    def load_wrong(*arguments: Any, **keywords: Any) -> Any:
-        digits = load("digits")
-        labels = digits.train.targets.copy()
-        labels[0] = wrong
-        return digits._replace(train=Part(digits.train.inputs, labels))
-
-    monkeypatch.setattr(job, "load", load_wrong)
+    digits = load("digits")
+    labels = digits.train.targets.copy()
+    labels[0] = wrong
+    changed = digits._replace(train=Part(digits.train.inputs, labels))
+    monkeypatch.setattr(job, "load", lambda *_, **__: changed)
     outcome = run_experiment("train", *BRIEF, "--loss", loss, "--out", tmp_path / "run")
-    assert outcome.status == 2
-    assert "labels must lie in 0 to 9" in outcome.error_line
-    assert f"given {min(wrong, 0)} to {max(wrong, 9)}" in outcome.error_line
+    told = ["labels must lie in 0 to 9", f"given {min(wrong, 0)} to {max(wrong, 9)}"]
+    check_refusal(outcome, BadInput("train", [], told))
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,7 @@ from slow_cases import others_slow
 
 from jaxmlp import init, mlp, predict
 from jaxmlp.cli import pictures
-from jaxmlp.datasets import Dataset, load
-from jaxmlp.datasets.problem import make_problem
+from jaxmlp.datasets import load, make_problem
 
 # Drawn for every task, and drawn for what a data set has besides.
 ALWAYS = {"curves.png", "gradients.png", "weights.png"}
@@ -25,31 +24,28 @@ DRAWN = {
 }
 
 
-def a_dataset(name: str, folder: Path) -> Dataset:
-    if name not in FILES:
-        return load(name, examples=60)
-    write, target = FILES[name]
-    return load(write(folder / name), target=target or None)
-
-
-def a_history(metric: str) -> dict[str, np.ndarray]:
-    names = [f"{part}_{name}" for part in ("train", "valid") for name in ("loss", metric)]
-    columns = dict.fromkeys([*names, "gradient_norm", "max_weight_1"], np.linspace(1, 0.2, 3))
-    return {"epoch": np.arange(1, 4), **columns}
-
-
-def draw(name: str, folder: Path, loss: str | None = None, **changes: Any) -> set[str]:
+def draw(name: str, folder: Path, loss: str | None = None, train_loss: Any = (1, 0.6, 0.2)) -> set[str]:
     """Draw the pictures of a network that was never trained; returns the names of the files."""
-    dataset = a_dataset(name, folder)
+    if name in FILES:
+        write, target = FILES[name]
+        dataset = load(write(folder.parent / name), target=target or None)
+    else:
+        dataset = load(name, examples=60)
     problem = make_problem(dataset, loss=loss)
     net = mlp([problem.in_features, 4, problem.outputs], output_activation=problem.output_activation)
-    run = folder / "run"
-    run.mkdir(exist_ok=True)
-    columns = a_history(problem.metric) | changes
-    pictures.draw_pictures(run, net, init(net, jax.random.key(0)), problem, dataset, columns)
-    for path in run.iterdir():
+    names = (
+        "valid_loss",
+        f"train_{problem.metric}",
+        f"valid_{problem.metric}",
+        "gradient_norm",
+        "max_weight_1",
+    )
+    columns = dict.fromkeys(names, np.linspace(1, 0.2, 3)) | {"train_loss": np.array(train_loss)}
+    columns["epoch"] = np.arange(1, 4)
+    pictures.draw_pictures(folder, net, init(net, jax.random.key(0)), problem, dataset, columns)
+    for path in folder.iterdir():
         check_picture(path)
-    return {path.name for path in run.iterdir()}
+    return {path.name for path in folder.iterdir()}
 
 
 def check_picture(path: Path) -> None:
@@ -67,35 +63,35 @@ def test_a_blank_picture_is_noticed(tmp_path: Path) -> None:
         check_picture(tmp_path / "blank.png")
 
 
-@pytest.mark.parametrize("name", others_slow(DRAWN, kept=2))
-def test_every_task_has_its_pictures(name: str, tmp_path: Path) -> None:
-    assert draw(name, tmp_path) == ALWAYS | DRAWN[name]
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        ("images.npz", "negative_log_likelihood"),
+        ("images.npz", "multiclass_hinge"),  # with scores that are no probabilities
+        *others_slow([pytest.param(name, None) for name in DRAWN], kept=2),
+    ],
+)
+def test_every_task_and_loss_has_its_pictures(name: str, loss: str | None, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    assert draw(name, tmp_path / "run", loss) == ALWAYS | DRAWN[name]
 
 
-@pytest.mark.parametrize("loss", ["negative_log_likelihood", "multiclass_hinge"])
-def test_pictures_are_drawn_for_losses_with_other_outputs(loss: str, tmp_path: Path) -> None:
-    assert draw("images.npz", tmp_path, loss) == ALWAYS | DRAWN["images.npz"]
+@pytest.mark.parametrize(
+    ("train_loss", "curves"),
+    [((1.0, 0.5, np.nan), {"curves.png", "gradients.png"}), ((np.nan, np.nan, np.nan), set())],
+)
+def test_an_epoch_that_diverged_is_left_out_of_the_curves(
+    train_loss: tuple[float, ...], curves: set[str], tmp_path: Path
+) -> None:
+    assert draw("sine", tmp_path, train_loss=train_loss) == {"weights.png", *curves, *DRAWN["sine"]}
 
 
-def test_an_epoch_that_diverged_is_left_out_of_the_curves(tmp_path: Path) -> None:
-    diverged = np.array([1.0, 0.5, np.nan])
-    assert "curves.png" in draw("sine", tmp_path, train_loss=diverged)
-
-
-def test_a_run_that_diverged_at_once_has_no_curves(tmp_path: Path) -> None:
-    names = draw("sine", tmp_path, train_loss=np.full(3, np.nan))
-    assert names == {"weights.png"} | DRAWN["sine"]
-
-
-@pytest.mark.parametrize("probabilities", [False, True])
-def test_chunks_change_nothing(probabilities: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     net = mlp([3, 4])
     params = init(net, jax.random.key(0))
     inputs = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float32)
-    ask: dict[str, Any] = {"task": "classification", "loss": "softmax_cross_entropy"}
-    ask["probabilities"] = probabilities
     monkeypatch.setattr(pictures, "CHUNK", 4)
-    in_chunks = pictures.predict_in_chunks(net, params, inputs, **ask)
-    at_once = np.asarray(predict(net, params, inputs, **ask))
-    assert in_chunks.shape == at_once.shape
-    np.testing.assert_allclose(in_chunks, at_once, rtol=1e-6)
+    for ask in ({}, {"probabilities": True}):
+        ask |= {"task": "classification", "loss": "softmax_cross_entropy"}
+        in_chunks = pictures.predict_in_chunks(net, params, inputs, **ask)
+        np.testing.assert_allclose(in_chunks, predict(net, params, inputs, **ask), rtol=1e-6, strict=True)
