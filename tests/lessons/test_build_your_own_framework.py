@@ -1,6 +1,7 @@
 """The lesson's runs are those of an independent NumPy program, and its studies show what they say."""
 
 import json
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -177,8 +178,16 @@ def test_more_examples_close_the_gap() -> None:
 
 
 @pytest.mark.slow
-def test_the_program_writes_what_it_prints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_program_writes_what_it_prints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "run"
+    for module in (build_your_own_framework, lesson_pictures):
+        monkeypatch.setattr(module, "RUNS", [run._replace(epochs=min(run.epochs, 3)) for run in RUNS])
+    fewer = {"vary_hidden_size": {"sizes": (1, 4)}, "vary_examples": {"counts": (10, 20)}}
+    for name, settings in fewer.items():
+        study = partial(getattr(lesson_studies, name), **settings)
+        monkeypatch.setattr(build_your_own_framework, name, study)
     assert build_your_own_framework.main(["--out", str(folder), "--seeds", "2", "--steps", "3"]) == 0
     printed = capsys.readouterr().out
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))

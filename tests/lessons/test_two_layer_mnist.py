@@ -83,7 +83,7 @@ def test_a_run_prints_and_leaves_what_it_was_and_what_came_out(
 def test_the_accuracies_are_of_the_networks_that_were_trained(
     single: tuple[Path, Outcome, list[dict]], tmp_path: Path
 ) -> None:
-    _, (long,) = run_study(tmp_path, "8", "12", "--no-pictures", "--quiet")
+    _, (long,) = run_study(tmp_path, "8", "15", "16", "0.2", "--no-pictures", "--quiet")
     assert np.min(long["final"]["test accuracy"]) > np.max(single[2][0]["final"]["test accuracy"])
     assert len(set(long["final"]["test cross-entropy"])) == 3  # three seeds, three networks
 
