@@ -10,7 +10,7 @@ import pytest
 from gradient_cases import (
     ON_PROBABILITIES,
     Scale,
-    largest_difference,
+    assert_close,
     make_problem,
     make_weight,
     stack,
@@ -26,29 +26,17 @@ from jaxmlp.network import Network
 from jaxmlp.types import ArgumentError
 
 CUSTOM = Network(3, [Dense(4), Scale(), Activate("tanh"), Dense(3, bias=False), Softmax()])
-OBJECTIVES: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "weights and l2": {"sample_weight": True, "l2": 0.3},
-}
+WEIGHED: dict[str, Any] = {"sample_weight": make_weight(5).astype(jnp.float32), "l2": 0.3}
 # Every activation with one loss, and every loss with one activation.
 CASES = [(activation, "half_squared_error") for activation in ACTIVATIONS]
 CASES += [("tanh", loss) for loss in LOSSES if loss != "half_squared_error"]
 
 
-def keywords_of(name: str, examples: int = 5) -> dict[str, Any]:
-    given = dict(OBJECTIVES[name])
-    if "sample_weight" in given:
-        given["sample_weight"] = make_weight(examples)
-    return given
-
-
-def both(net: Network, loss: str, **keywords: Any) -> tuple[Trace, tuple[Any, Any]]:
-    """The trace and the value with the gradients, of one problem."""
+def both(net: Network, loss: str, **keywords: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """The value with the gradients, of a trace and by `value_and_grad`."""
     problem = make_problem(net, target_kinds(loss)[0])
-    keywords["loss"] = loss
-    if "sample_weight" in keywords:
-        keywords["sample_weight"] = keywords["sample_weight"].astype(problem.inputs.dtype)
-    return jaxmlp.trace(*problem, **keywords), jaxmlp.value_and_grad(*problem, **keywords)
+    traced = jaxmlp.trace(*problem, loss=loss, **keywords)
+    return (traced.value, traced.grads), jaxmlp.value_and_grad(*problem, loss=loss, **keywords)
 
 
 def same_bits(left: Any, right: Any) -> bool:
@@ -59,23 +47,25 @@ def same_bits(left: Any, right: Any) -> bool:
     )
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+objectives = pytest.mark.parametrize("keywords", [{}, WEIGHED], ids=["plain", "weights and l2"])
+
+
+@objectives
 @pytest.mark.parametrize(("activation", "loss"), CASES)
 def test_trace_is_value_and_grad_bit_for_bit_when_neither_is_compiled(
-    activation: str, loss: str, objective: str
+    activation: str, loss: str, keywords: dict[str, Any]
 ) -> None:
     with jax.disable_jit():
-        traced, (value, grads) = both(stack(activation, loss), loss, **keywords_of(objective))
-    assert same_bits((traced.value, traced.grads), (value, grads))
+        assert same_bits(*both(stack(activation, loss), loss, **keywords))
 
 
 @pytest.mark.parametrize("train", [False, True])
 def test_so_it_is_with_layers_of_the_users_own(train: bool) -> None:
-    keywords = {"train": train, "key": jax.random.key(1), **keywords_of("weights and l2")}
+    keywords = {"train": train, "key": jax.random.key(1), **WEIGHED}
     with jax.disable_jit():
-        traced, (value, grads) = both(CUSTOM, "negative_log_likelihood", **keywords)
-    assert same_bits((traced.value, traced.grads), (value, grads))
-    assert np.any(np.asarray(traced.layers[1].outputs) == 0) == train, "the key did not reach the layer"
+        assert same_bits(*both(CUSTOM, "negative_log_likelihood", **keywords))
+        outputs = traced_custom(**keywords).layers[1].outputs
+    assert np.any(np.asarray(outputs) == 0) == train, "the key did not reach the layer"
 
 
 def test_a_single_different_bit_is_seen() -> None:
@@ -86,15 +76,13 @@ def test_a_single_different_bit_is_seen() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["plain", "weights and l2"])
+@objectives
 @pytest.mark.parametrize(("activation", "loss"), [CASES[0], CASES[6], ("tanh", "softmax_cross_entropy")])
-def test_trace_is_close_to_the_compiled_value_and_grad(activation: str, loss: str, objective: str) -> None:
-    traced, (value, grads) = both(stack(activation, loss), loss, **keywords_of(objective))
-    for found, expected in zip(
-        jax.tree.leaves((traced.value, traced.grads)), jax.tree.leaves((value, grads)), strict=True
-    ):
-        assert found.dtype == jnp.float32
-        assert largest_difference(found, expected) <= 1e-6 * float(jnp.max(jnp.abs(expected)))
+def test_trace_is_close_to_the_compiled_value_and_grad(
+    activation: str, loss: str, keywords: dict[str, Any]
+) -> None:
+    traced, compiled = both(stack(activation, loss), loss, **keywords)
+    assert_close(traced, compiled, relative=1e-6, absolute=0)
 
 
 def traced_custom(**keywords: Any) -> Trace:
@@ -118,13 +106,8 @@ def test_what_leaves_a_layer_enters_the_next(loss: str) -> None:
 
 def test_layers_and_gradients_have_their_names_and_shapes() -> None:
     traced = traced_custom()
-    assert [layer.name for layer in traced.layers] == [
-        "0 dense",
-        "1 scale",
-        "2 tanh",
-        "3 dense, no bias",
-        "4 softmax",
-    ]
+    names = ["0 dense", "1 scale", "2 tanh", "3 dense, no bias", "4 softmax"]
+    assert [layer.name for layer in traced.layers] == names
     grads = [layer.param_grads for layer in traced.layers]
     assert isinstance(grads[0], DenseParams)
     assert (grads[0].w.shape, grads[0].b.shape) == ((3, 4), (4,))
