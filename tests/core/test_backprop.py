@@ -226,52 +226,40 @@ def test_value_is_the_weighted_mean_plus_the_penalty_on_weights(loss: str, kind:
     assert float(full) == pytest.approx(np.average(each, weights=weight) + penalty, rel=1e-13)
 
 
-@pytest.fixture(params=LOSSES)
-def pass_over_loss(request: pytest.FixtureRequest) -> Any:
-    """A problem for each loss, and the un-jitted pass over it: (params, inputs, targets, weight) -> (E, grads)."""
-    loss = request.param
-    problem = make_problem(stack("tanh", loss), target_kinds(loss)[-1])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_weights_count_by_their_share_of_the_sum(loss: str) -> None:
+    net, params, inputs, targets = make_problem(stack("tanh", loss), target_kinds(loss)[-1])
 
     def run(inputs: Any, targets: Any, weight: Any) -> Any:
-        found = plain_pass(problem.net, problem.params, inputs, targets, loss=loss, sample_weight=weight)
+        found = plain_pass(net, params, inputs, targets, loss=loss, sample_weight=weight)
         return found.value, found.grads
 
-    return problem, run
-
-
-def test_scaling_all_weights_changes_nothing(pass_over_loss: Any) -> None:
-    (_, _, inputs, targets), run = pass_over_loss
+    plain = run(inputs, targets, None)
+    # Scaled weights are the same shares.
     weight = make_weight(5)
     assert_close(run(inputs, targets, 7 * weight), run(inputs, targets, weight), relative=1e-13)
-    assert_close(run(inputs, targets, 7 * jnp.ones(5)), run(inputs, targets, None), relative=1e-13)
-
-
-def test_an_example_given_twice_counts_as_weight_two(pass_over_loss: Any) -> None:
-    (_, _, inputs, targets), run = pass_over_loss
+    assert_close(run(inputs, targets, 7 * jnp.ones(5)), plain, relative=1e-13)
+    # An example given twice counts as weight 2.
     twice = jnp.array([0, 1, 2, 3, 4, 2])
     doubled = run(inputs, targets, jnp.array([1.0, 1.0, 2.0, 1.0, 1.0]))
     assert_close(run(inputs[twice], targets[twice], None), doubled, relative=1e-12)
-
-
-def test_appended_rows_of_weight_zero_change_nothing(pass_over_loss: Any) -> None:
-    (_, _, inputs, targets), run = pass_over_loss
-    padded = jnp.array([0, 1, 2, 3, 4, 0])
+    # Appended rows of weight 0 change nothing.
     rows = jnp.concatenate([inputs, 100 + 0 * inputs[:1]])
-    weight = jnp.concatenate([jnp.ones(5), jnp.zeros(1)])
-    assert_close(run(rows, targets[padded], weight), run(inputs, targets, None), relative=1e-12)
-
-
-def test_weights_that_are_all_zero_give_no_loss_and_no_gradient(pass_over_loss: Any) -> None:
-    (_, _, inputs, targets), run = pass_over_loss
+    padded = run(rows, targets[jnp.array([0, 1, 2, 3, 4, 0])], jnp.concatenate([jnp.ones(5), jnp.zeros(1)]))
+    assert_close(padded, plain, relative=1e-12)
+    # Weights that are all 0 give no loss and no gradient.
     value, grads = run(inputs, targets, jnp.zeros(5))
     assert float(value) == 0
     assert all(not np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(grads))
 
 
-def test_weights_of_another_shape_are_refused(problem: Any) -> None:
+def test_weights_of_another_shape_are_refused_and_one_that_is_nan_is_seen(problem: Any) -> None:
     for weight in (jnp.ones(4), jnp.ones((5, 1)), jnp.ones(())):
         with pytest.raises(ArgumentError, match=r"sample_weight must have shape \[5\]"):
             value_and_grad(*problem, sample_weight=weight)
+    assert np.isnan(objective_of(*problem, sample_weight=jnp.ones(5).at[0].set(jnp.nan))), (
+        "a NaN must be seen"
+    )
 
 
 # --- the penalty ---
@@ -353,10 +341,3 @@ def test_every_loss_agrees_with_finite_differences(unjitted: None, loss: str, ki
     end = "softmax" if loss in ON_PROBABILITIES else None
     net = mlp([6, 11, 3], activation="tanh", output_activation=end)
     assert_differences_agree(loss, net, loss, kind)
-
-
-def test_a_weight_that_is_nan_is_seen_in_the_loss():
-    net = mlp([2, 2])
-    weight = jnp.array([jnp.nan, 1.0])
-    params = init(net, jax.random.key(0))
-    assert np.isnan(objective_of(net, params, jnp.ones((2, 2)), jnp.array([0, 1]), sample_weight=weight))

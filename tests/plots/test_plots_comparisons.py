@@ -27,12 +27,8 @@ def legend(figure: Any) -> list[str]:
 
 def test_panels_hold_each_runs_columns_and_are_named() -> None:
     figure = plots.run_curves({"digits": {"one": history(3, 2, 1), "two": history(5, 4)}}, valid_label="test")
-    assert [axes.get_ylabel() for axes in figure.axes] == [
-        "training loss",
-        "test loss",
-        "training accuracy (%)",
-        "test accuracy (%)",
-    ]
+    labels = ["training loss", "test loss", "training accuracy (%)", "test accuracy (%)"]
+    assert [axes.get_ylabel() for axes in figure.axes] == labels
     drawn = [[line.get_ydata().tolist() for line in axes.lines] for axes in figure.axes]
     assert drawn == [
         [[3, 2, 1], [5, 4]],
@@ -101,11 +97,10 @@ def test_losses_that_span_much_stand_on_a_log_axis_in_both_panels(
     figure = plots.run_curves({"digits": runs})
     assert [axes.get_yscale() for axes in figure.axes[:2]] == [scale] * 2
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
-
-
-def test_one_wide_panel_beside_one_that_holds_a_0_is_linear() -> None:
-    figure = plots.run_curves({"digits": {"one": history(2.0, 0.01, valid_loss=[1.0, 0.0])}})
-    assert [axes.get_yscale() for axes in figure.axes[:2]] == ["linear"] * 2
+    beside_0 = plots.run_curves(
+        {"digits": {"one": history(*losses, valid_loss=[1.0, *[0.0] * (len(losses) - 1)])}}
+    )
+    assert [axes.get_yscale() for axes in beside_0.axes[:2]] == ["linear"] * 2
 
 
 @pytest.mark.parametrize(("least", "bottom"), [(-0.5, False), (-1e6, True)])

@@ -19,21 +19,17 @@ def _figure(share: float = 0.5) -> Figure:
 
 
 @pytest.mark.parametrize("ending", [*SIGNATURES, ".PNG"])
-def test_the_ending_chooses_the_format(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / f"figure{ending}"
-    plots.save(_figure(), path)
-    assert path.read_bytes().startswith(SIGNATURES[ending.lower()])
-
-
-@pytest.mark.parametrize("ending", sorted(SIGNATURES))
-def test_the_same_figure_gives_the_same_bytes(ending: str, tmp_path: Path) -> None:
+def test_the_ending_chooses_the_format_and_the_same_figure_gives_the_same_bytes(
+    ending: str, tmp_path: Path
+) -> None:
     one, two = tmp_path / f"one{ending}", tmp_path / f"two{ending}"
     plots.save(_figure(), one)
     plots.save(_figure(), str(two))
-    assert one.read_bytes() == two.read_bytes()
-    if ending != ".png":
-        assert b"Date>" not in one.read_bytes()
-        assert b"CreationDate" not in one.read_bytes()
+    written = one.read_bytes()
+    assert written.startswith(SIGNATURES[ending.lower()])
+    assert written == two.read_bytes()
+    assert b"Date>" not in written
+    assert b"CreationDate" not in written
 
 
 def test_dpi_sets_the_pixels(tmp_path: Path) -> None:
@@ -89,20 +85,20 @@ def test_animation_takes_images(tmp_path: Path) -> None:
         assert shades == [[0], [255]]
 
 
-@pytest.mark.parametrize("fps", [0, -1, 51, float("nan"), float("inf")])
-def test_a_rate_that_no_viewer_shows_is_refused(fps: float, tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="fps is"):
-        plots.animate([_figure()], tmp_path / "run.gif", fps=fps)
-
-
 @pytest.mark.parametrize(
-    ("frames", "message"),
+    ("frames", "fps", "message"),
     [
-        ([], "no frames"),
-        ([np.zeros((4, 6, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], "frame 2 has 5×4 pixels"),
+        *(
+            ([np.zeros((4, 6, 3), np.uint8)], fps, "fps is")
+            for fps in (0, -1, 51, float("nan"), float("inf"))
+        ),
+        ([], 5, "no frames"),
+        ([np.zeros((4, 6, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], 5, "frame 2 has 5×4 pixels"),
     ],
 )
-def test_wrong_frames_are_refused(frames: list[np.ndarray], message: str, tmp_path: Path) -> None:
+def test_wrong_rates_and_frames_are_refused(
+    frames: list[np.ndarray], fps: float, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(ArgumentError, match=message):
-        plots.animate(frames, tmp_path / "run.gif", fps=5)
+        plots.animate(frames, tmp_path / "run.gif", fps=fps)
     assert not list(tmp_path.iterdir())

@@ -57,12 +57,8 @@ def test_a_single_epoch_is_visible_and_in_the_middle() -> None:
     assert axes.lines[0].get_marker() == "o"
     assert axes.get_xlim() == (0.5, 1.5)
     assert [tick for tick in axes.get_xticks() if 0.5 <= tick <= 1.5] == [1.0]
-
-
-def test_many_epochs_have_no_markers() -> None:
-    epochs = np.arange(1, 501)
-    axes = plots.learning_curves({"epoch": epochs, "train_loss": np.ones(500)}).axes[0]
-    assert axes.lines[0].get_marker() == "None"
+    many = plots.learning_curves({"epoch": np.arange(1, 501), "train_loss": np.ones(500)}).axes[0]
+    assert many.lines[0].get_marker() == "None"
 
 
 def test_missing_validation_leaves_gaps_or_nothing() -> None:
@@ -73,11 +69,8 @@ def test_missing_validation_leaves_gaps_or_nothing() -> None:
 
     never = plots.learning_curves({**columns, "valid_loss": [np.nan] * 3}).axes[0]
     assert [text.get_text() for text in never.get_legend().get_texts()] == ["training"]
-
-
-def test_a_history_without_a_finite_value_says_so() -> None:
-    axes = plots.learning_curves({"epoch": [1], "train_loss": [np.nan]}).axes[0]
-    assert [text.get_text() for text in axes.texts] == ["no finite value"]
+    nothing = plots.learning_curves({"epoch": [1], "train_loss": [np.nan]}).axes[0]
+    assert [text.get_text() for text in nothing.texts] == ["no finite value"]
 
 
 @pytest.mark.parametrize(
@@ -136,11 +129,8 @@ def test_flow_through_training_shows_first_and_last_epoch_by_layer() -> None:
     assert by_label == {"epoch 0": [1.0, 0.1], "epoch 10": [0.25, 0.4]}
     assert [line.get_ydata().tolist() for line in through.lines] == NORMS.tolist()
     assert through.lines[0].get_xdata().tolist() == [0, 5, 10]
-    assert (start.get_yscale(), through.get_yscale()) == ("log", "log")
-
-
-def test_epochs_count_from_one_when_they_are_not_given() -> None:
     assert plots.gradient_flow(NORMS).axes[1].lines[0].get_xdata().tolist() == [1, 2, 3]
+    assert (start.get_yscale(), through.get_yscale()) == ("log", "log")
 
 
 def test_the_legend_of_many_layers_stands_beside_the_lines() -> None:

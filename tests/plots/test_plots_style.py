@@ -26,9 +26,6 @@ def test_a_name_keeps_both_ends_within_its_length(length: int) -> None:
     assert len(shown) == min(length, 24)
     assert (shown[0], shown[-1]) == (name[0], name[-1])
     assert ("…" in shown) == (length > 24)
-
-
-def test_a_name_of_several_lines_takes_one() -> None:
     assert style.plain("two\n lines") == "two lines"
 
 

@@ -19,12 +19,9 @@ def test_counts_stand_with_true_classes_in_rows() -> None:
     axes = plots.confusion_matrix([[90, 10], [12345, 0]], ["cat", "dog"]).axes[0]
     assert _cells(axes) == {(0, 0): "90", (0, 1): "10", (1, 0): "12345", (1, 1): "0"}
     assert (axes.get_ylabel(), axes.get_xlabel()) == ("true class", "predicted class")
+    assert _cells(plots.confusion_matrix([[0.5]], ["a"]).axes[0]) == {(0, 0): "0.5"}, "weighted counts"
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["cat", "dog"]
-
-
-def test_weighted_counts_keep_their_fractions() -> None:
-    assert _cells(plots.confusion_matrix([[0.5]], ["a"]).axes[0]) == {(0, 0): "0.5"}
 
 
 def test_colours_are_shares_of_the_row_and_an_empty_class_is_empty() -> None:
@@ -59,14 +56,8 @@ def test_long_names_do_not_run_into_each_other() -> None:
 
 
 def test_heatmap_writes_numbers_by_format_and_missing_ones_as_a_dash() -> None:
-    figure = plots.table_heatmap(
-        [[97.25, np.nan], [98.0, 99.125]],
-        ["100", "300"],
-        ["0.1", "0.5"],
-        title="accuracy",
-        number_format=".1f",
-    )
-    axes = figure.axes[0]
+    values, names = [[97.25, np.nan], [98.0, 99.125]], (["100", "300"], ["0.1", "0.5"])
+    axes = plots.table_heatmap(values, *names, title="accuracy", number_format=".1f").axes[0]
     assert _cells(axes) == {(0, 0): "97.2", (0, 1): "–", (1, 0): "98.0", (1, 1): "99.1"}
     assert axes.images[0].get_clim() == (97.25, 99.125)
     assert axes.get_title() == "accuracy"
