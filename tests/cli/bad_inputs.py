@@ -189,13 +189,11 @@ def _read(cases: str) -> Iterator[tuple[str, BadInput]]:
         before, _, rest = command.partition("{")
         choices, _, after = rest.partition("}")
         for choice in choices.split(","):
-            script, *arguments = shlex.split(before + choice + after)
+            text = before + choice + after
+            script, *arguments = shlex.split(text)
             if script == "train":  # one that wrongly begins is short, and in a folder of its own
                 arguments = [*BRIEF, "--out", "new run", *arguments]
-            yield (
-                before + choice + after,
-                BadInput(script, arguments, [s.replace("{}", choice) for s in said]),
-            )
+            yield text, BadInput(script, arguments, [part.replace("{}", choice) for part in said])
 
 
 BAD_INPUTS = dict(_read(CASES))
@@ -210,15 +208,9 @@ def write_bad_files(folder: Path) -> None:
     _write_tables(folder)
     _write_arrays(folder)
     config = (folder / "run/config.json").read_text(encoding="utf-8")
-    sweep = '{"options": {"grid": [], "hidden": [4]}, "machine": {}}'
-    odd = config.replace('"accuracy"', '"acuracy"')
-    runs = {
-        "cut run": config[: len(config) // 2],
-        "other": "{}",
-        "no table": config,
-        "odd score": odd,
-        "sweep": sweep,
-    }
+    runs = {"cut run": config[: len(config) // 2], "other": "{}", "no table": config}
+    runs["odd score"] = config.replace('"accuracy"', '"acuracy"')
+    runs["sweep"] = '{"options": {"grid": [], "hidden": [4]}, "machine": {}}'
     for name, text in runs.items():
         (folder / name).mkdir()
         (folder / name / "config.json").write_text(text, encoding="utf-8")

@@ -44,29 +44,19 @@ def test_the_program_itself_refuses_likewise(name: str, bad_files: Path) -> None
 
 
 def test_the_same_files_undamaged_are_taken(bad_files: Path, tmp_path: Path) -> None:
-    # So that a refusal above is for what the file's name says; the run beside the files was trained on pets.csv.
+    # A refusal above is then for what the file's name says; the run beside them has been trained on pets.csv.
     with inside(bad_files):
         train_ok(tmp_path / "npz", *BRIEF, "--dataset", "good.npz")
         assert run_experiment("predict", "run", "pets.csv").status == 0
 
 
-LINE = "train.py: --epochs must be at least 1, given 0\n"
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        Outcome(1, "", LINE),
-        Outcome(2, "training\n", LINE),
-        Outcome(2, "", "Traceback\n" + LINE),
-        Outcome(2, "", "train.py: something went wrong\n"),
-        Outcome(2, "", ""),
-    ],
-)
-def test_the_check_of_a_refusal_can_fail(wrong: Outcome) -> None:
-    check_refusal(Outcome(2, "", LINE), BAD_INPUTS["train --epochs 0"])
-    with pytest.raises(AssertionError):
-        check_refusal(wrong, BAD_INPUTS["train --epochs 0"])
+def test_the_check_of_a_refusal_can_fail() -> None:
+    bad, line = BAD_INPUTS["train --epochs 0"], "train.py: --epochs must be at least 1, given 0\n"
+    check_refusal(Outcome(2, "", line), bad)
+    two_lines, other = "Traceback\n" + line, "train.py: something went wrong\n"
+    for wrong in ((1, "", line), (2, "training\n", line), (2, "", two_lines), (2, "", other), (2, "", "")):
+        with pytest.raises(AssertionError):
+            check_refusal(Outcome(*wrong), bad)
 
 
 @pytest.mark.parametrize("name", ["pets.csv", "good.npz"])
@@ -86,8 +76,9 @@ def test_a_file_that_may_not_be_read_is_one_line(
     target = ("--target", "pet") if name == "pets.csv" else ()
     arguments = (*BRIEF, "--dataset", name, *target) if script == "train" else ("run", name)
     with inside(bad_files):
-        refusal = BadInput(script, [], [f": file '{name}' cannot be read (Permission denied)"])
-        check_refusal(run_experiment(script, *arguments), refusal)
+        outcome = run_experiment(script, *arguments)
+    assert outcome.status == 2
+    assert outcome.error_line == f"{typed(script)}: file '{name}' cannot be read (Permission denied)"
 
 
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "squared_error"])

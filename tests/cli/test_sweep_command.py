@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -146,9 +147,7 @@ def test_the_ranking_the_check_and_the_peer_are_printed_and_written(swept: tuple
         assert told in out
 
 
-def test_the_saved_network_is_what_the_printed_command_trains(
-    swept: tuple[Path, str], tmp_path: Path
-) -> None:
+def test_the_printed_command_trains_the_saved_network(swept: tuple[Path, str], tmp_path: Path) -> None:
     folder, out = swept
     command, told = (
         next(line for line in out.splitlines() if line.startswith(start))
@@ -179,9 +178,7 @@ def test_all_diverged_is_said_and_status_is_1(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_check_that_meets_nan_fails_and_names_the_network(
-    place: int, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_check_that_meets_nan_names_the_network(place: int, capsys: pytest.CaptureFixture[str]) -> None:
     right = [np.ones(2), np.ones(3), np.ones(4)]
     wrong = [tensor.copy() for tensor in right]
     wrong[place][1] = np.nan
@@ -196,13 +193,10 @@ def test_a_check_that_meets_nan_fails_and_names_the_network(
 WHOLE = '{"number": 0, "epochs": 2, "loss": null, "score": null, "diverged": true}\n'
 
 
-def test_a_line_that_was_cut_off_is_left_out_where_the_disk_is_full_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(path: Path, data: bytes) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+@mock.patch.object(
+    Path, "write_bytes", mock.Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+)
+def test_a_line_that_was_cut_off_is_left_out_where_the_disk_is_full_too(tmp_path: Path) -> None:
     (tmp_path / "trials.jsonl").write_text(WHOLE + WHOLE + WHOLE[:30])
     assert [(report.diverged, str(report.score)) for report in read_reports(tmp_path)] == [(True, "nan")] * 2
     assert (tmp_path / "trials.jsonl").read_text() == WHOLE + WHOLE
@@ -270,11 +264,8 @@ def test_the_check_is_that_of_the_sweep_unless_given(given: list[str], checked: 
     assert (options.check, options.grid, options.resume) == (checked, ("seed=0..1",), str(tmp_path))
 
 
-def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*given: object, **options: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sweep_options, "sweep", interrupt)
+@mock.patch.object(sweep_options, "sweep", mock.Mock(side_effect=KeyboardInterrupt))
+def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path) -> None:
     outcome = run_experiment("sweep", *MOONS, *GRID, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
     assert outcome.status == 130
     assert f"go on with: jaxmlp sweep --resume {tmp_path / 'run'}" in outcome.err
@@ -284,24 +275,15 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path, monkeypatch: pyt
 def test_a_killed_sweep_trains_only_what_is_missing(tmp_path: Path) -> None:
     folder, log = tmp_path / "run", tmp_path / "run/trials.jsonl"
     slow = (
-        "--epochs",
-        "400",
-        "--block",
-        "1",
-        "--cores",
-        "1",
-        "--quiet",
-        "--no-pictures",
-        "--out",
-        str(folder),
+        "--epochs 400 --block 1 --cores 1 --quiet --no-pictures --grid learning_rate=0.05,0.1,0.2 seed=0..11"
     )
     with subprocess.Popen(
-        [*[sys.executable, *program("sweep"), *MOONS, *slow], "--grid", "learning_rate=0.05,0.1,0.2", "seed=0..11"],
+        [sys.executable, *program("sweep"), *MOONS, *slow.split(), "--out", str(folder)],
         cwd=tmp_path,
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    ) as process:
         while process.poll() is None and not (log.exists() and log.read_text().count("\n") >= 2):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
