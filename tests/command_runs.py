@@ -1,6 +1,7 @@
 """How tests run the experiments: through the same door as the programs, and files for them to read."""
 
 import contextlib
+import errno
 import importlib
 import io
 import os
@@ -8,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from unittest import mock
 
 import numpy as np
@@ -102,6 +103,11 @@ def contents(folder: Path) -> dict[str, bytes | None]:
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
         for path in sorted(folder.rglob("*"))
     }
+
+
+def no_room(*arguments: object, **options: object) -> NoReturn:
+    """Be a function that writes, on a disk that is full."""
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def write_pets(path: Path, *, rows: int = 40, gaps: bool = False) -> Path:

@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -16,9 +17,10 @@ from jaxmlp import ArgumentError, __version__, cli
 from jaxmlp.cli import session
 from jaxmlp.cli.options import DeviceOptions, TrainOptions, option, parse_options
 from jaxmlp.cli.session import check_fits, computing, find_device, run
-from jaxmlp.cli.text import command, program
+from jaxmlp.cli.text import check_out, command, program, write_result
 
 SCRIPTS, AS_FILES = ("train", "predict", "gradcheck", "benchmark"), ("train", "benchmark")
+MODULE = "/x/jaxmlp/__main__.py"
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,11 @@ def test_help_shows_every_option_with_its_default(script: str) -> None:
     [
         (0, 0, ""),
         (1, 1, ""),
-        (KeyboardInterrupt(), 130, "train.py: interrupted\n"),
-        (ArgumentError("wrong\nin two   lines"), 2, "train.py: wrong in two lines\n"),
-        (
-            PermissionError(errno.EACCES, "Permission denied", "a.csv"),
-            2,
-            "train.py: a.csv: Permission denied\n",
-        ),
-        (OSError(errno.ENOSPC, "No space left on device"), 2, "train.py: No space left on device\n"),
-        (OSError("something"), 2, "train.py: something\n"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ArgumentError("wrong\nin two   lines"), 2, "wrong in two lines"),
+        (PermissionError(errno.EACCES, "Permission denied", "a.csv"), 2, "a.csv: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "No space left on device"),
+        (OSError("something"), 2, "something"),
         (ZeroDivisionError(), None, ""),  # a defect of ours is not disguised as the user's
     ],
     ids=repr,
@@ -113,7 +111,7 @@ def test_a_program_ends_with_what_main_returns_or_one_line_on_what_the_user_can_
     with pytest.raises(type(end) if status is None else SystemExit) as ended:
         run(main)
     assert getattr(ended.value, "code", None) == status
-    assert capsys.readouterr().err == said
+    assert capsys.readouterr().err == (f"train.py: {said}\n" if said else "")
 
 
 def test_devices_are_found_by_platform_and_number() -> None:
@@ -157,6 +155,30 @@ def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyP
     check_fits([64, 99999999999999, 10])
 
 
+# --- the file that --out names ---
+
+
+def test_a_file_that_can_be_written_is_and_none_is_no_file(tmp_path: Path) -> None:
+    out = str(tmp_path / "result.json")
+    for name in (out, None):
+        check_out(name)
+        write_result(name, {"seconds": 1.5})
+    assert json.loads(Path(out).read_text(encoding="utf-8")) == {"seconds": 1.5}
+    assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_what_cannot_be_written_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"the folder of .* is not there: make it, or choose another file"
+    ):
+        check_out(str(tmp_path / "no" / "x.json"))
+    for out in ("", str(tmp_path)):
+        with pytest.raises(ArgumentError, match="is no file: give the name of a csv to write"):
+            check_out(out, "csv")
+    with pytest.raises(ArgumentError, match=r"cannot be written \(.*\): choose another file with --out"):
+        write_result(str(tmp_path), {})
+
+
 # --- the command `jaxmlp`, whose messages name it as it was typed ---
 
 
@@ -170,13 +192,8 @@ def test_a_network_larger_than_the_memory_is_refused(monkeypatch: pytest.MonkeyP
         ("/bin/jaxmlp", "sweep --help", 0, "usage: jaxmlp sweep [options]"),
         ("/bin/jaxmlp", "tran", 2, "jaxmlp: unknown command 'tran': did you mean 'train'?"),
         ("/bin/jaxmlp", "train --seed -1", 2, "jaxmlp train: --seed must lie in 0"),
-        ("/x/jaxmlp/__main__.py", "train --loss x", 2, "python -m jaxmlp train: unknown loss 'x'"),
-        (
-            "/x/jaxmlp/__main__.py",
-            "train x",
-            2,
-            "python -m jaxmlp train: unrecognized arguments: x; see python",
-        ),
+        (MODULE, "train --loss x", 2, "python -m jaxmlp train: unknown loss 'x'"),
+        (MODULE, "train x", 2, "python -m jaxmlp train: unrecognized arguments: x; see python"),
     ],
 )
 def test_the_command_tells_what_there_is_or_what_is_wrong_in_one_line(

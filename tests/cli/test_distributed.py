@@ -229,7 +229,8 @@ def test_the_others_end_where_one_dies_and_the_run_goes_on_in_one_process(
         both[victim].process.kill()
         assert f"then go on with: python {TRAIN} --resume {run}\n" in end(both[0])[2]
     epochs = rows_in(run) + 2
-    train_ok(run, "--resume", run, "--epochs", epochs)
+    resumed = run_experiment("train", "--resume", run, "--epochs", epochs)
+    assert resumed.status == 0, resumed.err
     train_ok(alone, *what, "--epochs", epochs)
     assert largest_difference(run, alone) <= 1e-12
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jaxmlp.cli.session import Interruption, interruption
+from jaxmlp.cli.session import interruption
 
 # Waits in one call that no handler of Python's interrupts, as a compiled program does.
 COMPUTE = """
@@ -26,23 +26,23 @@ with interruption("go on with --resume") as asked:
 """
 
 
-def wait_until_asked(asked: Interruption) -> None:
-    end = time.monotonic() + 30
-    while asked.signal is None and time.monotonic() < end:
-        time.sleep(0.001)
+SIGNALS = pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+TOLD = "ending after this epoch; once more ends at once\n"
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@SIGNALS
 def test_the_first_signal_is_noted_and_told(
     number: signal.Signals, status: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with interruption() as asked:
         assert (asked.signal, asked.status) == (None, 0)
         os.kill(os.getpid(), number)
-        wait_until_asked(asked)
+        end = time.monotonic() + 30
+        while asked.signal is None and time.monotonic() < end:
+            time.sleep(0.001)
         assert (asked.signal, asked.status) == (number, status)
     said = capfd.readouterr().err
-    assert f": {number.name}: ending after this epoch; once more ends at once\n" in said
+    assert f": {number.name}: {TOLD}" in said
     assert len(said.splitlines()) == 1
 
 
@@ -69,21 +69,16 @@ def test_another_signal_asks_for_nothing() -> None:
         signal.signal(signal.SIGUSR1, before)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@SIGNALS
 def test_a_second_signal_ends_at_once_even_within_a_long_call(number: signal.Signals, status: int) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", COMPUTE],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", COMPUTE], stdout=pipe, stderr=pipe, text=True) as process:
         try:
             assert process.stdout is not None
             assert process.stderr is not None
             assert process.stdout.readline() == "ready\n"
             process.send_signal(number)
-            first = process.stderr.readline()
-            assert first == (f"train.py: {number.name}: ending after this epoch; once more ends at once\n")
+            assert process.stderr.readline() == f"train.py: {number.name}: {TOLD}"
             process.send_signal(number)
             rest = process.communicate(timeout=30)[1]
         finally:

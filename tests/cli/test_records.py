@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_runs import BRIEF, run_experiment, train_ok
+from command_runs import BRIEF, no_room, run_experiment, train_ok
 
 from jaxmlp import ArgumentError, EpochReport
 from jaxmlp.cli.records import EVENTS, METRICS, add_row, event_file, write_metrics
@@ -57,19 +57,15 @@ def test_the_first_row_brings_the_names_of_the_columns(tmp_path: Path) -> None:
     assert read(tmp_path)[0]["train_r2"] == "0.5"
 
 
-def refuse(*names: object) -> None:
-    raise OSError(28, "No space left on device")
-
-
 def half(*given: object) -> Iterator[list[str]]:
     yield ["2", "0.1"]
-    refuse()
+    no_room()
 
 
 @pytest.mark.parametrize(
     ("part", "stop", "write"),
     [
-        ("jaxmlp.files.os.replace", refuse, lambda folder: write_metrics(folder, [report(2)], "accuracy")),
+        ("jaxmlp.files.os.replace", no_room, lambda folder: write_metrics(folder, [report(2)], "accuracy")),
         ("jaxmlp.cli.records._rows", half, lambda folder: add_row(folder, report(2), "accuracy")),
     ],
 )
@@ -171,13 +167,10 @@ def test_a_disk_that_is_full_for_a_while_ends_no_training(tmp_path: Path) -> Non
     # A thread that writes would die of it, and leave the training waiting.
     from tensorboardX.record_writer import RecordWriter
 
-    def full(writer: RecordWriter) -> None:
-        raise OSError(28, "No space left on device")
-
     events = event_file(tmp_path)
     events.add(report(1), "accuracy")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RecordWriter, "flush", full)
+        patch.setattr(RecordWriter, "flush", no_room)
         for epoch in range(2, 40):
             with pytest.raises(OSError, match="No space left"):
                 events.add(report(epoch), "accuracy")

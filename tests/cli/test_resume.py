@@ -38,9 +38,8 @@ def test_more_epochs_than_before_are_as_if_asked_for_at_once(alone: Path, tmp_pa
     train_ok(run, *SIX, "--epochs", "4")
     outcome = resume(run, "--epochs", 6)
     assert outcome.status == 0
-    assert (
-        outcome.error_line == f"train.py: going on after epoch 4, from the checkpoint in {run / CHECKPOINTS}"
-    )
+    going_on = f"going on after epoch 4, from the checkpoint in {run / CHECKPOINTS}"
+    assert outcome.error_line == f"train.py: {going_on}"
     assert outcome.out.startswith("trained 2 epochs after the 4 before in")
     assert end_of(run) == end_of(alone)
     again = resume(run)  # remembers that it is 6 now, all of which are done
@@ -101,10 +100,8 @@ def test_a_run_that_is_stopped_says_what_is_saved(
         outcome = run_experiment("train", *SIX, "--checkpoint-every", every, "--out", run)
     assert outcome.status == 143
     assert not (run / MODEL).exists()
-    then = (
-        f"go on with: python train.py --resume {run}" if every else "nothing of it is saved: begin it again"
-    )
-    assert outcome.error_line == f"train.py: stopped by SIGTERM after epoch 3 of 6; {then}"
+    end = f"go on with: python train.py --resume {run}" if every else "nothing of it is saved: begin it again"
+    assert outcome.error_line == f"train.py: stopped by SIGTERM after epoch 3 of 6; {end}"
     if every:
         assert list(checkpoints_in(run / CHECKPOINTS)) == [3]
         assert resume(run).status == 0
@@ -113,19 +110,8 @@ def test_a_run_that_is_stopped_says_what_is_saved(
 
 def test_patience_stops_a_run_and_saves_the_best_parameters(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    flags = (
-        "--validation",
-        "0.25",
-        "--epochs",
-        "60",
-        "--patience",
-        "2",
-        "--min-improvement",
-        "0.2",
-        "--checkpoint-every",
-        "1",
-    )
-    outcome = train_ok(run, *SMALL, *flags)
+    flags = ("--validation", "0.25", "--epochs", "60", "--patience", "2", "--min-improvement", "0.2")
+    outcome = train_ok(run, *SMALL, *flags, "--checkpoint-every", "1")
     epochs = rows_in(run)
     assert epochs < 60
     best = f"without an improvement, the parameters are those of epoch {epochs - 2}"

@@ -13,12 +13,19 @@ from jaxmlp.cli.run import CHECKPOINTS, CONFIG
 from jaxmlp.saving import write_checkpoint
 
 
-def begun(folder: Path, **options: Any) -> RunOptions:
-    """Write the config.json of a run."""
+def begun(folder: Path, *, began: Path | None = None, **options: Any) -> RunOptions:
+    """Write the config.json of a run, which may have been begun in another folder."""
+    folder.mkdir(exist_ok=True)
     run = dataclasses.replace(RunOptions(), out=str(folder), **options)
     config = {"options": dataclasses.asdict(run), "command": ["python", "train.py"]}
-    (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+    place = {} if began is None else {"folder": str(began)}
+    (folder / CONFIG).write_text(json.dumps(config | place), encoding="utf-8")
     return run
+
+
+def resumed(run: Path | str, *flags: str) -> RunOptions:
+    """The options of a run that goes on."""
+    return read_options(["--resume", str(run), *flags])
 
 
 def test_names_that_are_spoken_of_exist() -> None:
@@ -27,63 +34,52 @@ def test_names_that_are_spoken_of_exist() -> None:
     assert set(KEPT) <= set(OF_THIS_CALL)
 
 
-def test_a_resumed_run_has_its_own_options(tmp_path: Path) -> None:
-    run = begun(tmp_path, hidden=(3, 5), optimizer="adam", epochs=7, batch_size=None, l2=0.5, bias=False)
-    assert read_options(["--resume", str(tmp_path)]) == dataclasses.replace(run, resume=str(tmp_path))
+def test_a_resumed_run_has_its_own_options_and_takes_how_long_and_what_to_show_from_the_call(
+    tmp_path: Path,
+) -> None:
+    own = {"hidden": (3, 5), "optimizer": "adam", "batch_size": None, "l2": 0.5, "bias": False}
+    run = begun(tmp_path, epochs=7, validation=0.2, quiet=True, **own)
+    assert resumed(tmp_path) == dataclasses.replace(run, resume=str(tmp_path))
+    changed = resumed(tmp_path, "--epochs", "9", "--patience", "3", "--keep", "5")
+    given = {"epochs": 9, "patience": 3, "keep": 5}
+    assert changed == dataclasses.replace(run, resume=str(tmp_path), **given)
 
 
-def test_a_resumed_run_takes_how_long_and_what_to_show_from_the_call(tmp_path: Path) -> None:
-    begun(tmp_path, epochs=7, validation=0.2, quiet=True)
-    options = read_options(["--resume", str(tmp_path), "--epochs", "9", "--patience", "3", "--keep", "5"])
-    assert (options.epochs, options.patience, options.keep) == (9, 3, 5)
-    assert (options.validation, options.quiet) == (0.2, True)
+# Flags that --resume takes from the run.
+OTHERS = sorted({field.name for field in dataclasses.fields(RunOptions)} - set(OF_THIS_CALL))
 
 
-def others() -> list[str]:
-    """Flags that --resume takes from the run."""
-    return sorted({field.name for field in dataclasses.fields(RunOptions)} - set(OF_THIS_CALL))
-
-
-@pytest.mark.parametrize("name", others())
+@pytest.mark.parametrize("name", OTHERS)
 def test_other_options_are_refused_with_resume_even_at_their_defaults(name: str, tmp_path: Path) -> None:
     begun(tmp_path)
     flag, default = f"--{name.replace('_', '-')}", getattr(RunOptions(), name)
-    if isinstance(default, bool):
-        given = [flag]
-    else:
-        words = {"hidden": "8", "batch_size": "32"}
-        usual = "1" if default is None else default
-        given = [flag, words.get(name, str(usual))]
+    usual = {"hidden": "8", "batch_size": "32"}.get(name, "1" if default is None else str(default))
+    given = [flag] if isinstance(default, bool) else [flag, usual]
     with pytest.raises(ArgumentError, match=f"--resume takes {flag} from the run: leave it out"):
-        read_options(["--resume", str(tmp_path), *given])
+        resumed(tmp_path, *given)
 
 
 def test_what_a_resumption_changed_is_remembered(tmp_path: Path) -> None:
     run = begun(tmp_path, epochs=7)
     before = (tmp_path / CONFIG).read_bytes()
-    remember(tmp_path, read_options(["--resume", str(tmp_path), "--quiet"]))
+    remember(tmp_path, resumed(tmp_path, "--quiet"))
     assert (tmp_path / CONFIG).read_bytes() == before, "nothing to remember"
-    remember(tmp_path, read_options(["--resume", str(tmp_path), "--epochs", "9", "--quiet"]))
-    assert read_options(["--resume", str(tmp_path)]) == dataclasses.replace(
-        run, epochs=9, resume=str(tmp_path)
-    )
+    remember(tmp_path, resumed(tmp_path, "--epochs", "9", "--quiet"))
+    assert resumed(tmp_path) == dataclasses.replace(run, epochs=9, resume=str(tmp_path))
     assert json.loads((tmp_path / CONFIG).read_text())["command"] == ["python", "train.py"]
 
 
-def test_no_run_is_said_so(tmp_path: Path) -> None:
+def test_no_run_and_checkpoints_without_the_options_are_said_so(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"no run at .*nowhere: give the folder of a training run"):
-        read_options(["--resume", str(tmp_path / "nowhere")])
+        resumed(tmp_path / "nowhere")
     with pytest.raises(ArgumentError, match="no run at"):
-        read_options(["--resume", str(tmp_path)])
-
-
-def test_checkpoints_without_the_options_are_said_so(tmp_path: Path) -> None:
+        resumed(tmp_path)
     (tmp_path / CHECKPOINTS).mkdir()
     write_checkpoint(tmp_path / CHECKPOINTS, 3, {}, {})
     with pytest.raises(
         ArgumentError, match=r"config\.json is missing, which holds the options of the run: put"
     ):
-        read_options(["--resume", str(tmp_path)])
+        resumed(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +87,7 @@ def test_checkpoints_without_the_options_are_said_so(tmp_path: Path) -> None:
     [
         ("", "it is no JSON text"),
         ("{", "it is no JSON text"),
+        ("\xff\xfe\x00", "it is no JSON text"),
         ("[]", "options is missing"),
         ("null", "options is missing"),
         ('{"options": null}', "options is missing"),
@@ -107,33 +104,26 @@ def test_checkpoints_without_the_options_are_said_so(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_damaged_is_named(text: str, reason: str, tmp_path: Path) -> None:
-    (tmp_path / CONFIG).write_text(text, encoding="utf-8")
+    (tmp_path / CONFIG).write_text(text, encoding="latin-1")
     with pytest.raises(ArgumentError) as refusal:
-        read_options(["--resume", str(tmp_path)])
+        resumed(tmp_path)
     assert str(refusal.value) == (
         f"{tmp_path / CONFIG} does not hold the options of a training run ({reason}): give the folder of one"
     )
 
 
-def test_options_that_are_no_text_or_of_a_later_version_are_one_line(tmp_path: Path) -> None:
-    (tmp_path / CONFIG).write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ArgumentError, match="does not hold the options"):
-        read_options(["--resume", str(tmp_path)])
+def test_options_of_a_later_version_and_numbers_out_of_range_are_one_line(tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text('{"options": {"hidden": [8], "warp": 9}}', encoding="utf-8")
     with pytest.raises(ArgumentError, match=r"holds options that this version does not know \(warp\)"):
-        read_options(["--resume", str(tmp_path)])
-
-
-def test_stored_numbers_out_of_range_are_refused_like_given_ones(tmp_path: Path) -> None:
+        resumed(tmp_path)
     begun(tmp_path, epochs=0)
     with pytest.raises(ArgumentError, match="--epochs must be at least 1, given 0"):
-        read_options(["--resume", str(tmp_path)])
+        resumed(tmp_path)
 
 
 def test_the_rules_of_stopping_reach_the_library() -> None:
-    flags = "--validation 0.2 --patience 3 --monitor score --min-improvement 0.01"
-    more = "--target-accuracy 0.9 --time-limit 60"
-    options = read_options([*flags.split(), *more.split()])
+    flags = "--validation 0.2 --patience 3 --monitor score --min-improvement 0.01 --target-accuracy 0.9"
+    options = read_options([*flags.split(), "--time-limit", "60"])
     assert stopping_of(options) == Stopping(3, "score", 0.01, 0.9, 60.0)
     assert stopping_of(RunOptions()) == Stopping()
 
@@ -154,26 +144,17 @@ def test_what_patience_cannot_be_is_refused_by_the_name_of_the_option(flags: str
 def test_patience_for_a_run_that_holds_nothing_out_needs_a_new_run(tmp_path: Path) -> None:
     begun(tmp_path)
     with pytest.raises(ArgumentError, match=r"holds none out: begin a new run with --validation 0\.2"):
-        read_options(["--resume", str(tmp_path), "--patience", "3"])
+        resumed(tmp_path, "--patience", "3")
 
 
 # --- where the data are ---
 
 
-def begun_in(began: Path, run: Path, **options: Any) -> None:
-    """Write the config.json of a run that was begun in a folder."""
-    began.mkdir()
-    run.mkdir()
-    begun(run, **options)
-    config = json.loads((run / CONFIG).read_text())
-    (run / CONFIG).write_text(json.dumps(config | {"folder": str(began)}), encoding="utf-8")
-
-
 def test_places_are_seen_from_where_the_run_was_begun(tmp_path: Path) -> None:
     run, began = tmp_path / "run", tmp_path / "began"
-    begun_in(began, run, dataset="data/pets.csv", data_dir="prepared", manual_dir="/archives")
+    begun(run, began=began, dataset="data/pets.csv", data_dir="prepared", manual_dir="/archives")
     before = (run / CONFIG).read_bytes()
-    options = read_options(["--resume", str(run)])
+    options = resumed(run)
     assert options.dataset == str(began / "data/pets.csv")
     assert (options.data_dir, options.manual_dir) == (str(began / "prepared"), "/archives")
     remember(run, options)
@@ -181,17 +162,17 @@ def test_places_are_seen_from_where_the_run_was_begun(tmp_path: Path) -> None:
     with inside(tmp_path):  # everything was moved
         (tmp_path / "data").mkdir()
         (tmp_path / "data/pets.csv").touch()
-        assert read_options(["--resume", "run"]).dataset == "data/pets.csv"
+        assert resumed("run").dataset == "data/pets.csv"
 
 
 def test_a_file_that_has_moved_is_remembered_and_a_name_is_no_place(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    begun_in(tmp_path / "began", run, dataset="pets.csv")
+    begun(run, began=tmp_path / "began", dataset="pets.csv")
     with inside(tmp_path):
-        options = read_options(["--resume", "run", "--dataset", "moved/pets.csv"])
+        options = resumed("run", "--dataset", "moved/pets.csv")
         assert options.dataset == "moved/pets.csv"
         remember(run, options)
     with inside(run):
-        assert read_options(["--resume", "."]).dataset == str(tmp_path / "moved/pets.csv")
-    begun_in(tmp_path / "again", tmp_path / "named")
-    assert read_options(["--resume", str(tmp_path / "named")]).dataset == "digits"
+        assert resumed(".").dataset == str(tmp_path / "moved/pets.csv")
+    begun(run, began=tmp_path)
+    assert resumed(run).dataset == "digits"

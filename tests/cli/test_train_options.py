@@ -2,7 +2,6 @@ import json
 import re
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -34,42 +33,23 @@ PARAMETERS = {
     "normal": "normal:0.1",
     "uniform": "uniform:-0.1,0.1",
 }
-
-
-def in_turn(names: Any) -> list[str]:
-    return [PARAMETERS.get(name, name) for name in islice(cycle(names), MOST)]
+FLAGS = ("activation", "optimizer", "schedule", "init")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("activation", "optimizer", "schedule", "initializer"),
-    list(
-        zip(
-            in_turn(ACTIVATIONS),
-            in_turn(OPTIMIZERS),
-            in_turn(SCHEDULES),
-            in_turn(INITIALIZERS),
-            strict=True,
-        )
-    ),
+    "names",
+    [*islice(zip(*map(cycle, (ACTIVATIONS, OPTIMIZERS, SCHEDULES, INITIALIZERS)), strict=True), MOST)],
+    ids="-".join,
 )
-def test_every_name_trains_from_the_command_line(
-    activation: str, optimizer: str, schedule: str, initializer: str, tmp_path: Path
-) -> None:
-    flags = {
-        "--activation": activation,
-        "--optimizer": optimizer,
-        "--schedule": schedule,
-        "--init": initializer,
-    }
-    given = [part for flag in flags.items() for part in flag]
-    train_unjitted(tmp_path / "run", *BRIEF, *MOONS, *given)
+def test_every_name_trains_from_the_command_line(names: tuple[str, ...], tmp_path: Path) -> None:
+    given = {flag: PARAMETERS.get(name, name) for flag, name in zip(FLAGS, names, strict=True)}
+    words = [word for flag, name in given.items() for word in (f"--{flag}", name)]
+    train_unjitted(tmp_path / "run", *BRIEF, *MOONS, *words)
     config = json.loads((tmp_path / "run/config.json").read_text(encoding="utf-8"))
-    assert {
-        f"--{name}": config["options"][name] for name in ("activation", "optimizer", "schedule", "init")
-    } == flags
+    assert {flag: config["options"][flag] for flag in FLAGS} == given
     net, params, _ = load_model(tmp_path / "run/model.safetensors")
-    assert net.layers[1].activation == activation
+    assert net.layers[1].activation == given["activation"]
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
 
 
@@ -81,6 +61,14 @@ def test_every_loss_trains_from_the_command_line(loss: str, tmp_path: Path) -> N
     net, _, saved = load_model(tmp_path / "run/model.safetensors")
     assert saved["loss"] == loss
     assert (type(net.layers[-1]).__name__ == "Softmax") == (loss == "negative_log_likelihood")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of a run without further options."""
+    run = tmp_path_factory.mktemp("plain") / "run"
+    train_unjitted(run, *BRIEF, *MOONS)
+    return run / "model.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -101,13 +89,12 @@ def test_every_loss_trains_from_the_command_line(loss: str, tmp_path: Path) -> N
     ),
     ids=" ".join,
 )
-def test_other_options_are_heeded(flags: tuple[str, ...], tmp_path: Path) -> None:
-    train_unjitted(tmp_path / "plain", *BRIEF, *MOONS)
+def test_other_options_are_heeded(flags: tuple[str, ...], plain: Path, tmp_path: Path) -> None:
     train_unjitted(tmp_path / "run", *BRIEF, *MOONS, *flags)
-    plain, changed = (load_model(tmp_path / name / "model.safetensors") for name in ("plain", "run"))
-    pairs = zip(jax.tree.leaves(plain[1]), jax.tree.leaves(changed[1]), strict=plain[0] == changed[0])
-    alike = plain[0] == changed[0] and all(np.array_equal(a, b) for a, b in pairs)
-    assert alike == (flags == ("--device", "cpu"))
+    (net, params, _), (other, others, _) = map(load_model, (plain, tmp_path / "run/model.safetensors"))
+    assert (net == other and all(map(np.array_equal, jax.tree.leaves(params), jax.tree.leaves(others)))) == (
+        flags == ("--device", "cpu")
+    )
 
 
 @pytest.mark.parametrize(
