@@ -275,12 +275,13 @@ def test_a_csv_keeps_its_names_categories_and_fills(tmp_path: Path) -> None:
     ("name", "change"),
     others_slow(
         [
-            pytest.param("OTHER.CSV", lambda text: text, id="upper case"),
-            pytest.param("other.csv", lambda text: "\ufeff" + text, id="a byte order mark"),
-            pytest.param("other.csv", lambda text: text.replace("\n", "\r\n"), id="Windows line endings"),
-            pytest.param("other.csv", lambda text: text.replace(",", ";"), id="semicolons"),
+            pytest.param("OTHER.CSV", lambda text: text),
+            pytest.param("other.csv", lambda text: "\ufeff" + text),
+            pytest.param("other.csv", lambda text: text.replace("\n", "\r\n")),
+            pytest.param("other.csv", lambda text: text.replace(",", ";")),
         ]
     ),
+    ids=["upper case", "a byte order mark", "Windows line endings", "semicolons"],
 )
 def test_files_of_other_programs_are_read_alike(
     name: str, change: Callable[[str], str], tmp_path: Path
