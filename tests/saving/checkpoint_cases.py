@@ -1,5 +1,6 @@
-"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of checkpoints."""
+"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of saving."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxmlp.saving import read_checkpoint
 from jaxmlp.types import ArgumentError
 
 ODD = np.array([1 / 7, -0.0, np.inf, -np.inf, np.nan, -np.nan, 5e-324, 1e-40, 1 / 3])
@@ -39,16 +39,19 @@ ARRAYS: dict[str, np.ndarray] = {
 
 def bits(tree: Any) -> list[tuple[str, tuple[int, ...], bytes]]:
     """Type, shape and bytes of every leaf; random keys by their data."""
-    return [(str(leaf.dtype), leaf.shape, _bytes(leaf)) for leaf in map(_array, jax.tree.leaves(tree))]
+    leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    return [
+        (
+            str(leaf.dtype),
+            leaf.shape,
+            np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf).tobytes(),
+        )
+        for leaf in leaves
+    ]
 
 
-def _array(leaf: Any) -> Any:
-    return leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-
-
-def _bytes(leaf: Any) -> bytes:
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes()
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 class Bomb:
@@ -58,13 +61,15 @@ class Bomb:
         return (exec, ("raise SystemExit('unpickled')",))
 
 
-def refusal(path: Path) -> str:
-    """The line by which a checkpoint is refused."""
+def refusal(function: Callable[..., Any], *arguments: Any) -> str:
+    """The line by which arguments are refused; it names a file that is read."""
     with pytest.raises(ArgumentError) as caught:
-        read_checkpoint(path)
+        function(*arguments)
     message = str(caught.value)
     assert "\n" not in message
-    assert path.name in message
+    match arguments:
+        case [Path() as path]:
+            assert path.name in message
     return message
 
 
@@ -72,7 +77,7 @@ def odd_like(shapes: Any) -> Any:
     """A tree of given shapes and types, filled with odd numbers; every random key another one."""
 
     def fill(shape: Any) -> Any:
-        if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+        if _is_key(shape):
             return jax.random.key(9)
         values = ODD if jnp.issubdtype(shape.dtype, jnp.floating) else np.arange(-3, 9)
         return jnp.array(np.resize(values, shape.shape).astype(shape.dtype))
