@@ -40,14 +40,8 @@ ARRAYS: dict[str, np.ndarray] = {
 def bits(tree: Any) -> list[tuple[str, tuple[int, ...], bytes]]:
     """Type, shape and bytes of every leaf; random keys by their data."""
     leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-    return [
-        (
-            str(leaf.dtype),
-            leaf.shape,
-            np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf).tobytes(),
-        )
-        for leaf in leaves
-    ]
+    data = [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in leaves]
+    return [(str(leaf.dtype), leaf.shape, each.tobytes()) for leaf, each in zip(leaves, data, strict=True)]
 
 
 def _is_key(leaf: Any) -> bool:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checkpoint_cases import ARRAYS, bits, odd_like
+from checkpoint_cases import ARRAYS, bits, odd_like, refusal
 
 from jaxmlp import LAYERS, OPTIMIZERS, EpochReport, fit, init_state, mlp
 from jaxmlp.layers import Activate, Dense
@@ -26,7 +26,6 @@ from jaxmlp.saving import (
 from jaxmlp.saving.checkpoint import KEY_KINDS
 from jaxmlp.training.fit import FitState
 from jaxmlp.training.stopping import Best, Stopping
-from jaxmlp.types import ArgumentError
 
 # Layers whose settings have no default need an example; any other is tested by its bare name.
 LAYER_EXAMPLES: dict[str, Any] = {"Dense": Dense(4, bias=False), "Activate": Activate("tanh")}
@@ -54,11 +53,10 @@ def abstract(tree: Any) -> Any:
     return jax.eval_shape(lambda: tree)
 
 
-def refusal(tree: Any, like: Any) -> str:
-    with pytest.raises(ArgumentError) as caught:
-        restore_tree(on_host(tree), like)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+def same(restored: Any, wanted: Any) -> bool:
+    """Whether trees have the same structure and bits."""
+    structure: Any = jax.tree.structure(wanted)
+    return jax.tree.structure(restored) == structure and bits(restored) == bits(wanted)
 
 
 # --- trees ---
@@ -71,30 +69,17 @@ def test_a_state_of_every_layer_comes_back(name: str) -> None:
     state = odd_like(shapes)
     for like in (odd_like(shapes), shapes):
         restored = restore_tree(on_host(state), like)
-        structure: Any = jax.tree.structure(state)
-        assert jax.tree.structure(restored) == structure
-        assert bits(restored) == bits(state)
+        assert same(restored, state)
         assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(restored))
 
 
 @pytest.mark.parametrize("kind", KEY_KINDS.values())
-@pytest.mark.parametrize("shape", [(), (3,)])
-def test_random_keys_come_back_with_their_kind(kind: str, shape: tuple[int, ...]) -> None:
-    keys = jax.random.key(5, impl=kind)
-    keys = jax.random.split(keys, shape) if shape else keys
+@pytest.mark.parametrize("count", [None, 3])
+def test_random_keys_come_back_with_their_kind(kind: str, count: int | None) -> None:
+    key = jax.random.key(5, impl=kind)
+    keys = {"key": jax.random.split(key, count) if count else key}
     for like in (keys, abstract(keys)):
-        restored = restore_tree(on_host({"key": keys}), {"key": like})["key"]
-        assert (restored.dtype, restored.shape) == (keys.dtype, shape)
-        assert bits(restored) == bits(keys)
-
-
-def test_a_key_of_another_kind_is_refused() -> None:
-    message = refusal({"key": jax.random.key(0)}, {"key": jax.random.key(0, impl="rbg")})
-    assert message == (
-        "the checkpoint lacks ['key']:rbg and holds ['key']:threefry2x32, which does not belong here: "
-        "it is of another network, optimiser or version"
-    )
-    assert "lacks ['key']:threefry" in refusal({"key": np.zeros(2, np.uint32)}, {"key": jax.random.key(0)})
+        assert same(restore_tree(on_host(keys), like), keys)
 
 
 def test_names_tell_all_paths_apart() -> None:
@@ -114,8 +99,7 @@ def test_every_type_comes_back(x64: None) -> None:
 @pytest.mark.parametrize("value", [True, 3, -0.0, float("inf"), 1 + 2j])
 def test_numbers_of_python_stay_such(value: Any) -> None:
     restored = restore_tree(on_host([value]), [value])[0]
-    assert type(restored) is type(value)
-    assert repr(restored) == repr(value)
+    assert (type(restored), repr(restored)) == (type(value), repr(value))
 
 
 def test_numpy_and_jax_have_copies_of_their_own_kind() -> None:
@@ -136,8 +120,7 @@ def test_numpy_and_jax_have_copies_of_their_own_kind() -> None:
 def test_a_number_that_mixes_with_all_types_still_does() -> None:
     for number in (jnp.asarray(1 / 3), jnp.float32(1 / 3)):
         restored = restore_tree(on_host(number), number)
-        assert restored.weak_type == number.weak_type
-        assert bits(restored) == bits(number)
+        assert (restored.weak_type, bits(restored)) == (number.weak_type, bits(number))
     assert jnp.asarray(1 / 3).weak_type
 
 
@@ -145,8 +128,14 @@ def test_a_number_that_mixes_with_all_types_still_does() -> None:
 def test_a_tree_without_leaves_is_no_arrays(tree: Any) -> None:
     assert named_arrays(tree) == {}
     assert restore_tree({}, tree) == tree
-    with pytest.raises(ArgumentError, match="holds w, which"):
-        restore_tree({"w": np.ones(1)}, tree)
+    assert "holds w, which" in refusal(restore_tree, {"w": np.ones(1)}, tree)
+
+
+KEY = jax.random.key(0)
+OTHER_KEY = (
+    "the checkpoint lacks ['key']:rbg and holds ['key']:threefry2x32, which does not belong here: "
+    "it is of another network, optimiser or version"
+)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +143,10 @@ def test_a_tree_without_leaves_is_no_arrays(tree: Any) -> None:
     [
         ({"a": 1.0}, {"a": 1.0, "b": 1.0}, "the checkpoint lacks ['b']: it is"),
         ({"a": 1.0, "b": 1.0}, {"a": 1.0}, "the checkpoint holds ['b'], which does not belong here"),
+        ({"key": KEY}, {"key": jax.random.key(0, impl="rbg")}, OTHER_KEY),
+        ({"key": np.zeros(2, np.uint32)}, {"key": KEY}, "lacks ['key']:threefry"),
+        ([KEY], [jax.random.split(KEY)], "is uint32[2] in the checkpoint, wanted"),
+        ([np.ones(2)], [jax.ShapeDtypeStruct((2,), np.float64)], "JAX has only with jax_enable_x64"),
         (
             [jnp.ones((2, 3))],
             [jnp.ones((3, 2))],
@@ -164,22 +157,15 @@ def test_a_tree_without_leaves_is_no_arrays(tree: Any) -> None:
         ([jnp.ones(2)], [np.ones(2)], "[0] is float32[2] in the checkpoint, wanted float64[2]"),
         ([jnp.ones(2)], [1.0], "[0] is float32[2] in the checkpoint, wanted float64[]"),
         ([1], [1.0], "[0] is int64[] in the checkpoint, wanted float64[]"),
-        (
-            [jax.random.key(0)],
-            [jax.random.split(jax.random.key(0))],
-            "is uint32[2] in the checkpoint, wanted",
-        ),
-        ([np.ones(2)], [jax.ShapeDtypeStruct((2,), np.float64)], "JAX has only with jax_enable_x64"),
     ],
 )
 def test_the_first_difference_is_named(tree: Any, like: Any, message: str) -> None:
-    assert message in refusal(tree, like)
+    assert message in refusal(restore_tree, on_host(tree), like)
 
 
 @pytest.mark.parametrize("leaf", ["text", np.array(["text"]), object(), np.array([None]), np.zeros(2, "V3")])
 def test_what_is_no_number_is_refused(leaf: Any) -> None:
-    with pytest.raises(ArgumentError, match="only numbers can be saved"):
-        named_arrays({"a": leaf})
+    assert "only numbers can be saved" in refusal(named_arrays, {"a": leaf})
 
 
 # --- fits ---
@@ -198,9 +184,7 @@ def test_a_fit_of_every_optimiser_comes_back(optimizer: str, tmp_path: Path) -> 
     train = state_of(optimizer).train
     state = FitState(train, Best(train.params, 2, 0.1), ROWS)
     restored = restore_fit(through_a_file(state, tmp_path), FitState(jax.eval_shape(lambda: train)))
-    structure: Any = jax.tree.structure(state)
-    assert jax.tree.structure(restored) == structure
-    assert bits(restored[:2]) == bits(state[:2])
+    assert same(restored[:2], state[:2])
     assert repr(restored.history) == repr(ROWS)  # tells None, NaN, -0.0 and the types of numbers apart
     assert [type(value) for value in restored.best or ()][1:] == [int, float]
 
@@ -224,9 +208,7 @@ def test_a_resumed_fit_is_the_same_fit(tmp_path: Path) -> None:
     assert bits(resumed.state) == bits(whole.state)
     assert bits(resumed.best) == bits(whole.best)
     assert bits(resumed.state) != bits(saved[0].train), "it went on"
-    untimed = [
-        [row._replace(seconds=0, examples_per_second=0) for row in run.history] for run in (resumed, whole)
-    ]
+    untimed = [[row[:-2] for row in run.history] for run in (resumed, whole)]
     assert untimed[0] == untimed[1]
 
 
@@ -240,10 +222,7 @@ def test_a_resumed_fit_is_the_same_fit(tmp_path: Path) -> None:
     ],
 )
 def test_a_fit_of_something_else_is_refused(saved: FitState, message: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
-        restore_fit(fit_arrays(saved), state_of())
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert message in refusal(restore_fit, fit_arrays(saved), state_of())
 
 
 @pytest.mark.parametrize(
@@ -262,8 +241,7 @@ def test_a_history_that_no_fit_wrote_is_refused(name: str, value: Any) -> None:
     arrays = fit_arrays(state_of(history=ROWS))
     restore_fit(arrays, state_of())
     altered = {n: a for n, a in (arrays | {f"history['{name}']": value}).items() if a is not None}
-    with pytest.raises(ArgumentError, match="history"):
-        restore_fit(altered, state_of())
+    assert "history" in refusal(restore_fit, altered, state_of())
 
 
 # --- descriptions ---
@@ -307,9 +285,7 @@ def test_the_first_difference_of_descriptions_is_named(path: tuple[Any, ...], va
     for part in path[:-1]:
         inner = inner[part]
     inner[path[-1]] = value
-    with pytest.raises(ArgumentError) as caught:
-        check_description(found, DESCRIPTION)
-    message = str(caught.value)
+    message = refusal(check_description, found, DESCRIPTION)
     assert message.startswith("the checkpoint is of another run: ")
     assert message.endswith("; give the same or begin a new run")
     assert told in message
@@ -318,5 +294,4 @@ def test_the_first_difference_of_descriptions_is_named(path: tuple[Any, ...], va
 
 @pytest.mark.parametrize("description", [object(), {"a": {1, 2}}, b"bytes", {("a", "b"): 1}])
 def test_a_description_that_is_not_plain_is_refused(description: Any) -> None:
-    with pytest.raises(ArgumentError, match="must be plain JSON data"):
-        check_description({}, description)
+    assert "must be plain JSON data" in refusal(check_description, {}, description)
