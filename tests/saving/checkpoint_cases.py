@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from jaxmlp.layers import LAYERS, Activate, Dense
 from jaxmlp.types import ArgumentError
 
 ODD = np.array([1 / 7, -0.0, np.inf, -np.inf, np.nan, -np.nan, 5e-324, 1e-40, 1 / 3])
@@ -35,6 +36,19 @@ ARRAYS: dict[str, np.ndarray] = {
     "../../outside": np.arange(5, dtype=np.int64),
     "": np.array(-0.0),
 }
+
+
+# Layers whose settings have no default need an example; any other is tested by its bare name.
+LAYER_EXAMPLES: dict[str, Any] = {
+    "Dense": Dense(3, bias_init="normal:1.0"),
+    "Activate": Activate("leaky_relu:0.1"),
+}
+LAYER_CASES = [
+    *(LAYER_EXAMPLES.get(name) or LAYERS[name]() for name in LAYERS),
+    Dense(2, bias=False, weight_init="uniform:-0.05,0.05", precision=None),
+    Dense(2, precision="bfloat16"),
+    Activate("gelu_tanh"),
+]
 
 
 def bits(tree: Any) -> list[tuple[str, tuple[int, ...], bytes]]:

@@ -36,9 +36,6 @@ def copied(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(original, tmp_path))
 
 
-# --- round trips ---
-
-
 def test_all_comes_back_and_other_programs_read_it_too(original: Path) -> None:
     assert os.listdir(original.parent) == [original.name] == ["epoch-00000012.safetensors"]
     found = read_checkpoint(original)
@@ -70,9 +67,7 @@ def test_other_arrays_and_none_at_all_come_back(array: Any, wanted: Any, tmp_pat
     assert (found.arrays.keys(), bits(found.arrays)) == (arrays.keys(), bits(wanted))
 
 
-def test_a_relative_folder_serves_and_one_of_the_same_epoch_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_of_the_same_epoch_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number, value in enumerate((np.float32(0.1), float("nan"), float("nan"))):
         path = write_checkpoint(".", 5, {"w": np.full(3, number)}, number, value)
@@ -91,9 +86,6 @@ def test_large_epochs_sort_as_numbers_and_other_files_are_no_checkpoints(tmp_pat
     (tmp_path / "epoch-00000099.safetensors").mkdir()
     assert list(checkpoints_in(tmp_path)) == [7, 99_999_999, 10**8]
     assert latest_checkpoint(tmp_path)[0].epoch == 10**8
-
-
-# --- damage ---
 
 
 def test_the_newest_whole_one_is_used_and_the_damaged_named(copied: Path) -> None:
@@ -138,9 +130,7 @@ def test_a_truncation_at_any_byte_and_a_flip_of_any_bit_are_noticed(copied: Path
         copied.write_bytes(content)
 
 
-def test_the_sum_is_what_notices_before_anything_is_used(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sum_notices_before_anything_is_used(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = copied.read_bytes()
     assert content.count(b"digits") == 1
     copied.write_bytes(content.replace(b"digits", b"DIGITS"))
@@ -157,9 +147,7 @@ def test_the_sum_is_what_notices_before_anything_is_used(
 @pytest.mark.parametrize(
     ("shape", "end"), [([10**13], 4 * 10**13), ([10**9], 8), ([-1], 8), ([2**62, 4], 8), ([3], 8), ([2], -8)]
 )
-def test_sizes_are_held_against_the_file_before_memory_is_taken(
-    copied: Path, shape: list[int], end: int
-) -> None:
+def test_sizes_are_checked_before_memory_is_taken(copied: Path, shape: list[int], end: int) -> None:
     header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}).encode()
     copied.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
     assert "is damaged (Error while deserializing header" in refusal(read_checkpoint, copied)
@@ -167,9 +155,7 @@ def test_sizes_are_held_against_the_file_before_memory_is_taken(
     assert "header too large" in refusal(read_checkpoint, copied)
 
 
-def test_a_disk_that_fails_is_damage_and_the_one_before_is_used(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_fails_is_damage(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = safetensors.safe_open
 
     def failing(path: Any, **options: Any) -> Any:
@@ -183,17 +169,14 @@ def test_a_disk_that_fails_is_damage_and_the_one_before_is_used(
     assert latest_checkpoint(copied.parent)[0].epoch == 10
 
 
-# --- what a kill or a failure leaves ---
-
-
 class Killed(BaseException):
     """Stands for the moment of a kill: nothing is tidied up."""
 
 
 @pytest.mark.parametrize("name", ["write_bytes", "fsync", "replace"])
 @pytest.mark.parametrize("raised", [OSError(28, "No space left on device"), KeyboardInterrupt(), Killed()])
-def test_a_replacement_that_is_cut_off_keeps_the_one_that_was_there(
-    tmp_path: Path, name: str, raised: BaseException, monkeypatch: pytest.MonkeyPatch
+def test_a_save_cut_off_keeps_the_old(
+    name: str, raised: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_checkpoint(tmp_path, 4, {"w": np.ones(2)}, "old")
     with monkeypatch.context() as patched:
@@ -207,9 +190,7 @@ def test_a_replacement_that_is_cut_off_keeps_the_one_that_was_there(
     assert (os.listdir(tmp_path) == [path.name]) == (not isinstance(raised, Killed))
 
 
-def test_a_folder_deleted_meanwhile_does_not_come_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_deleted_folder_does_not_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, folder = os.replace, tmp_path / "run"
     folder.mkdir()
 
@@ -222,8 +203,6 @@ def test_a_folder_deleted_meanwhile_does_not_come_back(
         write_checkpoint(folder, 1, {"a": np.ones(2)}, None)
     assert os.listdir(tmp_path) == []
 
-
-# --- refusals ---
 
 OTHER_FORMAT = (
     "checkpoint epoch-00000012.safetensors has format 'jaxmlp-checkpoint-99', not 'jaxmlp-checkpoint-2': "
@@ -243,9 +222,7 @@ OTHER_FORMAT = (
         ({"types": {"flags": "float64"}}, "is damaged"),
     ],
 )
-def test_what_was_written_by_something_else_with_a_right_sum_is_refused(
-    copied: Path, changed: dict[str, Any], told: str
-) -> None:
+def test_another_header_is_refused(copied: Path, changed: dict[str, Any], told: str) -> None:
     arrays, texts = read_tensors(copied)
     text = json.dumps(json.loads(texts["jaxmlp"]) | changed)
     write_tensors(copied, arrays, {"jaxmlp": text, "sha256": checkpoint_module._sum_of(text, arrays)})

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checkpoint_cases import ARRAYS, bits, odd_like, refusal
+from checkpoint_cases import ARRAYS, LAYER_CASES, bits, odd_like, refusal
 
-from jaxmlp import LAYERS, OPTIMIZERS, EpochReport, fit, init_state, mlp
-from jaxmlp.layers import Activate, Dense
+from jaxmlp import OPTIMIZERS, EpochReport, fit, init_state, mlp
+from jaxmlp.layers import Dense
 from jaxmlp.network import Network
 from jaxmlp.saving import (
     check_description,
@@ -27,8 +27,6 @@ from jaxmlp.saving.checkpoint import KEY_KINDS
 from jaxmlp.training.fit import FitState
 from jaxmlp.training.stopping import Best, Stopping
 
-# Layers whose settings have no default need an example; any other is tested by its bare name.
-LAYER_EXAMPLES: dict[str, Any] = {"Dense": Dense(4, bias=False), "Activate": Activate("tanh")}
 NET = mlp([3, 4, 2])
 DATA = (np.linspace(-1, 1, 18, dtype=np.float32).reshape(6, 3), np.array([0, 1] * 3))
 ROWS = (
@@ -59,12 +57,9 @@ def same(restored: Any, wanted: Any) -> bool:
     return jax.tree.structure(restored) == structure and bits(restored) == bits(wanted)
 
 
-# --- trees ---
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_a_state_of_every_layer_comes_back(name: str) -> None:
-    net = Network(3, [LAYER_EXAMPLES.get(name) or LAYERS[name](), Dense(2)])  # type: ignore[call-arg]
+@pytest.mark.parametrize("layer", LAYER_CASES, ids=repr)
+def test_a_state_of_every_layer_comes_back(layer: Any) -> None:
+    net = Network(3, [layer, Dense(2)])
     shapes = jax.eval_shape(lambda: init_state(net, "adam", jax.random.key(0)))
     state = odd_like(shapes)
     for like in (odd_like(shapes), shapes):
@@ -168,9 +163,6 @@ def test_what_is_no_number_is_refused(leaf: Any) -> None:
     assert "only numbers can be saved" in refusal(named_arrays, {"a": leaf})
 
 
-# --- fits ---
-
-
 def state_of(optimizer: str = "adam", net: Any = NET, **parts: Any) -> FitState:
     return FitState(odd_like(jax.eval_shape(lambda: init_state(net, optimizer, jax.random.key(0)))), **parts)
 
@@ -243,8 +235,6 @@ def test_a_history_that_no_fit_wrote_is_refused(name: str, value: Any) -> None:
     altered = {n: a for n, a in (arrays | {f"history['{name}']": value}).items() if a is not None}
     assert "history" in refusal(restore_fit, altered, state_of())
 
-
-# --- descriptions ---
 
 DESCRIPTION: dict[str, Any] = {
     "version": "0.1.0",

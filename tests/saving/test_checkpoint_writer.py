@@ -37,13 +37,11 @@ def epochs(folder: Path) -> list[int]:
 class Gate:
     """Stands before `write_checkpoint`: opens when told, counts, and fails where told."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.open = threading.Event()
-        self.entered = threading.Semaphore(0)
+    def __init__(self) -> None:
+        self.open, self.entered = threading.Event(), threading.Semaphore(0)
         self.failures: dict[int, Exception] = {}
-        monkeypatch.setattr(checkpoint, "write_checkpoint", self._write)
 
-    def _write(self, folder: Path, epoch: int, *arguments: Any) -> Path:
+    def write(self, folder: Path, epoch: int, *arguments: Any) -> Path:
         self.entered.release()
         assert self.open.wait(30)
         if epoch in self.failures:
@@ -53,15 +51,12 @@ class Gate:
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
-    return Gate(monkeypatch)
+    gate = Gate()
+    monkeypatch.setattr(checkpoint, "write_checkpoint", gate.write)
+    return gate
 
 
-# --- beside the training ---
-
-
-def test_saving_waits_only_where_two_wait_and_is_busy_until_all_is_written(
-    tmp_path: Path, gate: Gate
-) -> None:
+def test_saving_waits_only_where_two_wait_and_is_busy_till_then(tmp_path: Path, gate: Gate) -> None:
     with CheckpointWriter(tmp_path, keep=9) as writer:
         assert not writer.is_busy
         writer.save(1, ARRAYS, None)
@@ -83,8 +78,8 @@ def test_saving_waits_only_where_two_wait_and_is_busy_until_all_is_written(
     assert epochs(tmp_path) == [1, 2, 3]
 
 
-def test_what_is_altered_after_saving_does_not_matter(tmp_path: Path, gate: Gate) -> None:
-    mine, description = np.zeros(3), {"list": [1]}
+def test_what_is_altered_later_does_not_matter_and_no_thread_is_left(tmp_path: Path, gate: Gate) -> None:
+    before, mine, description = threading.active_count(), np.zeros(3), {"list": [1]}
     arrays: dict[str, Any] = {"w": mine, "x": jnp.ones(2)}
     with CheckpointWriter(tmp_path) as writer:
         writer.save(1, arrays, description)
@@ -93,22 +88,12 @@ def test_what_is_altered_after_saving_does_not_matter(tmp_path: Path, gate: Gate
         del arrays["x"]
         gate.open.set()
     found, _ = latest_checkpoint(tmp_path)
+    assert (list(found.arrays), found.description) == (["w", "x"], {"list": [1]})
     assert found.arrays["w"].tolist() == [0, 0, 0]
-    assert list(found.arrays) == ["w", "x"]
-    assert found.description == {"list": [1]}
-
-
-def test_no_thread_is_left(tmp_path: Path) -> None:
-    before = threading.active_count()
-    with CheckpointWriter(tmp_path) as writer:
-        writer.save(1, ARRAYS, None)
     writer.close()  # once more does no harm
     assert threading.active_count() == before
     with pytest.raises(RuntimeError, match="is closed"):
         writer.save(2, ARRAYS, None)
-
-
-# --- what is kept ---
 
 
 def save_all(folder: Path, values: dict[int, Any], description: Any = None, **options: Any) -> list[int]:
@@ -169,9 +154,6 @@ def test_a_run_that_goes_back_supersedes_what_came_later(tmp_path: Path) -> None
     assert latest_checkpoint(tmp_path)[0].description == "new"
 
 
-# --- failures ---
-
-
 def test_a_failure_is_raised_by_the_next_save_and_the_one_after_goes_on(tmp_path: Path, gate: Gate) -> None:
     gate.failures = {2: OSError(28, "No space left on device")}
     gate.open.set()
@@ -185,9 +167,7 @@ def test_a_failure_is_raised_by_the_next_save_and_the_one_after_goes_on(tmp_path
     assert epochs(tmp_path) in ([1, 4], [1, 3, 4])  # the failure may be seen only by the third save
 
 
-def test_two_failures_are_both_told_and_none_is_deleted_before_a_new_one_is_whole(
-    tmp_path: Path, gate: Gate
-) -> None:
+def test_two_failures_are_told_and_the_one_before_stays(tmp_path: Path, gate: Gate) -> None:
     write_checkpoint(tmp_path, 1, ARRAYS, None)
     gate.failures = {epoch: OSError(5, f"failure {epoch}") for epoch in (2, 3)}
     writer = CheckpointWriter(tmp_path, keep=1)
@@ -203,7 +183,7 @@ def test_two_failures_are_both_told_and_none_is_deleted_before_a_new_one_is_whol
 
 @pytest.mark.parametrize("failures", [{}, {1: OSError(28, "No space left on device")}])
 @pytest.mark.parametrize("ending", [KeyboardInterrupt(), ZeroDivisionError("the run's own")])
-def test_what_ended_the_run_is_not_hidden_by_a_failure_and_waits_for_the_checkpoint(
+def test_what_ended_the_run_waits_and_is_not_hidden(
     tmp_path: Path, gate: Gate, ending: BaseException, failures: dict[int, Exception]
 ) -> None:
     gate.failures, ending.__notes__ = failures, []
@@ -216,9 +196,7 @@ def test_what_ended_the_run_is_not_hidden_by_a_failure_and_waits_for_the_checkpo
 
 
 @pytest.mark.parametrize("made_again", [False, True])
-def test_a_folder_that_is_gone_is_told_and_another_in_its_place_is_not_written_to(
-    made_again: bool, tmp_path: Path
-) -> None:
+def test_a_folder_that_is_gone_is_told_and_no_other_used(made_again: bool, tmp_path: Path) -> None:
     writer = CheckpointWriter(tmp_path / "run" / "checkpoints")
     shutil.rmtree(tmp_path / "run")
     if made_again:
@@ -229,9 +207,7 @@ def test_a_folder_that_is_gone_is_told_and_another_in_its_place_is_not_written_t
     assert list(tmp_path.rglob("epoch-*")) == []
 
 
-def test_wrong_arguments_and_folders_are_refused_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_arguments_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with CheckpointWriter(tmp_path) as writer:
         assert "plain JSON data" in refusal(writer.save, 1, ARRAYS, {1, 2})
     for options in ({"keep": 0}, {"keep": 1.5}, {"better": "smallest"}):
@@ -246,8 +222,6 @@ def test_wrong_arguments_and_folders_are_refused_at_once(
     with pytest.raises(PermissionError):
         CheckpointWriter(tmp_path)
 
-
-# --- a full disk, really ---
 
 FULL = """
 import sys
