@@ -1,4 +1,4 @@
-"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of saving."""
+"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of saving and of sweeps."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -69,10 +69,10 @@ class Bomb:
         return (exec, ("raise SystemExit('unpickled')",))
 
 
-def refusal(function: Callable[..., Any], *arguments: Any) -> str:
+def refusal(function: Callable[..., Any], *arguments: Any, **options: Any) -> str:
     """The line by which arguments are refused; it names a file that is read."""
     with pytest.raises(ArgumentError) as caught:
-        function(*arguments)
+        function(*arguments, **options)
     message = str(caught.value)
     assert "\n" not in message
     match arguments:

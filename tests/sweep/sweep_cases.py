@@ -22,22 +22,10 @@ def alone(trial: Trial, train: Batch, epochs: int, loss: str = "softmax_cross_en
     """Train a trial by `fit` on its own examples; returns the parameters."""
     batch_size = min(trial.batch_size, len(train.inputs))
     steps = steps_per_epoch(len(train.inputs), batch_size)
-    optimizer = make_optimizer(
-        trial.optimizer,
-        trial.learning_rate,
-        schedule=trial.schedule,
-        horizon=(steps * epochs, steps),
-        clip_norm=trial.clip_norm,
-    )
+    horizon = steps * epochs, steps
+    schedule: dict[str, Any] = {"schedule": trial.schedule, "horizon": horizon, "clip_norm": trial.clip_norm}
+    optimizer = make_optimizer(trial.optimizer, trial.learning_rate, **schedule)
     state = init_state(trial.net, optimizer, jax.random.key(trial.seed))
     state = state._replace(params=scale_weights(trial.net, state.params, trial.init_scale))
-    return fit(
-        trial.net,
-        train,
-        loss=loss,
-        optimizer=optimizer,
-        batch_size=batch_size,
-        epochs=epochs,
-        state=state,
-        l2=trial.l2,
-    ).state.params
+    options: dict[str, Any] = {"loss": loss, "batch_size": batch_size, "epochs": epochs, "l2": trial.l2}
+    return fit(trial.net, train, optimizer=optimizer, state=state, **options).state.params
