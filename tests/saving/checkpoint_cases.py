@@ -1,4 +1,4 @@
-"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of saving and of sweeps."""
+"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of saving and sweeps."""
 
 from collections.abc import Callable
 from pathlib import Path
