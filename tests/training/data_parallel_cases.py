@@ -6,8 +6,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,13 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxmlp.layers import LAYERS, Dense, Layer
+from jaxmlp.layers import LAYERS, Dense
 from jaxmlp.network import Network, mlp
-from jaxmlp.training import parallel as data_parallel
 from jaxmlp.training import steps as training
 from jaxmlp.training.fit import FitResult, fit
 from jaxmlp.training.optimizers import make_optimizer
-from jaxmlp.training.parallel import batch_mesh, place_whole
+from jaxmlp.training.parallel import batch_mesh, place_whole, share_rows
 from jaxmlp.training.steps import Recipe, init_state
 from jaxmlp.training.stream import stream_from_chunks
 from jaxmlp.types import Batch, Key, history_columns
@@ -52,8 +50,7 @@ CASES: dict[str, dict[str, Any]] = {
 def network_with(layer: str) -> Network:
     """Put a layer of a kind between two dense ones; its settings are its own defaults, where it has them."""
     needed: dict[str, tuple[Any, ...]] = {"Dense": (5,), "Activate": ("gelu",)}
-    layers: list[Layer] = [Dense(WIDTH), LAYERS[layer](*needed.get(layer, ())), Dense(3)]
-    return Network(FEATURES, layers)
+    return Network(FEATURES, [Dense(WIDTH), LAYERS[layer](*needed.get(layer, ())), Dense(3)])
 
 
 def problem(dtype: Any, loss: str) -> tuple[Batch, Batch]:
@@ -67,52 +64,29 @@ def problem(dtype: Any, loss: str) -> tuple[Batch, Batch]:
 
 def fit_case(name: str, epochs: int, dtype: str, devices: Any) -> FitResult:
     """Train a case of `CASES`, or "layer:NAME" for a network with such a layer."""
-    net = network_with(name.partition(":")[2]) if ":" in name else NET
-    case = dict(CASES.get(name, {}))
-    loss = case.pop("loss", "softmax_cross_entropy")
-    train, valid = problem(dtype, loss)
-    optimizer = make_optimizer(
-        case.pop("optimizer", "sgd" if ":" in name else name),
-        0.02,
-        schedule=case.pop("schedule", "constant"),
-        horizon=(24, 4),
-        clip_norm=case.pop("clip_norm", None),
-    )
+    net, usual = (network_with(name.partition(":")[2]), "sgd") if ":" in name else (NET, name)
+    case = {"loss": "softmax_cross_entropy", "batch_size": 8} | CASES.get(name, {})
+    train, valid = problem(dtype, case["loss"])
+    settings = {key: case.pop(key) for key in ("schedule", "clip_norm") if key in case}
+    optimizer = make_optimizer(case.pop("optimizer", usual), 0.02, horizon=(24, 4), **settings)
     weight = np.random.default_rng(1).uniform(0.1, 2, EXAMPLES).astype(dtype)
     weight[:5] = 0
-    if not case.pop("weighted", False):
-        weight = None
-    return fit(
-        net,
-        train,
-        valid,
-        loss=loss,
-        optimizer=optimizer,
-        batch_size=case.pop("batch_size", 8),
-        epochs=epochs,
-        key=jax.random.key(3),
-        sample_weight=weight,
-        devices=devices,
-        **case,
-    )
+    case["sample_weight"] = weight if case.pop("weighted", False) else None
+    given = {"optimizer": optimizer, "epochs": epochs, "key": jax.random.key(3), "devices": devices}
+    return fit(net, train, valid, **case | given)
 
 
 def difference(found: Any, expected: Any) -> float:
     """Measure max |a − b| / max |b| of the worst array; NaN where any number is."""
     pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
-    return float(
-        np.max(
-            [np.max(np.abs(np.asarray(a) - b)) / (np.max(np.abs(b)) or 1.0) for a, b in pairs if np.size(b)]
-        )
-    )
+    far = [np.max(np.abs(np.asarray(a) - b)) / (np.max(np.abs(b)) or 1.0) for a, b in pairs if np.size(b)]
+    return float(np.max(far))
 
 
 def columns(result: FitResult) -> list[np.ndarray]:
     """Collect a history's columns but for its timings."""
     found = history_columns(result.history, result.metric)
-    return [
-        found[name].astype(np.float64) for name in found if name not in ("seconds", "examples_per_second")
-    ]
+    return [found[name].astype(float) for name in found if name not in ("seconds", "examples_per_second")]
 
 
 def compare(name: str, counts: list[int], epochs: int, dtype: str) -> dict[str, list[float]]:
@@ -143,11 +117,9 @@ def divided(batch_size: int, count: int) -> dict[str, Any]:
     recipe = Recipe(NET, batch_size=batch_size, mesh=mesh)
     program = training.jitted_epoch.lower(recipe, state, train).compile()
     text = program.as_text()
-    rows = {int(found) for found in re.findall(rf"f32\[(\d+),{WIDTH}\]", text)} - {
-        FEATURES,
-        3,
-    }  # weights have those
-    return {"rows": sorted(rows), "sums": len(re.findall(r"all-reduce(?:-start)?\(", text))}
+    rows = {int(found) for found in re.findall(rf"f32\[(\d+),{WIDTH}\]", text)}
+    weights = {FEATURES, 3}
+    return {"rows": sorted(rows - weights), "sums": len(re.findall(r"all-reduce(?:-start)?\(", text))}
 
 
 def placed(place: int) -> list[int]:
@@ -170,72 +142,42 @@ def stream() -> float:
     return max(difference(end, ends[0]) for end in ends[1:])
 
 
-# --- faults ---
+def corrupt_shares(corrupt: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a `share_rows` of (indices, held) that are corrupted, given a share's columns and those before filling."""
 
+    def share(mesh: Any, *blocks: Any) -> Any:
+        if mesh is None:
+            return blocks
+        indices, held = share_rows(mesh, *blocks)
+        return corrupt(indices, held, held.shape[1] // mesh.size, blocks[1].shape[1])
 
-def forget_constraint(mesh: Any, *blocks: Any) -> Any:
-    """Leave the columns whole on every device."""
-    return blocks
-
-
-def lose_a_device(mesh: Any, *blocks: Any) -> Any:
-    """Leave what the last device holds out of every sum."""
-    if mesh is None:
-        return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks)
-    share = held.shape[1] // mesh.size
-    return indices, held.at[:, -share:].set(False)
-
-
-def count_filling(mesh: Any, *blocks: Any) -> Any:
-    """Count the places that fill up what is uneven as examples."""
-    if mesh is None:
-        return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks)
-    return indices, held.at[:, blocks[1].shape[1] :].set(True)
-
-
-def count_twice(mesh: Any, *blocks: Any) -> Any:
-    """Give the first device's rows to the second one too."""
-    if mesh is None:
-        return blocks
-    indices, held = data_parallel.share_rows(mesh, *blocks)
-    share = held.shape[1] // mesh.size
-    return indices.at[:, share : 2 * share].set(indices[:, :share]), held
+    return share
 
 
 FAULTS: dict[str, Callable[..., Any]] = {
-    "lose_a_device": lose_a_device,
-    "count_filling": count_filling,
-    "count_twice": count_twice,
+    # What the last device holds is left out of every sum.
+    "lose_a_device": lambda indices, held, share, filled: (indices, held.at[:, -share:].set(False)),
+    # The places that fill up what is uneven count as examples.
+    "count_filling": lambda indices, held, share, filled: (indices, held.at[:, filled:].set(True)),
+    # The second device gets the first one's rows too.
+    "count_twice": lambda indices, held, share, filled: (
+        indices.at[:, share : 2 * share].set(indices[:, :share]),
+        held,
+    ),
 }
-
-
-@contextmanager
-def faulty(fault: str | None) -> Iterator[None]:
-    """Put a fault in the place of `share_rows` in training, compiled anew."""
-    if fault is None:
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(training, "share_rows", (FAULTS | {"forget_constraint": forget_constraint})[fault])
-        training.jitted_epoch.clear_cache()
-        yield
-    training.jitted_epoch.clear_cache()
+KINDS = {"compare": compare, "divided": divided, "placed": placed, "stream": stream}
 
 
 def answer(question: dict[str, Any]) -> Any:
-    """Compare or compile, as a question says."""
+    """Answer a question of a kind, perhaps with a fault in the place of `share_rows`, compiled anew."""
     kind, fault = question.pop("kind"), question.pop("fault", None)
-    with faulty(fault):
-        if kind == "divided":
-            return divided(**question)
-        if kind == "placed":
-            return placed(**question)
-        if kind == "stream":
-            return stream()
-        with jax.enable_x64(question["dtype"] == "float64"):
-            return compare(**question)
+    training.jitted_epoch.clear_cache()
+    with pytest.MonkeyPatch.context() as patched, jax.enable_x64(question.get("dtype") == "float64"):
+        if fault == "forget_constraint":  # the columns stay whole on every device
+            patched.setattr(training, "share_rows", lambda mesh, *blocks: blocks)
+        elif fault is not None:
+            patched.setattr(training, "share_rows", corrupt_shares(FAULTS[fault]))
+        return KINDS[kind](**question)
 
 
 if __name__ == "__main__":

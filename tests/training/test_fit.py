@@ -21,6 +21,7 @@ from training_cases import (
     WEIGHT,
     add_noise,
     assert_close,
+    refused,
     same_bits,
 )
 
@@ -107,10 +108,8 @@ def test_two_and_three_epochs_are_five() -> None:
 @pytest.mark.parametrize("options", [{"shuffle": False}, {"batch_size": 1000}])
 def test_unshuffled_and_full_batch_fits_reach_the_epochs(options: dict[str, Any]) -> None:
     result = fit(NET, DATA, **GIVEN | options)
-    expected, _ = train_epoch(
-        NET, "sgd", init_state(NET, "sgd", KEY), DATA, **{"batch_size": BATCH} | options
-    )
-    assert same_bits(result.state, expected)
+    options = {"batch_size": BATCH} | options
+    assert same_bits(result.state, train_epoch(NET, "sgd", init_state(NET, "sgd", KEY), DATA, **options)[0])
 
 
 def test_the_callback_sees_every_report_and_state_and_can_stop() -> None:
@@ -348,9 +347,7 @@ def test_labels_of_weight_zero_are_not_learnt() -> None:
 # --- when to stop ---
 
 
-def report(
-    epoch: int, loss: float | None = None, score: float | None = None, train: float = 0.5
-) -> EpochReport:
+def report(epoch: int, loss: Any = None, score: Any = None, train: float = 0.5) -> EpochReport:
     return EpochReport(epoch, 1.0, train, loss, score, 1.0, (1.0,), 0.1, 10.0)
 
 
@@ -369,10 +366,8 @@ def report(
     ],
 )
 def test_a_number_out_of_range_is_refused_in_one_line(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArgumentError) as refusal:
+    with refused(words):
         Stopping(**options)
-    assert words in str(refusal.value)
-    assert "\n" not in str(refusal.value)
 
 
 def best_of(stopping: Stopping, values: list[float], metric: str = "accuracy") -> Best | None:
@@ -432,18 +427,14 @@ def test_without_patience_or_a_finite_value_nothing_is_the_best() -> None:
         (Stopping(seconds=2.0, target_score=0.9), "accuracy", report(1, 0.1, 0.9), 2.0, "target"),
     ],
 )
-def test_a_fit_stops_for_one_reason(
-    stopping: Stopping, metric: str, row: EpochReport, seconds: float, reason: str | None
-) -> None:
+def test_a_fit_stops_for_one_reason(stopping, metric, row, seconds, reason) -> None:
     assert reason_to_stop(stopping, metric, Best((), 2, 0.1), row, seconds) == reason
 
 
 def test_patience_ends_a_fit_that_never_had_a_finite_value() -> None:
-    reasons = [
-        reason_to_stop(Stopping(patience=2), "accuracy", None, report(epoch, math.nan, 0.0), 0.0)
-        for epoch in (1, 2)
-    ]
-    assert reasons == [None, "patience"]
+    for epoch, reason in ((1, None), (2, "patience")):
+        row = report(epoch, math.nan, 0.0)
+        assert reason_to_stop(Stopping(patience=2), "accuracy", None, row, 0.0) == reason
 
 
 # --- refusals ---
@@ -479,13 +470,10 @@ def test_what_is_no_state_and_no_function_is_refused_in_one_line(options: dict[s
     ("net", "optimizer", "what"),
     [(NET, "adam", "optimiser"), (mlp([3, 7, 2]), "sgd", "network"), (mlp([3, 2]), "sgd", "network")],
 )
-def test_a_fit_of_another_network_or_optimiser_is_not_resumed(
-    net: Network, optimizer: str, what: str
-) -> None:
+def test_a_fit_of_another_network_or_optimiser_is_not_resumed(net: Any, optimizer: str, what: str) -> None:
     saved: list[FitState] = []
     fitted("sgd", 1, save=saved.append)
-    words = f"the fit to resume is of another {what}: give the {what} that it was begun with"
-    with pytest.raises(ArgumentError, match=words):
+    with refused(f"the fit to resume is of another {what}: give the {what} that it was begun with"):
         fit(net, DATA, optimizer=optimizer, batch_size=BATCH, epochs=1, resume=saved[0])
 
 
@@ -539,10 +527,8 @@ def with_element(array: np.ndarray, value: Any) -> np.ndarray:
     ],
 )
 def test_fit_refuses_in_one_line(data: Any, options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
+    with refused(words):
         fit(NET, data, **GIVEN | options)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_lists_are_taken_as_arrays() -> None:

@@ -27,6 +27,7 @@ from training_cases import (
     corrupted,
     double,
     plain,
+    refused,
     same_bits,
 )
 
@@ -198,10 +199,8 @@ def test_the_norm_of_a_long_epoch_is_the_mean_over_steps_spread_evenly(steps: in
 
 def test_a_batch_larger_than_the_set_is_the_full_batch() -> None:
     state = init_state(NET, "sgd", KEY)
-    larger, full = (
-        train_epoch(NET, "sgd", state, DATA, batch_size=size) for size in (3 * EXAMPLES, EXAMPLES)
-    )
-    assert same_bits(larger, full)
+    sizes = (3 * EXAMPLES, EXAMPLES)
+    assert same_bits(*(train_epoch(NET, "sgd", state, DATA, batch_size=size) for size in sizes))
 
 
 def test_r_squared_of_an_epoch_is_that_of_all_its_examples() -> None:
@@ -228,15 +227,8 @@ def shares_seen(examples: int, batch_size: int, *, shuffle: bool) -> np.ndarray:
     ones = Loss(lambda outputs, targets: outputs[:, 0], lambda outputs, targets: jnp.ones_like(outputs))
     optimizer = make_optimizer("sgd", 1.0)
     data = (np.eye(examples, dtype=np.float32), np.zeros((examples, 1), np.float32))
-    after, _ = train_epoch(
-        net,
-        optimizer,
-        init_state(net, optimizer, KEY),
-        data,
-        loss=ones,
-        batch_size=batch_size,
-        shuffle=shuffle,
-    )
+    given = {"loss": ones, "batch_size": batch_size, "shuffle": shuffle}
+    after, _ = train_epoch(net, optimizer, init_state(net, optimizer, KEY), data, **given)
     return -np.asarray(after.params[0].w)[:, 0]
 
 
@@ -257,26 +249,17 @@ def test_every_example_counts_once_an_epoch(examples: int, batch_size: int, shuf
     assert_each_seen_once(examples, batch_size, shuffle=shuffle)
 
 
-def with_replacement(key: Any, examples: int, batch_size: int) -> Any:
-    indices, held = minibatch_indices(key, examples, batch_size)
-    return jax.random.randint(jax.random.key(0), indices.shape, 0, examples), held
-
-
-def without_the_rest(key: Any, examples: int, batch_size: int) -> Any:
-    indices, held = minibatch_indices(key, examples, batch_size)
-    return indices[:-1], held[:-1]
-
-
-def filled_with_examples(key: Any, examples: int, batch_size: int) -> Any:
-    indices, held = minibatch_indices(key, examples, batch_size)
-    return indices, jnp.ones_like(held)
-
-
-@pytest.mark.parametrize("corrupt", [with_replacement, without_the_rest, filled_with_examples])
-def test_examples_seen_twice_or_never_are_caught(
-    corrupt: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(training, "minibatch_indices", corrupt)
+@pytest.mark.parametrize(
+    "corrupt",
+    [
+        lambda indices, held: (jax.random.randint(jax.random.key(0), indices.shape, 0, 10), held),
+        lambda indices, held: (indices[:-1], held[:-1]),
+        lambda indices, held: (indices, jnp.ones_like(held)),
+    ],
+    ids=["with_replacement", "without_the_rest", "filled_with_examples"],
+)
+def test_examples_seen_twice_or_never_are_caught(corrupt: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "minibatch_indices", lambda *given: corrupt(*minibatch_indices(*given)))
     with pytest.raises(AssertionError):
         assert_each_seen_once(10, 4, shuffle=True)
 
@@ -396,11 +379,8 @@ def test_layers_and_transform_draw_from_different_keys() -> None:
 
 def test_seeds_rates_and_strengths_of_l2_side_by_side_equal_separate_runs() -> None:
     adam = make_optimizer("adam")
-    keys, rates, strengths = (
-        jax.random.split(KEY, 3),
-        jnp.array([0.001, 0.01, 0.1]),
-        jnp.array([0.0, 0.0, 0.1]),
-    )
+    keys, rates = jax.random.split(KEY, 3), jnp.array([0.001, 0.01, 0.1])
+    strengths = jnp.array([0.0, 0.0, 0.1])
 
     def run(key: Key, rate: Any, l2: Any) -> Any:
         state = init_state(NET, adam, key)
@@ -431,10 +411,8 @@ def test_equal_descriptions_compile_once() -> None:
     compiled: Any = training.jitted_epoch
 
     def run(l2: float, scale: float = 1.0, bare: Any = None) -> int:
-        net, optimizer = (
-            mlp([3, 5, 2], activation="leaky_relu:0.1"),
-            bare or make_optimizer("momentum:0.8", 0.03),
-        )
+        net = mlp([3, 5, 2], activation="leaky_relu:0.1")
+        optimizer = bare or make_optimizer("momentum:0.8", 0.03)
         state = init_state(net, optimizer, jax.random.key(int(100 * l2)))
         train_epoch(net, optimizer, state, (scale * INPUTS, LABELS), batch_size=BATCH, l2=l2)
         return compiled._cache_size()
@@ -501,9 +479,8 @@ def test_an_example_lost_or_laid_out_twice_is_caught() -> None:
 
 def test_the_order_follows_the_key_and_not_the_batch_size_also_compiled_over_many_keys() -> None:
     keys = jax.random.split(jax.random.key(0), 3)
-    orders = (
-        jax.jit(jax.vmap(lambda key: minibatch_indices(key, 12, 5)[0]))(keys).reshape(3, -1)[:, :12].tolist()
-    )
+    blocks = jax.jit(jax.vmap(lambda key: minibatch_indices(key, 12, 5)[0]))(keys)
+    orders = blocks.reshape(3, -1)[:, :12].tolist()
     assert len({tuple(order) for order in [*orders, range(12)]}) == 4
     for order, key in zip(orders, keys, strict=True):
         assert order == minibatch_indices(key, 12, 12)[0].ravel().tolist()
@@ -569,13 +546,9 @@ def whole_epoch(*given: Any, **options: Any) -> Any:
         (train_step, DATA, {"metric": "r3"}, "unknown metric 'r3'"),
     ],
 )
-def test_a_step_and_an_epoch_refuse_in_one_line(
-    train: Any, data: Any, options: dict[str, Any], words: str
-) -> None:
-    with pytest.raises(ArgumentError) as caught:
+def test_a_step_and_an_epoch_refuse_in_one_line(train: Any, data: Any, options: Any, words: str) -> None:
+    with refused(words):
         train(NET, "sgd", init_state(NET, "sgd", KEY), data, **options)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 # --- corruptions, each caught by a test above ---

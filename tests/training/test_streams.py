@@ -26,6 +26,7 @@ from training_cases import (
     add_noise,
     assert_close,
     plain,
+    refused,
     same_bits,
 )
 
@@ -93,13 +94,7 @@ def test_one_window_is_the_fit_in_memory(optimizer: str, shuffle: bool) -> None:
 
 @pytest.mark.parametrize("optimizer", others_slow(["sgd", "nesterov", "adam"]))
 def test_windows_in_the_given_order_are_the_fit_in_memory(optimizer: str) -> None:
-    given: dict[str, Any] = {
-        "optimizer": optimizer,
-        "batch_size": 2,
-        "epochs": 2,
-        "shuffle": False,
-        "l2": 0.01,
-    }
+    given = TWO_EPOCHS | {"optimizer": optimizer, "batch_size": 2, "shuffle": False, "l2": 0.01}
     expected = fit(NET, DATA, key=KEY, **given)
     for window in (6, 5):  # made up to 6
         found = fit(NET, chunk_stream(1, 2, 3, window=window), key=KEY, **given)
@@ -167,10 +162,8 @@ def test_every_example_is_seen_once_and_every_window_is_shuffled_its_own_way() -
     still = ONE | {"optimizer": STILL}
     found, whole = (fit(NET, data, key=KEY, **still) for data in (chunk_stream(window=8), DATA))
     assert found.history[0][1:3] == pytest.approx(whole.history[0][1:3], rel=1e-6)
-    moved, ordered = (
-        fit(NET, chunk_stream(), key=KEY, shuffle=shuffle, **ONE).state for shuffle in (True, False)
-    )
-    assert not same_bits(moved, ordered)
+    ends = (fit(NET, chunk_stream(), key=KEY, shuffle=shuffle, **ONE).state for shuffle in (True, False))
+    assert not same_bits(*ends)
 
 
 def test_a_source_is_read_in_another_order_every_epoch_that_follows_from_the_seed() -> None:
@@ -295,15 +288,8 @@ def test_a_window_that_diverges_ends_the_fit_with_the_state_before_it() -> None:
     huge = INPUTS.copy()
     huge[8:] = 3e38
     saved: list[FitState] = []
-    result = fit(
-        NET,
-        chunk_stream(data=(huge, LABELS)),
-        DATA,
-        key=KEY,
-        shuffle=False,
-        save=saved.append,
-        **TWO_EPOCHS | {"transform": lambda key, inputs: inputs * 10},
-    )
+    given = TWO_EPOCHS | {"key": KEY, "shuffle": False, "transform": lambda key, inputs: inputs * 10}
+    result = fit(NET, chunk_stream(data=(huge, LABELS)), DATA, save=saved.append, **given)
     assert (result.stopped, len(result.history)) == ("diverged", 1)
     assert same_bits(result.state, saved[-1].train)
     assert int(result.state.step) == 2
@@ -468,10 +454,8 @@ def test_an_iterator_serves_for_one_epoch() -> None:
     ],
 )
 def test_a_stream_is_refused_in_one_line(chunks: list[Any], words: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
+    with refused(words):
         fit(NET, stream_from_chunks(chunks, window=BATCH), key=KEY, **TWO_EPOCHS)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -496,6 +480,5 @@ def test_a_stream_is_refused_in_one_line(chunks: list[Any], words: str) -> None:
     ],
 )
 def test_what_is_no_stream_is_refused(make: Callable[[], Any], words: str) -> None:
-    with pytest.raises(ArgumentError) as caught:
+    with refused(words):
         make()
-    assert words in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 
 from jaxmlp.network import mlp
 from jaxmlp.training import steps as training
-from jaxmlp.types import Key
+from jaxmlp.types import ArgumentError, Key
 
 EXAMPLES, BATCH = 10, 4  # the last minibatch holds 2
 NET = mlp([3, 4, 2], activation="tanh", bias_init="normal:0.1")
@@ -60,15 +60,23 @@ def double(key: Key, inputs: Any) -> Any:
 
 
 @contextmanager
+def refused(words: str) -> Iterator[None]:
+    """Expect an `ArgumentError` of one line that says these words."""
+    with pytest.raises(ArgumentError) as caught:
+        yield
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@contextmanager
 def corrupted(name: str, corrupt: Callable[..., Any]) -> Iterator[None]:
     """Put a corrupted function in the place of one of `training`'s, compiled anew, and take it out again."""
-    programs: list[Any] = [training.jitted_step, training.jitted_epoch]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(training, name, corrupt)
-        for program in programs:
-            program.clear_cache()
+        training.jitted_step.clear_cache()
+        training.jitted_epoch.clear_cache()
         try:
             yield
         finally:
-            for program in programs:
-                program.clear_cache()
+            training.jitted_step.clear_cache()
+            training.jitted_epoch.clear_cache()
