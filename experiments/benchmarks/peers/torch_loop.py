@@ -63,7 +63,7 @@ class Eager(Peer):
         return loss.detach()
 
     def epoch(self, order: np.ndarray) -> float:
-        return super().epoch(torch.from_numpy(order.astype(np.int64)).to(self.device))  # type: ignore[arg-type]
+        return super().epoch(torch.from_numpy(order.astype(np.int64)).to(self.device))
 
     def fetch(self, losses: list[torch.Tensor]) -> np.ndarray:
         if self.device.type == "cuda":
