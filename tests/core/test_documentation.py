@@ -161,6 +161,12 @@ def test_quotations_are_word_for_word(path: Path) -> None:
     assert misquoted(path.read_text(encoding="utf-8")) == []
 
 
+def test_the_readme_is_short_and_quotes_the_chain_rule() -> None:
+    text = DOCUMENTS[0].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    assert "# from jaxmlp/backprop.py\ndef propagate(" in text
+
+
 TEXT = """\
 # Title
 
