@@ -17,7 +17,7 @@ import numpy as np
 from jaxmlp.cli import COMMANDS, session
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-LESSONS, BENCHMARKS = EXPERIMENTS / "lessons", EXPERIMENTS / "benchmarks"
+BENCHMARKS = EXPERIMENTS / "benchmarks"
 BRIEF = ("--quiet", "--no-pictures", "--epochs", "1", "--hidden", "4")
 
 

@@ -243,7 +243,7 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
     epochs: int = _training(40, "how often every example is seen", metavar="N")
     l2: float = _training(0.0, "adds X/2·Σ‖w‖² to the objective", metavar="X")
     shuffle: bool = _training(True, "a fresh order every epoch")
-    seed: int = _training(0, "of everything drawn", metavar="N")
+    seed: int = _training(0, "seed of everything that is drawn", metavar="N")
     target_accuracy: float | None = _training(
         None,
         "stop once this accuracy is reached on the validation part (without one: the test part), as 0.98",
@@ -251,7 +251,7 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
     )
     out: str | None = _output(None, "run folder (default: runs/DATASET-TIME)", metavar="FOLDER")
     pictures: bool = _output(True, "draw pictures into the run folder")
-    quiet: bool = _output(False, "print the summary alone")
+    quiet: bool = _output(False, "print only the summary")
 
 
 @dataclass(frozen=True)
@@ -290,8 +290,8 @@ class RunOptions(ProcessOptions, TrainOptions):
     )
     resume: str | None = _saving(
         None,
-        "go on with the run in this folder from its last whole checkpoint, with its own options; this call may "
-        "say anew how long to train, where, and what to show",
+        "go on with the run in this folder from its last whole checkpoint, with its own options; this call "
+        "may change how long to train, where, and what to show",
         metavar="RUN",
     )
     checkpoint_every: int = _saving(
@@ -361,7 +361,7 @@ def check_run(options: RunOptions) -> None:
         for name in ("monitor", "min_improvement"):
             if options.resume is None and getattr(options, name) != getattr(RunOptions, name):
                 raise ArgumentError(
-                    f"{flag(name)} is heeded by --patience only: give --patience N, or leave it out"
+                    f"{flag(name)} works only with --patience: give --patience N, or leave it out"
                 )
     elif options.validation == 0:
         raise ArgumentError(

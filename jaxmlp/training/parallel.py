@@ -2,7 +2,7 @@
 
 The parameters are whole on every device, and so are the data; each device computes its rows of every minibatch.
 The rules of the layers know nothing of it: XLA's partitioner divides what is computed from divided rows and adds
-the sums over devices, so that a minibatch, its batch statistics and its dropout mean the same on 1 device or 8.
+the sums over devices: a minibatch means the same on 1 device or 8.
 """
 
 import os

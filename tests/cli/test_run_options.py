@@ -132,8 +132,8 @@ def test_the_rules_of_stopping_reach_the_library() -> None:
     ("flags", "words"),
     [
         ("--patience 0", "--patience must be at least 1 epoch, given 0: leave it out to train all epochs"),
-        ("--monitor score", "--monitor is heeded by --patience only: give --patience N, or leave it out"),
-        ("--min-improvement 0.1", "--min-improvement is heeded by --patience only: give --patience N"),
+        ("--monitor score", "--monitor works only with --patience: give --patience N, or leave it out"),
+        ("--min-improvement 0.1", "--min-improvement works only with --patience: give --patience N"),
     ],
 )
 def test_what_patience_cannot_be_is_refused_by_the_name_of_the_option(flags: str, words: str) -> None:

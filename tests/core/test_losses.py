@@ -239,7 +239,6 @@ def test_a_probability_of_0_stays_finite(dtype: type, x64: None) -> None:
 # --- refusals ---
 
 LABELLED = [name for name in NAMES if LOSSES[name].targets in ("labels", "soft_labels")]
-VALUED = [name for name in NAMES if name not in LABELLED]
 SHAPES: dict[str, list[tuple[tuple[int, ...], tuple[int, ...]]]] = {
     "values": [((5, 1), (5,)), ((5, 3), (5, 1)), ((5, 3), (3,)), ((5, 3), (1, 3)), ((5,), (5,))],
     "labels": [((5, 3), (5, 1)), ((5, 3), (3,)), ((5, 3), (1,)), ((5,), (5,)), ((5, 3), ())],

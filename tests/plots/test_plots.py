@@ -172,9 +172,12 @@ def test_wrong_argument_is_refused_in_one_line(case: str) -> None:
         lambda: plots.growth_sheet({"x": [1, 2]}, {"s": {"x": [1, 2]}}, {"s": {}}),
     ],
 )
-def test_arrays_that_do_not_fit_each_other_give_an_error_and_no_picture(call: Callable[[], Any]) -> None:
+def test_arrays_that_do_not_fit_each_other_give_an_error_and_no_picture(
+    call: Callable[[], Any], tmp_path: Path
+) -> None:
     with pytest.raises((ValueError, TypeError, KeyError, IndexError)):
-        plots.save(call(), "never.png")
+        plots.save(call(), tmp_path / "never.png")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_import_is_light_and_no_window_is_ever_needed(tmp_path: Path) -> None:
