@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import math
 import os
 import statistics
@@ -18,8 +17,7 @@ from jaxmlp import ArgumentError
 from jaxmlp.cli.options import option
 from jaxmlp.cli.run import describe_machine
 from jaxmlp.cli.session import available_cores
-from jaxmlp.cli.text import aligned, check_out, machine_line, seconds
-from jaxmlp.files import write_text
+from jaxmlp.cli.text import aligned, check_out, machine_line, seconds, write_result
 
 # Variables that change how libraries use the cores, and so their times.
 THREAD_SETTINGS = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "XLA_FLAGS")
@@ -106,8 +104,7 @@ def finish(result: Result, parts: Sequence[Part], out: str | None, failures: Seq
     tell("")
     texts = [part if isinstance(part, str) else aligned(part) for part in parts]
     print("\n\n".join([machine_line(result["machine"]), *texts]))
-    if out is not None:
-        write_text(out, json.dumps(result, indent=1) + "\n")
+    write_result(out, result)
     for failure in failures:
         print(f"{program()}: {failure}", file=sys.stderr)
     return 1 if failures else 0

@@ -170,6 +170,9 @@ def accuracy(outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | Non
     Returns:
         A scalar in [0, 1].
 
+    Raises:
+        ArgumentError: the targets' shape is not one of these.
+
     Example:
         >>> float(accuracy(jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([1, 1])))
         0.5
@@ -187,6 +190,9 @@ def zero_one_loss(outputs: Outputs, targets: Targets, weight: Float[Array, "B"] 
 
     Returns:
         A scalar in [0, 1].
+
+    Raises:
+        ArgumentError: the targets' shape is not one of these.
 
     Example:
         >>> float(zero_one_loss(jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([1, 1])))
