@@ -58,7 +58,7 @@ def run_curves(
                 shown = style.plain((loss_labels or {}).get(title, shown))
             axes.set_ylabel(f"{style.plain(label)} {shown}")
         if metric == "r2":
-            _cut_below(row[0])
+            _cut_below(row)
         elif metric == "loss":
             _log_if_one_is(row)
             _cut_above(row[0], groups[title])
@@ -125,9 +125,11 @@ def _log_if_one_is(row: np.ndarray) -> None:
         row[0].set_yscale("linear")  # a value of 0, as of a loss that was driven there, has no logarithm
 
 
-def _cut_below(axes: Axes) -> None:
-    if axes.get_ylim()[0] < _LEAST_R2:
-        axes.set_ylim(_LEAST_R2, 1.0)
+def _cut_below(row: np.ndarray) -> None:
+    if row[0].get_ylim()[0] < _LEAST_R2:
+        row[0].set_ylim(_LEAST_R2, 1.0)
+        for axes in row:
+            axes.set_ylabel(f"{axes.get_ylabel()} (cut off below −1)")
 
 
 def _cut_above(axes: Axes, runs: Mapping[str, Mapping[str, Any]]) -> None:

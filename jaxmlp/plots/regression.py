@@ -40,12 +40,14 @@ def predicted_against_true(predicted: Any, true: Any, target_names: Sequence[obj
         across, up = targets[known, index], values[known, index]
         size, faint = float(np.clip(6000 / max(1, len(up)), 4, 20)), 0.7 if len(up) <= 500 else 0.35
         many = len(up) > style.MANY_POINTS
-        axes.scatter(across, up, size, style.OKABE_ITO[0], alpha=faint, linewidths=0, rasterized=many)
+        look: dict[str, Any] = {"alpha": faint, "linewidths": 0, "rasterized": many}
+        axes.scatter(across, up, size, style.OKABE_ITO[0], label="an example", **look)
         ends = _span(np.concatenate([targets[:, index], up]))
         axes.plot(ends, ends, color="0.3", linewidth=1.0, linestyle="--", label="predicted = true")
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="true value", ylabel="predicted value")
         fit = _r2_text(values[:, index], targets[:, index])
         axes.set_title(f"{style.plain(named[index])}: {fit}", fontsize=10)
+        axes.locator_params(nbins=5)  # of six numbers, as prices have, no more fit side by side
         axes.legend(frameon=False, loc="upper left", fontsize="small")
         style.quiet_grid(axes)
     if shown < len(named):

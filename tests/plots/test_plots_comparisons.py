@@ -109,7 +109,7 @@ def test_an_r2_far_below_0_does_not_press_the_others_together(least: float, bott
     train, valid = figure.axes[2:]
     assert (train.get_ylim() == (-1, 1)) == bottom
     assert train.get_ylim() == valid.get_ylim()
-    assert train.get_ylabel() == "training R²"
+    assert train.get_ylabel() == "training R²" + bottom * " (cut off below −1)"
 
 
 def test_groups_stand_apart_under_their_titles() -> None:

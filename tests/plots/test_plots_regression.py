@@ -17,6 +17,7 @@ def test_true_values_run_across_and_predicted_ones_up() -> None:
     assert _points(axes) == [[[1.0, 1.0], [2.0, 2.0], [3.0, 4.0]]]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("true value", "predicted value")
     line = axes.lines[0]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["an example", "predicted = true"]
     assert np.array_equal(line.get_xdata(), line.get_ydata())
     assert axes.get_xlim() == axes.get_ylim()
     assert axes.get_aspect() == 1.0
