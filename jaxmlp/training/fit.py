@@ -289,7 +289,7 @@ def _start(recipe: Recipe, key: Key | None, state: TrainState | None, resume: Fi
                 )
             state = init_state(recipe.net, recipe.optimizer, key)
         resume = FitState(state)
-    elif resume.history or resume.position is not None:
+    else:
         wanted = jax.eval_shape(lambda: init_state(recipe.net, recipe.optimizer, jax.random.key(0)))
         for part, what in (("params", "network"), ("opt_state", "optimiser")):
             ours, theirs = (

@@ -473,8 +473,9 @@ def test_what_is_no_state_and_no_function_is_refused_in_one_line(options: dict[s
 def test_a_fit_of_another_network_or_optimiser_is_not_resumed(net: Any, optimizer: str, what: str) -> None:
     saved: list[FitState] = []
     fitted("sgd", 1, save=saved.append)
-    with refused(f"the fit to resume is of another {what}: give the {what} that it was begun with"):
-        fit(net, DATA, optimizer=optimizer, batch_size=BATCH, epochs=1, resume=saved[0])
+    for state in (saved[0], FitState(saved[0].train)):
+        with refused(f"the fit to resume is of another {what}: give the {what} that it was begun with"):
+            fit(net, DATA, optimizer=optimizer, batch_size=BATCH, epochs=1, resume=state)
 
 
 def with_element(array: np.ndarray, value: Any) -> np.ndarray:
