@@ -11,8 +11,9 @@ import numpy as np
 
 from jaxmlp import LOSSES, ArgumentError, check_gradients, init, mlp
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.cli.options import option, parse_options
-from jaxmlp.datasets import load, make_problem
+from jaxmlp.cli.job import load_dataset
+from jaxmlp.cli.options import DataOptions, option, parse_options
+from jaxmlp.datasets import make_problem
 
 DESCRIPTION = """Check a network's hand-written gradient against jax.grad and against finite differences, in float64.
 
@@ -23,9 +24,12 @@ _option = partial(option, group="options")
 
 
 @dataclass(frozen=True)
-class GradcheckOptions:
+class GradcheckOptions(DataOptions):
     """The options of a gradient check."""
 
+    dataset: str = option(
+        "", "take the batch from this data set; it must fit --sizes", group="data", metavar="NAME"
+    )
     sizes: tuple[int, ...] = _option((784, 300, 10), "of the input, hidden layers and output", metavar="SIZE")
     activation: str = _option(
         "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1", metavar="NAME"
@@ -34,11 +38,6 @@ class GradcheckOptions:
     bias_init: str = _option("normal:0.1", "initialiser of biases", metavar="NAME")
     loss: str = _option("softmax_cross_entropy", ", ".join(LOSSES), metavar="NAME")
     batch_size: int = _option(32, "examples in the batch", metavar="N")
-    dataset: str | None = _option(
-        None, "take the batch from this data set; it must fit --sizes", metavar="NAME"
-    )
-    data_dir: str | None = _option(None, "where prepared data sets are kept", metavar="FOLDER")
-    manual_dir: str | None = _option(None, "folder of archives downloaded by hand", metavar="FOLDER")
     l2: float = _option(0.0, "adds X/2·Σ‖w‖² to the objective", metavar="X")
     weighted: bool = _option(False, "draw a weight for each example")
     entries: int = _option(64, "entries of each tensor compared with finite differences", metavar="N")
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bias_init=options.bias_init,
     )
     random = np.random.default_rng(options.seed)
-    inputs, targets = draw_batch(options, random) if options.dataset is None else load_batch(options)
+    inputs, targets = load_batch(options) if options.dataset else draw_batch(options, random)
     weight: Any = random.uniform(0.5, 2.0, len(inputs)) if options.weighted else None
     report = check_gradients(
         net,
@@ -107,8 +106,8 @@ def draw_batch(options: GradcheckOptions, random: np.random.Generator) -> tuple[
 
 def load_batch(options: GradcheckOptions) -> tuple[Any, Any]:
     """Take the first examples of a data set's training part, scaled and encoded as in training."""
-    dataset = load(str(options.dataset), data_dir=options.data_dir, manual_dir=options.manual_dir)
-    problem = make_problem(dataset, loss=options.loss)
+    dataset, names = load_dataset(options), ("loss", "scaling", "validation", "seed")
+    problem = make_problem(dataset, **{name: getattr(options, name) for name in names})
     if (options.sizes[0], options.sizes[-1]) != (problem.in_features, problem.outputs):
         raise ArgumentError(
             f"--sizes must begin with {problem.in_features} and end with {problem.outputs} for "

@@ -12,7 +12,7 @@ import numpy as np
 import jaxmlp
 from jaxmlp import ArgumentError, Network, TrainState, init_state, make_optimizer, mlp
 from jaxmlp.cli.distributed import Group
-from jaxmlp.cli.options import OF_THIS_CALL, OWN, RunOptions, TrainOptions, flag
+from jaxmlp.cli.options import OF_THIS_CALL, OWN, DataOptions, RunOptions, TrainOptions, flag
 from jaxmlp.cli.session import check_fits, find_device
 from jaxmlp.datasets import Dataset, Problem, load, make_problem
 from jaxmlp.saving.model_file import describe_network
@@ -124,7 +124,7 @@ def prepare(options: RunOptions, precision: str | None, group: Group) -> Job:
     return dataclasses.replace(job, problem=job.problem._replace(**parts))
 
 
-def load_dataset(options: TrainOptions) -> Dataset:
+def load_dataset(options: DataOptions) -> Dataset:
     """Load the data set that the options name."""
     return load(
         options.dataset,
@@ -136,7 +136,7 @@ def load_dataset(options: TrainOptions) -> Dataset:
         missing=options.missing,
         examples=options.examples,
         noise=options.noise,
-        quiet=options.quiet or getattr(options, "process_id", None) not in (None, 0),
+        quiet=getattr(options, "quiet", False) or getattr(options, "process_id", None) not in (None, 0),
     )
 
 

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,14 @@ def test_a_batch_of_a_data_set_can_be_checked() -> None:
     outcome = run_experiment("gradcheck", "--dataset", "moons", "--sizes", "2", "3", "2", "--batch-size", "7")
     assert outcome.status == 0
     assert "batch of 7" in outcome.out
+
+
+def test_a_file_can_be_checked_as_in_training(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("a,b,price\n" + "1,2,3.5\n2,1,4.5\n" * 9)
+    given = ("--dataset", tmp_path / "own.csv", "--target", "price", "--sizes", "2", "3", "1")
+    outcome = run_experiment("gradcheck", *given, "--loss", "squared_error")
+    assert outcome.status == 0, outcome.err
+    assert "batch of 14" in outcome.out
 
 
 RELU, ENTROPY, BACKWARD = ACTIVATIONS["relu"], LOSSES["softmax_cross_entropy"], Dense.backward
