@@ -8,7 +8,7 @@ from measurement import Part, Result, spread
 from peers import OURS, PEERS
 from targets import ACCURACY, Target, floor_seconds, is_accurate, measured, peer, targets
 
-from jaxmlp.cli.text import amount, seconds
+from jaxmlp.cli.text import amount, counted, seconds
 
 OPTIMIZER_NAMES = {"sgd": "SGD", "momentum": "momentum 0.9", "adam": "Adam"}
 # A difference of losses is far when it is so many times what roundings grew to, and above what sums in another
@@ -69,7 +69,8 @@ def ratio_rows(cases: Sequence[Result]) -> list[list[str]]:
 def floor_rows(cases: Sequence[Result]) -> list[list[str]]:
     """Lay out what the machine could do at best, what differs, and what memory an epoch needs."""
     counts = sorted({count for case in cases for count in case["ceilings"]}, key=int)
-    rows = [["an epoch of", "operations", "jaxmlp", *(f"products, {count} cores" for count in counts)]]
+    products = (f"products, {counted(int(count), 'core')}" for count in counts)
+    rows = [["an epoch of", "operations", "jaxmlp", *products]]
     rows[0] += ["a rounding moves the loss by", "farthest loss", "temporaries"]
     for case in cases:
         ours, ceilings = peer(case, OURS), case["ceilings"]
@@ -123,10 +124,10 @@ def time_to_accuracy_rows(result: Result) -> list[list[str]]:
 def sweep_rows(rates: Result) -> list[list[str]]:
     """Lay out how fast sweeps are by how many networks they train at a time."""
     runs = max((len(point["seconds"]) for point in rates["points"]), default=0)
-    what = f"a sweep of {rates['case']}, {rates['epochs']} epochs"
+    what = f"a sweep of {rates['case']}, {counted(rates['epochs'], 'epoch')}"
     rows = [[what, f"median of {runs}", "least to largest", "with compilation", "networks a second"]]
     for point in rates["points"]:
-        count = "1 network" if point["count"] == 1 else f"{point['count']:,} networks"
+        count = counted(point["count"], "network")
         compiling, rate_of = seconds(point["first_seconds"]), f"{point['networks_a_second']:,.1f}"
         rows.append([count, seconds(point["median_seconds"]), spread(point), compiling, rate_of])
     if "sklearn" in rates:

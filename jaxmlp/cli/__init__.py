@@ -23,6 +23,7 @@ def main() -> None:
         width = max(map(len, COMMANDS)) + 2
         lines = (f"  {command:{width}}{does}" for command, does in COMMANDS.items())
         print(f"usage: {typed} COMMAND [options]; each command has its own --help\n", *lines, sep="\n")
+        print(f"\n  {'--version':{width}}print the version")
         return
     if name == "--version":
         print(f"jaxmlp {jaxmlp.__version__}")

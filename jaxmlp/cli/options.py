@@ -2,7 +2,10 @@
 
 import argparse
 import dataclasses
+import difflib
+import importlib.util
 import math
+import re
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +57,10 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE_ERROR, f"{self.prog}: {message}; see {self.prog} --help\n")
+        unknown = re.split("[ =]", message.partition("unrecognized arguments: ")[2])[0]
+        nearest = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
+        hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+        self.exit(USAGE_ERROR, f"{self.prog}: {message}{hint}; see {self.prog} --help\n")
 
 
 def option(default: Any, help: str, *, group: str, metavar: str | None = None, read: Any = None) -> Any:
@@ -80,7 +86,7 @@ def given_options(
     parser = Parser(description, positionals)
     for name in positionals:
         parser.add_argument(name, help=argparse.SUPPRESS)
-    groups: dict[str, Any] = {}
+    groups: dict[str, Any] = {"options": parser._optionals}  # where --help stands
     types = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         title = field.metadata["group"]
@@ -97,7 +103,7 @@ def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any
         shown = " ".join(map(str, shown))
     if isinstance(shown, bool):
         shown = "yes" if shown else "no"
-    note = "" if field.default in (None, ()) else f" (default: {shown})"
+    note = "" if field.default in (None, (), "") else f" (default: {shown})"
     argument: dict[str, Any] = {
         "default": argparse.SUPPRESS,
         "help": (field.metadata["help"] + note).replace("%", "%%"),
@@ -357,6 +363,11 @@ def check_run(options: RunOptions) -> None:
     check_options(options)
     _check_processes(options)
     stopping_of(options)  # numbers and names before what does not go together
+    # Of several processes the first writes the events.
+    if options.tensorboard and not options.process_id and importlib.util.find_spec("tensorboardX") is None:
+        raise ArgumentError(
+            '--tensorboard needs the package tensorboardX: python -m pip install -e ".[tensorboard]"'
+        )
     if options.patience is None:
         for name in ("monitor", "min_improvement"):
             if options.resume is None and getattr(options, name) != getattr(RunOptions, name):

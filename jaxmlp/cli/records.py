@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxmlp import ArgumentError, EpochReport, history_columns
+from jaxmlp import EpochReport, history_columns
 from jaxmlp.files import whole_file
 
 METRICS, EVENTS = "metrics.csv", "events"
@@ -100,14 +100,3 @@ class EventFile:
         begun = SessionLog(status=SessionLog.START)
         writer.write(Event(wall_time=now, step=epoch, session_log=begun).SerializeToString())
         return writer
-
-
-def event_file(folder: Path) -> EventFile:
-    """Keep the events of a run in its folder."""
-    try:
-        import tensorboardX  # noqa: F401
-    except ModuleNotFoundError:
-        raise ArgumentError(
-            "--tensorboard needs the package tensorboardX: python -m pip install 'jaxmlp[tensorboard]'"
-        ) from None
-    return EventFile(folder)

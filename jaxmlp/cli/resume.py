@@ -88,7 +88,10 @@ def _stored(kind: type[Options], folder: Path, what: str) -> tuple[Options, str]
     given = config.get("options") if isinstance(config, dict) else None
     if not isinstance(given, dict):
         raise _no_options(path, what, "options is missing")
-    mark = "grid" if what == "sweep" else "hidden"
+    is_sweep, mark = "grid" in given, "hidden"
+    if mark in given and is_sweep != (what == "sweep"):
+        found, its = ("sweep", "sweep") if is_sweep else ("training run", "train")
+        raise ArgumentError(f"{folder} is the folder of a {found}: go on by jaxmlp {its} --resume {folder}")
     unknown = sorted(set(given) - {field.name for field in dataclasses.fields(kind)})
     if unknown and mark in given:
         raise ArgumentError(

@@ -22,9 +22,9 @@ import jax
 import numpy as np
 
 from jaxmlp import ArgumentError, EpochReport, FitState
-from jaxmlp.cli.records import EventFile, add_row, event_file, write_metrics
+from jaxmlp.cli.records import EventFile, add_row, write_metrics
 from jaxmlp.cli.session import one_line, tell
-from jaxmlp.cli.text import command
+from jaxmlp.cli.text import command, counted
 from jaxmlp.files import write_text
 from jaxmlp.saving import CheckpointWriter, checkpoints_in, fit_arrays
 from jaxmlp.training.metrics import METRICS as SCORES
@@ -71,7 +71,7 @@ class Run:
             more_is_better = options.monitor == "score" and SCORES[self._metric].more_is_better
             better = "larger" if more_is_better else "smaller"
             self._writer = CheckpointWriter(self.folder / CHECKPOINTS, keep=options.keep, better=better)
-        self._events = event_file(self.folder) if options.tensorboard else None
+        self._events = EventFile(self.folder) if options.tensorboard else None
         try:
             yield
         finally:
@@ -252,7 +252,7 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     names = re.findall(r"model name\s*: (.+)", text)
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor()
+    return f"{names[0]}, {counted(len(names), 'core')}" if names else platform.processor()
 
 
 # --- the lock ---

@@ -43,8 +43,9 @@ def print_start(job: SweepJob, finished: int) -> None:
     else:
         ranked_on = f"on {len(valid.inputs):,} examples held out of training, which has {examples:,}"
     print(
-        f"{job.dataset.name}: {len(job.trials)} networks of {len({trial.setting for trial in job.trials})} settings, "
-        f"{job.options.epochs} epochs, ranked {ranked_on}; "
+        f"{job.dataset.name}: {counted(len(job.trials), 'network')} of "
+        f"{counted(len({trial.setting for trial in job.trials}), 'setting')}, "
+        f"{counted(job.options.epochs, 'epoch')}, ranked {ranked_on}; "
         + counted(len(job.devices), f"{job.devices[0].platform} device")
         + (f"; {finished} reports are there already" if finished else "")
     )
@@ -193,7 +194,7 @@ def train_best(sweep: SweepJob, number: int, folder: Path) -> None:
     if fitted.stopped == "diverged":
         print("it diverged there; the parameters before that are kept")
     print(f"test {score_name(metric)} {show_score(metric, float(tested.score))}")
-    print(f"alone: {train_command(setting)}")
+    print(f"the same network: {train_command(setting)}")
 
 
 # --- networks of the sweep, each trained by itself ---

@@ -33,7 +33,7 @@ def spell(value: Any) -> str:
 
 def counted(count: int, noun: str) -> str:
     """Write a number of things."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def seconds(value: float) -> str:

@@ -29,7 +29,7 @@ from jaxmlp.cli.records import write_metrics
 from jaxmlp.cli.resume import read_options, read_progress, remember
 from jaxmlp.cli.run import MODEL, Run, open_run
 from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, one_line, tell
-from jaxmlp.cli.text import score_name, show_score
+from jaxmlp.cli.text import counted, score_name, show_score
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.fit import Hooks, fit_recipe
 
@@ -126,7 +126,7 @@ def fit(job: Job, run: Run | None, group: Group, before: FitState, asked: Interr
 
     def after_epoch(report: EpochReport, state: TrainState) -> bool:
         score = show_score(problem.metric, report.valid_score)
-        bar.set_postfix_str(f"loss {report.train_loss:.4f}, {part} {name} {score}", refresh=False)
+        bar.set_postfix_str(f"running loss {report.train_loss:.4f}, {part} {name} {score}", refresh=False)
         bar.update()
         return asked.signal is not None
 
@@ -198,8 +198,7 @@ def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: floa
         for part in (problem.train, problem.test)
     )
     trained, after = len(result.history) - done, f" after the {done} before" if done else ""
-    epochs = f"{trained} epoch{'' if trained == 1 else 's'}"
-    print(f"trained {epochs}{after} in {seconds:.1f} s{stop_reason(job, result)}")
+    print(f"trained {counted(trained, 'epoch')}{after} in {seconds:.1f} s{stop_reason(job, result)}")
     print(f"train {name} {show_score(result.metric, float(train.score))}, loss {float(train.loss):.4f}")
     print(f"test {name} {show_score(result.metric, float(test.score))}")
     print(f"test loss {float(test.loss):.4f}")
@@ -211,7 +210,7 @@ def stop_reason(job: Job, result: FitResult) -> str:
     options = job.options
     reason = {
         "target": f", stopped at {100 * (options.target_accuracy or 0):g} % accuracy",
-        "patience": f", stopped after {options.patience} epochs without an improvement",
+        "patience": f", stopped after {counted(options.patience or 0, 'epoch')} without an improvement",
         "time": f", stopped at the limit of {options.time_limit or 0:g} s",
         "diverged": ", stopped because the loss was not finite any more",
     }.get(result.stopped or "", "")

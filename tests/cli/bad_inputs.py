@@ -39,7 +39,7 @@ train --dataset pets.csv --target pet --task regresion | unknown task 'regresion
 train --scaling standardize | 'standardize': did you mean 'standardise'?
 train --dataset pets.csv --target pet --missing imput | 'imput': did you mean 'impute'? | refuse
 train --dataset pets.csv --target pte | 'pte': did you mean 'pet'?
-train --activaton relu | unrecognized arguments: --activaton relu | --help
+train --activaton relu | unrecognized arguments: --activaton relu (did you mean --activation?); see | --help
 train --activation relu:2 | takes no parameter | write 'relu'
 # Numbers out of range.
 train --batch-size {0,-3} | --batch-size must be at least 1, given {} | full
@@ -164,7 +164,7 @@ sweep --resume run --block 0 | --block must be at least 1, given 0
 sweep --target-accuracy 0.9 | does not apply to a sweep
 sweep --resume run --epochs 3 | --resume takes --epochs from the run
 sweep --resume nowhere | no run at nowhere: give the folder of a sweep
-sweep --resume run | run/config.json does not hold the options of a sweep (grid is missing)
+sweep --resume run | run is the folder of a training run: go on by jaxmlp train --resume run
 sweep --dataset pets.csv --target pet --folds 99 | folds must number from 2
 gradcheck --l2 -1 | --l2 must be a finite number | -1
 {benchmark,startup} --repeats 0 | --repeats must be at least 1, given 0

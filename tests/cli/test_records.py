@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from command_runs import BRIEF, no_room, run_experiment, train_ok
 
-from jaxmlp import ArgumentError, EpochReport
-from jaxmlp.cli.records import EVENTS, METRICS, add_row, event_file, write_metrics
+from jaxmlp import EpochReport
+from jaxmlp.cli.records import EVENTS, METRICS, EventFile, add_row, write_metrics
 
 
 def report(epoch: int, train_loss: float = 1 / 3, valid_loss: float | None = None) -> EpochReport:
@@ -117,7 +117,7 @@ def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
 
 def add(folder: Path, *rows: EpochReport) -> None:
     """Add points in a file of their own, as a run does that is begun or resumed."""
-    events = event_file(folder)
+    events = EventFile(folder)
     for row in rows:
         events.add(row, "accuracy")
     events.close()
@@ -140,7 +140,7 @@ def test_events_of_a_run_are_its_table_and_a_resumed_one_goes_on_with_them(tmp_p
 
 
 def test_what_was_not_measured_has_no_curve_and_every_point_is_written_at_once(tmp_path: Path) -> None:
-    events = event_file(tmp_path)
+    events = EventFile(tmp_path)
     events.add(report(1), "accuracy")
     points = curves(tmp_path)  # before the file is closed, as of a run that is killed then
     events.close()
@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_for_a_while_ends_no_training(tmp_path: Path) -> Non
     # A thread that writes would die of it, and leave the training waiting.
     from tensorboardX.record_writer import RecordWriter
 
-    events = event_file(tmp_path)
+    events = EventFile(tmp_path)
     events.add(report(1), "accuracy")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RecordWriter, "flush", no_room)
@@ -193,5 +193,8 @@ def test_a_missing_package_is_told_before_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
-    with pytest.raises(ArgumentError, match=r"pip install 'jaxmlp\[tensorboard\]'"):
-        event_file(tmp_path)
+    outcome = run_experiment("train", *BRIEF, "--tensorboard", "--out", tmp_path / "run")
+    assert outcome.error_line == (
+        'train.py: --tensorboard needs the package tensorboardX: python -m pip install -e ".[tensorboard]"'
+    )
+    assert not (tmp_path / "run").exists()

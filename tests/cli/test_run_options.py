@@ -92,6 +92,7 @@ def test_no_run_and_checkpoints_without_the_options_are_said_so(tmp_path: Path) 
         ("null", "options is missing"),
         ('{"options": null}', "options is missing"),
         ('{"options": {}}', "hidden is missing"),
+        ('{"options": {"grid": []}}', "hidden is missing"),
         ('{"options": {"hidden": 8}}', "hidden is of a wrong type"),
         ('{"options": {"hidden": "88"}}', "hidden is of a wrong type"),
         ('{"options": {"hidden": [8.5]}}', "hidden is of a wrong type"),
@@ -115,6 +116,9 @@ def test_what_is_damaged_is_named(text: str, reason: str, tmp_path: Path) -> Non
 def test_options_of_a_later_version_and_numbers_out_of_range_are_one_line(tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text('{"options": {"hidden": [8], "warp": 9}}', encoding="utf-8")
     with pytest.raises(ArgumentError, match=r"holds options that this version does not know \(warp\)"):
+        resumed(tmp_path)
+    (tmp_path / CONFIG).write_text('{"options": {"hidden": [8], "grid": []}}', encoding="utf-8")
+    with pytest.raises(ArgumentError, match="is the folder of a sweep: go on by jaxmlp sweep --resume"):
         resumed(tmp_path)
     begun(tmp_path, epochs=0)
     with pytest.raises(ArgumentError, match="--epochs must be at least 1, given 0"):

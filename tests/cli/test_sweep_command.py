@@ -151,9 +151,9 @@ def test_the_printed_command_trains_the_saved_network(swept: tuple[Path, str], t
     folder, out = swept
     command, told = (
         next(line for line in out.splitlines() if line.startswith(start))
-        for start in ("alone: jaxmlp train", "test accuracy")
+        for start in ("the same network: jaxmlp train", "test accuracy")
     )
-    assert told in train_ok(tmp_path, *shlex.split(command)[3:], "--quiet", "--no-pictures").out
+    assert told in train_ok(tmp_path, *shlex.split(command)[5:], "--quiet", "--no-pictures").out
     ours, theirs = (load_model(run / "model.safetensors")[1] for run in (folder, tmp_path))
     for layer, other in zip(ours, theirs, strict=True):
         if layer:
