@@ -124,7 +124,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         if "grid" in config["options"] and not (folder / METRICS).exists():
             raise ArgumentError(
                 f"{folder} is a run of jaxmlp sweep, which has no {METRICS}: give runs of jaxmlp train, as the sweep's "
-                "line 'alone:' makes one"
+                "line 'the same network:' makes one"
             )
         kinds = [type(config[name]) for name in ("options", "dataset", "loss", "metric")]
         if kinds != [dict, dict, str, str]:
