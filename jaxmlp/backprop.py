@@ -50,9 +50,9 @@ def backpropagate(
     return tuple(grads[::-1]), deltas[::-1]
 
 
-def mean_loss(pair: Loss, outputs: Outputs, batch: Batch) -> Scalar:
+def mean_loss(losses: Float[Array, "B"], weight: Weight | None) -> Scalar:
     """Average the losses of the examples: Σ_b s_b·ℓ_b."""
-    return jnp.sum(example_shares(batch.weight, outputs) * pair.value(outputs, batch.targets))
+    return jnp.sum(example_shares(weight, losses) * losses)
 
 
 def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch) -> Outputs:
@@ -61,7 +61,7 @@ def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch) -> Outputs:
     return example_shares(batch.weight, outputs)[:, None] * pair.gradient(outputs, batch.targets)
 
 
-def example_shares(weight: Weight | None, outputs: Outputs) -> Weight:
+def example_shares(weight: Weight | None, outputs: Array) -> Weight:
     """Share the mean out among the examples, s_b = weight_b / Σ weight, for the loss and its gradient alike."""
     examples = outputs.shape[0]
     if weight is None:
@@ -129,7 +129,8 @@ def objective(
 ) -> Scalar:
     """Compute E, going forward only; plain, not jitted."""
     passed, _ = propagate(net, params, batch, train=train, key=key)
-    return mean_loss(resolve_loss(loss), passed[-1], batch) + l2_term(net, params, l2)
+    losses = resolve_loss(loss).value(passed[-1], batch.targets)
+    return mean_loss(losses, batch.weight) + l2_term(net, params, l2)
 
 
 def objective_and_grads(
@@ -138,12 +139,12 @@ def objective_and_grads(
     """Compute E and ∂E/∂params, going forward and back; plain, and the compiler drops what a caller leaves unused."""
     pair = resolve_loss(loss)
     passed, residuals = propagate(net, params, batch, train=train, key=key)
-    value = mean_loss(pair, passed[-1], batch) + l2_term(net, params, l2)
+    losses = pair.value(passed[-1], batch.targets)
+    value = mean_loss(losses, batch.weight) + l2_term(net, params, l2)
     grads, deltas = backpropagate(net, params, residuals, mean_loss_gradient(pair, passed[-1], batch))
     grads = add_l2_gradient(net, params, grads, l2)
     names = [f"{place} {layer_title(layer)}" for place, layer in enumerate(net.layers)]
     stations = zip(names, params, passed, passed[1:], residuals, deltas[1:], grads, deltas, strict=False)
-    losses = pair.value(passed[-1], batch.targets)
     return Trace(tuple(starmap(LayerTrace, stations)), passed[-1], losses, value, deltas[-1], grads)
 
 

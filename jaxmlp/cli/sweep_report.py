@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from jaxmlp import FitResult, FitState, save_model
-from jaxmlp.backprop import traced_l2
 from jaxmlp.cli.job import Job, make_job, problem_of
 from jaxmlp.cli.run import MODEL
 from jaxmlp.cli.session import tell
@@ -186,7 +185,7 @@ def train_best(sweep: SweepJob, number: int, folder: Path) -> None:
     fitted = train_one(job)
     params, metric = fitted.state.params, fitted.metric
     save_model(folder / MODEL, job.recipe.net, params, job.saved)
-    tested = evaluate_recipe(job.recipe, params, job.place(job.problem.test), traced_l2(setting.l2))
+    tested = evaluate_recipe(job.recipe, params, job.place(job.problem.test), setting.l2)
     print(
         f"chosen: {sweep.label(number).partition(', fold')[0]}; trained again on all "
         f"{len(job.problem.train.inputs):,} examples of the training part"

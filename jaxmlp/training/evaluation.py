@@ -35,7 +35,7 @@ def jitted_evaluation(recipe: Recipe, params: Params, data: Batch, l2: L2, key: 
         if recipe.transform is not None and key is not None:
             inputs = recipe.transform(jax.random.fold_in(key, step), inputs)
         outputs = forward(recipe.net, params, inputs)
-        value = mean_loss(pair, outputs, batch) + l2_term(recipe.net, params, l2)
+        value = mean_loss(pair.value(outputs, batch.targets), batch.weight) + l2_term(recipe.net, params, l2)
         return batch_sums(value, outputs, batch, recipe.metric)
 
     chunks = jax.lax.map(sums_of, (jnp.arange(len(indices)), indices, held))
@@ -47,7 +47,7 @@ def evaluate_recipe(recipe: Recipe, params: Params, data: Batch, l2: L2 = None) 
     """Measure a network on data that are checked already, as they are: without the recipe's transform."""
     # What concerns training alone must not make it another program.
     alike = replace(recipe, optimizer="sgd", batch_size=CHUNK, shuffle=True, transform=None)
-    return jitted_evaluation(alike, params, data, l2, None)
+    return jitted_evaluation(alike, params, data, traced_l2(l2), None)
 
 
 def evaluate(

@@ -86,8 +86,8 @@ def autodiff_objective(
 
     def value_and_outputs(candidate: Any) -> tuple[Any, Any]:
         passed, _ = propagate(net, candidate, batch, train=train, key=key)
-        value = mean_loss(LOSSES[loss], passed[-1], batch) + l2_term(net, candidate, l2)
-        return value, passed[-1]
+        losses = LOSSES[loss].value(passed[-1], batch.targets)
+        return mean_loss(losses, batch.weight) + l2_term(net, candidate, l2), passed[-1]
 
     (value, outputs), grads = jax.value_and_grad(value_and_outputs, has_aux=True)(params)
     return SimpleNamespace(value=value, grads=grads, outputs=outputs)
