@@ -30,7 +30,7 @@ class Job:
     Attributes:
         options: as they were given.
         dataset: the data as they were loaded.
-        problem: the data as the network takes them.
+        problem: the data as the network takes them, in the host's memory.
         recipe: what is trained how.
         learning_rate: the given one, or what the optimiser and the task bring.
     """
@@ -40,6 +40,12 @@ class Job:
     problem: Problem
     recipe: Recipe
     learning_rate: float
+
+    @cached_property
+    def placed(self) -> Problem:
+        """The problem with its data on the devices that train."""
+        parts = {part: self.place(getattr(self.problem, part)) for part in ("train", "valid", "test")}
+        return self.problem._replace(**parts)
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -109,7 +115,7 @@ class Job:
 
 
 def prepare(options: RunOptions, precision: str | None, group: Group) -> Job:
-    """Load the data, describe what is trained how, and bring the data to the devices."""
+    """Load the data and describe what is trained how; the processes of a run agree on it."""
     devices = group.devices(
         find_device(options.device).platform
     )  # too few are refused before data are loaded
@@ -120,8 +126,7 @@ def prepare(options: RunOptions, precision: str | None, group: Group) -> Job:
         )
     job = make_job(options, dataset, problem_of(options, dataset, options.validation), precision, devices)
     group.agree(job.shared)
-    parts = {part: job.place(getattr(job.problem, part)) for part in ("train", "valid", "test")}
-    return dataclasses.replace(job, problem=job.problem._replace(**parts))
+    return job
 
 
 def load_dataset(options: DataOptions) -> Dataset:

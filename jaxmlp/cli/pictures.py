@@ -23,7 +23,6 @@ def predict_in_chunks(
     net: Network, params: Any, inputs: Any, *, task: str, loss: str, probabilities: bool = False
 ) -> np.ndarray:
     """Predict a large set chunk by chunk."""
-    inputs = np.asarray(inputs)  # a part of a JAX array would be a program to compile
     predicted = [
         _predict(
             net, params, inputs[start : start + CHUNK], task=task, loss=loss, probabilities=probabilities
@@ -83,7 +82,7 @@ def _of_classes(
         )
     if problem.in_features == 2:
         grid_x, grid_y, points = plots.boundary_grid(raw)
-        scaled = problem.preprocessing.inputs(points).astype(np.asarray(problem.test.inputs).dtype)
+        scaled = problem.preprocessing.inputs(points).astype(problem.test.inputs.dtype)
         figures["boundary"] = plots.decision_boundary(
             grid_x,
             grid_y,

@@ -21,7 +21,6 @@ from jaxmlp import (
     history_columns,
     save_model,
 )
-from jaxmlp.backprop import traced_l2
 from jaxmlp.cli.distributed import HEARTBEAT, Group, together
 from jaxmlp.cli.job import Job, prepare
 from jaxmlp.cli.options import stopping_of
@@ -80,12 +79,11 @@ def begin(job: Job, run: Run | None, group: Group) -> FitState | None:
 
 def gradients_agree(job: Job, state: TrainState, run: Run | None) -> bool:
     """Check the hand-written gradient on the first batch, and say so in one line."""
-    # By NumPy: a part of a JAX array would be a program to compile.
-    first = (np.asarray(each)[: job.recipe.batch_size] for each in job.local(job.problem.train[:2]))
+    first = (each[: job.recipe.batch_size] for each in job.problem.train[:2])
     report = check_gradients(
         job.recipe.net,
         off_the_kinks(state.params, job.options.seed),
-        *map(jax.device_put, first),
+        *first,
         loss=job.problem.loss,
         l2=job.options.l2,
         finite_differences=False,
@@ -117,7 +115,7 @@ def off_the_kinks(params: Any, seed: int) -> Any:
 
 def fit(job: Job, run: Run | None, group: Group, before: FitState, asked: Interruption) -> FitResult:
     """Train the epochs that are left, with a progress bar; an interruption ends it after an epoch."""
-    options, problem, done = job.options, job.problem, len(before.history)
+    options, problem, done = job.options, job.placed, len(before.history)
     measured, part = (problem.test, "test") if problem.valid is None else (problem.valid, "validation")
     name = score_name(problem.metric)
     recording = contextlib.nullcontext() if run is None else run.recording(before)
@@ -185,17 +183,16 @@ def save(job: Job, run: Run, result: FitResult) -> None:
         from jaxmlp.cli.pictures import draw_pictures
 
         columns = history_columns(result.history, result.metric)
-        problem = job.problem._replace(test=job.local(job.problem.test))
-        draw_pictures(run.folder, net, params, problem, job.dataset, columns)
+        draw_pictures(run.folder, net, params, job.problem, job.dataset, columns)
 
 
 def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: float) -> None:
     """Measure the trained network on both parts, and print the summary."""
     recipe = dataclasses.replace(job.recipe, mesh=None)
-    params, problem, name = job.local(result.state.params), job.problem, score_name(result.metric)
+    params, placed, name = job.local(result.state.params), job.placed, score_name(result.metric)
     train, test = (
-        evaluate_recipe(recipe, params, job.local(part), traced_l2(job.options.l2))
-        for part in (problem.train, problem.test)
+        evaluate_recipe(recipe, params, job.local(part), job.options.l2)
+        for part in (placed.train, placed.test)
     )
     trained, after = len(result.history) - done, f" after the {done} before" if done else ""
     print(f"trained {counted(trained, 'epoch')}{after} in {seconds:.1f} s{stop_reason(job, result)}")
