@@ -167,10 +167,8 @@ def measure(point: Sequence[int], device: str, precision: str) -> Result:
     """Train with SGD from fresh parameters in this process, once for the memory and some times over for the time."""
     examples, features, width, depth, batch_size, epochs = point
     sizes = (features, *[width] * depth, CLASSES)
-    with computing(device, precision) as of_products:
-        settings = Settings(
-            sizes, batch_size, "sgd", 0.01, "classification", precision=of_products or "float32"
-        )
+    with computing(device, precision) as (of_products, _):
+        settings = Settings(sizes, batch_size, "sgd", 0.01, "classification", precision=of_products)
 
         def make() -> tuple[TrainState, Batch]:
             random = np.random.default_rng(0)

@@ -111,7 +111,7 @@ def measure(route: str, rows: int, options: Mapping[str, Any]) -> Result:
     """Train with Adam in this process, and tell rate, memory and accuracy."""
     asked = StreamOptions(**options)
     data = LargeSet(Path(asked.data_dir), rows, asked.seed)
-    with computing(asked.device, asked.precision) as precision:
+    with computing(asked.device, asked.precision) as (precision, _):
         net, key = mlp(SIZES, precision=precision), jax.random.key(asked.seed)
         test_inputs, test_labels = draw(asked.seed, -1, TEST_ROWS)
         own = begin_peak()

@@ -81,7 +81,7 @@ def run_study(options: StudyOptions, study: Callable[[Any, str | None], int]) ->
     """Run a study of classes on the device and in the precision of its options; returns the exit status."""
     with (
         compilation_cache(options.compilation_cache),
-        computing(options.device, options.precision) as precision,
+        computing(options.device, options.precision) as (precision, _),
     ):
         return study(options, precision)
 

@@ -13,7 +13,7 @@ import jaxmlp
 from jaxmlp import ArgumentError, Network, TrainState, init_state, make_optimizer, mlp
 from jaxmlp.cli.distributed import Group
 from jaxmlp.cli.options import OF_THIS_CALL, OWN, DataOptions, RunOptions, TrainOptions, flag
-from jaxmlp.cli.session import check_fits, find_device
+from jaxmlp.cli.session import check_fits
 from jaxmlp.datasets import Dataset, Problem, load, make_problem
 from jaxmlp.saving.model_file import describe_network
 from jaxmlp.sweep.members import scale_weights
@@ -114,11 +114,9 @@ class Job:
         return tree if self.recipe.mesh is None else jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
-def prepare(options: RunOptions, precision: str | None, group: Group) -> Job:
+def prepare(options: RunOptions, precision: str, device: jax.Device, group: Group) -> Job:
     """Load the data and describe what is trained how; the processes of a run agree on it."""
-    devices = group.devices(
-        find_device(options.device).platform
-    )  # too few are refused before data are loaded
+    devices = group.devices(device.platform)  # too few are refused before data are loaded
     dataset = load_dataset(options)
     if options.target_accuracy is not None and dataset.task == "regression":
         raise ArgumentError(

@@ -112,12 +112,13 @@ def available_cores() -> int:
 
 
 @contextlib.contextmanager
-def computing(device: str, precision: str) -> Iterator[str | None]:
-    """Compute on a device in a precision, inside a `with`."""
+def computing(device: str, precision: str) -> Iterator[tuple[str, jax.Device]]:
+    """Compute on a device in a precision, inside a `with`; gives the precision of products, and the device found."""
     if precision not in COMPUTED_IN:
         raise unknown_name("precision", precision, COMPUTED_IN)
-    with jax.default_device(find_device(device)), jax.enable_x64(precision == "float64"):
-        yield precision if precision in PRECISIONS else "float32"
+    found = find_device(device)
+    with jax.default_device(found), jax.enable_x64(precision == "float64"):
+        yield precision if precision in PRECISIONS else "float32", found
 
 
 # --- compiled programs ---

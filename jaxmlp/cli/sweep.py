@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     use_cores(options.cores)
     with (
         compilation_cache(options.compilation_cache),
-        computing(options.device, options.precision) as precision,
+        computing(options.device, options.precision) as (precision, device),
     ):
-        job = prepare(options, precision)
+        job = prepare(options, precision, device)
         with open_run(job) as run:
             if options.resume is not None:
                 check_same_data(run.folder, job.dataset)

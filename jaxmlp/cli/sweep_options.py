@@ -17,7 +17,6 @@ from jaxmlp import ArgumentError
 from jaxmlp.cli.job import learning_rate_of, load_dataset, network_of, problem_of
 from jaxmlp.cli.options import PLACES, TrainOptions, batch_size, check_options, flag, given_options, option
 from jaxmlp.cli.resume import resumed
-from jaxmlp.cli.session import find_device
 from jaxmlp.cli.text import spell
 from jaxmlp.datasets import Dataset, Problem
 from jaxmlp.datasets.splitting import fold_indices
@@ -232,7 +231,7 @@ class SweepJob:
         )
 
 
-def prepare(options: SweepOptions, precision: str | None) -> SweepJob:
+def prepare(options: SweepOptions, precision: str, device: jax.Device) -> SweepJob:
     """Make the data ready and describe every network."""
     dataset = load_dataset(options)
     problem = problem_of(options, dataset, 0.0 if options.folds else options.validation)
@@ -256,7 +255,6 @@ def prepare(options: SweepOptions, precision: str | None) -> SweepJob:
         )
         for setting, fold in pairs
     ]
-    device = find_device(options.device)
     devices = (device,) if ":" in options.device else tuple(jax.local_devices(backend=device.platform))
     settings = [setting for setting, _ in pairs]
     return SweepJob(options, dataset, problem, settings, trials, folds, devices, precision)

@@ -39,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with (
         compilation_cache(options.compilation_cache),
         together(options) as group,
-        computing(options.device, options.precision) as precision,
+        computing(options.device, options.precision) as (precision, device),
     ):
-        job = prepare(options, precision, group)
+        job = prepare(options, precision, device, group)
         # Of several processes the first alone prints and writes files.
         with open_run(job) if group.is_first else contextlib.nullcontext() as run:
             before = begin(job, run, group)

@@ -133,7 +133,7 @@ def test_devices_are_found_by_platform_and_number() -> None:
     ],
 )
 def test_a_precision_holds_inside_and_not_after(precision: str, products: str, computed: object) -> None:
-    with computing("cpu", precision) as yielded:
+    with computing("cpu", precision) as (yielded, _):
         assert yielded == products
         assert jnp.ones(1).dtype == computed
         assert jnp.ones(1).devices() == {jax.devices("cpu")[0]}
