@@ -1,6 +1,7 @@
 """Sweep hyper-parameters: many networks side by side, ranked on validation data; the best is tested and saved."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from jaxmlp.cli.sweep_options import SweepJob, prepare, read_sweep
 from jaxmlp.cli.sweep_report import print_ranking, print_start, print_time, report_best
 from jaxmlp.cli.text import show_score
 from jaxmlp.datasets import Dataset
-from jaxmlp.sweep.sweep import Progress, SweepResult
+from jaxmlp.sweep.sweep import Progress, SweepResult, sweep_plan
 from jaxmlp.sweep.trials import TrialReport, planned_epochs
 from jaxmlp.training.metrics import METRICS
 
@@ -91,13 +92,10 @@ def train_missing(job: SweepJob, folder: Path, finished: Sequence[TrialReport]) 
                 best = better(scores if best is None else [best, *scores])
                 bar.set_postfix_str(f"best {show_score(metric, best)}")
 
-        result = job.sweep(
-            epochs=options.epochs,
-            halving=options.rungs,
-            finished=finished,
-            keep_params=bool(options.check),
-            callback=tell,
+        plan = dataclasses.replace(
+            job.plan, halving=options.rungs, keep_params=bool(options.check), tell=tell
         )
+        result = sweep_plan(plan, finished)
         bar.total = bar.n  # less than planned, where settings of which all networks diverged were stopped
     return result, len(trained)
 

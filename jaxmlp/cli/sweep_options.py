@@ -21,7 +21,8 @@ from jaxmlp.cli.text import spell
 from jaxmlp.datasets import Dataset, Problem
 from jaxmlp.datasets.splitting import fold_indices
 from jaxmlp.registry import unknown_name
-from jaxmlp.sweep.sweep import Folds, SweepResult, sweep
+from jaxmlp.sweep.members import place_shared
+from jaxmlp.sweep.sweep import Folds, Plan
 from jaxmlp.sweep.trials import Halving, Trial
 
 DESCRIPTION = """Train many networks side by side in few compiled programs, and rank their hyper-parameters on
@@ -215,20 +216,13 @@ class SweepJob:
         values = {name: spell(v) if isinstance(v, tuple) else v for name, v in self.values(number).items()}
         return values | {"seed": trial.seed, "fold": trial.fold}
 
-    def sweep(self, **more: Any) -> SweepResult:
-        """Train all networks, or what `finished` lacks of them."""
-        return sweep(
-            self.trials,
-            self.problem.train,
-            self.problem.valid,
-            folds=self.folds,
-            loss=self.problem.loss,
-            metric=self.problem.metric,
-            shuffle=self.options.shuffle,
-            block=self.options.block,
-            devices=self.devices,
-            **more,
-        )
+    @cached_property
+    def plan(self) -> Plan:
+        """All networks, with the data on every device."""
+        problem, options = self.problem, self.options
+        train, valid = place_shared((problem.train, problem.valid), self.devices)
+        how = options.epochs, problem.loss, problem.metric, options.shuffle
+        return Plan(self.trials, train, valid, self.folds, *how, {"block": options.block}, self.devices)
 
 
 def prepare(options: SweepOptions, precision: str, device: jax.Device) -> SweepJob:

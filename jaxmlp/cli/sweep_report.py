@@ -20,7 +20,7 @@ from jaxmlp.cli.text import aligned, counted, score_name, show_score, spell
 from jaxmlp.files import whole_file
 from jaxmlp.plots import save, sweep_scores
 from jaxmlp.sweep.members import scale_weights
-from jaxmlp.sweep.sweep import SweepResult
+from jaxmlp.sweep.sweep import SweepResult, sweep_plan
 from jaxmlp.sweep.trials import Standing
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.fit import fit_recipe
@@ -218,7 +218,7 @@ def parts_of(job: SweepJob, number: int) -> tuple[Batch, Batch]:
 def print_check(job: SweepJob, result: SweepResult) -> bool:
     """Train some networks of the sweep one by one and print how far the two differ; tells whether within bounds."""
     options, sound, passed = job.options, [each.number for each in result.reports if not each.diverged], True
-    once = job.sweep(epochs=1, keep_params=True).params
+    once = sweep_plan(dataclasses.replace(job.plan, epochs=1, keep_params=True)).params
     for epochs, swept, bounds in ((1, once, AFTER_AN_EPOCH), (options.epochs, result.params, AT_THE_END)):
         chosen = spread_out(options.check or 0, [number for number in sound if number in swept])
         if not chosen:

@@ -7,6 +7,7 @@ those that differ in what is static (sizes, activation, optimiser, batch size â€
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -57,19 +58,38 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What the trials of a sweep share, and of each the recipe and the number of examples that it trains on."""
+class Plan:
+    """A sweep made ready: its trials, and how they are trained on data that are checked and on every device."""
 
-    trials: tuple[Trial, ...]
-    kinds: tuple[tuple[Recipe, int], ...]
+    trials: Sequence[Trial]
     train: Batch
-    held_out: Batch
+    valid: Batch | None  # None with folds
     folds: Folds | None
-    rungs: tuple[int, ...]
+    epochs: int
+    loss: str | Loss
+    metric: str
+    shuffle: bool
     limits: dict[str, int | None]  # block and memory, as `block_size` takes them
     devices: tuple[jax.Device, ...]
-    keep_params: bool
-    tell: Callable[[Progress], None]
+    halving: Halving | None = None
+    keep_params: bool = False
+    tell: Callable[[Progress], None] = lambda progress: None
+
+    @cached_property
+    def kinds(self) -> list[tuple[Recipe, int]]:
+        """Each trial's recipe, and the number of examples that it trains on."""
+        kinds = []
+        for trial in self.trials:
+            rows = len(self.train.inputs) if self.folds is None else len(self.folds[trial.fold or 0][0])
+            size = min(trial.batch_size, rows)
+            steps = steps_per_epoch(rows, size)
+            # The name without its parameter and the usual rate: what the trial has instead is traced.
+            name, horizon = trial.optimizer.partition(":")[0], (steps * self.epochs, steps)
+            optimizer = make_optimizer(
+                name, schedule=trial.schedule, horizon=horizon, clip_norm=trial.clip_norm
+            )
+            kinds.append((Recipe(trial.net, optimizer, self.loss, self.metric, size, self.shuffle), rows))
+        return kinds
 
 
 def sweep(
@@ -136,56 +156,43 @@ def sweep(
     shared = as_batch(train)
     held_out = None if valid is None else as_batch(valid)
     _check_trials(trials, shared, held_out, folds, loss)
-    metric = resolve_metric(metric, loss)
-    kinds = []
-    for trial in trials:
-        rows = len(shared.inputs) if folds is None else len(folds[trial.fold or 0][0])
-        steps = steps_per_epoch(rows, min(trial.batch_size, rows))
-        # The name without its parameter and the usual rate: what the trial has instead is traced.
-        name, horizon = trial.optimizer.partition(":")[0], (steps * epochs, steps)
-        optimizer = make_optimizer(name, schedule=trial.schedule, horizon=horizon, clip_norm=trial.clip_norm)
-        recipe = Recipe(trial.net, optimizer, loss, metric, min(trial.batch_size, rows), shuffle)
-        kinds.append((recipe, rows))
     local = tuple(devices or jax.local_devices())
-    placed = place_shared(shared, local)
-    plan = _Plan(
-        tuple(trials),
-        tuple(kinds),
-        placed,
-        placed if held_out is None else place_shared(held_out, local),
-        folds,
-        (epochs,) if halving is None else halving.rungs(epochs),
-        {"block": block, "memory": memory},
-        local,
-        keep_params,
-        callback or (lambda progress: None),
-    )
+    shared, held_out = place_shared((shared, held_out), local)
+    how = epochs, loss, resolve_metric(metric, loss), shuffle, {"block": block, "memory": memory}, local
+    plan = Plan(trials, shared, held_out, folds, *how, halving, keep_params, callback or Plan.tell)
+    return sweep_plan(plan, finished)
+
+
+def sweep_plan(plan: Plan, finished: Iterable[TrialReport] = ()) -> SweepResult:
+    """Train what `finished` lacks of the trials of a plan, and rank their settings; the loop beneath `sweep`."""
+    trials, metric = plan.trials, plan.metric
     known = {(report.number, report.epochs): report for report in finished}
     states: dict[int, TrainState] = {}
     latest: dict[int, TrialReport] = {}
     alive = list(range(len(trials)))
-    for rung in plan.rungs:
+    for rung in (plan.epochs,) if plan.halving is None else plan.halving.rungs(plan.epochs):
         missing = [number for number in alive if (number, rung) not in known]
         for report in _train_to(plan, rung, missing, states):
             known[report.number, rung] = report
         latest |= {number: known[number, rung] for number in alive}
-        if halving is not None and rung != epochs:
+        if plan.halving is not None and rung != plan.epochs:
             standings = rank(trials, [latest[number] for number in alive], metric)
             # What diverged altogether stays so: there is nothing to go on with.
-            best = [standing for standing in standings[: halving.kept(len(standings))] if standing.scores]
+            kept = standings[: plan.halving.kept(len(standings))]
+            best = [standing for standing in kept if standing.scores]
             alive = sorted(number for standing in best for number in standing.numbers)
             states = {number: states[number] for number in alive if number in states}
     reports = tuple(latest[number] for number in range(len(trials)))
     # A state short of the end is of a trial whose rung was missing and whose end was known.
-    ended = {number: state.params for number, state in states.items() if int(state.epoch) == epochs}
-    return SweepResult(reports, rank(trials, reports, metric), metric, ended if keep_params else {})
+    ended = {number: state.params for number, state in states.items() if int(state.epoch) == plan.epochs}
+    return SweepResult(reports, rank(trials, reports, metric), metric, ended if plan.keep_params else {})
 
 
 # --- one rung: groups of equal statics, in blocks ---
 
 
 def _train_to(
-    plan: _Plan, rung: int, numbers: Sequence[int], states: dict[int, TrainState]
+    plan: Plan, rung: int, numbers: Sequence[int], states: dict[int, TrainState]
 ) -> Iterable[TrialReport]:
     """Train trials until they have done `rung` epochs; their states go into `states` where they are needed."""
     groups: dict[Any, list[int]] = {}
@@ -212,14 +219,14 @@ def _train_to(
                 else None
             )
             state, reports = _train_block(plan, filled, len(block), state, rung, has_l2)
-            if rung != plan.rungs[-1] or plan.keep_params:
+            if rung != plan.epochs or plan.keep_params:
                 states.update(zip(block, _unstack(state, len(block)), strict=True))
             plan.tell(Progress(0, reports))
             yield from reports
 
 
 def _train_block(
-    plan: _Plan, numbers: Sequence[int], count: int, state: TrainState | None, rung: int, has_l2: bool
+    plan: Plan, numbers: Sequence[int], count: int, state: TrainState | None, rung: int, has_l2: bool
 ) -> tuple[TrainState, tuple[TrialReport, ...]]:
     """Train one block, of which the first `count` are no copies, from its states or from the start."""
     recipe, trials = plan.kinds[numbers[0]][0], [plan.trials[number] for number in numbers]
@@ -234,7 +241,7 @@ def _train_block(
         done += epochs
         length = max(1, round(SECONDS_A_CALL * epochs / (time.perf_counter() - before)))
         plan.tell(Progress(epochs * count, ()))
-    found = evaluate_members(recipe, plan.devices, members, state.params, plan.held_out, weight)
+    found = evaluate_members(recipe, plan.devices, members, state.params, plan.valid or plan.train, weight)
     # There are more scores than numbers where copies fill the block up.
     return state, tuple(
         TrialReport(number, rung, float(loss), float(score), not finite)
@@ -252,7 +259,7 @@ def _members(trials: Sequence[Trial], has_l2: bool) -> Members:
     )
 
 
-def _fold_of(plan: _Plan, trials: Sequence[Trial]) -> tuple[Any, Any]:
+def _fold_of(plan: Plan, trials: Sequence[Trial]) -> tuple[Any, Any]:
     """Lay out which rows each member trains on, and with weight 1 those that it is ranked on."""
     if plan.folds is None:
         return None, None
@@ -287,11 +294,11 @@ def _check_trials(
             "a sweep ranks either on valid=(inputs, targets) or on folds=[(train rows, held-out rows), â€¦]: "
             "give one of them"
         )
-    for net in {trial.net for trial in trials}:
+    nets = {trial.net for trial in trials}
+    for in_features, outputs in {(net.in_features, layer_shapes(net)[-1].out_features) for net in nets}:
         for data, name in ((train, "training data"), (valid, "validation data")):
             if data is not None:
-                outputs = layer_shapes(net)[-1].out_features
-                check_data(data, in_features=net.in_features, outputs=outputs, loss=loss, name=name)
+                check_data(data, in_features=in_features, outputs=outputs, loss=loss, name=name)
     _check_folds(folds or (), len(train.inputs))
     for trial in trials:
         if folds is None and trial.fold is not None:

@@ -264,7 +264,7 @@ def test_the_check_is_that_of_the_sweep_unless_given(given: list[str], checked: 
     assert (options.check, options.grid, options.resume) == (checked, ("seed=0..1",), str(tmp_path))
 
 
-@mock.patch.object(sweep_options, "sweep", mock.Mock(side_effect=KeyboardInterrupt))
+@mock.patch("jaxmlp.cli.sweep.sweep_plan", mock.Mock(side_effect=KeyboardInterrupt))
 def test_an_interrupted_sweep_says_how_to_go_on(tmp_path: Path) -> None:
     outcome = run_experiment("sweep", *MOONS, *GRID, "--epochs", "1", "--quiet", "--out", tmp_path / "run")
     assert outcome.status == 130
