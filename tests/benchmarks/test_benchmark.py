@@ -12,12 +12,11 @@ import peers
 import pytest
 from cases import Case
 from command_runs import run_experiment
+from comparisons import refused
 from epochs import BenchmarkOptions, Run
 from peers import OURS, PEERS
 from peers.job import write_layers
 from processes import ProcessFailed, WorkerProcess
-
-from jaxmlp import ArgumentError
 
 RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 1e-3}
 SMALL = {
@@ -173,10 +172,8 @@ def test_the_floor_is_the_steps_times_the_faster_products() -> None:
 def test_what_is_missing_is_said_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers.importlib.util, "find_spec", lambda package: None)
     (package,) = peers.missing_packages(name)
-    with pytest.raises(ArgumentError) as refused:
-        benchmark._check_packages((name, "numpy"))
-    assert f'{name} need {package}, not installed here: pip install -e ".[bench]"' in str(refused.value)
-    assert str(refused.value).endswith("--peers numpy")
+    words = f'{name} need {package}, not installed here: pip install -e ".[bench]"'
+    assert refused(words, benchmark._check_packages, (name, "numpy")).endswith("--peers numpy")
 
 
 def test_peers_are_those_of_the_device_and_quick_is_short() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import peak_memory
 import pytest
 from command_runs import BENCHMARKS, run_experiment
+from comparisons import refused
 from measurement import comments, with_block
 from processes import ProcessFailed, WorkerProcess, in_process, process_environment, run_programs
 
-from jaxmlp import ArgumentError
 from jaxmlp.cli.text import machine_line
 
 BEGIN, END = comments("growth")
@@ -26,8 +26,7 @@ needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="o
     "text", ["", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}\n{BEGIN}\n{END}", "".join(comments("stream"))]
 )
 def test_only_what_stands_between_two_comments_is_replaced(text: str) -> None:
-    with pytest.raises(ArgumentError, match=r"README\.md needs the line <!-- growth: begin -->"):
-        with_block(text, "growth", "new", "README.md")
+    refused("README.md needs the line <!-- growth: begin -->", with_block, text, "growth", "new", "README.md")
     whole = f"above\n{BEGIN}\nold\n{END}\nbelow\n"
     assert with_block(whole, "growth", "new", "README.md") == whole.replace("old", "new")
 

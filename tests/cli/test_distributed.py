@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pytest
 from command_runs import contents, run_experiment, train_ok, write_pets
+from comparisons import largest_difference, refused
 from fault_runs import TRAIN, Running, end_of, rows_in, running
 
 from jaxmlp import ArgumentError, load_model
@@ -87,21 +88,16 @@ def test_what_differs_is_named(differs: str | None, monkeypatch: pytest.MonkeyPa
         group.agree(items)
         assert not group.has_parted
         return
-    with pytest.raises(ArgumentError) as refusal:
-        group.agree(items)
-    assert str(refusal.value) == (
-        f"process 1 of 2 has another {differs} than process 0: start all of them alike"
-    )
+    message = f"process 1 of 2 has another {differs} than process 0: start all of them alike"
+    assert refused(message, group.agree, items) == message
     assert group.has_parted
 
 
 def test_processes_of_unequal_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     there = [SimpleNamespace(process_index=index) for index in (0, 0, 0, 1, 1)]
     monkeypatch.setattr(jax, "devices", lambda platform: there)
-    with pytest.raises(
-        ArgumentError, match=r"process 1 of 2 has 2 devices and process 0 has 3.*--devices 2$"
-    ):
-        two(monkeypatch).devices("cpu")
+    line = refused("process 1 of 2 has 2 devices and process 0 has 3", two(monkeypatch).devices, "cpu")
+    assert line.endswith("--devices 2")
 
 
 class Exit(Exception):
@@ -160,8 +156,7 @@ def test_a_process_0_that_never_comes_is_one_line(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("address", ["10.0.0.1", ":1", "a:0", "a:65536", "a:x", "a:-1", "a:１"])
 def test_an_address_is_a_host_and_a_port(address: str) -> None:
     assert split_address("[::1]:29500") == ("::1", 29500)
-    with pytest.raises(ArgumentError, match=r"takes HOST:PORT with a port from 1 to 65535"):
-        split_address(address)
+    refused("takes HOST:PORT with a port from 1 to 65535", split_address, address)
 
 
 # --- real processes ---
@@ -185,14 +180,13 @@ def end(run: Running, seconds: float = LONG) -> tuple[int, str, str]:
     return run.process.returncode, out, err
 
 
-def largest_difference(run: Path, other: Path) -> float:
-    """Measure max |a − b| / max |b| over the parameters and the history of two runs."""
-    leaves = [
-        [*jax.tree.leaves(load_model(each / "model.safetensors")[1]), np.array(end_of(each).table[1:], float)]
+def apart(run: Path, other: Path) -> float:
+    """Measure how far the parameters and the histories of two runs are from each other, relative to the largest."""
+    ends = [
+        (load_model(each / "model.safetensors")[1], np.array(end_of(each).table[1:], float))
         for each in (run, other)
     ]
-    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(*leaves, strict=True)]
-    return max(float(np.max(np.abs(a - b)) / (np.max(np.abs(b)) or 1)) for a, b in pairs)
+    return largest_difference(*ends, relative=True)
 
 
 @pytest.mark.slow
@@ -210,9 +204,9 @@ def test_two_processes_end_with_the_parameters_of_one(
     assert "test accuracy" in first[1]
     assert "accuracy" not in second[1] + second[2]
     train_ok(alone, *what)
-    assert largest_difference(run, alone) <= bound
+    assert apart(run, alone) <= bound
     train_ok(other, *what, "--seed", 1)  # another seed's run is seen to be another
-    assert largest_difference(run, other) > 1e-3
+    assert apart(run, other) > 1e-3
 
 
 @pytest.mark.slow
@@ -232,7 +226,7 @@ def test_the_others_end_where_one_dies_and_the_run_goes_on_in_one_process(
     resumed = run_experiment("train", "--resume", run, "--epochs", epochs)
     assert resumed.status == 0, resumed.err
     train_ok(alone, *what, "--epochs", epochs)
-    assert largest_difference(run, alone) <= 1e-12
+    assert apart(run, alone) <= 1e-12
 
 
 @pytest.mark.slow
@@ -243,7 +237,7 @@ def test_a_run_of_one_process_goes_on_in_two(tmp_path: Path) -> None:
     with started(run, "--resume", run, "--epochs", 5) as both:
         assert [end(each)[0] for each in both] == [0, 0]
     train_ok(alone, *what, "--epochs", 5)
-    assert largest_difference(run, alone) <= 1e-12
+    assert apart(run, alone) <= 1e-12
 
 
 ALIKE = "than process 0: start all of them alike"

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import pytest
 from command_runs import contents, no_room
+from comparisons import refused
 
 from jaxmlp import ArgumentError, EpochReport, FitState, init_state, mlp
 from jaxmlp.cli import run
@@ -139,10 +140,8 @@ def test_without_a_checkpoint_a_run_begins_again_unless_it_has_ended(tmp_path: P
     assert before is START
     assert notes == [f"{tmp_path} holds no checkpoint yet: the run begins from its start"]
     (tmp_path / MODEL).touch()
-    with pytest.raises(ArgumentError) as refusal:
-        resumed(tmp_path)
     ended = "has ended and holds no checkpoint to go on from: begin a new run"
-    assert str(refusal.value) == f"{tmp_path} {ended}"
+    assert refused(ended, resumed, tmp_path) == f"{tmp_path} {ended}"
     assert contents(tmp_path) == {MODEL: b""}
 
 
@@ -154,14 +153,13 @@ def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_told(tmp_path:
     changed_data = {"name": "pets.csv", "sha256": "bb", "seed": 0}
     for changed, words in (
         ({"network": "a large one"}, 'network is "a small one" there and "a large one" here'),
-        ({"data set": changed_data}, r"the contents of pets\.csv have changed since the run began"),
+        ({"data set": changed_data}, "the contents of pets.csv have changed since the run began"),
         (
             {"data set": changed_data | {"name": "cats.csv"}},
-            r'data set\.name is "pets\.csv" there and "cats\.csv" here',
+            'data set.name is "pets.csv" there and "cats.csv" here',
         ),
     ):
-        with pytest.raises(ArgumentError, match=words):
-            resumed(tmp_path, about | changed)
+        refused(words, resumed, tmp_path, about | changed)
     checkpoints_in(tmp_path / CHECKPOINTS)[2].write_bytes(b"")
     before, (damaged, _) = resumed(tmp_path, about)
     assert len(before.history) == 1
@@ -282,9 +280,8 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_alone(kept: str, advice: 
         (here / "old" / CONFIG).unlink()
     (here / "old" / kept).write_bytes(b"precious")
     before = contents(here)
-    with pytest.raises(ArgumentError) as refusal:
-        make_run_folder("old", "digits")
-    assert str(refusal.value) == f"old holds a run already: choose another folder with --out{advice}"
+    told = f"old holds a run already: choose another folder with --out{advice}"
+    assert refused(told, make_run_folder, "old", "digits") == told
     assert contents(here) == before
 
 
@@ -293,8 +290,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_what_is_there_left_alone
 ) -> None:
     (here / "file").write_bytes(b"precious")
     for out in ("file", "file/below"):
-        with pytest.raises(ArgumentError, match=f"the run folder {out} cannot be written"):
-            make_run_folder(out, "digits")
+        refused(f"the run folder {out} cannot be written", make_run_folder, out, "digits")
     assert contents(here) == {"file": b"precious"}
 
     # By hand, as the rights of a folder do not bind the administrator who may run this.
@@ -307,10 +303,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_what_is_there_left_alone
             pass
     assert os.listdir(here) == ["file"]
     monkeypatch.setattr(Path, "touch", refuse)
-    with pytest.raises(
-        ArgumentError, match=r"locked cannot be written \(Permission denied\): choose another"
-    ):
-        make_run_folder("locked", "digits")
+    refused("locked cannot be written (Permission denied): choose", make_run_folder, "locked", "digits")
 
 
 def test_without_a_name_every_run_gets_a_folder_of_its_own(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparisons import largest_difference
 
 from jaxmlp import backprop, gradcheck
 from jaxmlp.layers import Activate, Dense, Layer, Softmax
@@ -114,13 +115,6 @@ def make_problem(net: Network, kind: str, *, seed: int = 0, examples: int = 5, s
 def make_weight(examples: int) -> Any:
     """Weigh examples unequally, the second (where there is one) not at all."""
     return jnp.asarray(np.array([0.7, 0.0, 2.0, 0.3, 1.1, 0.9])[:examples])
-
-
-def largest_difference(left: Any, right: Any) -> float:
-    """Measure ‖left − right‖∞ of two tensors of one shape; NaN where either has one."""
-    left, right = np.asarray(left), np.asarray(right)
-    assert left.shape == right.shape
-    return float(np.max(np.abs(left - right), initial=0.0))
 
 
 def assert_close(found: Any, expected: Any, *, relative: float = 1e-10, absolute: float = 1e-14) -> None:

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparisons import refused
 from scipy import special
 
 from jaxmlp.activations import ACTIVATIONS, Activation
-from jaxmlp.types import ArgumentError
 
 NAMES = [*ACTIVATIONS, "leaky_relu:0.1", "elu:0.5"]
 
@@ -169,12 +169,11 @@ def test_the_same_name_gives_the_same_pair(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rellu", r"unknown activation 'rellu': did you mean 'relu'\? Choose one of: "),
+        ("rellu", "unknown activation 'rellu': did you mean 'relu'? Choose one of: "),
         ("relu:0.1", "activation 'relu' takes no parameter, given 'relu:0.1': write 'relu'"),
         ("leaky_relu:x", "activation 'leaky_relu:x' has parameters that are not finite numbers"),
-        ("leaky_relu:0.1,0.2", r"has 2 parameter\(s\): 'leaky_relu' takes slope"),
+        ("leaky_relu:0.1,0.2", "has 2 parameter(s): 'leaky_relu' takes slope"),
     ],
 )
 def test_a_wrong_name_is_refused(name: str, message: str) -> None:
-    with pytest.raises(ArgumentError, match=message):
-        ACTIVATIONS[name]
+    refused(message, ACTIVATIONS.__getitem__, name)

@@ -7,7 +7,7 @@ import socket
 import threading
 
 import pytest
-from refusals import refused
+from comparisons import refused
 
 from jaxmlp.datasets import archives
 from jaxmlp.datasets.archives import Archive, ArchiveSet, check_archive, download, find_manual_folder
@@ -62,7 +62,7 @@ def mirrored(tmp_path, monkeypatch):
 )
 def test_the_next_mirror_is_tried_or_a_line_says_what_to_do(mirrored, tmp_path, bad, reason):
     path = tmp_path / "down" / ARCHIVE.filename
-    message = f"cannot download 'images.gz' of 'tiny' .*{reason}.*JAXMLP_MANUAL_DIR"
+    message = f"cannot download 'images.gz' of 'tiny' ...{reason}...JAXMLP_MANUAL_DIR"
     refused(message, download, mirrored(bad), path.parent, quiet=True)
     assert not path.exists()
     download(mirrored(bad, "good"), path.parent, quiet=True)
@@ -74,7 +74,7 @@ def test_no_network_and_a_server_that_never_answers_are_given_up(tmp_path, monke
     monkeypatch.setattr(archives, "DOWNLOAD_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mirrors = ("http://127.0.0.1:1/", f"http://127.0.0.1:{silent.getsockname()[1]}/")
-        message = r"127\.0\.0\.1:1: cannot be reached; .*: no answer in time"
+        message = "127.0.0.1:1: cannot be reached; ...: no answer in time"
         refused(message, download, ArchiveSet("tiny", (ARCHIVE,), mirrors), tmp_path / "down", quiet=True)
 
 
@@ -91,17 +91,17 @@ def test_progress_can_be_silenced_and_an_unwritable_folder_is_one_line(tmp_path,
     download(mirrored("good"), tmp_path / "loud", quiet=False)
     assert "%" in capfd.readouterr().err
     (tmp_path / "file").write_text("no folder")
-    message = r"cannot write 'images.gz' into .* another folder as data_dir"
+    message = "cannot write 'images.gz' into ... another folder as data_dir"
     refused(message, download, mirrored("good"), tmp_path / "file" / "down", quiet=True)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (CONTENT[:-1], r"is cut off \(10239 bytes\), expected that of 'tiny' \(10240 bytes"),
-        (b"", r"is cut off \(0 bytes\)"),
-        (ALTERED, r"is not the original \(10240 bytes, sha256"),
-        (CONTENT + b"\0", r"is not the original \(10241 bytes"),
+        (CONTENT[:-1], "is cut off (10239 bytes), expected that of 'tiny' (10240 bytes"),
+        (b"", "is cut off (0 bytes)"),
+        (ALTERED, "is not the original (10240 bytes, sha256"),
+        (CONTENT + b"\0", "is not the original (10241 bytes"),
         (b"other", "is the one of 'another set'"),
         (None, "cannot be read"),
         ("a folder", "cannot be read"),

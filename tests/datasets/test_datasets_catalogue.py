@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from refusals import refused
+from comparisons import refused
 
 from jaxmlp.datasets import catalogue, load
 
@@ -95,10 +95,10 @@ def test_values_are_regressed_a_single_split_is_divided_and_another_format_needs
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"is_supervised": False}, "features image: Tensor, label: ClassLabel, with .* None"),
+        ({"is_supervised": False}, "features image: Tensor, label: ClassLabel, with ... None"),
         ({"features": ("text", "label")}, "features label: ClassLabel, text: Text, with"),
         ({"features": ("varying", "label")}, "features label: ClassLabel, varying: Tensor"),
-        ({"splits": BOTH | {"test": range(11, 14)}}, r"has labels from -1 to 2: give integers in 0\.\.3"),
+        ({"splits": BOTH | {"test": range(11, 14)}}, "has labels from -1 to 2: give integers in 0..3"),
         ({"splits": {"test": range(8)}}, "has the splits test: one named 'train' is needed"),
     ],
 )
@@ -128,8 +128,8 @@ def test_damaged_files_are_refused(prepare, file, kept):
         ("moon", "unknown data set 'moon': did you mean 'moons'"),
         ("cifar01", "unknown data set 'cifar01': did you mean 'cifar10'"),
         ("Digits", "unknown data set 'Digits': did you mean 'digits'"),
-        ("cifar10", "prepared neither in .* needs TensorFlow"),
-        ("cifar10/3.0.2", "prepared neither in .* needs TensorFlow"),
+        ("cifar10", "prepared neither in ... needs TensorFlow"),
+        ("cifar10/3.0.2", "prepared neither in ... needs TensorFlow"),
     ],
 )
 def test_a_misspelt_name_gets_the_nearest_and_a_set_not_prepared_says_what_it_needs(tmp_path, name, message):
@@ -155,6 +155,6 @@ def test_with_tensorflow_a_set_is_prepared_first_and_one_line_says_if_that_fails
     assert np.array_equal(dataset.train.inputs, IMAGES[:8].reshape(8, 20))
     assert list((tmp_path / "tiny_registered" / "1.0.0").glob("*.array_record*"))
     assert capfd.readouterr() == ("", "")
-    message = r"'tiny_unreachable' cannot be prepared \(no route to host\)"
+    message = "'tiny_unreachable' cannot be prepared (no route to host)"
     refused(message, load, "tiny_unreachable", data_dir=tmp_path, quiet=True)
     assert catalogue.find_prepared("tiny_unreachable", [tmp_path]) is None

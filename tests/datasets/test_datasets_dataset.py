@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refusals import refused
+from comparisons import refused
 
 from jaxmlp.datasets.dataset import CHUNK_ROWS, Options, check_inputs, flatten_inputs, row_chunks
 from jaxmlp.datasets.splitting import fold_indices, split_indices
@@ -18,7 +18,7 @@ def test_features_that_are_not_finite_are_refused_by_row_and_name(value, names, 
     inputs = np.zeros((CHUNK_ROWS + 5, 2), np.float32)
     check_inputs(inputs, "it")
     inputs[row, 1] = value
-    refused(rf"it has .* infinite \(example {row}, feature {feature}\)", check_inputs, inputs, "it", names)
+    refused(f"it has ... infinite (example {row}, feature {feature})", check_inputs, inputs, "it", names)
 
 
 def test_chunks_cover_every_row_once():
@@ -46,7 +46,7 @@ def test_inputs_are_flattened_and_only_bytes_keep_their_type(dtype, kept):
         ("examples", 10.0, "whole number"),
         ("noise", float("nan"), "noise nan"),
         ("noise", float("inf"), "noise inf"),
-        *(("test_fraction", share, r"outside \(0, 1\)") for share in (0.0, 1.0, -0.1, 1.5, np.nan, np.inf)),
+        *(("test_fraction", share, "outside (0, 1)") for share in (0.0, 1.0, -0.1, 1.5, np.nan, np.inf)),
         *(("test_fraction", given, "not a number") for given in ("0.2", None, True)),
     ],
 )
@@ -148,16 +148,16 @@ def test_labels_and_values_are_float32_columns_with_names_and_a_task_that_is_ask
 @pytest.mark.parametrize(
     ("raw", "task", "message"),
     [
-        (np.array([0.5, 1.0]), "classification", r"not whole numbers \(0\.5\)"),
+        (np.array([0.5, 1.0]), "classification", "not whole numbers (0.5)"),
         (np.array([[0, 1], [1, 1]]), "classification", "one class an example"),
         (np.array([[0.2, 0.8]]), "classification", "one class an example"),
         (np.array([["a", "b"]]), "classification", "one class an example"),
         (np.array(["a"]), "multilabel", "wants numbers"),
-        (np.array([1.0, np.nan]), None, r"NaN or infinite \(example 1\)"),
-        (np.array([[1.0, np.inf]]), None, r"NaN or infinite \(example 0\)"),
-        (np.zeros((2, 0)), None, r"shape \(2, 0\)"),
+        (np.array([1.0, np.nan]), None, "NaN or infinite (example 1)"),
+        (np.array([[1.0, np.inf]]), None, "NaN or infinite (example 0)"),
+        (np.zeros((2, 0)), None, "shape (2, 0)"),
         (np.zeros(2, complex), None, "type 'complex128'"),
-        (np.array([1.0, 1e99]), None, r"NaN or infinite \(example 1\)"),
+        (np.array([1.0, 1e99]), None, "NaN or infinite (example 1)"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(raw, task, message):

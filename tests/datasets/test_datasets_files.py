@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
-from refusals import refused
+from comparisons import refused
 
 from jaxmlp.datasets import load, read_inputs
 from jaxmlp.datasets.files import INPUT_KEYS, SPLIT_KEYS, WHOLE_KEYS, read_arrays, read_frame
@@ -102,10 +102,10 @@ def test_a_category_that_only_the_test_part_has_is_zeros(save):
         (TEXT, "ripe,siz", {}, "did you mean 'size'"),
         (TEXT, "ripe,ripe", {}, "names a column twice"),
         (TEXT, "ripe,tasty", {}, "text in target 'tasty'"),
-        (UNTASTED, "tasty", {}, r"missing values in target 'tasty' \(10\)"),
+        (UNTASTED, "tasty", {}, "missing values in target 'tasty' (10)"),
         (UNTASTED, "tasty", {"missing": "impute"}, "missing values in target"),
-        (TEXT.replace("\n4,", "\ninf,"), "tasty", {}, r"infinite \(example 4, feature 'size'\)"),
-        (TEXT.replace("\n4,", "\n1e99,"), "tasty", {}, "NaN or infinite .* feature 'size'"),
+        (TEXT.replace("\n4,", "\ninf,"), "tasty", {}, "infinite (example 4, feature 'size')"),
+        (TEXT.replace("\n4,", "\n1e99,"), "tasty", {}, "NaN or infinite ... feature 'size'"),
         (TEXT.replace(",2.0,", ",inf,"), "weight", {}, "target that is NaN or infinite"),
         ("\n\n", "ripe", {}, "is empty"),
         ("ripe\n0\n1\n", "ripe", {}, "no column besides the target"),
@@ -263,19 +263,19 @@ NAN[4, 1] = np.nan
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (whole(NAN), r"feature that is NaN or infinite \(example 4, feature 1\)"),
+        (whole(NAN), "feature that is NaN or infinite (example 4, feature 1)"),
         (whole(targets=INPUTS[:, 1] * 1e300), "target that is NaN or infinite"),
-        (whole(targets=np.zeros(20, int)), "'own.npz' has 1 class: .* or choose task 'regression'"),
+        (whole(targets=np.zeros(20, int)), "'own.npz' has 1 class: ... or choose task 'regression'"),
         (whole(INPUTS.astype(str)), "features of type '<U"),
         (whole(INPUTS.astype(complex)), "features of type 'complex128'"),
         (whole(INPUTS[:, :0]), "at least one feature"),
         (whole(np.float64(1)), "single number"),
         (whole(targets=np.array([Trap()] * 20, object)), "pickled Python objects under 'targets'"),
-        ({}, r"has the arrays \(none\): give 'inputs' and 'targets'"),
-        (with_test(targets=TARGETS.astype(str)), "targets of shape .* give both parts alike"),
-        (with_test(INPUTS[:5]), "test part of .* 5 rows of features and 20 targets"),
-        (with_test(INPUTS[:0], TARGETS[:0]), "test part of .* is empty"),
-        (with_test(NAN), r"test part of .* infinite \(example 4, feature 1\)"),
+        ({}, "has the arrays (none): give 'inputs' and 'targets'"),
+        (with_test(targets=TARGETS.astype(str)), "targets of shape ... give both parts alike"),
+        (with_test(INPUTS[:5]), "test part of ... 5 rows of features and 20 targets"),
+        (with_test(INPUTS[:0], TARGETS[:0]), "test part of ... is empty"),
+        (with_test(NAN), "test part of ... infinite (example 4, feature 1)"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(save, arrays, message):
@@ -338,7 +338,7 @@ def test_gaps_are_filled_when_asked_and_infinite_values_refused(save, trained):
     filled = read_inputs(save("size,hue\n,\n"), **trained, missing="impute")
     assert filled[0, 1:].tolist() == [0.0, 1.0]
     assert filled[0, 0] == pytest.approx(trained["table"]["columns"][0]["fill"])
-    refused("NaN or infinite .* feature 'size'", read_inputs, save("size,hue\ninf,red\n"), **trained)
+    refused("NaN or infinite ... feature 'size'", read_inputs, save("size,hue\ninf,red\n"), **trained)
 
 
 NAMED = "y,x2,x1\n0,2,1\n"
@@ -355,7 +355,7 @@ def test_without_a_table_named_numbers_are_found_and_without_names_all_numeric_c
     [
         (NAMED, {"feature_names": ("x1", "x3")}, "lacks the columns 'x3'"),
         ("name\nx\n", {}, "no column of numbers"),
-        ("a,b\n1,\n", {}, "NaN or infinite|has 1 features"),
+        ("a,b\n1,\n", {}, "has 1 features"),
         ("a,b\n1,2\n", {"missing": "impute"}, "cannot be imputed"),
         ("a,b\n1,2\n", {"missing": "drop"}, "unknown treatment of missing values 'drop'"),
     ],
@@ -379,7 +379,7 @@ def test_an_npz_is_read_by_any_known_key_or_the_only_one(save, key):
     [
         ({"x": PIXELS.astype(float) * np.nan}, "NaN or infinite"),
         ({"x": PIXELS.astype(str)}, "type '<U"),
-        ({"x": PIXELS[:, 0, 0]}, r"shape \(3,\)"),
+        ({"x": PIXELS[:, 0, 0]}, "shape (3,)"),
         ({"a": PIXELS, "b": PIXELS}, "has the arrays a, b: name the features 'inputs'"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from refusals import refused
+from comparisons import refused
 
 from jaxmlp.datasets import DATASETS, load, make_problem
 from jaxmlp.datasets.loading import is_at_hand

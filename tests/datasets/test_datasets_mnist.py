@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from refusals import refused
+from comparisons import refused
 
 from jaxmlp.datasets import load, mnist
 from jaxmlp.datasets.archives import Archive, ArchiveSet, check_archive
@@ -107,7 +107,7 @@ def test_the_variable_names_the_manual_folder_and_what_is_damaged_is_made_again(
     ("name", "change", "message"),
     [
         (TRAIN_FILES[0], lambda content: content[:-5], "' is cut off"),
-        (TEST_FILES[1], lambda _: idx(np.zeros(21)), "' is (cut off|not the original)"),
+        (TEST_FILES[1], lambda _: idx(np.zeros(21)), "' is cut off"),
         (TRAIN_FILES[1], None, "' of 'tiny_set' cannot be read"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_damaged_or_missing_archive_is_refused(tiny, tmp_path, name, change, m
 
 def test_without_network_or_array_record_one_line_says_what_to_do(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    line = refused("cannot be reached.*JAXMLP_MANUAL_DIR", mnist.load_images, tiny[0], options(tmp_path))
+    line = refused("cannot be reached...JAXMLP_MANUAL_DIR", mnist.load_images, tiny[0], options(tmp_path))
     assert all(name in line for name in (*TRAIN_FILES, *TEST_FILES))
     monkeypatch.setattr(mnist.importlib.util, "find_spec", lambda name: None)
     refused("array_record is not installed", mnist.load_images, tiny[0], options(tmp_path, tiny[1]))

@@ -12,12 +12,13 @@ import lesson_pictures
 import lesson_studies
 import numpy as np
 import pytest
+from comparisons import refused
 from lesson_runs import RUNS, SIZES, Run, draw_lesson, lesson_network, train_run
 from side_by_side import draw_params
 from sklearn.datasets import make_classification
 from slow_cases import others_slow
 
-from jaxmlp import ArgumentError, Batch, forward, mlp
+from jaxmlp import Batch, forward, mlp
 
 LESSON = draw_lesson()
 
@@ -201,8 +202,7 @@ def test_the_program_writes_what_it_prints(
     for name in lesson_pictures.PICTURES:
         for each in name.replace(" … ", ", ").split(", "):
             assert (folder / each).stat().st_size > 5000, each
-    with pytest.raises(ArgumentError, match="holds a run already"):
-        build_your_own_framework.main(["--out", str(folder)])
+    refused("holds a run already", build_your_own_framework.main, ["--out", str(folder)])
 
 
 def test_an_animation_shows_every_epochs_own_boundary(

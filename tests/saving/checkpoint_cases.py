@@ -1,17 +1,14 @@
-"""Arrays that a careless copy would change, a comparison of every bit, and refusals, for tests of saving and sweeps."""
+"""Arrays that a careless copy would change, for tests of saving."""
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
-import pytest
+from comparisons import is_key
 
 from jaxmlp.layers import LAYERS, Activate, Dense
-from jaxmlp.types import ArgumentError
 
 ODD = np.array([1 / 7, -0.0, np.inf, -np.inf, np.nan, -np.nan, 5e-324, 1e-40, 1 / 3])
 
@@ -51,17 +48,6 @@ LAYER_CASES = [
 ]
 
 
-def bits(tree: Any) -> list[tuple[str, tuple[int, ...], bytes]]:
-    """Type, shape and bytes of every leaf; random keys by their data."""
-    leaves = [leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
-    data = [np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for leaf in leaves]
-    return [(str(leaf.dtype), leaf.shape, each.tobytes()) for leaf, each in zip(leaves, data, strict=True)]
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 class Bomb:
     """Raises where it is unpickled."""
 
@@ -69,23 +55,11 @@ class Bomb:
         return (exec, ("raise SystemExit('unpickled')",))
 
 
-def refusal(function: Callable[..., Any], *arguments: Any, **options: Any) -> str:
-    """The line by which arguments are refused; it names a file that is read."""
-    with pytest.raises(ArgumentError) as caught:
-        function(*arguments, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    match arguments:
-        case [Path() as path]:
-            assert path.name in message
-    return message
-
-
 def odd_like(shapes: Any) -> Any:
     """A tree of given shapes and types, filled with odd numbers; every random key another one."""
 
     def fill(shape: Any) -> Any:
-        if _is_key(shape):
+        if is_key(shape):
             return jax.random.key(9)
         values = ODD if jnp.issubdtype(shape.dtype, jnp.floating) else np.arange(-3, 9)
         return jnp.array(np.resize(values, shape.shape).astype(shape.dtype))

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
-from checkpoint_cases import ARRAYS, Bomb, bits, refusal
+from checkpoint_cases import ARRAYS, Bomb
+from comparisons import bits, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -105,10 +106,10 @@ def test_the_newest_whole_one_is_used_and_the_damaged_named(saved: Path) -> None
 
 def test_none_at_all_and_none_whole_are_told_apart(saved: Path) -> None:
     for folder in (saved.parent / "nowhere", saved):
-        assert "can be used (there is none): begin a new run" in refusal(latest_checkpoint, str(folder))
+        refused("can be used (there is none): begin a new run", latest_checkpoint, str(folder))
     for path in checkpoints_in(saved.parent).values():
         path.write_text("something else")
-    told = refusal(latest_checkpoint, str(saved.parent))
+    told = refused("", latest_checkpoint, str(saved.parent))
     assert "none of 2 is whole, the newest as checkpoint epoch-00000012.safe" in told
 
 
@@ -122,7 +123,7 @@ def test_a_truncation_at_any_byte_and_a_flip_of_any_bit_are_noticed(saved: Path,
         altered += bytes([content[place] ^ (1 << data.draw(st.integers(0, 7)))]) + content[place + 1 :]
     saved.write_bytes(altered)
     try:
-        assert "is damaged" in refusal(read_checkpoint, saved)
+        refused("is damaged", read_checkpoint, saved)
     finally:
         saved.write_bytes(content)
 
@@ -133,7 +134,7 @@ def test_the_sum_notices_before_anything_is_used(saved: Path, monkeypatch: pytes
     saved.write_bytes(content.replace(b"digits", b"DIGITS"))
     using = Mock(wraps=checkpoint_module._held_as)
     monkeypatch.setattr(checkpoint_module, "_held_as", using)
-    assert "does not have the SHA-256 sum" in refusal(read_checkpoint, saved)
+    refused("does not have the SHA-256 sum", read_checkpoint, saved)
     assert not using.called
     written = read_tensors(saved)[1]["sha256"]
     monkeypatch.setattr(checkpoint_module, "_sum_of", lambda text, arrays: written)
@@ -147,9 +148,9 @@ def test_the_sum_notices_before_anything_is_used(saved: Path, monkeypatch: pytes
 def test_sizes_are_checked_before_memory_is_taken(saved: Path, shape: list[int], end: int) -> None:
     header = json.dumps({"w": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}).encode()
     saved.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    assert "is damaged (Error while deserializing header" in refusal(read_checkpoint, saved)
+    refused("is damaged (Error while deserializing header", read_checkpoint, saved)
     saved.write_bytes((2**62).to_bytes(8, "little") + header)
-    assert "header too large" in refusal(read_checkpoint, saved)
+    refused("header too large", read_checkpoint, saved)
 
 
 def test_a_disk_that_fails_is_damage(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +163,7 @@ def test_a_disk_that_fails_is_damage(saved: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(safetensors, "safe_open", failing)
     wanted = f"checkpoint {saved.name} is damaged (it cannot be read: Input/output error)"
-    assert refusal(read_checkpoint, saved) == wanted
+    assert refused("", read_checkpoint, saved) == wanted
     assert latest_checkpoint(saved.parent)[0].epoch == 10
 
 
@@ -219,7 +220,7 @@ def test_another_header_is_refused(saved: Path, changed: dict[str, Any], told: s
     arrays, texts = read_tensors(saved)
     text = json.dumps(json.loads(texts["jaxmlp"]) | changed)
     write_tensors(saved, arrays, {"jaxmlp": text, "sha256": checkpoint_module._sum_of(text, arrays)})
-    assert told in refusal(read_checkpoint, saved)
+    refused(told, read_checkpoint, saved)
 
 
 def test_nothing_is_ever_unpickled(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +231,7 @@ def test_nothing_is_ever_unpickled(saved: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(pickle, function, Mock(side_effect=AssertionError("unpickled")))
     assert bits(read_checkpoint(saved).arrays) == bits(ARRAYS)
     saved.write_bytes(bomb)
-    assert "is damaged" in refusal(read_checkpoint, saved)
+    refused("is damaged", read_checkpoint, saved)
 
 
 @pytest.mark.parametrize(
@@ -246,7 +247,7 @@ def test_wrong_arguments_and_another_process_leave_nothing(
     process: int, epoch: int, description: Any, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jax, "process_index", lambda: process)
-    assert told in refusal(write_checkpoint, tmp_path, epoch, {}, description)
+    refused(told, write_checkpoint, tmp_path, epoch, {}, description)
     assert os.listdir(tmp_path) == []
 
 
@@ -256,4 +257,4 @@ def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
         with pytest.raises(error):
             write_checkpoint(tmp_path / name, 1, {}, None)
     for path in (tmp_path / "nothing", tmp_path):
-        assert "there is no such file" in refusal(read_checkpoint, path)
+        refused("there is no such file", read_checkpoint, path)

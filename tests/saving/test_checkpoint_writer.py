@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checkpoint_cases import refusal
+from comparisons import refused
 
 from jaxmlp.saving import (
     CheckpointWriter,
@@ -209,7 +209,7 @@ def test_a_folder_that_is_gone_is_told_and_no_other_used(made_again: bool, tmp_p
 
 def test_wrong_arguments_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with CheckpointWriter(tmp_path) as writer:
-        assert "plain JSON data" in refusal(writer.save, 1, ARRAYS, {1, 2})
+        refused("plain JSON data", writer.save, 1, ARRAYS, {1, 2})
     for options in ({"keep": 0}, {"keep": 1.5}, {"better": "smallest"}):
         with pytest.raises(ArgumentError):
             CheckpointWriter(tmp_path, **options)  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
-from checkpoint_cases import ARRAYS, LAYER_CASES, Bomb, bits, odd_like, refusal
+from checkpoint_cases import ARRAYS, LAYER_CASES, Bomb, odd_like
+from comparisons import bits, refused
 
 from jaxmlp.layers import Dense, Softmax
 from jaxmlp.network import Network, layer_shapes, mlp
@@ -83,18 +84,18 @@ def test_a_file_cut_off_one_byte_too_long_or_of_something_else_is_refused(saved:
     others = [b"", b"\0" * 100, b"not a model\n" * 20, b'{"jaxmlp": 1}', b"\xff" * 64, pickle.dumps(Bomb())]
     for wrong in (*cuts, content[:-1], content + b"\0", content[1:], *others):
         saved.write_bytes(wrong)
-        assert "no whole jaxmlp model file" in refusal(load_model, saved)
+        refused("no whole jaxmlp model file", load_model, saved)
     saved.write_bytes(content)
     assert load_model(saved)[0] == NET
     for path in (saved.parent / "nowhere", saved.parent):
-        assert "no model file at" in refusal(load_model, path)
+        refused("no model file at", load_model, path)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"jaxmlp": "no json"}, {"jaxmlp": "5"}])
 def test_safetensors_of_something_else_is_refused(metadata: dict[str, str] | None, tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     safetensors.numpy.save_file({"weight": np.ones(3, np.float32)}, path, metadata=metadata)
-    assert "no whole jaxmlp model file" in refusal(load_model, path)
+    refused("no whole jaxmlp model file", load_model, path)
 
 
 @pytest.mark.parametrize(
@@ -129,22 +130,22 @@ def test_an_altered_description_is_refused(saved: Path, alter: Any, words: str) 
     assert json.dumps(description) == texts["jaxmlp"], "nothing else is altered"
     alter(description)
     write_tensors(saved, tensors, {"jaxmlp": json.dumps(description)})
-    assert words in refusal(load_model, saved)
+    refused(words, load_model, saved)
 
 
 def test_missing_and_misshapen_parameters_are_refused(saved: Path) -> None:
     tensors, texts = read_tensors(saved)
     write_tensors(saved, {name: each for name, each in tensors.items() if name != "params.2.b"}, texts)
-    assert "parameter 2.b should have shape [2], found none" in refusal(load_model, saved)
+    refused("parameter 2.b should have shape [2], found none", load_model, saved)
     write_tensors(saved, tensors | {"params.2.b": np.ones((1, 2))}, texts)
-    assert "parameter 2.b should have shape [2], found shape [1, 2]" in refusal(load_model, saved)
+    refused("parameter 2.b should have shape [2], found shape [1, 2]", load_model, saved)
 
 
 def test_rebuilding_refuses_wrong_settings_by_itself() -> None:
     description = describe_network(NET)
     assert rebuild_network(description) == NET
     description["layers"][0]["slope"] = 1
-    assert "layer Dense does not take these settings" in refusal(rebuild_network, description)
+    refused("layer Dense does not take these settings", rebuild_network, description)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +177,7 @@ def test_what_cannot_be_saved_is_refused_and_leaves_what_was_there(
     saved: Path, net: Network, params_net: Network | None, preprocessing: Any, words: str
 ) -> None:
     before = saved.read_bytes()
-    assert words in refusal(save_model, saved, net, params_of(params_net or net), preprocessing)
+    refused(words, save_model, saved, net, params_of(params_net or net), preprocessing)
     assert (saved.read_bytes(), list(saved.parent.iterdir())) == (before, [saved])
 
 

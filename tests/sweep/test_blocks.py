@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checkpoint_cases import refusal
+from comparisons import refused
 
 from jaxmlp import Batch, mlp
 from jaxmlp.sweep.blocks import COMPILING_ON_A_CPU, MEMBERS_A_CPU, block_size, bytes_per_member, narrowed_size
@@ -51,7 +51,7 @@ def test_memory_limits_a_block() -> None:
     assert block_size(RECIPE, 6, DATA, devices=ONE, memory=data + 3 * each) == 3
     assert block_size(RECIPE, 6, DATA, devices=ONE, memory=data + 1) == 1
     for memory in (1, data):
-        told = refusal(block_size, RECIPE, 6, DATA, devices=ONE, memory=memory)
+        told = refused("", block_size, RECIPE, 6, DATA, devices=ONE, memory=memory)
         assert f"the data take 1,400 bytes on 1 device(s) and may take less than {memory:,}" in told
 
 
@@ -69,7 +69,7 @@ def test_data_are_counted_as_the_device_holds_them_and_not_copied() -> None:
 
 @pytest.mark.parametrize("options", [{"block": 0}, {"memory": 0}, {"block": 1.5}])
 def test_refuses_what_is_no_size(options: dict[str, int]) -> None:
-    assert "whole number of at least 1" in refusal(block_size, RECIPE, 6, DATA, devices=ONE, **options)
+    refused("whole number of at least 1", block_size, RECIPE, 6, DATA, devices=ONE, **options)
 
 
 @pytest.mark.slow

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from checkpoint_cases import refusal
 from command_runs import EXPERIMENTS
+from comparisons import refused
 from sweep_cases import alone, examples
 
 from jaxmlp import Batch, evaluate, mlp
@@ -152,7 +152,7 @@ def test_blocks_and_padding_do_not_change_a_trial() -> None:
 )
 def test_a_wrong_trial_is_refused_before_any_is_trained(wrong: Trial, words: str) -> None:
     told: list[Progress] = []
-    assert words in refusal(sweep, [BASE, wrong], TRAIN, VALID, epochs=1, block=1, callback=told.append)
+    refused(words, sweep, [BASE, wrong], TRAIN, VALID, epochs=1, block=1, callback=told.append)
     assert told == []
 
 
@@ -293,7 +293,7 @@ ROWS, OTHERS = np.arange(5), np.arange(5, 9)
     ],
 )
 def test_refuses_in_one_line(trials: list[Trial], options: dict[str, Any], words: str) -> None:
-    assert words in refusal(sweep, trials, TRAIN, **({"epochs": 2} | options))
+    refused(words, sweep, trials, TRAIN, **({"epochs": 2} | options))
 
 
 @pytest.mark.parametrize("place", [0, 2])

@@ -4,10 +4,10 @@ import dataclasses
 import math
 
 import pytest
+from comparisons import refused
 
 from jaxmlp import mlp
 from jaxmlp.sweep.trials import Halving, Trial, TrialReport, planned_epochs, rank
-from jaxmlp.types import ArgumentError
 
 BASE = Trial(mlp([2, 2]))
 
@@ -66,8 +66,7 @@ def test_rungs_grow_by_eta_and_end_with_the_run() -> None:
 
 @pytest.mark.parametrize(("first", "eta"), [(0, 2), (1, 1), (1, 2.5), (1.5, 2), (1, True)])
 def test_refuses_a_halving_that_is_none(first: int, eta: int) -> None:
-    with pytest.raises(ArgumentError, match="whole number of at least"):
-        Halving(first, eta)
+    refused("whole number of at least", Halving, first, eta)
 
 
 def test_planned_epochs_count_what_is_left_at_each_rung() -> None:

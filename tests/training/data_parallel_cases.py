@@ -1,6 +1,6 @@
 """Fits on several devices held against the same fits on one; a program, as JAX counts its CPU devices at its start.
 
-`python data_parallel_cases.py DEVICES < questions.json` writes an answer a question.
+`python -m training.data_parallel_cases DEVICES < questions.json` writes an answer a question.
 """
 
 import json
@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparisons import largest_difference
 
 from jaxmlp.layers import LAYERS, Dense
 from jaxmlp.network import Network, mlp
@@ -76,13 +77,6 @@ def fit_case(name: str, epochs: int, dtype: str, devices: Any) -> FitResult:
     return fit(net, train, valid, **case | given)
 
 
-def difference(found: Any, expected: Any) -> float:
-    """Measure max |a − b| / max |b| of the worst array; NaN where any number is."""
-    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
-    far = [np.max(np.abs(np.asarray(a) - b)) / (np.max(np.abs(b)) or 1.0) for a, b in pairs if np.size(b)]
-    return float(np.max(far))
-
-
 def columns(result: FitResult) -> list[np.ndarray]:
     """Collect a history's columns but for its timings."""
     found = history_columns(result.history, result.metric)
@@ -100,9 +94,9 @@ def compare(name: str, counts: list[int], epochs: int, dtype: str) -> dict[str, 
             for state in (many.state, one.state)
         ]
         found[str(count)] = [
-            difference(many.state.params, jax.device_get(one.state.params)),
-            difference(*jax.device_get(floats)) if any(np.size(leaf) for leaf in floats[0]) else 0.0,
-            difference(columns(many), columns(one)),
+            largest_difference(many.state.params, one.state.params, relative=True),
+            largest_difference(*floats, relative=True),
+            largest_difference(columns(many), columns(one), relative=True),
         ]
     return found
 
@@ -138,8 +132,8 @@ def stream() -> float:
     three = fit(NET, chunks, valid, key=key, devices=jax.devices()[:3], **given)
     again = fit(NET, chunks, valid, resume=saved[1], devices=jax.devices()[:3], **given)
     assert len(three.state.params[0].w.sharding.device_set) == 3
-    ends = [(jax.device_get(each.state.params), columns(each)) for each in (one, three, again)]
-    return max(difference(end, ends[0]) for end in ends[1:])
+    ends = [(each.state.params, columns(each)) for each in (one, three, again)]
+    return max(largest_difference(end, ends[0], relative=True) for end in ends[1:])
 
 
 def corrupt_shares(corrupt: Callable[..., Any]) -> Callable[..., Any]:

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparisons import refused
 from data_parallel_cases import CASES, FAULTS
 
 from jaxmlp.layers import LAYERS
 from jaxmlp.training.fit import fit
 from jaxmlp.training.parallel import batch_mesh, keep_whole, largest_of_processes, place_whole, share_rows
-from jaxmlp.types import ArgumentError
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
 COUNTS = [2, 3, 8]
@@ -25,11 +25,11 @@ COUNTS = [2, 3, 8]
 def ask(*questions: dict[str, Any]) -> list[Any]:
     """Let a process with eight CPU devices answer."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "data_parallel_cases.py", "8"],
+        [sys.executable, "-W", "error", "-m", "training.data_parallel_cases", "8"],
         input=json.dumps(questions),
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         env=os.environ | {"JAX_PLATFORMS": "cpu"},
         check=False,
         timeout=600,
@@ -109,10 +109,9 @@ def test_a_corrupted_sum_is_caught(answers: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("devices", [[], jax.devices()[:1] * 2])
 def test_no_device_and_one_twice_are_refused(devices: Any) -> None:
-    with pytest.raises(ArgumentError, match=rf"at least one and each once, given {len(devices)}"):
-        batch_mesh(devices)
-    with pytest.raises(ArgumentError, match="at least one and each once"):
-        fit(None, None, optimizer="sgd", batch_size=1, epochs=1, devices=devices)  # type: ignore[arg-type]
+    refused(f"at least one and each once, given {len(devices)}", batch_mesh, devices)
+    given: dict[str, Any] = {"optimizer": "sgd", "batch_size": 1, "epochs": 1, "devices": devices}
+    refused("at least one and each once", fit, None, None, **given)
     assert batch_mesh(None) is batch_mesh(jax.devices()[:1]) is None  # one device needs no mesh
 
 

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training_cases import refused
+from comparisons import refused
 
 from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, matrices, resolve_optimizer
-from jaxmlp.types import ArgumentError
 
 # Schedules whose parameters have no default need an example; any other is tested by its bare name.
 SCHEDULE_EXAMPLES = {"exponential": "exponential:0.5", "step": "step:0.5,2"}
@@ -233,17 +232,14 @@ def test_clipping_holds_the_norm_of_the_whole_gradient() -> None:
     ],
 )
 def test_refuses_in_one_line(name: str, options: dict[str, Any], words: str) -> None:
-    with refused(words):
-        make_optimizer(name, **options)
+    refused(words, make_optimizer, name, **options)
 
 
 @pytest.mark.parametrize("schedule", [name for name in SCHEDULE_NAMES if name != "constant"])
 def test_refuses_a_schedule_without_the_runs_length(schedule: str) -> None:
-    with pytest.raises(ArgumentError, match=r"give horizon=\(steps, steps an epoch\)"):
-        make_optimizer("sgd", schedule=schedule)
+    refused("give horizon=(steps, steps an epoch)", make_optimizer, "sgd", schedule=schedule)
 
 
 @pytest.mark.parametrize("given", [3, None, optax.adam])
 def test_refuses_what_is_no_optimizer(given: Any) -> None:
-    with pytest.raises(ArgumentError, match="not an optimiser"):
-        resolve_optimizer(given)
+    refused("not an optimiser", resolve_optimizer, given)

@@ -1,0 +1,112 @@
+"""Every door of training and evaluation refuses wrong data and settings in one line."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from comparisons import refused
+from training_cases import BATCH, DATA, INPUTS, KEY, LABELS, NET, VALUES, WEIGHT
+
+from jaxmlp.training.evaluation import evaluate
+from jaxmlp.training.fit import fit
+from jaxmlp.training.steps import init_state, train_epoch, train_step
+from jaxmlp.training.stopping import Stopping
+from jaxmlp.training.stream import stream_from_chunks
+
+STATE = init_state(NET, "sgd", KEY)
+GIVEN: dict[str, Any] = {"optimizer": "sgd", "batch_size": BATCH, "epochs": 1, "key": KEY}
+DOORS: dict[str, Any] = {
+    "fit": lambda data, **options: fit(NET, data, **GIVEN | options),
+    "validation": lambda data, **options: fit(NET, DATA, data, **GIVEN | options),
+    "stream": lambda data, **options: fit(NET, stream_from_chunks([data]), **GIVEN | options),
+    "epoch": lambda data, **options: train_epoch(NET, "sgd", STATE, data, **{"batch_size": BATCH} | options),
+    "step": lambda data, **options: train_step(NET, "sgd", STATE, data, **options),
+    "evaluation": lambda data, **options: evaluate(NET, STATE.params, data, **options),
+}
+TRAINING = "fit stream epoch step"
+READ = "fit validation stream"  # these read the values before they train; the others see shapes and types
+WHOLE = "fit validation epoch evaluation"
+SETS = "fit epoch evaluation"
+
+
+def altered(array: np.ndarray, value: Any) -> np.ndarray:
+    """Copy an array with another value in one place."""
+    changed = array.copy()
+    changed.flat[4] = value
+    return changed
+
+
+REFUSED: list[tuple[str, Any, dict[str, Any], str]] = [
+    # Data.
+    (WHOLE + " stream step", (INPUTS[:, :2], LABELS), {}, "inputs must have shape [..., 3]...given [..., 2]"),
+    ("fit validation", (INPUTS[0], LABELS), {}, "inputs must have shape [N, 3] for this network, given [3]"),
+    ("step", (INPUTS[0], LABELS[:1]), {}, "reshape one example to [1, I]"),
+    (WHOLE, (INPUTS, LABELS[:7]), {}, "as many targets as inputs are needed, given 7 for 10 inputs"),
+    ("stream", (INPUTS, LABELS[:7]), {}, "must have as many rows, given shapes [10, 3], [7]"),
+    ("step", (INPUTS, LABELS[:7]), {}, "given outputs [10, 2] and targets [7]"),
+    *((WHOLE, (INPUTS, one), {}, "given a single number for 10 inputs") for one in (1, np.int64(1))),
+    (WHOLE, (INPUTS[:0], LABELS[:0]), {}, "set is empty"),
+    (SETS + " stream step", INPUTS, {}, "data must be a pair (inputs, targets) or a Batch, given ndarray"),
+    *((READ, (altered(INPUTS, x), LABELS), {}, "1 feature(s) are NaN or infinite") for x in (np.nan, np.inf)),
+    (READ, (INPUTS.astype(str), LABELS), {}, "features must be numbers"),
+    (READ, (INPUTS, altered(LABELS, 2)), {}, "labels must lie in 0 to 1 for 2 outputs"),
+    (READ, (INPUTS, altered(LABELS, -1)), {}, "labels must lie in 0 to 1 for 2 outputs, given -1"),
+    (READ, (INPUTS, LABELS.astype(np.float32)), {}, "takes integer labels 0 to 1, given type float32"),
+    ("epoch step evaluation", (INPUTS, LABELS.astype(np.float32)), {}, "integer labels"),
+    (READ, (INPUTS, LABELS.astype(str)), {}, "takes integer labels"),
+    (READ, (INPUTS, LABELS[:, None]), {}, "given [10, 1]"),
+    (
+        "fit stream",
+        (INPUTS, altered(VALUES, np.nan)),
+        {"loss": "squared_error"},
+        "targets are NaN or infinite",
+    ),
+    (
+        "fit stream",
+        (INPUTS, 3 + np.abs(VALUES)),
+        {"loss": "sigmoid_cross_entropy"},
+        "takes targets from 0 to 1",
+    ),
+    *(
+        ("fit stream", (INPUTS, values), {"loss": "squared_error"}, "targets of shape [N, 2]")
+        for values in (VALUES[:, :1], VALUES[:, 0])
+    ),
+    # Weights.
+    (SETS + " step", DATA, {"sample_weight": WEIGHT[:4]}, "shape [10], given [4]"),
+    (SETS + " step", (*DATA, WEIGHT[:4]), {}, "shape [10], given [4]"),
+    ("fit", DATA, {"sample_weight": -WEIGHT}, "finite and at least 0"),
+    (READ, (*DATA, -WEIGHT), {}, "sample weights must be finite and at least 0"),
+    (READ, (*DATA, altered(WEIGHT, np.nan)), {}, "finite and at least 0"),
+    ("fit", DATA, {"sample_weight": 0 * WEIGHT}, "all sample weights are 0"),
+    # Settings.
+    *((SETS, DATA, {"batch_size": size}, f"at least 1, given {size!r}") for size in (0, -1, 2.5, "32", True)),
+    *(("fit", DATA, {"epochs": epochs}, f"at least 1, given {epochs}") for epochs in (0, True)),
+    (
+        TRAINING + " evaluation",
+        DATA,
+        {"loss": "softmax_crossentropy"},
+        "did you mean 'softmax_cross_entropy'",
+    ),
+    (TRAINING + " evaluation", DATA, {"metric": "acuracy"}, "did you mean 'accuracy'"),
+    (TRAINING + " evaluation", DATA, {"metric": "r3"}, "unknown metric 'r3'"),
+    ("fit epoch step evaluation", DATA, {"metric": "r2"}, "this metric takes targets of shape [...2]"),
+    ("fit stream", DATA, {"optimizer": "adm"}, "did you mean 'adam'"),
+    ("fit stream", DATA, {"optimizer": 0.1}, "not an optimiser: 0.1"),
+    ("fit stream", DATA, {"key": None}, "give key=jax.random.key(0)"),
+    (
+        "fit stream",
+        DATA,
+        {"stopping": Stopping(patience=1)},
+        "patience watches validation data, and there are",
+    ),
+    ("evaluation", DATA, {"transform": lambda key, inputs: inputs}, "give key="),
+]
+
+
+@pytest.mark.parametrize(
+    ("door", "data", "options", "words"),
+    [(door, *given) for doors, *given in REFUSED for door in doors.split()],
+)
+def test_every_door_refuses_in_one_line(door: str, data: Any, options: dict[str, Any], words: str) -> None:
+    line = refused(words, DOORS[door], data, **options)
+    assert line.startswith("validation data: ") == (door == "validation")
