@@ -52,7 +52,12 @@ class Layer(Protocol):
 
 
 class DenseParams(NamedTuple):
-    """The parameters of a `Dense` layer."""
+    """The parameters of a `Dense` layer.
+
+    Example:
+        >>> DenseParams(jnp.ones((2, 3)), jnp.zeros(3)).b.tolist()
+        [0.0, 0.0, 0.0]
+    """
 
     w: Any  # weight, [I, O]
     b: Any = None  # bias, [O], or None where the layer has none

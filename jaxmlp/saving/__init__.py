@@ -12,10 +12,6 @@ from jaxmlp.saving.checkpoint import (
     latest_checkpoint,
     restore_fit,
 )
-from jaxmlp.saving.checkpoint import named_arrays as named_arrays
-from jaxmlp.saving.checkpoint import read_checkpoint as read_checkpoint
-from jaxmlp.saving.checkpoint import restore_tree as restore_tree
-from jaxmlp.saving.checkpoint import write_checkpoint as write_checkpoint
 
 __all__ = [
     "Checkpoint",

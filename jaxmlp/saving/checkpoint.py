@@ -129,6 +129,9 @@ def checkpoints_in(folder: AnyPath) -> dict[int, Path]:
     Args:
         folder: where the checkpoints of one run are; it need not be there.
 
+    Returns:
+        Paths by the number of the epoch; none where no checkpoint is there.
+
     Example:
         >>> checkpoints_in("nowhere")
         {}
@@ -297,6 +300,9 @@ def restore_fit(arrays: Mapping[str, np.ndarray], like: FitState) -> FitState:
         arrays: arrays by name, as `fit_arrays` named them.
         like: a state of the same network and optimiser, as that of a fit which starts; its arrays may be
             `jax.ShapeDtypeStruct`s. Best epoch, history and position in a stream are those of the checkpoint.
+
+    Returns:
+        The state that was saved.
 
     Raises:
         ArgumentError: the arrays are of another network or optimiser; the first difference is named.

@@ -41,6 +41,11 @@ class FitState(NamedTuple):
         best: the best epoch until now; None where no patience watches for it.
         history: one EpochReport an epoch, those before a resumption included.
         position: where in the next epoch of a stream; None between two epochs.
+
+    Example:
+        >>> from jaxmlp.network import mlp
+        >>> FitState(init_state(mlp([2, 3]), "sgd", jax.random.key(0))).history
+        ()
     """
 
     train: TrainState

@@ -11,7 +11,7 @@ from jaxmlp import Stopping
 from jaxmlp.cli.options import KEPT, OF_THIS_CALL, RunOptions, stopping_of
 from jaxmlp.cli.resume import read_options, remember
 from jaxmlp.cli.run import CHECKPOINTS, CONFIG
-from jaxmlp.saving import write_checkpoint
+from jaxmlp.saving.checkpoint import write_checkpoint
 
 
 def begun(folder: Path, *, began: Path | None = None, **options: Any) -> RunOptions:

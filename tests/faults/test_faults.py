@@ -21,7 +21,7 @@ from fault_runs import RUN, End, Ended, end_of, flags, goes_on, rows_in, run_to_
 from jaxmlp import load_model
 from jaxmlp.cli.records import METRICS
 from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL
-from jaxmlp.saving import checkpoints_in, latest_checkpoint, read_checkpoint, write_checkpoint
+from jaxmlp.saving.checkpoint import checkpoints_in, latest_checkpoint, read_checkpoint, write_checkpoint
 
 GOING_ON = "going on after epoch"
 # A row of the table and a checkpoint, in either order, and the result.

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jaxmlp.saving import checkpoint as checkpoint_module
-from jaxmlp.saving import checkpoints_in, latest_checkpoint, read_checkpoint, write_checkpoint
+from jaxmlp.saving.checkpoint import checkpoints_in, latest_checkpoint, read_checkpoint, write_checkpoint
 from jaxmlp.saving.model_file import read_tensors, write_tensors
 
 DESCRIPTION = {"network": {"layers": ["Dense", 3]}, "data": "digits", "note": "a\nb ü"}

@@ -67,7 +67,7 @@ port, process, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 jax.distributed.initialize(f"localhost:{port}", 2, process)
 from jax.sharding import Mesh
 from jaxmlp import ArgumentError, init_state, mlp
-from jaxmlp.saving import CheckpointWriter, fit_arrays, latest_checkpoint, restore_fit, write_checkpoint
+from jaxmlp.saving.checkpoint import CheckpointWriter, fit_arrays, latest_checkpoint, restore_fit, write_checkpoint
 from jaxmlp.training.parallel import place_whole
 from jaxmlp.training.fit import FitState
 alone = FitState(init_state(mlp([4, 3]), "adam", jax.random.key(0)))

@@ -15,7 +15,8 @@ from comparisons import bits, refused, same_bits
 from jaxmlp import OPTIMIZERS, EpochReport, fit, init_state, mlp
 from jaxmlp.layers import Dense
 from jaxmlp.network import Network
-from jaxmlp.saving import (
+from jaxmlp.saving.checkpoint import (
+    KEY_KINDS,
     check_description,
     fit_arrays,
     named_arrays,
@@ -24,7 +25,6 @@ from jaxmlp.saving import (
     restore_tree,
     write_checkpoint,
 )
-from jaxmlp.saving.checkpoint import KEY_KINDS
 from jaxmlp.training.fit import FitState
 from jaxmlp.training.stopping import Best, Stopping
 

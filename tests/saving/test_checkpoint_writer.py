@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from comparisons import refused
 
-from jaxmlp.saving import (
+from jaxmlp.saving.checkpoint import (
     CheckpointWriter,
     checkpoint,
     checkpoints_in,

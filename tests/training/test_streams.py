@@ -16,7 +16,7 @@ from comparisons import assert_close, plain, refused, same_bits
 from slow_cases import others_slow
 from training_cases import BATCH, DATA, EXAMPLES, INPUTS, KEY, LABELS, NET, VALUES, WEIGHT, add_noise
 
-from jaxmlp.saving import fit_arrays, read_checkpoint, restore_fit, write_checkpoint
+from jaxmlp.saving.checkpoint import fit_arrays, read_checkpoint, restore_fit, write_checkpoint
 from jaxmlp.training import stream as streaming
 from jaxmlp.training.fit import FitResult, FitState, fit
 from jaxmlp.training.steps import init_state
