@@ -1,4 +1,4 @@
-"""Checks of a data set's values before a run, so that a wrong label stops it and not a strange loss."""
+"""Checks of a data set's values before a run: a wrong label stops it, not a strange loss."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def _as_array(given: Any) -> Any:
 def check_lengths(data: Batch) -> None:
     """Raise an ArgumentError unless a data set has examples, and as many targets and weights as inputs.
 
-    It reads shapes alone, so that it serves traced arrays too. Picking minibatches would not notice:
+    It reads only shapes, and so serves traced arrays too. Picking minibatches would not notice:
     JAX reads the last element in place of one that is not there.
     """
     examples, targets = len(data.inputs), np.shape(data.targets)[:1]

@@ -255,7 +255,7 @@ def predict(
         params: its parameters.
         inputs: [B, I].
         task: "classification" (one class an example; a single output is the logit of class 1),
-            "multilabel" (each output is the logit of a label of its own) or "regression".
+            "multilabel" (each output is the logit of one label) or "regression".
         loss: the loss it was trained with; it says how outputs become probabilities.
         probabilities: whether to return probabilities instead of classes.
 

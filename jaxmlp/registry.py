@@ -12,7 +12,7 @@ Thing = TypeVar("Thing")
 
 
 class UnknownNameError(ArgumentError, KeyError):
-    """A name that a registry does not hold; also a KeyError, so that mappings behave as mappings do."""
+    """A name that a registry does not hold; also a KeyError, for mappings to behave as mappings do."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the message in quotes

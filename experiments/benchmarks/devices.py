@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def train(
     sharing: Sharing, options: ManyOptions, optimizer: str, folder: Path
 ) -> tuple[dict[str, list[np.ndarray]], list[float]]:
-    """Train in processes of their own; the parameters by precision, and the seconds of each epoch."""
+    """Train in separate processes; the parameters by precision, and the seconds of each epoch."""
     out = folder / "params.npz"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -25,7 +25,7 @@ from jaxmlp.cli.text import amount, seconds
 from jaxmlp.registry import Registry
 
 DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each
-point in a process of its own, and fit the slopes of the log-log curves. Takes at most some 15 minutes."""
+point in its own process, and fit the slopes of the log-log curves. Takes at most some 15 minutes."""
 
 CLASSES = 10
 ENOUGH_SECONDS, MOST_RUNS = 2.0, 5
@@ -233,7 +233,7 @@ def parts(result: Result) -> list[Part]:
     slopes = [["varied", "slope of", "all points", "upper half", "expected above", "because of"]]
     points = [["varied", "value", "time", "peak memory", "above its own", "temporaries"]]
     notes = [
-        f"{QUANTITIES[quantity]}: the peak above what its process has by itself; "
+        f"{QUANTITIES[quantity]}: the peak above what its process has before; "
         f"the slopes are fitted to the points of {amount(value)} and more, as less is noise."
         for quantity, value in result.get("least", {}).items()
     ]

@@ -68,7 +68,7 @@ def program() -> str:
 
 
 def tell(line: str) -> None:
-    """Show what is being done, on a terminal alone."""
+    """Show what is being done, only on a terminal."""
     if sys.stderr.isatty():
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
@@ -111,7 +111,7 @@ def finish(result: Result, parts: Sequence[Part], out: str | None, failures: Seq
 
 
 def drawn_order(things: Sequence[Thing], turn: int) -> list[Thing]:
-    """Put those that take turns in an order drawn for the turn (seeded), so that none always follows the same one."""
+    """Put those that take turns in an order drawn for the turn (seeded): none always follows the same one."""
     return [things[place] for place in np.random.default_rng(turn).permutation(len(things))]
 
 
@@ -130,7 +130,7 @@ def noise_of_ratio(*times: Sequence[float]) -> float:
     """Estimate the relative standard error of a ratio of two medians.
 
     The median of n times has about 1.25·s/√n of standard error, s from the median absolute deviation
-    (1.48·MAD), so that a single disturbed turn does not count.
+    (1.48·MAD): a single disturbed turn does not count.
     """
     squares = 0.0
     for each in times:

@@ -1,4 +1,4 @@
-"""Turn the committed result files into experiments/README.md and into figures, so that neither is typed by hand."""
+"""Turn the committed result files into experiments/README.md and into figures: neither is typed by hand."""
 
 import json
 import math

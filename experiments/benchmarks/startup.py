@@ -27,7 +27,7 @@ class StartupOptions(MnistOptions):
     """The options of the measurement."""
 
     repeats: int = option(
-        5, "second runs of each; of MNIST each with a seed of its own", group="options", metavar="N"
+        5, "second runs of each; of MNIST each with its own seed", group="options", metavar="N"
     )
 
 
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(case: str, flags: Sequence[str], repeats: int) -> Result:
-    """Measure a first run and some second ones, in a folder of compiled programs of their own."""
+    """Measure a first run and some second ones, in their own folder of compiled programs."""
     runs = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(1 + repeats):

@@ -26,7 +26,7 @@ ROUTES = {"stream": "by stream", "memory": "in memory"}
 CACHE = Path("~/.cache/jaxmlp/large").expanduser()
 
 DESCRIPTION = """Train a network on a generated set of many rows by stream, on a quarter of them by stream and in
-memory, each in a process of its own and in an order drawn for each turn. The files of 20 million rows take 2.1 GiB
+memory, each in its own process and in an order drawn for each turn. The files of 20 million rows take 2.1 GiB
 of disk and are kept for the next run. Takes some 10 minutes on 2 cores."""
 
 _option = partial(option, group="options")
@@ -102,7 +102,7 @@ def measure_cases(cases: Sequence[tuple[str, int]], repeats: int, options: Strea
 
 
 def measure_point(route: str, rows: int, options: StreamOptions) -> Result:
-    """Train in a fresh process, so that its peak memory is its own."""
+    """Train in a fresh process, whose peak memory is only its."""
     given = {"route": route, "rows": rows, "options": dataclasses.asdict(options)}
     return in_process(f"training on {rows:,} rows {ROUTES[route]}", "stream.measure", options.device, given)
 

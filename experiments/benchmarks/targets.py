@@ -114,11 +114,11 @@ def _time_to_accuracy(result: Result | None) -> Iterator[Target]:
     for name, share in SHARES.items():
         wanted, other = f"≤ {100 * share:.0f} %", programs.get(name)
         if other is None:
-            yield Target(f"{what}: of {name}'s time", wanted)
+            yield Target(f"{what}: of the time of {name}", wanted)
             continue
         found = seconds / other["median_seconds"]
         yield Target(
-            f"{what}: of {other['title']}'s time",
+            f"{what}: of the time of {other['title']}",
             wanted,
             f"{100 * found:.0f} % ({_learnt(other)})",
             accurate and found <= share,

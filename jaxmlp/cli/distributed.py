@@ -73,7 +73,7 @@ class Group:
             )
 
     def part(self) -> None:
-        """End what is done together: from here on each process goes on or ends by itself."""
+        """End what is done together: from here on each process goes on or ends as it will."""
         if not self.has_parted:
             self.has_parted = True
             jax.distributed.shutdown()  # waits for all

@@ -378,7 +378,7 @@ def check_run(options: RunOptions) -> None:
         raise ArgumentError(
             "--patience watches a validation part"
             + (
-                ": hold one out with --validation 0.2, so that the test part stays unseen"
+                ": hold one out with --validation 0.2, which leaves the test part unseen"
                 if options.resume is None
                 else f", and the run in {options.resume} holds none out: begin a new run with --validation 0.2"
             )
@@ -391,7 +391,7 @@ def _check_processes(options: ProcessOptions) -> None:
     device = getattr(options, "device", "auto")
     if ":" in device and (options.devices or options.coordinator):
         raise ArgumentError(
-            f"--device {device} names one device, while --devices and --coordinator choose by themselves: "
+            f"--device {device} names one device, while --devices and --coordinator choose for themselves: "
             f"write --device {device.partition(':')[0]}"
         )
     address, count, index = options.coordinator, options.num_processes, options.process_id

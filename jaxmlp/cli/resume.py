@@ -52,7 +52,7 @@ def resumed(
 
 
 def remember(folder: Path, options: RunOptions) -> None:
-    """Write into config.json what a call with --resume has changed, so that the next one need not say it again."""
+    """Write into config.json what a call with --resume has changed, for the next one to take over."""
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     changed = config["options"] | {name: getattr(options, name) for name in KEPT}
     for name in PLACES:
@@ -146,7 +146,7 @@ def read_progress(job: Job, start: FitState) -> tuple[FitState, list[str]]:
 
 
 def _check_contents(found: Any, wanted: dict[str, Any]) -> None:
-    """Say of a file of the same name that it is not what it was, rather than only which sums differ."""
+    """Say of a file of the same name that it is not what it was, rather than only which hashes differ."""
     before, now = (each.get("data set", {}) for each in (found, wanted))
     if before.get("name") == now.get("name") and before.get("sha256") != now.get("sha256"):
         raise ArgumentError(

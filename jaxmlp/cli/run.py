@@ -190,7 +190,7 @@ def configuration(job: AnyJob) -> dict[str, Any]:
 
 
 def make_run_folder(out: str | None, name: str) -> Path:
-    """Make the folder of a new run; a folder that holds a run already is refused, so that nothing is lost."""
+    """Make the folder of a new run; a folder that holds a run already is refused, and nothing is lost."""
     folder = _fresh_folder(name) if out is None else Path(out)
     if (folder / CONFIG).exists() or (folder / MODEL).exists():
         has_checkpoints = (folder / CONFIG).exists() and checkpoints_in(folder / CHECKPOINTS)
@@ -266,7 +266,7 @@ class Lock:
 
     @property
     def is_held(self) -> bool:
-        """Whether the folder is still the one that was locked: neither deleted nor made anew by another run."""
+        """Whether the folder is still the one that was locked: neither deleted nor made again by another run."""
         try:
             return os.path.samestat(os.stat(self._path), self._file)
         except OSError:

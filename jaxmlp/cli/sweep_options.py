@@ -41,7 +41,7 @@ MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would f
 DEFAULT_GRID = ("learning_rate=0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,0.7,1,2,3,5,10",)
 # What --resume takes from this call where it is given, and not from the sweep: where to compute, and what to show.
 OF_THIS_CALL = (*PLACES, "resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
-# What the command that trains one network by itself leaves out.
+# What the command that trains one network leaves out.
 NOT_OF_A_RUN = ("out", "quiet", "pictures", "target_accuracy", "compilation_cache")
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
@@ -83,7 +83,7 @@ class SweepOptions(TrainOptions):
         metavar="RUN",
     )
     check: int | None = _measure(
-        None, "train N of the networks one by one too, and print how far they differ", metavar="N"
+        None, "train N of the networks separately too, and print how far they differ", metavar="N"
     )
     against: str | None = _measure(None, "sklearn: train some of them by scikit-learn too", metavar="NAME")
     against_count: int = _measure(3, "how many", metavar="N")
@@ -102,7 +102,7 @@ class SweepOptions(TrainOptions):
 
     @cached_property
     def settings(self) -> list[TrainOptions]:
-        """Every network to train, as the options of the run that trains it by itself."""
+        """Every network to train, as the options of the run that trains it."""
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainOptions)}
         plain = TrainOptions(**(shared | {"validation": 0.0, "out": None}))
         drawn = _draw(self.random, self.seed)
@@ -154,7 +154,7 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
 
 
 def train_command(setting: TrainOptions) -> str:
-    """Write the command that trains a network by itself."""
+    """Write the command that trains a network."""
     words = ["jaxmlp", "train"]
     for field in dataclasses.fields(setting):
         value, name = getattr(setting, field.name), flag(field.name)
@@ -180,7 +180,7 @@ class SweepJob:
     options: SweepOptions
     dataset: Dataset
     problem: Problem
-    settings: list[TrainOptions]  # for each trial, the options of the run that trains it by itself
+    settings: list[TrainOptions]  # for each trial, the options of the run that trains it
     trials: list[Trial]  # each setting once a fold
     folds: Folds | None  # rows to train and to rank on; None where a part is held out
     devices: tuple[jax.Device, ...]

@@ -196,7 +196,7 @@ def train_best(sweep: SweepJob, number: int, folder: Path) -> None:
     print(f"the same network: {train_command(setting)}")
 
 
-# --- networks of the sweep, each trained by itself ---
+# --- networks of the sweep, each trained separately ---
 
 
 def spread_out(count: int, numbers: Sequence[int]) -> list[int]:
@@ -229,7 +229,7 @@ def print_check(job: SweepJob, result: SweepResult) -> bool:
         passed &= say(job, apart, epochs, bounds.get(options.precision))
         farthest = worst_of(apart)
         grown = difference(train_singly(job, farthest, epochs, nudged=True), ends[farthest])
-        print(f"check: one rounding of its start, trained singly, grows to {grown:.1e} there")
+        print(f"check: one rounding of its start, trained separately, grows to {grown:.1e} there")
     return passed
 
 
@@ -247,7 +247,7 @@ def say(job: SweepJob, differences: Mapping[int, float], epochs: int, bound: flo
     passed = bound is None or largest <= bound
     verdict = "" if bound is None else f", bound {bound:.0e}: {'passed' if passed else 'FAILED'}"
     print(
-        f"check: {counted(len(differences), 'network')} trained singly, after {counted(epochs, 'epoch')}: "
+        f"check: {counted(len(differences), 'network')} trained separately, after {counted(epochs, 'epoch')}: "
         f"largest relative difference of parameters {largest:.1e}{verdict}; that of network {farthest} "
         f"({job.label(farthest)})"
     )

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         computing(options.device, options.precision) as (precision, device),
     ):
         job = prepare(options, precision, device, group)
-        # Of several processes the first alone prints and writes files.
+        # Of several processes only the first prints and writes files.
         with open_run(job) if group.is_first else contextlib.nullcontext() as run:
             before = begin(job, run, group)
             if before is None:
@@ -102,7 +102,7 @@ def gradients_agree(job: Job, state: TrainState, run: Run | None) -> bool:
 
 
 def off_the_kinks(params: Any, seed: int) -> Any:
-    """Move parameters a little at random, for the check alone.
+    """Move parameters a little at random, for the check only.
 
     Fresh biases of 0 can bring an output exactly to its target, or two scores to a tie. There a loss has no
     derivative, and autodiff may choose another value than ours: a difference that is no defect.

@@ -1,4 +1,4 @@
-"""Public archives and their registered checksums: which files, from where, and whether they are whole."""
+"""Public archives and their registered hashes: which files, from where, and whether they are whole."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ DOWNLOAD_TIMEOUT = 30
 
 
 class Archive(NamedTuple):
-    """One file of a public data set: its official name, its size in bytes and its checksum in hexadecimal."""
+    """One file of a public data set: its official name, its size in bytes and its hash in hexadecimal."""
 
     filename: str
     size: int
@@ -27,7 +27,7 @@ class ArchiveSet(NamedTuple):
     archives: tuple[Archive, ...]
     mirrors: tuple[str, ...]
 
-    def checksums(self) -> dict[str, str]:
+    def hashes(self) -> dict[str, str]:
         """Give the sha256 of each file by its name."""
         return {archive.filename: archive.sha256 for archive in self.archives}
 
@@ -39,7 +39,7 @@ def file_sha256(path: Path) -> str:
 
 
 def check_archive(path: Path, archive: Archive, owner: str, owners: Mapping[str, str]) -> None:
-    """Refuse an archive that is missing, cut off, altered, or another set's by its checksum among `owners`."""
+    """Refuse an archive that is missing, cut off, altered, or another set's by its hash among `owners`."""
     try:
         size, sha256 = path.stat().st_size, file_sha256(path)
     except OSError as error:
@@ -84,7 +84,7 @@ def download(archive_set: ArchiveSet, folder: Path, *, quiet: bool = False) -> N
     """Fetch the archives that are not yet in a folder, each from the first mirror that gives it whole.
 
     pooch does the work rather than TFDS's download manager: it tries what we ask for one address at a
-    time, which makes room for mirrors, and a file only takes its name once its checksum is right.
+    time, which makes room for mirrors, and a file only takes its name once its hash is right.
     """
     for archive in archive_set.archives:
         reasons = []
@@ -129,6 +129,6 @@ def _fetch(archive: Archive, address: str, folder: Path, quiet: bool) -> str | N
             f"cannot write '{archive.filename}' into '{folder}' ({error.strerror or error}): "
             f"choose another folder as data_dir, with room in it"
         ) from None
-    except ValueError:  # pooch's word for a wrong checksum
-        return "the file is altered or cut off (wrong checksum)"
+    except ValueError:  # pooch's word for a wrong hash
+        return "the file is altered or cut off (wrong hash)"
     return None

@@ -46,7 +46,7 @@ class Dataset(NamedTuple):
         train: the examples to fit.
         test: the examples held out.
         feature_shape: shape of one example before it was flattened to [I], as (28, 28).
-        identity: what makes this the same data again, JSON-able: name, seed, options, checksums.
+        identity: what makes this the same data again, JSON-able: name, seed, options, hashes.
         feature_names: I names, or () where there are none.
         class_names: K names, one a class or a label; () for regression.
         target_names: names of the K regressed values; () otherwise.

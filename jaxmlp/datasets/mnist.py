@@ -38,14 +38,14 @@ class ImageSet(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def _archives(*sizes_and_checksums: tuple[int, str]) -> tuple[Archive, ...]:
+def _archives(*sizes_and_hashes: tuple[int, str]) -> tuple[Archive, ...]:
     names = (*TRAIN_FILES, *TEST_FILES)
     return tuple(
-        Archive(name, size, sha256) for name, (size, sha256) in zip(names, sizes_and_checksums, strict=True)
+        Archive(name, size, sha256) for name, (size, sha256) in zip(names, sizes_and_hashes, strict=True)
     )
 
 
-# Sizes and checksums are those that tensorflow-datasets registers. The three sets share their file names.
+# Sizes and hashes are those that tensorflow-datasets registers. The three sets share their file names.
 IMAGE_SETS: dict[str, ImageSet] = {
     "mnist": ImageSet(
         "70 000 handwritten digits of 28 by 28 pixels (LeCun, Cortes and Burges, 1998)",
@@ -117,7 +117,7 @@ def load_images(image_set: ImageSet, options: Options) -> Dataset:
     """Load a data set of the MNIST family, preparing it first where that was not done yet."""
     archive_set = image_set.archive_set
     folder = options.data_dir / archive_set.name
-    identity = {"name": archive_set.name, "archives": archive_set.checksums()}
+    identity = {"name": archive_set.name, "archives": archive_set.hashes()}
     arrays = read_prepared(folder, identity)
     if arrays is None:
         if importlib.util.find_spec("array_record") is None:
@@ -228,7 +228,7 @@ def prepare_records(image_set: ImageSet, archive_folder: Path, data_dir: Path) -
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read a gzipped IDX archive of unsigned bytes, whose checksum is right.
+    """Read a gzipped IDX archive of unsigned bytes, whose hash is right.
 
     Behind two zero bytes, the type of its numbers (8) and the number of axes stand one big-endian 32-bit
     size an axis, and then the numbers, last axis fastest.

@@ -97,8 +97,8 @@ def fit_preprocessing(
     | method | features | targets of a regression |
     | --- | --- | --- |
     | `auto` | images (two axes or more): divided by the largest value; others: standardised | standardised |
-    | `standardise` | mean 0, standard deviation 1, each by itself | standardised |
-    | `scale` | smallest value 0, largest 1, each by itself | standardised |
+    | `standardise` | mean 0, standard deviation 1, each feature | standardised |
+    | `scale` | smallest value 0, largest 1, each feature | standardised |
     | `none` | as they are | as they are |
 
     A feature that never changes gets the scale 1. scikit-learn's StandardScaler and MinMaxScaler

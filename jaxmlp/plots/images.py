@@ -128,7 +128,7 @@ def _tile(
 ) -> AxesImage:
     """Draw pictures row by row, each with its title above it, in cells of a width and height in inches.
 
-    All stand in one axes: axes of their own, with their ticks and margins, would take ten times as long to draw.
+    All stand in one axes: one axes each, with their ticks and margins, would take ten times as long to draw.
     The space is what each cell leaves free beside its picture and above it.
     """
     high, wide = pictures.shape[1:3]

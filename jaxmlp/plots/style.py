@@ -94,7 +94,7 @@ def log_axis(axes: Axes, values: np.ndarray) -> None:
 
 
 def log_across(axes: Axes) -> None:
-    """Make the x axis logarithmic, with numbers at powers of ten alone: of a short range the others would overlap."""
+    """Make the x axis logarithmic, with numbers only at powers of ten: of a short range the others would overlap."""
     from matplotlib.ticker import NullFormatter
 
     axes.set_xscale("log")

@@ -24,7 +24,7 @@ def time_bars(
 
     Args:
         panels: by case, by peer: median, least and largest, [3], above 0. The first peer's bar
-            has a colour of its own.
+            has another colour.
         x_label: what the values are, with their unit.
         reference: where a vertical line stands, as 1 among ratios.
         log: whether the values' axis is logarithmic.

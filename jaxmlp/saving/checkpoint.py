@@ -1,6 +1,6 @@
 """Checkpoints: all that a run carries after an epoch, bit for bit, in one safetensors file that is whole or refused.
 
-`epoch-00000012.safetensors` holds arrays by name, in its header a JSON description and the SHA-256 sum of both.
+`epoch-00000012.safetensors` holds arrays by name, in its header a JSON description and the SHA-256 hash of both.
 It is written under another name and renamed once the disk has it. Nothing is ever unpickled.
 """
 
@@ -75,14 +75,14 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: AnyPath) -> Checkpoint:
-    """Read a checkpoint, held against its sum before anything of it is used; what is wrong with it is refused."""
+    """Read a checkpoint, held against its hash before anything of it is used; what is wrong with it is refused."""
     path = Path(path)
     if not path.is_file():
         raise ArgumentError(f"{path} is no checkpoint: there is no such file")
     try:
         stored, texts = read_tensors(path)
         if texts["sha256"] != _sum_of(texts["jaxmlp"], stored):
-            raise ValueError("it does not have the SHA-256 sum that was written")
+            raise ValueError("it does not have the SHA-256 hash that was written")
         header = json.loads(texts["jaxmlp"])
         if header["format"] == FORMAT:
             arrays = {name: _held_as(stored[name], kind) for name, kind in header["types"].items()}

@@ -59,7 +59,7 @@ def describe_network(net: Network) -> dict[str, Any]:
     for name, layer in layers:
         if LAYERS.get(name) is not type(layer):
             raise ArgumentError(
-                f"a network with a layer of its own kind, {name}, cannot be saved: use {', '.join(LAYERS)}"
+                f"a network with a layer of another kind, {name}, cannot be saved: use {', '.join(LAYERS)}"
             )
     described = [{"layer": name, **dataclasses.asdict(layer)} for name, layer in layers]
     return {"in_features": net.in_features, "layers": described}

@@ -52,7 +52,7 @@ def _bytes_of(tree: Any) -> int:
 
 
 def _bytes_on_device(array: Any) -> int:
-    # By shape and type alone, without bringing a copy there; float64 becomes float32 unless JAX computes in it.
+    # By shape and type, without bringing a copy there; float64 becomes float32 unless JAX computes in it.
     given = array if hasattr(array, "dtype") else np.asarray(array)
     return math.prod(given.shape) * int(jax.dtypes.canonicalize_dtype(given.dtype).itemsize)
 

@@ -1,8 +1,8 @@
 """Networks of one recipe trained side by side, because one network of usual size leaves a machine idle.
 
-A member is a network with a seed and numbers of its own (rates, strength of L2, initial scale). All members
+A member is a network with a seed and its own numbers (rates, strength of L2, initial scale). All members
 of a block go through one compiled program: `vmap` over the members of a device, within `shard_map` over the
-devices. Each ends as the same run does by itself, up to rounding, for what it draws follows from its key only.
+devices. Each ends as the same run of `fit` does, up to rounding, for what it draws follows from its key only.
 """
 
 from collections.abc import Callable, Mapping

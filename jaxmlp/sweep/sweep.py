@@ -1,6 +1,6 @@
 """A sweep: many trials of hyper-parameters, trained side by side and ranked on data they did not train on.
 
-Trials that differ in numbers alone (rates, L2, initial scale, seed, fold) are members of one compiled program;
+Trials that differ only in numbers (rates, L2, initial scale, seed, fold) are members of one compiled program;
 those that differ in what is static (sizes, activation, optimiser, batch size …) are grouped, a program a group.
 """
 
@@ -112,7 +112,7 @@ def sweep(
 ) -> SweepResult:
     """Train many trials side by side and rank their settings on data that they did not train on.
 
-    A trial ends as `fit` of it alone does, up to rounding. One that diverges is ranked last and does not disturb
+    A trial ends as `fit` would end it, up to rounding. One that diverges is ranked last and does not disturb
     the others. There the two differ: `fit` stops at the first epoch that is not finite and keeps the state before,
     while a trial goes on to its rung or end and is judged there, by its parameters and its loss on held-out data.
 
@@ -131,7 +131,7 @@ def sweep(
         memory: see `block`.
         devices: to spread members over; None takes all local ones.
         finished: reports of an earlier sweep of the same trials, which are not trained again; one that then goes
-            on beyond a rung starts anew, as its state was not kept.
+            on beyond a rung starts again, as its state was not kept.
         keep_params: whether to return the parameters, copied to the host.
         callback: told of progress, about every second.
 

@@ -16,7 +16,7 @@ from jaxmlp.types import ArgumentError
 
 @dataclass(frozen=True)
 class Trial:
-    """One network to be trained, as `fit` would train it alone."""
+    """One network to be trained, as `fit` would train it."""
 
     net: Network
     optimizer: str = "sgd"  # a name, with its parameter where it takes one; the parameter is traced

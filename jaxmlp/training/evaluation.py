@@ -64,7 +64,7 @@ def evaluate(
     key: Key | None = None,
     mesh: Mesh | None = None,
 ) -> Metrics:
-    """Measure a network on a data set, in chunks, so that a large set fits.
+    """Measure a network on a data set, in chunks, to let a large set fit.
 
     Args:
         net: the network (static).

@@ -224,7 +224,7 @@ def fit(
         resume: where an interrupted fit stood, in place of key and state; its history goes on. Patience that it
             did not have counts from there.
         save: called after every epoch with all that `resume` needs, before the callback, and after every window
-            of a stream; its arrays are never altered, so that another thread may write them.
+            of a stream; its arrays are never altered: another thread may write them.
         devices: to share each minibatch, of all processes; None computes on the default one.
 
     Returns:

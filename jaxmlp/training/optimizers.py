@@ -1,4 +1,4 @@
-"""Optimisers and schedules by name, each description built once, so that it never compiles twice.
+"""Optimisers and schedules by name, each description built once, to compile no program twice.
 
 Two calls of `optax.adam(1e-3)` are unequal, and a function compiled for one compiles again for
 the other; `make_optimizer` gives the same object for the same description. The rates stand in the

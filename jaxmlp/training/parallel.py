@@ -70,7 +70,7 @@ def share_rows(mesh: Mesh | None, *blocks: Array) -> tuple[Array, ...]:
     """Divide the columns of index blocks among devices; columns of 0 fill up what is uneven.
 
     What is computed from them is then divided the same way, and XLA adds the sums over devices where a
-    result is wanted whole, so that no rule of a layer has to know of devices.
+    result is wanted whole; no rule of a layer has to know of devices.
     """
     if mesh is None:
         return blocks
@@ -86,7 +86,7 @@ def keep_whole(mesh: Mesh | None, tree: Any) -> Any:
 
 
 def largest_of_processes(number: int, mesh: Mesh | None) -> int:
-    """Take the largest of the numbers that the processes of a mesh hold, so that all decide alike."""
+    """Take the largest of the numbers that the processes of a mesh hold, for all to decide alike."""
     if mesh is None or len({device.process_index for device in mesh.devices.flat}) == 1:
         return number
     return int(np.max(multihost_utils.process_allgather(np.int32(number))))

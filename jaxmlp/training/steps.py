@@ -130,7 +130,7 @@ def _step_keys(state: TrainState) -> tuple[Key, Key]:
 
 
 def step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tuple[TrainState, Trace]:
-    """Take one step; plain, as all down to `epoch_of_steps`, so that a step, an epoch and a sweep share it."""
+    """Take one step; plain, as all down to `epoch_of_steps`, to be shared by a step, an epoch and a sweep."""
     transform_key, layer_key = _step_keys(state)
     if recipe.transform is not None:
         batch = batch._replace(inputs=recipe.transform(transform_key, batch.inputs))

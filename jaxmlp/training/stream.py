@@ -1,4 +1,4 @@
-"""Streams: examples that are read while training goes on, so that data need not fit in memory.
+"""Streams: examples that are read while training goes on, for data that need not fit in memory.
 
 Chunks of any sizes are cut into windows of a fixed number of rows. While one window is trained on, the next
 is placed on the device and the one after it is read by another thread: there are three at most, one of them

@@ -96,8 +96,8 @@ def test_targets_stand_beside_their_figures() -> None:
     assert floor_seconds(case) == pytest.approx(0.1 + 0.4)
     assert found["784-512-512-10, batch 128, SGD: speed"].reached is None
     assert found[WHOLE].reached is True
-    assert found[f"{WHOLE}: of PyTorch's time"].reached is False  # 62.5 % of at most 60 %
-    assert found[f"{WHOLE}: of sk's time"].reached is True
+    assert found[f"{WHOLE}: of the time of PyTorch"].reached is False  # 62.5 % of at most 60 %
+    assert found[f"{WHOLE}: of the time of sk"].reached is True
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ def test_a_program_short_of_the_accuracy_is_marked_and_reaches_nothing() -> None
     whole["programs"][2]["accuracies"] = [0.9799]
     told = aligned(time_to_accuracy_rows(whole)).splitlines()
     assert [line.endswith("short of 98.0 %") for line in told] == [False, False, False, True]
-    assert "short of the goal" in by_what(result)[f"{WHOLE}: of sk's time"].figure
+    assert "short of the goal" in by_what(result)[f"{WHOLE}: of the time of sk"].figure
     whole["programs"][1] = {"name": "torch", "title": "PyTorch", "failure": "it broke"}
     assert "failed" in aligned(time_to_accuracy_rows(whole))
-    assert by_what(result)[f"{WHOLE}: of torch's time"].reached is None
+    assert by_what(result)[f"{WHOLE}: of the time of torch"].reached is None
     result = a_result()
     result["time_to_accuracy"]["programs"][0]["accuracies"] = [0.979]
     found = [target for what, target in by_what(result).items() if "whole process" in what]

@@ -137,10 +137,10 @@ def test_the_ranking_the_check_and_the_peer_are_printed_and_written(swept: tuple
     for told in (
         "moons: 6 networks of 3 settings, 8 epochs, ranked on",
         f"learning rate {rows[0]['learning_rate']}, seed",
-        "check: 1 network trained singly, after 1 epoch: largest relative difference",
+        "check: 1 network trained separately, after 1 epoch: largest relative difference",
         "bound 1e-05: passed; that of network 0 (learning rate 0.02, seed 0)",
-        "check: one rounding of its start, trained singly, grows to",
-        "trained singly, after 8 epochs: largest relative difference",
+        "check: one rounding of its start, trained separately, grows to",
+        "trained separately, after 8 epochs: largest relative difference",
         "scikit-learn: 1 of the 6 networks, one after another",
         "times as long",
     ):
@@ -244,7 +244,7 @@ def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Pa
         "0 networks trained in",
         "the time of one network was not measured",
         "the sweep's time was not measured",
-        "check: 1 network trained singly, after 1 epoch: ",  # of the --check that the sweep began with
+        "check: 1 network trained separately, after 1 epoch: ",  # of the --check that the sweep began with
         "check: this call trained none to its end",
     ):
         assert told in outcome.out

@@ -54,8 +54,8 @@ def mirrored(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        ("truncated", "wrong checksum"),
-        ("altered", "wrong checksum"),
+        ("truncated", "wrong hash"),
+        ("altered", "wrong hash"),
         ("broken", "arrived cut off"),
         ("absent", "answers 404"),
     ],

@@ -65,7 +65,7 @@ def test_archives_become_a_data_set_and_are_not_needed_again(tiny, tmp_path, mon
     assert (dataset.train.inputs.dtype, dataset.train.targets.dtype) == (np.uint8, np.int32)
     assert dataset.feature_shape == (28, 28)
     assert dataset.class_names == tuple("abcdefghij")
-    assert dataset.identity["archives"] == image_set.archive_set.checksums()
+    assert dataset.identity["archives"] == image_set.archive_set.hashes()
     assert capfd.readouterr() == ("", "")  # quiet is quiet
 
     (info,) = (tmp_path / "data").rglob("dataset_info.json")

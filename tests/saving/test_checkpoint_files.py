@@ -96,7 +96,7 @@ def test_the_newest_whole_one_is_used_and_the_damaged_named(saved: Path) -> None
     assert checkpoint.epoch == 10
     reasons = (
         "Error while deserializing header: header too small",
-        "it does not have the SHA-256 sum that was written",
+        "it does not have the SHA-256 hash that was written",
     )
     assert notes == tuple(
         f"checkpoint epoch-000000{epoch}.safetensors is damaged ({reason}): using epoch-00000010.safetensors"
@@ -134,7 +134,7 @@ def test_the_sum_notices_before_anything_is_used(saved: Path, monkeypatch: pytes
     saved.write_bytes(content.replace(b"digits", b"DIGITS"))
     using = Mock(wraps=checkpoint_module._held_as)
     monkeypatch.setattr(checkpoint_module, "_held_as", using)
-    refused("does not have the SHA-256 sum", read_checkpoint, saved)
+    refused("does not have the SHA-256 hash", read_checkpoint, saved)
     assert not using.called
     written = read_tensors(saved)[1]["sha256"]
     monkeypatch.setattr(checkpoint_module, "_sum_of", lambda text, arrays: written)

@@ -166,7 +166,7 @@ NO_NUMBERS = [np.array(["a", "b"]), np.array([None]), np.arange(2) * 1j, jnp.one
     ("net", "params_net", "preprocessing", "words"),
     [
         *(
-            (Network(4, [Dense(2), each()]), None, {}, "a layer of its own kind")
+            (Network(4, [Dense(2), each()]), None, {}, "a layer of another kind")
             for each in (HomeMade, Impostor)
         ),
         *((NET, None, {"odd": each}, "preprocessing must be NumPy arrays of numbers") for each in NO_NUMBERS),

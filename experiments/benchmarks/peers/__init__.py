@@ -1,4 +1,4 @@
-"""The programs that are timed against each other, by name, so that a benchmark can choose among them."""
+"""The programs that are timed against each other, by name, for a benchmark to choose among."""
 
 import importlib
 import importlib.util

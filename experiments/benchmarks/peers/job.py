@@ -1,6 +1,6 @@
 """What every peer is given: the same data, initial parameters, order of examples and settings, as files.
 
-They are files because each peer lives in a process of its own.
+They are files because each peer lives in its own process.
 """
 
 import dataclasses

@@ -9,7 +9,7 @@ from peers.job import ADAM_B1, ADAM_B2, ADAM_EPSILON, MOMENTUM, Job, Layers, Pee
 
 
 class GivenOrder(np.random.RandomState):
-    """A source of randomness whose shuffle lays an order that was given, so that all see the same batches."""
+    """A source of randomness whose shuffle lays an order that was given, for all to see the same batches."""
 
     order: np.ndarray
 
