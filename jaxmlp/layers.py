@@ -25,10 +25,10 @@ class Layer(Protocol):
     """What every layer offers; any frozen dataclass with these methods can stand in a `Network`.
 
     A layer's parameters live outside it, in a pytree. `init` draws them and says how many outputs the
-    layer has. `forward` maps inputs [B, I] to outputs [B, O], and keeps as residuals what `backward` needs;
-    `train`, `key` and `weight` ([B]; rows of weight 0 take no part in batch statistics) matter only to layers
-    that behave differently in training. `backward` takes the gradient of the objective with respect to the
-    outputs [B, O] and returns that with respect to the parameters (like them) and to the inputs [B, I].
+    layer has. `forward` maps inputs [B, I] to outputs [B, O], and keeps as residuals what `backward` needs.
+    `train`, `key` and `weight` [B] matter only to layers that behave differently in training; rows of weight 0
+    take no part in batch statistics. `backward` takes the objective's gradient with respect to the outputs
+    [B, O], and returns those with respect to the parameters (like them) and to the inputs [B, I].
     `decayed` marks, in a tree of bools like the parameters, the leaves that L2 acts on.
     """
 

@@ -19,8 +19,8 @@ from jaxmlp.cli.session import find_device, run
 from jaxmlp.registry import unknown_name
 
 DESCRIPTION = """Measure an epoch of training against scikit-learn, PyTorch (eager, compiled), NumPy by hand,
-flax.nnx and a jitted JAX step in a Python loop, all from the same parameters on the same batches, and against the
-time of its matrix products only. Each peer lives in its own process; they train in turn. The figures
+flax.nnx and a jitted JAX step in a Python loop. All go from the same parameters over the same batches. The time of
+the matrix products only is measured too. Each peer lives in its own process; they train in turn. The figures
 to look at are the ratios of the medians. Takes some 20 minutes on 2 cores; --quick some 3."""
 
 PRECISIONS = ("float32", "tensorfloat32")

@@ -23,8 +23,8 @@ CASES = {
 }
 
 DESCRIPTION = """Measure the time of an epoch with a checkpoint asked for after every epoch, and with none.
-Runs with and without take turns; the first epoch of each, which may compile, is left out, and the time that the
-last checkpoint takes to be whole is shared among the epochs. As in jaxmlp train no epoch waits for a checkpoint: where
+Runs with and without take turns. The first epoch of each, which may compile, is left out. The time that the last
+checkpoint takes to be whole is shared among the epochs. As in jaxmlp train no epoch waits for a checkpoint. Where
 epochs are shorter than its writing some have none, and it is told how many there were."""
 
 

@@ -24,8 +24,8 @@ from jaxmlp.cli.session import computing, run
 from jaxmlp.cli.text import amount, seconds
 from jaxmlp.registry import Registry
 
-DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, each
-point in its own process, and fit the slopes of the log-log curves. Takes at most some 15 minutes."""
+DESCRIPTION = """Measure an epoch's time and peak memory against examples, batch, width, depth and epochs, and
+fit the slopes of the log-log curves. Each point has its own process. Takes at most some 15 minutes."""
 
 CLASSES = 10
 ENOUGH_SECONDS, MOST_RUNS = 2.0, 5

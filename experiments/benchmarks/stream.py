@@ -25,8 +25,8 @@ TEST_ROWS = 100_000
 ROUTES = {"stream": "by stream", "memory": "in memory"}
 CACHE = Path("~/.cache/jaxmlp/large").expanduser()
 
-DESCRIPTION = """Train a network on a generated set of many rows by stream, on a quarter of them by stream and in
-memory, each in its own process and in an order drawn for each turn. The files of 20 million rows take 2.1 GiB
+DESCRIPTION = """Train a network on a generated set of many rows by stream, and on a quarter of them by stream and
+in memory. Each has its own process, and each turn an order that is drawn. The files of 20 million rows take 2.1 GiB
 of disk and are kept for the next run. Takes some 10 minutes on 2 cores."""
 
 _option = partial(option, group="options")

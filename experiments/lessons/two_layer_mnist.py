@@ -41,7 +41,7 @@ DESCRIPTION = """Train a two-layer network on MNIST:
 batch, a fresh order every epoch, plain SGD. Without arguments: 300 20 32 0.1, three seeds side by side.
 
 Weights. The text of the source calls its weights Xavier's and its code draws N(0, √(2/I)), I the layer's inputs,
-which is He's: --init he, the default, is what the code draws; --init xavier is what the text says, N(0, √(2/(I + O))),
+which is He's. --init he, the default, is what the code draws; --init xavier is what the text says, N(0, √(2/(I + O))),
 O the layer's outputs. Both are cut off at two standard deviations and widened to keep the variance.
 Biases. The source has the network with and without them; they begin at 0. The default is with, --no-bias is without."""
 

@@ -266,7 +266,7 @@ class ProcessOptions:
 
     devices: int | None = sharing(
         None,
-        "share each minibatch among N devices of this process: GPUs, or on a CPU as many parts of it "
+        "share each minibatch among N devices of this process: GPUs, or parts of a CPU "
         "(default: 1; with --coordinator all there are)",
         metavar="N",
     )
@@ -296,7 +296,7 @@ class RunOptions(ProcessOptions, TrainOptions):
     )
     resume: str | None = _saving(
         None,
-        "go on with the run in this folder from its last whole checkpoint, with its own options; this call "
+        "go on with the run in this folder from its last whole checkpoint, with its own options. This call "
         "may change how long to train, where, and what to show",
         metavar="RUN",
     )

@@ -21,8 +21,8 @@ from jaxmlp.datasets import Preprocessing, read_inputs
 
 DESCRIPTION = """Predict with a network that jaxmlp train or jaxmlp sweep has saved.
 
-RUN is a run folder or its model.safetensors. FILE is a csv with the columns that the network was trained on
-(in any order; the target may be missing), or an .npz with an array `inputs`."""
+RUN is a run folder or its model.safetensors. FILE is an .npz with an array `inputs`, or a csv with the columns that
+the network was trained on, in any order; the target may be missing."""
 SAVED = ("task", "loss", "class_names", "target_names", "feature_names", "table", "feature_shift")
 
 

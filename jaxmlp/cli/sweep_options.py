@@ -78,7 +78,7 @@ class SweepOptions(TrainOptions):
     top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv", metavar="N")
     resume: str | None = _sweep(
         None,
-        "go on with the interrupted sweep in this folder, with its own options; this call may say again where the "
+        "go on with the interrupted sweep in this folder, with its own options. This call may say again where the "
         "data are, where to compute, and what to show and check",
         metavar="RUN",
     )

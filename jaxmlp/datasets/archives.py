@@ -83,8 +83,8 @@ def how_to_provide(archive_set: ArchiveSet) -> str:
 def download(archive_set: ArchiveSet, folder: Path, *, quiet: bool = False) -> None:
     """Fetch the archives that are not yet in a folder, each from the first mirror that gives it whole.
 
-    pooch does the work rather than TFDS's download manager: it tries what we ask for one address at a
-    time, which makes room for mirrors, and a file only takes its name once its hash is right.
+    pooch does the work rather than TFDS's download manager: it tries one address at a time,
+    which makes room for mirrors. A file only takes its name once its hash is right.
     """
     for archive in archive_set.archives:
         reasons = []

@@ -70,14 +70,14 @@ def load(
 ) -> Dataset:
     """Load a data set by its name, or from a file of the user's own.
 
-    The name is looked up in DATASETS; a path ending in .csv or .npz is read; anything else is looked
+    The name is looked up in DATASETS. A path ending in .csv or .npz is read. Anything else is looked
     for among the data sets of the TFDS catalogue that are prepared already.
 
     Args:
         name: a name in DATASETS, a path, or a TFDS name.
         data_dir: where prepared data sets are kept; ~/.cache/jaxmlp by default.
         manual_dir: folder of archives downloaded by hand, itself or with a sub-folder named after the data
-            set; by default that in the variable JAXMLP_MANUAL_DIR, if it is set.
+            set. By default that in the variable JAXMLP_MANUAL_DIR, if it is set.
         test_fraction: share of the examples held out, where a data set brings no test part.
         seed: fixes the split and the generated sets.
         target: target column of a csv; several with commas between them.

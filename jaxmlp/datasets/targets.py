@@ -36,8 +36,8 @@ def check_task(task: str | None) -> None:
 def infer_task(raw: np.ndarray) -> str:
     """Tell the task from nothing but the targets.
 
-    Text, truth values and whole numbers are classes; several columns of 0 and 1 are labels that do not
-    exclude each other; all other numbers are values.
+    Text, truth values and whole numbers are classes. Several columns of 0 and 1 are labels that do not
+    exclude each other. All other numbers are values.
     """
     if raw.ndim == 2 and raw.shape[1] > 1:
         return "multilabel" if _only_zeros_and_ones(raw) else "regression"

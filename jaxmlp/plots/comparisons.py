@@ -28,7 +28,7 @@ def run_curves(
 
     Args:
         groups: by title, runs that can be measured by each other; by name, a run's history as `learning_curves`
-            takes it. With a single group the title is left out. Values that are not finite are left out; a run whose
+            takes it. With a single group the title is left out. Values that are not finite are left out. A run whose
             training loss ends with one has a cross at the last that was finite, and says so in the legend.
             A loss that spans more than two powers of ten stands on a logarithmic axis. What would press the other
             curves together is cut off: an R² below −1, and a diverging loss above ten times the others' largest.

@@ -59,7 +59,7 @@ def animate(
     """Write a sequence of figures as an animated GIF that repeats without end.
 
     Args:
-        frames: the figures, or images [height, width, 3 or 4] of uint8, all of one size; figures may come
+        frames: the figures, or images [height, width, 3 or 4] of uint8, all of one size. Figures may come
             from a generator, for only one to be held at a time.
         path: the file to write, ending in .gif.
         fps: frames per second, above 0 and at most 50; a GIF rounds a frame's time to 1/100 s.

@@ -71,7 +71,7 @@ def computational_graph(
     """Draw a pass through a network as a graph: values that went forward in blue, gradients that came back in orange.
 
     Up to 30 neurons (inputs and outputs of dense layers) each is a box with its bias b, its weighted sum z and
-    its activation a, and every weight stands on its edge; above that each layer is a box.
+    its activation a, and every weight stands on its edge. Above that each layer is a box.
 
     Args:
         traced: what `jaxmlp.trace` returned: `layers`, each with name, params, inputs [B, I], outputs [B, O],

@@ -27,7 +27,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[object]) -> Figure:
         class_names: K names.
 
     Returns:
-        The figure: colours are shares of the row, for rare classes to be seen as well as common ones; up to
+        The figure: colours are shares of the row, for rare classes to be seen as well as common ones. Up to
         20 classes the counts stand in the cells.
 
     Raises:

@@ -1,7 +1,7 @@
 """A sweep: many trials of hyper-parameters, trained side by side and ranked on data they did not train on.
 
-Trials that differ only in numbers (rates, L2, initial scale, seed, fold) are members of one compiled program;
-those that differ in what is static (sizes, activation, optimiser, batch size …) are grouped, a program a group.
+Trials that differ only in numbers (rates, L2, initial scale, seed, fold) are members of one compiled program.
+Those that differ in what is static (sizes, activation, optimiser, batch size …) are grouped, a program a group.
 """
 
 import time
@@ -113,8 +113,8 @@ def sweep(
     """Train many trials side by side and rank their settings on data that they did not train on.
 
     A trial ends as `fit` would end it, up to rounding. One that diverges is ranked last and does not disturb
-    the others. There the two differ: `fit` stops at the first epoch that is not finite and keeps the state before,
-    while a trial goes on to its rung or end and is judged there, by its parameters and its loss on held-out data.
+    the others. There the two differ: `fit` stops at the first epoch that is not finite and keeps the state before.
+    A trial goes on to its rung or end and is judged there, by its parameters and its loss on held-out data.
 
     Args:
         trials: what to try.
@@ -130,7 +130,7 @@ def sweep(
         block: the most members trained at a time, and `memory`, the bytes they may take: see `block_size`.
         memory: see `block`.
         devices: to spread members over; None takes all local ones.
-        finished: reports of an earlier sweep of the same trials, which are not trained again; one that then goes
+        finished: reports of an earlier sweep of the same trials, which are not trained again. One that then goes
             on beyond a rung starts again, as its state was not kept.
         keep_params: whether to return the parameters, copied to the host.
         callback: told of progress, about every second.

@@ -200,7 +200,7 @@ def fit(
 ) -> FitResult:
     """Train a network for some epochs and keep a history.
 
-    A loss or parameter that becomes NaN or infinite ends the run; the state before that epoch, or before that window
+    A loss or parameter that becomes NaN or infinite ends the run. The state before that epoch, or before that window
     of a stream, is returned.
 
     Args:
@@ -210,8 +210,8 @@ def fit(
         loss: a loss's name or pair.
         optimizer: an optimiser's name, `make_optimizer(...)` or any optax transformation.
         batch_size: B; N for full-batch training, and anything above N is taken as N.
-        epochs: how many epochs to train now; with `resume` how many more, of which one that was interrupted
-            within counts as one, and it may be 0.
+        epochs: how many epochs to train now; with `resume` how many more, perhaps 0. An epoch that was
+            interrupted counts as one.
         key: random key; not needed where `state` is given.
         state: where to go on from, with the learning rate that it holds; None begins a new run. It is not altered.
         callback: called after every epoch with its report and the state; returning True stops.
@@ -224,7 +224,7 @@ def fit(
         resume: where an interrupted fit stood, in place of key and state; its history goes on. Patience that it
             did not have counts from there.
         save: called after every epoch with all that `resume` needs, before the callback, and after every window
-            of a stream; its arrays are never altered: another thread may write them.
+            of a stream. Its arrays are never altered: another thread may write them.
         devices: to share each minibatch, of all processes; None computes on the default one.
 
     Returns:

@@ -1,7 +1,7 @@
 """Metrics: how good predictions are, in the terms people speak of, and summable over minibatches.
 
 A metric is the weighted mean of a statistic of each example, brought to its final form by a
-summary; so an epoch's or a large set's metric is exact, whatever its minibatches.
+summary. So an epoch's or a large set's metric is exact, whatever its minibatches.
 """
 
 from collections.abc import Callable
