@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from comparisons import refused
 
+from jaxmlp.saving import checkpoint
 from jaxmlp.saving.checkpoint import (
     CheckpointWriter,
-    checkpoint,
     checkpoints_in,
     latest_checkpoint,
     read_checkpoint,
