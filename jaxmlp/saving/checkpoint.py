@@ -54,9 +54,7 @@ def write_checkpoint(
 ) -> Path:
     """Write a checkpoint by process 0, and return its file; interrupted, it leaves none, or the one that was there."""
     if jax.process_index():
-        raise ArgumentError(
-            f"process 0 writes the checkpoints of a run of several processes, not process {jax.process_index()}"
-        )
+        raise ArgumentError(f"process 0 writes the checkpoints of a run, not process {jax.process_index()}")
     if epoch < 0:
         raise ArgumentError(f"a checkpoint's epoch must be at least 0, given {epoch}")
     on_host = {name: np.asarray(array) for name, array in arrays.items()}
@@ -70,7 +68,7 @@ def write_checkpoint(
     text = json.dumps(header)
     stored = {name: _held(array) for name, array in on_host.items()}
     path = Path(folder).absolute() / f"epoch-{epoch:08d}.safetensors"
-    write_tensors(path, stored, {"jaxmlp": text, "sha256": _sum_of(text, stored)}, sync=True)
+    write_tensors(path, stored, {"jaxmlp": text, "sha256": _hash_of(text, stored)}, sync=True)
     return path
 
 
@@ -81,7 +79,7 @@ def read_checkpoint(path: AnyPath) -> Checkpoint:
         raise ArgumentError(f"{path} is no checkpoint: there is no such file")
     try:
         stored, texts = read_tensors(path)
-        if texts["sha256"] != _sum_of(texts["jaxmlp"], stored):
+        if texts["sha256"] != _hash_of(texts["jaxmlp"], stored):
             raise ValueError("it does not have the SHA-256 hash that was written")
         header = json.loads(texts["jaxmlp"])
         if header["format"] == FORMAT:
@@ -152,7 +150,7 @@ def _held_as(array: np.ndarray, kind: str) -> np.ndarray:
     return array if array.dtype == kind else array.reshape(-1).view(kind).reshape(array.shape[:-1])
 
 
-def _sum_of(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+def _hash_of(text: str, arrays: Mapping[str, np.ndarray]) -> str:
     found = hashlib.sha256(text.encode())
     for name, array in sorted(arrays.items()):
         found.update(json.dumps([name, array.dtype.name, array.shape]).encode())
@@ -187,10 +185,8 @@ def check_description(found: Any, wanted: Any) -> None:
     for name in here | there:
         if there.get(name) != here.get(name):
             before, now = (f"{texts.get(name, 'not told'):.80}" for texts in (there, here))
-            which = f"{name} is {before} there and {now} here"
-            raise ArgumentError(
-                f"the checkpoint is of another run: {which}; give the same or begin a new run"
-            )
+            told = f"the checkpoint is of another run: {name} is {before} there and {now} here"
+            raise ArgumentError(f"{told}; give the same or begin a new run")
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, str]:
@@ -298,11 +294,10 @@ def restore_fit(arrays: Mapping[str, np.ndarray], like: FitState) -> FitState:
 
     Args:
         arrays: arrays by name, as `fit_arrays` named them.
-        like: a state of the same network and optimiser, as that of a fit which starts; its arrays may be
-            `jax.ShapeDtypeStruct`s. Best epoch, history and position in a stream are those of the checkpoint.
+        like: a state of the same network and optimiser; its arrays may be `jax.ShapeDtypeStruct`s.
 
     Returns:
-        The state that was saved.
+        The state that was saved, with its best epoch, history and position in a stream.
 
     Raises:
         ArgumentError: the arrays are of another network or optimiser; the first difference is named.
@@ -323,8 +318,7 @@ def restore_fit(arrays: Mapping[str, np.ndarray], like: FitState) -> FitState:
         kinds = get_type_hints(Position).items()
         parts = [kind() if kind in (int, float) else arrays.get(f"position.{key}", 0) for key, kind in kinds]
         position = Position._make(parts)
-    wanted = like._replace(best=best, history=table, position=position)
-    restored = restore_tree(arrays, wanted)
+    restored = restore_tree(arrays, like._replace(best=best, history=table, position=position))
     rows: Any = np.where(restored.history["missing"], None, restored.history["numbers"])
     history = [
         dict(zip(NUMBERS, [int(row[0]), *row[1:]], strict=False)) | {"max_weight": tuple(row[len(NUMBERS) :])}

@@ -137,7 +137,7 @@ def test_the_sum_notices_before_anything_is_used(saved: Path, monkeypatch: pytes
     refused("does not have the SHA-256 hash", read_checkpoint, saved)
     assert not using.called
     written = read_tensors(saved)[1]["sha256"]
-    monkeypatch.setattr(checkpoint_module, "_sum_of", lambda text, arrays: written)
+    monkeypatch.setattr(checkpoint_module, "_hash_of", lambda text, arrays: written)
     assert read_checkpoint(saved).description["data"] == "DIGITS"
     assert using.called
 
@@ -219,7 +219,7 @@ TYPES += [3, *({"bfloat16": name} for name in ("float99", "object", 3))]
 def test_another_header_is_refused(saved: Path, changed: dict[str, Any], told: str) -> None:
     arrays, texts = read_tensors(saved)
     text = json.dumps(json.loads(texts["jaxmlp"]) | changed)
-    write_tensors(saved, arrays, {"jaxmlp": text, "sha256": checkpoint_module._sum_of(text, arrays)})
+    write_tensors(saved, arrays, {"jaxmlp": text, "sha256": checkpoint_module._hash_of(text, arrays)})
     refused(told, read_checkpoint, saved)
 
 

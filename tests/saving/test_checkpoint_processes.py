@@ -103,5 +103,5 @@ def test_process_0_writes_without_waiting_for_the_other_and_both_read(tmp_path: 
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [0, 0], outputs
-    refused = "process 0 writes the checkpoints of a run of several processes, not process 1\n"
+    refused = "process 0 writes the checkpoints of a run, not process 1\n"
     assert [out for out, _ in outputs] == ["0 2 True\n", refused + "1 2 True\n"]
