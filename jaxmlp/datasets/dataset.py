@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxmlp.datasets.splitting import check_test_fraction, split_indices
+from jaxmlp.datasets.reading import Reading
+from jaxmlp.datasets.splitting import check_test_fraction, split_indices, unstratified
 from jaxmlp.datasets.targets import Targets, check_task
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
 
-MISSING = ("refuse", "impute")
+MISSING = ("impute", "refuse")
 # Rows looked at together: a large set is never copied whole to be checked or measured.
 CHUNK_ROWS = 8192
 
@@ -24,9 +25,9 @@ class Part(NamedTuple):
     """One part of a data set: the examples to train on, or those to test on.
 
     Attributes:
-        inputs: [N, I] features as stored: uint8 where the file holds bytes, float32 otherwise.
+        inputs: [N, I] features as read: uint8 where the file holds bytes, float32 or float64.
         targets: [N] int32 classes in 0..K-1 (classification), [N, K] float32 of 0 and 1
-            (multilabel), or [N, K] float32 values (regression).
+            (multilabel), or [N, K] float64 values (regression).
 
     Example:
         >>> Part(np.zeros((4, 2), np.float32), np.zeros(4, np.int32)).inputs.shape
@@ -50,7 +51,11 @@ class Dataset(NamedTuple):
         feature_names: I names, or () where there are none.
         class_names: K names, one a class or a label; () for regression.
         target_names: names of the K regressed values; () otherwise.
-        table: how the columns of a csv were encoded, JSON-able; None for everything else.
+        table: how the columns of a table were encoded, JSON-able; None for everything else.
+        notes: what was decided that the user did not say, a sentence each.
+        weight: [N] weights of the training part and of the test part; None where all count 1.
+        groups: [N] groups of the training part, which a further split keeps together; None where there are none.
+        is_ordered: whether rows stand in the order of time, and a further split holds out the last.
 
     Example:
         >>> from jaxmlp.datasets import load
@@ -69,6 +74,10 @@ class Dataset(NamedTuple):
     class_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
     table: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    weight: tuple[np.ndarray, np.ndarray] | None = None
+    groups: np.ndarray | None = None
+    is_ordered: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,10 +90,22 @@ class Options:
     seed: int = 0
     target: str | None = None
     task: str | None = None
-    missing: str = "refuse"
+    missing: str = "impute"
     examples: int | None = None
     noise: float | None = None
     quiet: bool = False
+    test: str | None = None
+    ignore: str | None = None
+    text: str | None = None
+    weight_column: str | None = None
+    group_column: str | None = None
+    time_column: str | None = None
+    drop_missing_target: bool = False
+    separator: str | None = None
+    header: bool | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    na_values: str | None = None
 
     def __post_init__(self) -> None:
         check_test_fraction(self.test_fraction)
@@ -95,6 +116,9 @@ class Options:
             raise ArgumentError(f"seed {self.seed} is too large: give one below 2**32")
         if self.examples is not None:
             _check_whole("examples", self.examples, smallest=1)
+        _ = self.reading  # raises for a mark that cannot be one
+        if self.group_column is not None and self.time_column is not None:
+            raise ArgumentError("group_column and time_column both decide the split: give one of them")
         if self.noise is not None and not (np.isfinite(self.noise) and self.noise >= 0):
             raise ArgumentError(f"noise {self.noise} is not allowed: give a finite number, 0 or more")
 
@@ -103,14 +127,19 @@ class Options:
         """What decides the division into a training and a test part."""
         return {"test_fraction": self.test_fraction, "seed": self.seed}
 
+    @property
+    def reading(self) -> Reading:
+        """How a table is read."""
+        gaps = () if self.na_values is None else tuple(each.strip() for each in self.na_values.split(","))
+        return Reading(self.separator, self.header, self.decimal, self.thousands, gaps)
+
     def refuse(self, name: str, given: tuple[str, ...]) -> None:
         """Refuse options that the data set of this name would silently ignore."""
         for option in given:
-            if getattr(self, option) not in (None, "refuse"):
+            if getattr(self, option) != getattr(type(self), option):
                 raise ArgumentError(
-                    f"option '{option}' does not apply to data set '{name}': leave it out "
-                    f"('target' and 'missing' are for csv files, 'task' for files, "
-                    f"'examples' and 'noise' for generated sets)"
+                    f"option '{option}' does not apply to data set '{name}': leave it out ('task' is for files, "
+                    f"'examples' and 'noise' for generated sets, 'target' and the like for tables)"
                 )
 
 
@@ -127,7 +156,7 @@ def row_chunks(array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def flatten_inputs(inputs: np.ndarray, origin: str) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Bring features of any number of axes to [N, I], as bytes or float32."""
+    """Bring features of any number of axes to [N, I], as bytes, float32 or float64."""
     if inputs.ndim < 2:
         raise ArgumentError(
             f"{origin} has features of shape {inputs.shape}: give [N, I], one row an example "
@@ -142,10 +171,8 @@ def flatten_inputs(inputs: np.ndarray, origin: str) -> tuple[np.ndarray, tuple[i
     if 0 in shape:
         raise ArgumentError(f"{origin} has features of shape {inputs.shape}: give at least one feature")
     flat = inputs.reshape(len(inputs), int(np.prod(shape)))
-    if flat.dtype == np.uint8:
-        return flat, shape
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and check_inputs says so
-        return flat.astype(np.float32), shape
+    # Kept as read: a number is brought to float32 once it is scaled.
+    return (flat if flat.dtype in (np.uint8, np.float32) else flat.astype(np.float64)), shape
 
 
 def check_inputs(inputs: np.ndarray, origin: str, feature_names: tuple[str, ...] = ()) -> None:
@@ -165,26 +192,47 @@ def check_inputs(inputs: np.ndarray, origin: str, feature_names: tuple[str, ...]
             )
 
 
-def split_rows(targets: Targets, options: Options) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the rows that train and those that test, as the options say."""
+def split_rows(
+    targets: Targets, options: Options, groups: np.ndarray | None = None
+) -> tuple[Sequence[np.ndarray], list[str]]:
+    """Choose the rows that train and those that test, as the options say; with what is to be said of it."""
+    examples = len(targets.values)
+    if options.test_fraction == 0:
+        every = np.arange(examples)
+        return (every, every), [
+            "no part is held out: what is said of the test part is measured on the training rows"
+        ]
     labels = targets.values if targets.task == "classification" else None
-    return split_indices(len(targets.values), labels=labels, **options.split)
+    notes = []
+    if labels is not None and groups is None and options.time_column is None:
+        rare = unstratified(labels, examples, options.test_fraction)
+        if len(rare):
+            named = ", ".join(f"'{targets.class_names[each]}'" for each in rare[:10])
+            notes.append(
+                f"too few examples to stand in both parts by their share: class {named}{' …' * (len(rare) > 10)}"
+            )
+    rows = split_indices(
+        examples, labels=labels, groups=groups, is_ordered=options.time_column is not None, **options.split
+    )
+    return rows, notes
 
 
-def divide(inputs: np.ndarray, targets: Targets, rows: Sequence[Rows], **described: Any) -> Dataset:
-    """Make a data set of examples, the rows that train and test, and the other fields."""
+def divide(inputs: Sequence[np.ndarray], targets: Targets, rows: Sequence[Rows], **described: Any) -> Dataset:
+    """Make a data set of the inputs of both parts, all targets, the rows that train and test, and the other fields."""
     if targets.task == "classification" and len(targets.class_names) < 2:
         raise ArgumentError(
             f"'{described['name']}' has {len(targets.class_names)} class: classification needs at least 2; "
             f"check the target, or choose task 'regression' (--task)"
         )
-    train, test = (Part(inputs[chosen], targets.values[chosen]) for chosen in rows)
+    train, test = (Part(part, targets.values[chosen]) for part, chosen in zip(inputs, rows, strict=True))
+    notes = (*described.pop("notes", ()), *targets.notes)
     return Dataset(
         task=targets.task,
         train=train,
-        test=test,
+        test=train if rows[0] is rows[1] else test,
         class_names=targets.class_names,
         target_names=targets.target_names,
+        notes=notes,
         **described,
     )
 
@@ -214,18 +262,22 @@ def from_arrays(
     _check_alike([inputs for inputs, _ in parts], "features", origin)
     _check_alike(raw_targets, "targets", origin)
     targets_of_all = encode(np.concatenate(raw_targets))
+    notes: list[str] = []
     if len(parts) == 1:
-        rows: Sequence[Rows] = split_rows(targets_of_all, options)
+        rows: Sequence[Rows]
+        rows, notes = split_rows(targets_of_all, options)
+        features = [features[0][chosen] for chosen in rows]
         identity = identity | options.split
     else:
         rows = (slice(len(features[0])), slice(len(features[0]), None))
     return divide(
-        np.concatenate(features),
+        features,
         targets_of_all,
         rows,
         name=identity["name"],
         feature_shape=feature_shape,
         identity=identity,
+        notes=notes,
     )
 
 

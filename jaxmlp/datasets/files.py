@@ -1,13 +1,15 @@
-"""A user's own files: a table in a .csv with a named target column, or arrays in an .npz, never unpickled."""
+"""A user's own files: tables with a named target, arrays that are never unpickled, folders of images by class."""
 
-import csv
+import dataclasses
 import functools
+import hashlib
+import math
 import os
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -23,13 +25,11 @@ from jaxmlp.datasets.dataset import (
     from_arrays,
     split_rows,
 )
-from jaxmlp.datasets.table import encode_table, fit_table, is_number, numeric_column, table_feature_names
+from jaxmlp.datasets.reading import Reading, Table, check_regular, numbers, read_table
+from jaxmlp.datasets.table import check_gaps, convert, encode, feature_names, fit_columns, quoted
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Spellings that are understood: training features and targets, test features and targets (the second is
 # Keras's); features and targets that are yet to be split; features for prediction.
@@ -40,16 +40,27 @@ SPLIT_KEYS = (
 )
 WHOLE_KEYS = (("inputs", "targets"), ("x", "y"), ("X", "y"))
 INPUT_KEYS = ("inputs", "x", "X", "x_test", "X_test", "test_inputs")
+ARRAY_ENDINGS = (".npz", ".h5", ".hdf5")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+UNSEEN = ("ignore", "refuse")
+COPIES = 0.99999  # a correlation above this is a copy of the target
+# What `load` may be told of a table, and of nothing else.
+OF_TABLES = (
+    *("target", "missing", "ignore", "text", "weight_column", "group_column", "time_column", "test"),
+    *("drop_missing_target", "separator", "header", "decimal", "thousands", "na_values"),
+)
 
 
 def load_file(path: Path, options: Options) -> Dataset:
-    """Load a data set from a file, which its ending tells how to read."""
-    _check_data_file(path)
-    if path.suffix.lower() == ".csv":
-        options.refuse(path.name, ("examples", "noise"))
-        return _load_csv(path, options)
-    options.refuse(path.name, ("target", "missing", "examples", "noise"))
-    return _load_npz(path, options)
+    """Load a data set from a file or a folder of images; the ending tells how to read it."""
+    options.refuse(path.name, ("examples", "noise"))
+    if path.is_dir():
+        options.refuse(path.name, (*OF_TABLES, "task"))
+        return _load_images(path, options)
+    if path.suffix.lower() in ARRAY_ENDINGS:
+        options.refuse(path.name, OF_TABLES)
+        return _load_arrays(path, options)
+    return _load_table(path, options)
 
 
 def read_inputs(
@@ -62,23 +73,23 @@ def read_inputs(
 ) -> np.ndarray:
     """Read the features of a file for prediction.
 
-    A csv is read by its column names, in any order; the target may be there or not. Where no names are
-    known, all its numeric columns are taken as they stand. An .npz gives its array `inputs`, `x`, `X`,
-    `x_test` or `test_inputs`, or the only one it has.
+    A table is read by its column names, in any order; the target may be there or not. Where no names are
+    known, all its numeric columns are taken as they stand. Of arrays `inputs`, `x`, `X`, `x_test` or
+    `test_inputs` is taken, or the only one there is.
 
     Args:
-        path: a file ending in .csv or .npz.
+        path: a file that `load` takes.
         features: I, how many features the network takes.
         feature_names: I names as the data set gave them, or ().
-        table: how the columns of a csv were encoded in training, or None.
+        table: how the columns of a table were encoded in training, or None.
         missing: "refuse" or "impute"; None does as in training.
 
     Returns:
         [N, I] raw features, to be given to `Preprocessing.inputs`.
 
     Raises:
-        ArgumentError: the file cannot be read or has another ending, columns are not there, categories are
-            unknown, values are missing, or the number of features is another.
+        ArgumentError: the file cannot be read or has another ending, columns are not there, cells are no
+            numbers where training had numbers, or the number of features is another.
 
     Example:
         >>> import tempfile
@@ -87,204 +98,398 @@ def read_inputs(
         >>> read_inputs(path, features=4).shape
         (3, 4)
     """
-    path = Path(path).expanduser()
-    _check_data_file(path)
-    origin = f"file '{path}'"
+    return read_examples(path, features, feature_names, table, missing=missing)[0]
+
+
+def read_examples(
+    path: str | os.PathLike[str],
+    features: int,
+    names: Sequence[str],
+    described: Mapping[str, Any] | None,
+    *,
+    missing: str | None = None,
+    unseen: str = "ignore",
+) -> tuple[np.ndarray, Table | None, list[str]]:
+    """Read the features of new examples, the table that they stand in, and what is to be said of it."""
+    path, notes = Path(path).expanduser(), []
     if missing is not None:
         check_missing(missing)
-    names = tuple(feature_names)
-    if path.suffix.lower() == ".npz":
+    if unseen not in UNSEEN:
+        raise unknown_name("treatment of unseen texts", unseen, UNSEEN)
+    table = None
+    if path.suffix.lower() in ARRAY_ENDINGS:
+        origin = f"file '{path}'"
         inputs, _ = flatten_inputs(_input_array(read_arrays(path), origin), origin)
-    elif table is not None:
-        inputs = encode_table(read_frame(path), table, origin=origin, missing=missing)
-    elif missing == "impute":
-        raise ArgumentError(
-            f"{origin} cannot be imputed: the model's training data were no csv; fill its gaps"
-        )
-    elif names:
-        # Named features without a table are numbers: they are encoded as a table of numbers.
-        columns = [{"name": name, "kind": "number", "fill": 0.0} for name in names]
-        inputs = encode_table(read_frame(path), {"columns": columns, "missing": "refuse"}, origin=origin)
+        check_inputs(inputs, origin, tuple(names))
     else:
-        inputs = _numeric_columns(read_frame(path, names_wanted=False), origin)
+        reading = Reading(**described["reading"]) if described else Reading()
+        table = read_table(path, reading)
+        origin, notes = table.name, list(table.notes)
+        if described:
+            columns = described["columns"]
+        elif missing == "impute":
+            raise ArgumentError(
+                f"{origin} cannot be imputed: the model was trained on no table; fill its gaps"
+            )
+        elif names:  # numbers of a data set that is no table
+            columns = [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in names]
+        else:
+            columns = _numeric_columns(table)
+        wanted = [column["name"] for column in columns]
+        absent = [name for name in wanted if name not in table.cells]
+        if absent:
+            raise ArgumentError(
+                f"{origin} lacks the columns {quoted(absent)} that the model was trained with: "
+                f"its columns are {quoted(list(table.cells))}"
+            )
+        for column in columns:
+            convert(table, column["name"], column["kind"], column.get("format"))
+        if (missing or (described or {}).get("missing", "refuse")) == "refuse":
+            check_gaps(table, columns)
+        inputs, strange = encode(table, columns, unseen=unseen)
+        notes += _gap_notes(table, wanted)
+        notes += [
+            f"column '{name}': {count:,} texts that training did not have count as others"
+            for name, count in strange.items()
+        ]
     if inputs.shape[1] != features:
         raise ArgumentError(
             f"{origin} has {inputs.shape[1]} features, the network takes {features}: "
             f"give the features that it was trained with"
         )
-    check_inputs(inputs, origin, names)
-    return inputs
-
-
-def read_frame(path: Path, *, names_wanted: bool = True) -> "pd.DataFrame":
-    """Read a csv with every column as text; columns are separated by commas, semicolons or tabs.
-
-    Empty fields, and the usual spellings of a missing value such as NA and ?, become NaN.
-    """
-    import pandas as pd
-
-    separator, header = _check_rows(path)
-    is_nameless = all(is_number(name) for name in header)
-    if is_nameless and names_wanted:
-        raise ArgumentError(f"file '{path}' has only numbers in its first line: name the columns there")
-    repeated = [name for name in header if header.count(name) > 1]
-    if repeated and not is_nameless:
-        raise ArgumentError(
-            f"file '{path}' names column '{repeated[0]}' twice: give every column its own name"
-        )
-    frame = pd.read_csv(
-        path,
-        sep=separator,
-        dtype=str,
-        header=None if is_nameless else 0,
-        index_col=False,
-        skipinitialspace=True,
-        na_values=["?"],
-        encoding="utf-8-sig",
-    )
-    frame.columns = [str(number) for number in range(len(header))] if is_nameless else header
-    if len(frame) == 0:
-        raise ArgumentError(f"file '{path}' is empty (0 rows below its first line): give at least one row")
-    return frame
+    return inputs, table, notes
 
 
 def read_arrays(path: Path) -> Arrays:
-    """Read every array of an .npz file without unpickling anything."""
+    """Read every array of an .npz or .h5 file without unpickling anything."""
+    check_regular(path)
     try:
-        with open(path, "rb") as file:  # NumPy leaves a damaged file open when it opens it itself
-            loaded = np.load(file, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise ArgumentError(f"file '{path}' is a single array, not an .npz: save it with numpy.savez")
-            return {key: _read_array(loaded, key, path) for key in loaded.files}
+        if path.suffix.lower() != ".npz":
+            return _read_h5(path)
+        with zipfile.ZipFile(path) as archive:
+            return {
+                Path(member.filename).stem: _read_member(archive, member, path)
+                for member in archive.infolist()
+            }
     except ArgumentError:
         raise
     except OSError as error:
         raise ArgumentError(f"file '{path}' cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+    except zipfile.BadZipFile:
+        single = path.open("rb").read(6) == b"\x93NUMPY"
+        reason = "a single array, not an .npz" if single else "not a whole .npz file"
+        raise ArgumentError(f"file '{path}' is {reason}: save it with numpy.savez") from None
+    except (
+        ValueError,
+        TypeError,
+        OverflowError,
+        SyntaxError,
+        EOFError,
+        KeyError,
+        zlib.error,
+        NotImplementedError,
+    ):
         raise ArgumentError(
             f"file '{path}' is not a whole .npz file: save it again with numpy.savez"
         ) from None
 
 
-def _check_data_file(path: Path) -> None:
-    if path.is_dir():
-        raise ArgumentError(f"'{path}' is a folder: give a file that ends in .csv or .npz")
-    if path.suffix.lower() not in (".csv", ".npz"):
-        raise ArgumentError(f"file '{path}' ends in '{path.suffix}': give one that ends in .csv or .npz")
-    if not path.exists():
-        raise ArgumentError(
-            f"file '{path}' does not exist: check its name and folder ('{Path.cwd()}' is here)"
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
+    """Read an array whose declared size is that of its bytes: a header may promise more than a machine holds."""
+    if member.file_size > 2000 * (member.compress_size + 1):  # deflate makes things smaller by 1032 at most
+        raise ValueError
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
+        shape, _, dtype = read_header(file)
+        if dtype.hasobject:
+            raise ArgumentError(
+                f"file '{path}' holds pickled Python objects under '{Path(member.filename).stem}', which are "
+                f"never loaded: save plain arrays of numbers or text"
+            )
+        if file.tell() + dtype.itemsize * math.prod(shape) != member.file_size:
+            raise ValueError
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _load_csv(path: Path, options: Options) -> Dataset:
-    """Load a csv: how features are encoded is learned from the training part.
+def _read_h5(path: Path) -> Arrays:
+    try:
+        import h5py
+    except ImportError:
+        raise ArgumentError(f"file '{path}' needs the package h5py: pip install h5py") from None
+    with h5py.File(path) as file:
+        return {name: np.asarray(each) for name, each in file.items() if isinstance(each, h5py.Dataset)}
 
-    A category that only the test part has is encoded as zeros.
-    """
-    origin = f"file '{path}'"
-    frame = read_frame(path)
-    target_columns = _target_columns(options.target, list(frame.columns), origin)
-    feature_columns = [name for name in frame.columns if name not in target_columns]
-    if not feature_columns:
-        raise ArgumentError(f"{origin} has no column besides the target: give at least one feature")
-    targets = _read_targets(frame, target_columns, options.task, origin)
-    rows = split_rows(targets, options)
-    table = fit_table(frame, feature_columns, rows[0], options.missing, origin) | {"targets": target_columns}
-    inputs = encode_table(frame, table, origin=origin, allow_unknown=True)
-    names = table_feature_names(table)
-    check_inputs(inputs, origin, names)
-    identity = {
-        "name": path.name,
-        "sha256": file_sha256(path),
-        "target": options.target,
-        "task": options.task,
-        "missing": options.missing,
-        **options.split,
-    }
+
+def _load_table(path: Path, options: Options) -> Dataset:
+    """Load a table: how its columns are encoded is learned from the training part."""
+    table = read_table(path, options.reading)
+    notes, first, files = list(table.notes), len(table.cells), {path.name: path}
+    if options.test is not None:
+        table, more = _with_test(table, Path(options.test).expanduser(), options)
+        notes += more
+        files[Path(options.test).name] = Path(options.test).expanduser()
+    columns = list(table.cells)
+    target_names = _target_columns(options.target, table)
+    special = [name for name in (options.weight_column, options.group_column, options.time_column) if name]
+    text, ignored = (
+        _named(table, what, given) for what, given in (("text", options.text), ("ignore", options.ignore))
+    )
+    for what in ("weight", "group", "time"):
+        name = getattr(options, f"{what}_column")
+        if name is not None and name not in columns:
+            raise unknown_name(f"{what} column of {table.name}", name, columns)
+    features = [name for name in columns if name not in (*target_names, *special, *ignored)]
+    if not features:
+        raise ArgumentError(f"{table.name} has no column besides the target: give at least one feature")
+    cells, lacking = table.cells, table.cells[target_names].isna()
+    if lacking.any(axis=None):
+        counts = ", ".join(f"'{name}' ({count})" for name, count in lacking.sum().items() if count)
+        row = int(np.flatnonzero(lacking.any(axis=1))[0])
+        if not options.drop_missing_target:
+            raise ArgumentError(
+                f"{table.name} has missing values in target {counts}, the first in {table.place(row)}: fill them, "
+                f"or leave those rows out (--drop-missing-target)"
+            )
+        kept = ~lacking.any(axis=1).to_numpy()
+        first, table = int(kept[:first].sum()), table._replace(cells=cells[kept].copy())
+        notes.append(f"{int((~kept).sum()):,} rows without a target are left out")
+    if options.time_column is not None:
+        kind, _ = convert(table, options.time_column)
+        if kind == "category":
+            raise ArgumentError(
+                f"time column '{options.time_column}' of {table.name} has neither numbers nor dates"
+            )
+        check_gaps(table, [{"name": options.time_column}])
+        table = table._replace(cells=table.cells.sort_values(options.time_column, kind="stable"))
+    targets, more = _read_targets(table, target_names, options, text, first)
+    notes += more
+    groups = (
+        None if options.group_column is None else table.cells[options.group_column].fillna("").to_numpy(str)
+    )
+    if options.test is None:
+        rows, more = split_rows(targets, options, groups)
+        notes += more
+    else:
+        rows = (np.arange(first), np.arange(first, len(table.cells)))
+    described, more = fit_columns(table, features, rows[0], text)
+    notes += more
+    if not described:
+        raise ArgumentError(f"{table.name} has no column left to learn from: {'; '.join(more)}")
+    if options.missing == "refuse":
+        check_gaps(table, described)
+    notes += _gap_notes(table, [column["name"] for column in described])
+    notes += _copies_of_the_target(table, [column["name"] for column in described], targets)
+    names = feature_names(described)
+    weight = None
+    if options.weight_column is not None:
+        convert(table, options.weight_column, "number")
+        weights = table.cells[options.weight_column].to_numpy(np.float64)
+        if not (weights >= 0).all():
+            raise ArgumentError(
+                f"{table.place(int(np.argmin(weights >= 0)))}: a weight must be a number of at least 0"
+            )
+        weight = (weights[rows[0]], weights[rows[1]])
+    given = {name: getattr(options, name) for name in (*OF_TABLES, "task")}
     return divide(
-        inputs,
+        [encode(table, described, part)[0] for part in rows],
         targets,
         rows,
         name=path.name,
         feature_shape=(len(names),),
         feature_names=names,
-        table=table,
-        identity=identity,
+        table={
+            "columns": described,
+            "missing": options.missing,
+            "targets": target_names,
+            "reading": dataclasses.asdict(options.reading)
+            | {name: getattr(table.reading, name) for name in ("header", "decimal")},
+        },
+        identity={
+            **{name: value for name, value in given.items() if value not in (None, (), False)},
+            "name": path.name,
+            "sha256": {name: _hash(file) for name, file in files.items()},
+            **options.split,
+        },
+        notes=tuple(notes),
+        weight=weight,
+        groups=None if groups is None else groups[rows[0]],
+        is_ordered=options.time_column is not None,
     )
 
 
-def _check_rows(path: Path) -> tuple[str, list[str]]:
-    """Read a csv once for its shape: pandas would fill a short row with missing values."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            separator = next((mark for mark in ",;\t" if mark in first), ",")
-            file.seek(0)
-            reader = csv.reader(file, delimiter=separator, strict=True, skipinitialspace=True)
-            header = [name.strip() for name in next(reader, [])]
-            if not any(header):
-                raise ArgumentError(
-                    f"file '{path}' is empty: the first line names the columns, one row an example"
-                )
-            for row in reader:
-                if row and len(row) != len(header):
-                    raise ArgumentError(
-                        f"file '{path}' has {len(row)} fields in line {reader.line_num} and {len(header)} "
-                        f"in its first: is it cut off? Give every row as many fields"
-                    )
-    except OSError as error:
-        raise ArgumentError(f"file '{path}' cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError:
-        raise ArgumentError(f"file '{path}' is not UTF-8 text: save it as csv in UTF-8") from None
-    except csv.Error as error:
-        raise ArgumentError(f"file '{path}' is not a whole csv ({error}): save it again") from None
-    return separator, header
+def _with_test(table: Table, path: Path, options: Options) -> tuple[Table, list[str]]:
+    """Put the rows of a test file behind those to train on."""
+    import pandas as pd
+
+    test = read_table(
+        path, dataclasses.replace(options.reading, header=table.reading.header, decimal=table.reading.decimal)
+    )
+    absent = [name for name in table.cells if name not in test.cells]
+    if absent:
+        raise ArgumentError(
+            f"{test.name} lacks the columns {quoted(absent)} of {table.name}: give both alike"
+        )
+    more = test.cells[list(table.cells)].set_axis(
+        [f"line {line} of {test.name}" for line in test.cells.index], axis=0
+    )
+    return table._replace(cells=pd.concat([table.cells, more])), []
 
 
-def _target_columns(target: str | None, columns: list[str], origin: str) -> list[str]:
+def _target_columns(target: str | None, table: Table) -> list[str]:
+    columns = list(table.cells)
     if target is None:
         raise ArgumentError(
-            f"{origin} needs a target column, none was named: choose one or several (with commas) of "
-            f"{', '.join(columns)}"
+            f"{table.name} needs a target column, none was named: choose one or several (with commas) of "
+            f"{', '.join(columns[:20])}{' …' if len(columns) > 20 else ''}, or -1 for the last"
         )
-    # A column's own name may hold a comma.
-    names = [target] if target in columns else [name.strip() for name in target.split(",")]
-    for name in names:
-        if name not in columns:
-            raise unknown_name(f"target column of {origin}", name, columns)
+    names = _named(table, "target", target)
     if len(set(names)) < len(names):
         raise ArgumentError(f"target '{target}' names a column twice: name each once")
     return names
 
 
-def _read_targets(frame: "pd.DataFrame", columns: list[str], task: str | None, origin: str) -> Targets:
-    lacking = {name: int(frame[name].isna().sum()) for name in columns}
-    if any(lacking.values()):
-        counts = ", ".join(f"'{name}' ({count})" for name, count in lacking.items() if count)
-        raise ArgumentError(f"{origin} has missing values in target {counts}: remove those rows or fill them")
-    read = []
+def _named(table: Table, what: str, given: str | None) -> list[str]:
+    """Find columns by name or by number, with commas between them; a column's name may hold a comma itself."""
+    columns, found = list(table.cells), []
+    if given is None:
+        return []
+    for name in [given] if given in columns else [each.strip() for each in given.split(",")]:
+        if name in columns:
+            found.append(name)
+        elif name.lstrip("-").isdecimal() and -len(columns) <= int(name) <= len(columns) and int(name):
+            found.append(columns[int(name) - (int(name) > 0)])
+        else:
+            raise unknown_name(f"{what} column of {table.name}", name, columns)
+    return found
+
+
+def _read_targets(
+    table: Table, columns: list[str], options: Options, text: Sequence[str], first: int
+) -> tuple[Targets, list[str]]:
+    read, notes = [], []
     for name in columns:
-        numbers = numeric_column(frame[name])
-        if numbers is None and len(columns) > 1:
+        cells = table.cells[name]
+        # 01 is not 1 where both are names, and a date is no number to regress.
+        as_text = name in text or cells.str.fullmatch(r"[-+]?0\d+").any()
+        kind = "category" if as_text else convert(table, name)[0]
+        if kind != "number" and len(columns) > 1:
             raise ArgumentError(
-                f"{origin} has text in target '{name}': several targets have to be numbers "
+                f"{table.name} has text in target '{name}': several targets have to be numbers "
                 f"(0 and 1 for labels); name a single target for classes"
             )
-        read.append(frame[name].to_numpy(str) if numbers is None else numbers)
+        if kind != "number":
+            classes = cells.to_numpy(str)
+            if options.test is not None:
+                classes, more = _as_in_training(classes, first, table)
+                notes += more
+            read.append(classes)
+        elif cells.str.fullmatch(r"[-+]?\d{1,18}").all():
+            read.append(cells.map(int).to_numpy(np.int64))
+        else:
+            read.append(table.cells[name].to_numpy(np.float64))
     raw = read[0] if len(read) == 1 else np.column_stack(read)
-    return encode_targets(raw, origin=origin, task=task, names=tuple(columns))
+    return encode_targets(raw, origin=table.name, task=options.task, names=tuple(columns)), notes
 
 
-def _numeric_columns(frame: "pd.DataFrame", origin: str) -> np.ndarray:
-    columns = [numbers for name in frame if (numbers := numeric_column(frame[name])) is not None]
-    if not columns:
-        raise ArgumentError(f"{origin} has no column of numbers: give one column a feature")
-    with np.errstate(over="ignore"):  # refused as infinite by check_inputs
-        return np.column_stack(columns).astype(np.float32)
+def _as_in_training(classes: np.ndarray, first: int, table: Table) -> tuple[np.ndarray, list[str]]:
+    """Hold the classes of a test file against those of the training file."""
+    known, notes = set(classes[:first]), []
+    if not set(classes[first:]) & known and {each.rstrip(".") for each in classes[first:]} <= known:
+        classes = np.array([*classes[:first], *(each.rstrip(".") for each in classes[first:])])
+        notes = ["the full stop behind the classes of the test file is left out"]
+    strange = [row for row in range(first, len(classes)) if classes[row] not in known]
+    if strange:
+        raise ArgumentError(
+            f"{table.place(strange[0])} has the class '{classes[strange[0]]}', which the training file does not "
+            f"have: its classes are {quoted(sorted(known))}"
+        )
+    return classes, notes
 
 
-def _load_npz(path: Path, options: Options) -> Dataset:
+def _gap_notes(table: Table, names: Sequence[str]) -> list[str]:
+    counts = table.cells[list(names)].isna().sum()
+    lacking = [f"'{name}' ({count:,})" for name, count in counts.items() if count]
+    return [f"gaps are filled: {', '.join(lacking)}"] if lacking else []
+
+
+def _copies_of_the_target(table: Table, names: Sequence[str], targets: Targets) -> list[str]:
+    """Warn of columns that determine the target: they are mostly copies, which new rows will not have."""
+    import pandas as pd
+
+    notes = []
+    for name in names:
+        cells = table.cells[name]
+        if targets.task == "classification":
+            codes, values = pd.factorize(cells, use_na_sentinel=False)
+            few = 2 <= len(values) <= max(2, len(cells) // 10)
+            is_copy = few and pd.Series(targets.values).groupby(codes).nunique().max() == 1
+        else:
+            is_number = cells.dtype == np.float64 and cells.notna().all() and cells.nunique() > 1
+            is_copy = is_number and any(
+                np.ptp(column) > 0 and abs(np.corrcoef(cells, column)[0, 1]) > COPIES
+                for column in targets.values.T
+            )
+        if is_copy:
+            notes.append(
+                f"column '{name}' determines the target: if it is a copy of it, leave it out (--ignore '{name}')"
+            )
+    return notes
+
+
+def _numeric_columns(table: Table) -> list[dict[str, Any]]:
+    names = [name for name in table.cells if not numbers(table.cells[name], table.reading)[1].any()]
+    if not names:
+        raise ArgumentError(f"{table.name} has no column of numbers: give one column a feature")
+    return [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in names]
+
+
+def _hash(path: Path) -> str:
+    return "" if str(path) == "-" else file_sha256(path)
+
+
+def _load_images(folder: Path, options: Options) -> Dataset:
+    """Load a folder of images by class: a folder a class, all images of one size and mode."""
+    from PIL import Image, UnidentifiedImageError
+
+    names = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
+    paths = [
+        (name, path)
+        for name in names
+        for path in sorted((folder / name).iterdir())
+        if path.suffix.lower() in IMAGE_ENDINGS
+    ]
+    if not paths:
+        raise ArgumentError(
+            f"'{folder}' is a folder without images: give a file, or a folder with a folder of images a class"
+        )
+    images: list[np.ndarray] = []
+    for _, path in paths:
+        try:
+            with Image.open(path) as image:
+                images.append(
+                    np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"))
+                )
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            raise ArgumentError(f"'{path}' is not a whole image: save it again, or take it away") from None
+        if images[-1].shape != images[0].shape:
+            raise ArgumentError(
+                f"'{path}' has the shape {images[-1].shape}, '{paths[0][1]}' has {images[0].shape}: "
+                f"bring all images to one size and to grey or to colour"
+            )
+    digest = hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest()
+    identity = {"name": folder.name, "sha256": digest, "classes": names}
+    encode = functools.partial(encode_targets, origin=f"folder '{folder}'", task="classification")
+    labels = np.array([name for name, _ in paths])
+    return from_arrays(
+        [(np.stack(images), labels)], options, encode, origin=f"folder '{folder}'", identity=identity
+    )
+
+
+def _load_arrays(path: Path, options: Options) -> Dataset:
     """Load the arrays of SPLIT_KEYS or of WHOLE_KEYS; features of more than two axes are flattened."""
     arrays, origin = read_arrays(path), f"file '{path}'"
     keys = next((keys for keys in (*SPLIT_KEYS, *WHOLE_KEYS) if set(keys) <= set(arrays)), None)
@@ -297,18 +502,6 @@ def _load_npz(path: Path, options: Options) -> Dataset:
     encode = functools.partial(encode_targets, origin=origin, task=options.task)
     identity = {"name": path.name, "sha256": file_sha256(path), "task": options.task}
     return from_arrays(parts, options, encode, origin=origin, identity=identity)
-
-
-def _read_array(loaded: Mapping[str, np.ndarray], key: str, path: Path) -> np.ndarray:
-    try:
-        return loaded[key]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        raise ArgumentError(
-            f"file '{path}' holds pickled Python objects under '{key}', which are never loaded: "
-            f"save plain arrays of numbers or text"
-        ) from None
 
 
 def _input_array(arrays: Arrays, origin: str) -> np.ndarray:

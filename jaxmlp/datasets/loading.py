@@ -9,7 +9,7 @@ from typing import NamedTuple
 from jaxmlp.datasets.catalogue import find_prepared, load_from_catalogue, tfds_folder
 from jaxmlp.datasets.dataset import Dataset, Options
 from jaxmlp.datasets.digits import load_digits
-from jaxmlp.datasets.files import load_file
+from jaxmlp.datasets.files import OF_TABLES, load_file
 from jaxmlp.datasets.mnist import IMAGE_SETS, are_images_at_hand, load_images
 from jaxmlp.datasets.toys import TOYS, load_toy
 from jaxmlp.registry import Registry, unknown_name
@@ -33,7 +33,7 @@ class Source(NamedTuple):
     unused: tuple[str, ...]
 
 
-_TOY_UNUSED = ("target", "task", "missing")
+_TOY_UNUSED = ("task", *OF_TABLES)
 _FIXED_UNUSED = (*_TOY_UNUSED, "examples", "noise")
 
 DATASETS: Registry[Source] = Registry(
@@ -63,26 +63,52 @@ def load(
     seed: int = 0,
     target: str | None = None,
     task: str | None = None,
-    missing: str = "refuse",
+    missing: str = "impute",
+    test: str | os.PathLike[str] | None = None,
+    ignore: str | None = None,
+    text: str | None = None,
+    weight_column: str | None = None,
+    group_column: str | None = None,
+    time_column: str | None = None,
+    drop_missing_target: bool = False,
+    separator: str | None = None,
+    header: bool | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    na_values: str | None = None,
     examples: int | None = None,
     noise: float | None = None,
     quiet: bool = False,
 ) -> Dataset:
     """Load a data set by its name, or from a file of the user's own.
 
-    The name is looked up in DATASETS. A path ending in .csv or .npz is read. Anything else is looked
-    for among the data sets of the TFDS catalogue that are prepared already.
+    The name is looked up in DATASETS. A path is read: a table (.csv, .tsv, .txt, .data, each also as .gz;
+    .parquet, .feather, .xlsx; "-" for standard input), arrays (.npz, .h5), or a folder of images with a folder a
+    class. Anything else is looked for among the data sets of the TFDS catalogue that are prepared already.
+    What is decided for the user is told in the data set's `notes`.
 
     Args:
         name: a name in DATASETS, a path, or a TFDS name.
         data_dir: where prepared data sets are kept; ~/.cache/jaxmlp by default.
         manual_dir: folder of archives downloaded by hand, itself or with a sub-folder named after the data
-            set. By default that in the variable JAXMLP_MANUAL_DIR, if it is set.
-        test_fraction: share of the examples held out, where a data set brings no test part.
+            set; by default that in the variable JAXMLP_MANUAL_DIR, if it is set.
+        test_fraction: share of the examples held out, where a data set brings no test part; 0 trains on all.
         seed: fixes the split and the generated sets.
-        target: target column of a csv; several with commas between them.
+        target: target column of a table; several with commas between them; a number counts columns, -1 the last.
         task: "classification", "multilabel" or "regression" for a file; None infers it.
-        missing: "refuse" missing features of a csv, or "impute" them from the training part.
+        missing: "impute" gaps of a table from the training part, or "refuse" them.
+        test: a file whose rows are the test part.
+        ignore: columns of a table to leave out, with commas between them.
+        text: columns of a table that hold texts, whatever they look like.
+        weight_column: the column of a table that weighs its rows.
+        group_column: the column whose equal values stay in one part.
+        time_column: the column by which rows are ordered; the last ones test.
+        drop_missing_target: leave out rows without a target, which are refused otherwise.
+        separator: the character between the fields of a text file; None finds it.
+        header: whether the first line names the columns; None looks at it.
+        decimal: "." or ","; None looks where semicolons separate.
+        thousands: the character between groups of three digits.
+        na_values: texts that are gaps besides the usual ones, with commas between them.
         examples: how many examples to generate; 1000 by default.
         noise: how noisy the generated set is; each has its own default.
         quiet: no progress bars.
@@ -100,19 +126,10 @@ def load(
         >>> load("sine", examples=50, seed=1).task
         'regression'
     """
-    options = Options(
-        data_dir=_data_folder(data_dir),
-        manual_dir=None if manual_dir is None else Path(manual_dir).expanduser(),
-        test_fraction=test_fraction,
-        seed=seed,
-        target=target,
-        task=task,
-        missing=missing,
-        examples=examples,
-        noise=noise,
-        quiet=quiet,
-    )
-    name = os.fspath(name)
+    given = {key: value for key, value in locals().items() if key not in ("name", "data_dir", "manual_dir")}
+    given["test"] = None if test is None else os.fspath(test)
+    by_hand = None if manual_dir is None else Path(manual_dir).expanduser()
+    options, name = Options(data_dir=_data_folder(data_dir), manual_dir=by_hand, **given), os.fspath(name)
     if not name.strip():
         raise unknown_name("data set", name, DATASETS)
     if name in DATASETS:
@@ -145,5 +162,7 @@ def _is_path(name: str, options: Options) -> bool:
     if find_prepared(name, (options.data_dir, tfds_folder())) is not None:
         return False
     path = Path(name).expanduser()
+    if name == "-":
+        return True
     has_ending = bool(path.suffix) and not path.suffix[1:].isdigit()  # a TFDS version ends in digits
     return has_ending or path.exists() or name.startswith((".", "~", os.sep))

@@ -19,10 +19,10 @@ class Preprocessing:
     """An affine map of each feature, and of each regression target: (raw − shift) / scale.
 
     Attributes:
-        feature_shift: [I] float32.
-        feature_scale: [I] float32, not 0.
-        target_shift: [K] float32, or None where targets stay as they are.
-        target_scale: [K] float32, or None where targets stay as they are.
+        feature_shift: [I] float64.
+        feature_scale: [I] float64, not 0.
+        target_shift: [K] float64, or None where targets stay as they are.
+        target_scale: [K] float64, or None where targets stay as they are.
         method: "auto", "standardise", "scale" or "none", as it was asked for.
 
     Raises:
@@ -56,22 +56,22 @@ class Preprocessing:
         if self.target_shift is not None and self.target_scale is not None:
             _check_statistics("target", self.target_shift, self.target_scale)
 
-    def inputs(self, raw: np.ndarray) -> np.ndarray:
-        """Bring raw features [N, I] to the scale that the network was trained on, as float32."""
-        return _forward(raw, self.feature_shift, self.feature_scale, "features")
+    def inputs(self, raw: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+        """Bring raw features [N, I] to the scale that the network was trained on; scaled in float64, then cast."""
+        return _forward(raw, self.feature_shift, self.feature_scale, "features", dtype)
 
-    def targets(self, raw: np.ndarray) -> np.ndarray:
+    def targets(self, raw: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
         """Bring raw values [N, K] to the scale that the network is trained on; others stay the same array."""
         if self.target_shift is None or self.target_scale is None:
-            return raw
-        return _forward(raw, self.target_shift, self.target_scale, "target values")
+            return raw.astype(dtype) if raw.dtype == np.float64 else raw
+        return _forward(raw, self.target_shift, self.target_scale, "target values", dtype)
 
     def restore_targets(self, standardised: np.ndarray) -> np.ndarray:
-        """Bring predicted values [N, K] back to raw units, value · scale + shift; others stay the same array."""
+        """Bring predicted values [N, K] back to raw units, value · scale + shift in float64; others stay the same."""
         if self.target_shift is None or self.target_scale is None:
             return standardised
         _check_columns(standardised, len(self.target_shift), "target values")
-        return (standardised * self.target_scale + self.target_shift).astype(np.float32)
+        return np.asarray(standardised, np.float64) * self.target_scale + self.target_shift
 
     def to_dict(self) -> dict[str, Any]:
         """Give the fields by name, arrays and text, to be saved without pickling."""
@@ -144,12 +144,12 @@ def _feature_statistics(inputs: np.ndarray, method: str, *, is_image: bool) -> t
         return _statistic(scaler.data_min_), _statistic(1.0 / scaler.scale_)  # its scale_ multiplies
     if method == "standardise" or (method == "auto" and not is_image):
         return _standardising(inputs)
-    zeros, ones = np.zeros(inputs.shape[1], np.float32), np.ones(inputs.shape[1], np.float32)
+    zeros, ones = np.zeros(inputs.shape[1]), np.ones(inputs.shape[1])
     if method == "none":
         return zeros, ones
     # One divisor for all pixels: their relative brightness is what the picture shows.
     largest = max(float(np.abs(block).max()) for block in row_chunks(inputs))
-    return zeros, ones * np.float32(largest or 1.0)
+    return zeros, ones * (largest or 1.0)
 
 
 def _standardising(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -165,21 +165,22 @@ def _fitted(scaler: Any, values: np.ndarray) -> Any:
     return scaler
 
 
-def _forward(raw: np.ndarray, shift: np.ndarray, scale: np.ndarray, what: str) -> np.ndarray:
+def _forward(raw: np.ndarray, shift: np.ndarray, scale: np.ndarray, what: str, dtype: Any) -> np.ndarray:
     _check_columns(raw, len(shift), what)
-    scaled = _aligned(raw.shape)
-    if not shift.any():  # images: one pass fewer over all pixels
-        return np.divide(raw, scale, out=scaled, dtype=np.float32)
-    np.subtract(raw, shift, out=scaled, dtype=np.float32)
-    return np.divide(scaled, scale, out=scaled)
+    scaled = _aligned(raw.shape, np.dtype(dtype))
+    if not shift.any() and raw.dtype == np.uint8:  # images: bytes are exact in any type
+        return np.divide(raw, scale.astype(dtype), out=scaled, dtype=dtype)
+    for block, target in zip(row_chunks(raw), row_chunks(scaled), strict=True):
+        target[:] = (block - shift) / scale
+    return scaled
 
 
-def _aligned(shape: tuple[int, ...]) -> np.ndarray:
-    """Make a float32 array at a multiple of 64 bytes, which JAX on a CPU uses in place, without a copy."""
-    size = 4 * int(np.prod(shape))
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Make an array at a multiple of 64 bytes, which JAX on a CPU uses in place, without a copy."""
+    size = dtype.itemsize * int(np.prod(shape))
     room = np.empty(size + 64, np.uint8)
     start = -room.ctypes.data % 64
-    return room[start : start + size].view(np.float32).reshape(shape)
+    return room[start : start + size].view(dtype).reshape(shape)
 
 
 def _check_columns(values: np.ndarray, columns: int, what: str) -> None:
@@ -191,7 +192,7 @@ def _check_columns(values: np.ndarray, columns: int, what: str) -> None:
 
 def _statistic(values: Any) -> np.ndarray:
     try:
-        return np.asarray(values, dtype=np.float32)
+        return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise ArgumentError("saved preprocessing holds something other than numbers: save it again") from None
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmlp.checks import check_data
-from jaxmlp.datasets.dataset import Dataset, Part
+from jaxmlp.datasets.dataset import Dataset, Part, Rows
 from jaxmlp.datasets.preprocessing import Preprocessing, fit_preprocessing
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.losses import LOSSES
@@ -54,6 +54,7 @@ def make_problem(
     scaling: str = "auto",
     validation: float = 0.0,
     seed: int = 0,
+    dtype: Any = np.float32,
 ) -> Problem:
     """Scale the features, encode the targets as the loss takes them, and hold out a validation part.
 
@@ -63,6 +64,7 @@ def make_problem(
         scaling: of the features, see `fit_preprocessing`; measured on nothing but the training examples.
         validation: share of the training part to hold out, from 0 to below 1; stratified for classes.
         seed: of what is held out.
+        dtype: of inputs and of values to fit; the scaling is done in float64.
 
     Returns:
         The problem.
@@ -79,8 +81,9 @@ def make_problem(
     """
     loss = DEFAULT_LOSS[dataset.task] if loss is None else loss
     kept, held_out = _hold_out(dataset, validation, seed)
+    first = dataset.train if held_out is None else Part(*(each[kept] for each in dataset.train))
     preprocessing = fit_preprocessing(
-        kept, method=scaling, feature_shape=dataset.feature_shape, task=dataset.task
+        first, method=scaling, feature_shape=dataset.feature_shape, task=dataset.task
     )
     outputs = count_outputs(dataset, loss)
     are_values = dataset.task == "multilabel" and LOSSES[loss].targets == "values"
@@ -89,16 +92,25 @@ def make_problem(
     plain = DEFAULT_LOSS["classification"] if classifies else loss
     counted = len(dataset.class_names) if classifies else outputs
 
-    def ready(part: Part, name: str) -> Batch:
-        inputs: Any = preprocessing.inputs(part.inputs)
-        targets: Any = preprocessing.targets(part.targets)
-        check_data(Batch(inputs, targets), in_features=in_features, outputs=counted, loss=plain, name=name)
-        return Batch(inputs, _encode_classes(targets, outputs, loss) if classifies else targets)
+    def ready(part: Part, weight: np.ndarray | None, name: str) -> Batch:
+        inputs: Any = preprocessing.inputs(part.inputs, dtype)
+        targets: Any = preprocessing.targets(part.targets, dtype)
+        weights: Any = None if weight is None else weight.astype(dtype)
+        batch = Batch(inputs, targets, weights)
+        check_data(batch, in_features=in_features, outputs=counted, loss=plain, name=name)
+        return batch._replace(targets=_encode_classes(targets, outputs, loss)) if classifies else batch
 
+    weight, test_weight = dataset.weight or (None, None)
+    train = ready(first, weight if weight is None else weight[kept], "training part")
+    valid = None
+    if held_out is not None:
+        part = Part(*(each[held_out] for each in dataset.train))
+        valid = ready(part, weight if weight is None else weight[held_out], "validation part")
+    is_whole = dataset.test is dataset.train and valid is None
     return Problem(
-        train=ready(kept, "training part"),
-        valid=None if held_out is None else ready(held_out, "validation part"),
-        test=ready(dataset.test, "test part"),
+        train=train,
+        valid=valid,
+        test=train if is_whole else ready(dataset.test, test_weight, "test part"),
         in_features=in_features,
         outputs=outputs,
         output_activation="softmax" if loss == "negative_log_likelihood" else None,
@@ -135,10 +147,11 @@ def _encode_classes(labels: np.ndarray, outputs: int, loss: str) -> Any:
     return np.eye(outputs, dtype=np.float32)[labels]  # one-hot: fitted as 0 and 1
 
 
-def _hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Part, Part | None]:
+def _hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Rows, Rows | None]:
+    """Choose the rows that train and those that are held out of the training part."""
     inputs, targets = dataset.train
     if share == 0:
-        return dataset.train, None
+        return slice(None), None
     if not 0 < share < 1:
         raise ArgumentError(f"the validation share must be at least 0 and below 1, given {share:g}: try 0.1")
     if math.ceil(len(inputs) * share) >= len(inputs):
@@ -147,5 +160,11 @@ def _hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Part, Part | N
             "give a smaller one, such as 0.1"
         )
     labels = targets if dataset.task == "classification" else None
-    kept, held_out = split_indices(len(inputs), test_fraction=share, seed=seed, labels=labels)
-    return Part(inputs[kept], targets[kept]), Part(inputs[held_out], targets[held_out])
+    return split_indices(
+        len(inputs),
+        test_fraction=share,
+        seed=seed,
+        labels=labels,
+        groups=dataset.groups,
+        is_ordered=dataset.is_ordered,
+    )

@@ -8,39 +8,71 @@ from jaxmlp.types import ArgumentError
 
 
 def check_test_fraction(test_fraction: float) -> None:
-    """Refuse a fraction that leaves nothing to train or nothing to test on."""
+    """Refuse a fraction that leaves nothing to train on."""
     if isinstance(test_fraction, bool) or not isinstance(test_fraction, int | float):
         raise ArgumentError(f"test fraction {test_fraction!r} is not a number: give one between 0 and 1")
-    if not 0.0 < test_fraction < 1.0:
-        raise ArgumentError(f"test fraction {test_fraction} is outside (0, 1): give a share such as 0.2")
+    if not 0.0 <= test_fraction < 1.0:
+        raise ArgumentError(
+            f"test fraction {test_fraction} is outside [0, 1): give a share such as 0.2, or 0 for none"
+        )
+
+
+def unstratified(labels: np.ndarray, examples: int, test_fraction: float) -> np.ndarray:
+    """Name the classes that a split into two parts cannot stratify, the rarest first."""
+    held_out = math.ceil(examples * test_fraction)
+    return _rarest(labels, 2, min(held_out, examples - held_out))
+
+
+def _rarest(labels: np.ndarray, least: int, most: int) -> np.ndarray:
+    """Choose the classes with fewer than `least` examples, and of more than `most` classes the rarest."""
+    classes, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(counts, kind="stable")
+    return classes[order[: max(int((counts < least).sum()), len(classes) - most)]]
+
+
+def _strata(labels: np.ndarray, least: int, most: int) -> np.ndarray | None:
+    """Give classes to stratify by: the rare ones count to the most frequent one; None where one is left."""
+    rare = np.isin(labels, _rarest(labels, least, most))
+    if rare.all():
+        return None
+    classes, counts = np.unique(labels[~rare], return_counts=True)
+    return None if len(classes) < 2 else np.where(rare, classes[counts.argmax()], labels)
 
 
 def split_indices(
-    examples: int, *, test_fraction: float, seed: int, labels: np.ndarray | None = None
+    examples: int,
+    *,
+    test_fraction: float,
+    seed: int,
+    labels: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    is_ordered: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose which examples train and which test: shuffled, and stratified where there are classes.
 
-    Stratified means that both parts hold each class in the same proportion. It is left out where it
-    cannot be had: a class with a single example, or a part with fewer examples than classes.
+    Stratified means that both parts hold each class in the same proportion. It is left out for a class with
+    a single example, and for the rarest where a part has fewer examples than there are classes.
 
     Args:
         examples: N, the number of examples.
         test_fraction: share held out, rounded up to whole examples.
         seed: fixes the shuffle.
         labels: [N] classes to stratify by, or None.
+        groups: [N] groups, each wholly in one part, or None; classes are not stratified then.
+        is_ordered: whether the last examples are held out, without a shuffle.
 
     Returns:
         The indices of the training part and those of the test part.
 
     Raises:
-        ArgumentError: fewer than two examples, or a part that would be empty.
+        ArgumentError: fewer than two examples or groups, or a part that would be empty.
 
     Example:
         >>> train, test = split_indices(10, test_fraction=0.2, seed=0)
         >>> len(train), len(test), sorted([*train, *test]) == list(range(10))
         (8, 2, True)
     """
-    from sklearn.model_selection import train_test_split
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
     check_test_fraction(test_fraction)
     held_out = math.ceil(examples * test_fraction)
@@ -49,12 +81,17 @@ def split_indices(
             f"{examples} example(s) with test fraction {test_fraction} leave none to train on: "
             f"give more examples or a smaller fraction"
         )
-    if labels is not None:
-        _, counts = np.unique(labels, return_counts=True)
-        if counts.min() < 2 or len(counts) > min(held_out, examples - held_out):
-            labels = None
+    if is_ordered:
+        return np.arange(examples - held_out), np.arange(examples - held_out, examples)
+    if groups is not None:
+        if len(np.unique(groups)) < 2:
+            raise ArgumentError("all examples are of one group: a split needs at least two")
+        splitter = GroupShuffleSplit(1, test_size=test_fraction, random_state=seed)
+        train, test = next(splitter.split(groups, groups=groups))
+        return train, test
+    strata = None if labels is None else _strata(labels, 2, min(held_out, examples - held_out))
     train, test = train_test_split(
-        np.arange(examples), test_size=held_out, random_state=seed, stratify=labels
+        np.arange(examples), test_size=held_out, random_state=seed, stratify=strata
     )
     return train, test
 
@@ -64,13 +101,13 @@ def fold_indices(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Divide examples into folds for cross-validation: each is held out once, while the others train.
 
-    Shuffled, and stratified where there are classes, each with as many examples as folds at least. The
-    sizes of two folds differ by one example at most.
+    Shuffled, and stratified by the classes with as many examples as folds at least. The sizes of two folds
+    differ by one example at most.
     """
     from sklearn.model_selection import KFold, StratifiedKFold
 
     if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= examples:
         raise ArgumentError(f"folds must number from 2 to the {examples} examples, given {folds!r}: try 5")
-    by_class = labels is not None and np.unique(labels, return_counts=True)[1].min() >= folds
-    splitter = (StratifiedKFold if by_class else KFold)(folds, shuffle=True, random_state=seed)
-    return list(splitter.split(np.zeros(examples), labels if by_class else None))
+    strata = None if labels is None else _strata(labels, folds, examples)
+    splitter = (KFold if strata is None else StratifiedKFold)(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(np.zeros(examples), strata))

@@ -1,147 +1,209 @@
-"""How the columns of a csv become numbers: learned from the training rows, and kept for later files."""
+"""How the columns of a table become numbers: learned from the training rows, and kept for later files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxmlp.datasets.reading import DRESSED, Table, numbers
 from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# A text column of more different values than this is a name or a number plate, not a category.
-MOST_CATEGORIES = 1000
+MOST_CATEGORIES = 1000  # the most frequent texts of a column; others stand together
+FEW_ROWS = 20  # of so few, texts that all differ may still be categories
+INDICATED = 0.03  # a column with a larger share of gaps says in a column where they were
+DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d{2}.*)?")
+DATE_FORMATS = tuple(
+    date + time
+    for time in ("", " %H:%M", " %H:%M:%S")
+    for date in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y")
+)
+DATE_PARTS = ("days", "year", "month", "weekday")  # days since 1970, and Monday is 0
 
 
-def fit_table(
-    frame: "pd.DataFrame", columns: Sequence[str], training_rows: np.ndarray, missing: str, origin: str
-) -> dict[str, Any]:
-    """Learn how to encode feature columns: categories of text, and what fills a gap.
+def convert(
+    table: Table, name: str, kind: str | None = None, format: str | None = None
+) -> tuple[str, str | None]:
+    """Read a column as numbers, dates or texts, in place; what it is, is told by most of its cells, or given.
 
-    A gap is filled with the mean of numbers or the most frequent text, both of the training rows.
+    A date becomes days since 1970. Returns the kind, "number", "date" or "category", and the date's format.
     """
-    described = []
-    for name in columns:
-        numbers = numeric_column(frame[name])
-        training = frame[name].iloc[training_rows]
-        present = training.notna().to_numpy()
-        if not present.any():
-            raise ArgumentError(
-                f"{origin} has no value in column '{name}' of the training part: remove the column"
-            )
-        if numbers is None:
-            described.append(_describe_categories(name, training[present], origin))
-            continue
-        finite = numbers[training_rows]
-        finite = finite[np.isfinite(finite)]  # infinite values are refused later, by name
-        fill = float(finite.mean()) if len(finite) else 0.0
-        described.append({"name": name, "kind": "number", "fill": fill})
-    return {"columns": described, "missing": missing}
-
-
-def table_feature_names(table: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the encoded features: a number by its column, a category as "column=value"."""
-    names: list[str] = []
-    for column in table["columns"]:
-        if column["kind"] == "number":
-            names.append(column["name"])
+    cells = table.cells[name]
+    if kind == "category":
+        return kind, None
+    present = int(cells.notna().sum())
+    values, unread = numbers(cells, table.reading)
+    counts = cells[unread].value_counts()
+    if kind is None:
+        dressed = sum(count for text, count in counts.items() if DRESSED.fullmatch(text))
+        if 2 * (np.isfinite(values).sum() + dressed) > present or not present:
+            kind = "number"
         else:
-            names.extend(f"{column['name']}={category}" for category in column["categories"])
+            dated = sum(count for text, count in counts.items() if DATE.fullmatch(text))
+            kind = "date" if 2 * dated > present else "category"
+    if kind == "category":
+        return kind, None
+    if kind == "date":
+        values, format = _days(cells, format)
+        unread = np.isnan(values) & cells.notna().to_numpy()
+    wrong = np.flatnonzero(unread | np.isinf(values))
+    if len(wrong):
+        row, text = wrong[0], cells.iloc[wrong[0]]
+        what = "an infinite number" if np.isinf(values[row]) else f"no {kind}"
+        raise ArgumentError(
+            f"{table.place(row)}, column '{name}': '{text}' is {what}, as most of the column are: mend it, or say "
+            f"what it is (--na-values, --decimal, --thousands, or --text '{name}' for a column of texts)"
+        )
+    table.cells[name] = values
+    return kind, format
+
+
+def fit_columns(
+    table: Table, columns: Sequence[str], training: np.ndarray, text: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Learn how to encode columns, and convert them; returns a description a column, and what was decided."""
+    described, notes = [], []
+    for name in columns:
+        cells = table.cells[name]
+        kind, format = convert(table, name, "category" if name in text else None)
+        column: dict[str, Any] = {"name": name, "kind": kind, "gaps": int(table.cells[name].isna().sum())}
+        known = table.cells[name].iloc[training]
+        present = known.dropna()
+        if not len(present):
+            notes.append(f"column '{name}' is left out: the training part has no value in it")
+            continue
+        if kind == "category":
+            counts = present.value_counts()
+            once = int((counts == 1).sum())
+            if name not in text and len(present) > FEW_ROWS and 2 * once > len(present):
+                notes.append(
+                    f"column '{name}' is left out: {once:,} of {len(present):,} texts occur once, as names do "
+                    f"(--text '{name}' takes it as categories)"
+                )
+                continue
+            if "NA" in counts:
+                notes.append(
+                    f"column '{name}': NA ({counts['NA']:,}) is a text there and no gap (--na-values NA if it is one)"
+                )
+            often = counts[counts > 1] if once and len(counts) > 2 else counts
+            column["categories"] = sorted(often.index[:MOST_CATEGORIES])
+            column["other"] = len(column["categories"]) < len(counts)
+            column["missing"] = len(present) < len(known)
+        else:
+            column["fill"] = float(np.median(present))
+            column["missing"] = len(known) - len(present) > INDICATED * len(known)
+        if kind == "date":
+            column["format"] = format
+            if format is not None and "/%Y" in format:
+                swapped = format.replace("%m", "%?").replace("%d", "%m").replace("%?", "%d")
+                if not np.isnan(_days(cells.dropna(), swapped)[0]).any():
+                    notes.append(
+                        f"the dates of column '{name}' are read as {_spoken(format)}, and could be {_spoken(swapped)}"
+                    )
+        described.append(column)
+    return described, notes
+
+
+def feature_names(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Name the inputs made of columns: "size", "hue=red", "hue (other)", "day (year)", "size (missing)"."""
+    names: list[str] = []
+    for column in columns:
+        name = column["name"]
+        if column["kind"] == "number":
+            names.append(name)
+        elif column["kind"] == "date":
+            names.extend(f"{name} ({part})" for part in DATE_PARTS)
+        else:
+            names.extend(f"{name}={category}" for category in column["categories"])
+            names.extend([f"{name} (other)"] * column["other"])
+        names.extend([f"{name} (missing)"] * column["missing"])
     return tuple(names)
 
 
-def encode_table(
-    frame: "pd.DataFrame",
-    table: Mapping[str, Any],
+def encode(
+    table: Table,
+    columns: Sequence[Mapping[str, Any]],
+    rows: np.ndarray | slice = slice(None),
     *,
-    origin: str,
-    missing: str | None = None,
-    allow_unknown: bool = False,
-) -> np.ndarray:
-    """Encode rows as the table says; columns are found by name, in any order, others are left aside."""
-    wanted = [column["name"] for column in table["columns"]]
-    absent = [name for name in wanted if name not in frame.columns]
-    if absent:
-        raise ArgumentError(
-            f"{origin} lacks the columns {_quoted(absent)} that the model was trained with: "
-            f"its columns are {_quoted(frame.columns)}"
-        )
-    counts = frame[wanted].isna().sum()
-    lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.items() if count)
-    if lacking and (missing or table["missing"]) == "refuse":
-        raise ArgumentError(
-            f"{origin} has missing values in {lacking}: fill them, or choose missing 'impute' for features (--missing)"
-        )
-    encoded = [
-        _encode_column(frame[column["name"]], column, origin, allow_unknown) for column in table["columns"]
-    ]
-    with np.errstate(over="ignore"):  # refused as infinite by check_inputs
-        return np.concatenate(encoded, axis=1).astype(np.float32)
-
-
-def numeric_column(column: "pd.Series[Any]") -> np.ndarray | None:
-    """Read a column of text as numbers, if all that it holds are numbers."""
+    unseen: str = "ignore",
+) -> tuple[np.ndarray, dict[str, int]]:
+    """Encode rows of converted columns as [N, I] numbers; returns with them how many texts a column were unseen."""
     import pandas as pd
 
-    numbers = pd.to_numeric(column.astype(object), errors="coerce")
-    unreadable = numbers.isna() & column.notna()
-    if unreadable.any() or numbers.isna().all():
-        return None
-    return numbers.to_numpy()
+    cells = table.cells.iloc[rows]
+    encoded, at = np.zeros((len(cells), len(feature_names(columns)))), 0
+    strange: dict[str, int] = {}
+    for column in columns:
+        values, width = cells[column["name"]], len(feature_names([column]))
+        place, gaps = encoded[:, at : at + width], values.isna().to_numpy()
+        at += width
+        if column["kind"] == "category":
+            categories = column["categories"]
+            codes = pd.Index(categories, dtype=object).get_indexer(values.astype(object))
+            known = codes >= 0
+            new = ~known & ~gaps
+            if new.any():
+                if unseen == "refuse":
+                    row = int(np.flatnonzero(new)[0])
+                    raise ArgumentError(
+                        f"{table._replace(cells=cells).place(row)}, column '{column['name']}': "
+                        f"'{values.iloc[row]}' was not in the training data, which had {quoted(categories)}: "
+                        f"mend it, or --unseen ignore"
+                    )
+                strange[column["name"]] = int(new.sum())
+            place[np.flatnonzero(known), codes[known]] = 1
+            if column["other"]:
+                place[new, len(categories)] = 1
+        else:
+            filled = values.fillna(column["fill"]).to_numpy(np.float64)
+            place[:, : len(DATE_PARTS) if column["kind"] == "date" else 1] = (
+                _date_parts(filled) if column["kind"] == "date" else filled[:, None]
+            )
+        if column["missing"]:
+            place[gaps, -1] = 1
+    return encoded, strange
 
 
-def is_number(text: str) -> bool:
-    """Tell whether a field of a csv is a number."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _describe_categories(name: str, present: "pd.Series[Any]", origin: str) -> dict[str, Any]:
-    categories = sorted(set(present))
-    if len(categories) > MOST_CATEGORIES:
+def check_gaps(table: Table, columns: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse gaps in columns."""
+    counts = table.cells[[column["name"] for column in columns]].isna()
+    lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.sum().items() if count)
+    if lacking:
+        row = int(np.flatnonzero(counts.any(axis=1))[0])
         raise ArgumentError(
-            f"{origin} has {len(categories)} different texts in column '{name}', at most "
-            f"{MOST_CATEGORIES} are taken as categories: remove the column, or group its values"
+            f"{table.name} has missing values in {lacking}, the first in line {table.cells.index[row]}: fill them, "
+            "or choose missing 'impute' (--missing)"
         )
-    fill = present.mode()[0]  # the first of them by the alphabet where several are as frequent
-    return {"name": name, "kind": "category", "categories": categories, "fill": fill}
 
 
-def _encode_column(
-    column: "pd.Series[Any]", description: Mapping[str, Any], origin: str, allow_unknown: bool
-) -> np.ndarray:
-    if description["kind"] == "number":
-        return _encode_numbers(column, description, origin)
-    values = column.to_numpy(object)
-    values = np.where(column.isna(), description["fill"], values)
-    categories = np.array(description["categories"], object)
-    unknown = sorted(set(values) - set(categories))
-    if unknown and not allow_unknown:
-        raise ArgumentError(
-            f"{origin} has '{unknown[0]}' in column '{description['name']}', which the training "
-            f"data did not have: choose one of {_quoted(categories)}"
-        )
-    return values[:, None] == categories[None, :]
+def quoted(given: Sequence[Any], most: int = 10) -> str:
+    """Write names for a message; a long list is cut."""
+    shown = ", ".join(f"'{name}'" for name in given[:most])
+    return shown if len(given) <= most else f"{shown} … ({len(given)} in all)"
 
 
-def _encode_numbers(column: "pd.Series[Any]", description: Mapping[str, Any], origin: str) -> np.ndarray:
-    if column.isna().all():
-        return np.full((len(column), 1), description["fill"])
-    numbers = numeric_column(column)
-    if numbers is None:
-        text = next(value for value in column.dropna() if not is_number(value))
-        raise ArgumentError(
-            f"{origin} has '{text}' in column '{description['name']}', which held numbers in training: "
-            f"give numbers there"
-        )
-    return np.where(np.isnan(numbers), description["fill"], numbers)[:, None]
+def _days(cells: "pd.Series[Any]", format: str | None) -> tuple[np.ndarray, str]:
+    """Read texts as dates, by a format or by that which reads most of them; days since 1970, NaN for no date."""
+    import pandas as pd
+
+    def read(way: str) -> np.ndarray:
+        times = pd.to_datetime(cells, format=way, errors="coerce", utc=True).dt.tz_localize(None)
+        days = times.to_numpy("datetime64[s]").astype(np.float64) / 86400
+        return np.where(times.isna(), np.nan, days)
+
+    ways = {way: read(way) for way in ([format] if format else ["ISO8601", *DATE_FORMATS])}
+    best = min(ways, key=lambda way: int(np.isnan(ways[way]).sum()))
+    return ways[best], best
 
 
-def _quoted(given: Iterable[Any], most: int = 10) -> str:
-    names = list(given)
-    shown = ", ".join(f"'{name}'" for name in names[:most])
-    return shown if len(names) <= most else f"{shown} … ({len(names)} in all)"
+def _date_parts(days: np.ndarray) -> np.ndarray:
+    times = (days * 86400).astype("datetime64[s]")
+    months = times.astype("datetime64[M]").astype(int)
+    return np.column_stack([days, 1970 + months // 12, 1 + months % 12, np.floor(days + 3) % 7])
+
+
+def _spoken(format: str) -> str:
+    return format.partition(" ")[0].replace("%d", "day").replace("%m", "month").replace("%Y", "year")

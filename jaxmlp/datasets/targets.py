@@ -8,7 +8,8 @@ from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
 
 TASKS = ("classification", "multilabel", "regression")
-MOST_INFERRED_CLASSES = 100  # whole numbers of more different values than this may well be quantities
+# Whole numbers of more different values, or more to an example, are quantities: prices, counts, years.
+MOST_INFERRED_CLASSES, MOST_INFERRED_SHARE = 100, 0.2
 
 
 class Targets(NamedTuple):
@@ -16,15 +17,17 @@ class Targets(NamedTuple):
 
     Attributes:
         task: "classification", "multilabel" or "regression".
-        values: [N] int32 classes, or [N, K] float32.
+        values: [N] int32 classes, [N, K] float32 labels, or [N, K] float64 values.
         class_names: K names of classes or labels; () for regression.
         target_names: K names of regressed values; () otherwise.
+        notes: what was decided that the user did not say.
     """
 
     task: str
     values: np.ndarray
     class_names: tuple[str, ...] = ()
     target_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def check_task(task: str | None) -> None:
@@ -33,15 +36,29 @@ def check_task(task: str | None) -> None:
         raise unknown_name("task", str(task), TASKS)
 
 
-def infer_task(raw: np.ndarray) -> str:
-    """Tell the task from nothing but the targets.
+def infer_task(raw: np.ndarray) -> tuple[str, tuple[str, ...]]:
+    """Tell the task from nothing but the targets, and say so where it could be another.
 
-    Text, truth values and whole numbers are classes. Several columns of 0 and 1 are labels that do not
-    exclude each other. All other numbers are values.
+    Text, truth values and few different whole numbers are classes. Several columns of 0 and 1 are labels that
+    do not exclude each other, unless each row of more than two has a single 1. All other numbers are values.
     """
     if raw.ndim == 2 and raw.shape[1] > 1:
-        return "multilabel" if _only_zeros_and_ones(raw) else "regression"
-    return "regression" if raw.dtype.kind == "f" else "classification"
+        if not _only_zeros_and_ones(raw):
+            return "regression", ()
+        if raw.shape[1] > 2 and np.all(raw.sum(axis=1) == 1):
+            return "classification", (
+                "each row of the targets has a single 1: they are classes (--task multilabel if not)",
+            )
+        return "multilabel", ()
+    if raw.dtype.kind == "f":
+        return "regression", ()
+    if raw.dtype.kind not in "iu":
+        return "classification", ()
+    different = len(np.unique(raw))
+    many = different > MOST_INFERRED_CLASSES or different > max(2, MOST_INFERRED_SHARE * len(raw))
+    what, other = ("quantities: a regression", "classification") if many else ("classes", "regression")
+    note = f"the target's {different:,} different whole numbers are taken as {what} (--task {other} if not)"
+    return ("regression" if many else "classification"), (note,)
 
 
 def encode_targets(
@@ -56,24 +73,17 @@ def encode_targets(
     if raw.ndim not in (1, 2) or (raw.ndim == 2 and raw.shape[1] == 0):
         raise ArgumentError(f"{origin} has targets of shape {raw.shape}: give [N] classes or [N, K] values")
     if raw.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(raw.astype(np.float32))  # what is too large for float32 becomes infinite
+        finite = np.isfinite(raw)
         if not finite.all():
             row = int(np.argwhere(~finite)[0][0])
             raise ArgumentError(
                 f"{origin} has a target that is NaN or infinite (example {row}): remove or replace such values"
             )
+    notes: tuple[str, ...] = ()
     if task is None:
-        task = infer_task(raw)
-        # Whole numbers may be quantities, as prices are: with so many of them it should be said which is meant.
-        classes = len(np.unique(raw)) if task == "classification" and raw.dtype.kind in "iu" else 0
-        if classes > MOST_INFERRED_CLASSES and 2 * classes > len(raw):
-            raise ArgumentError(
-                f"{origin} has whole numbers of {classes} different values among {len(raw)} targets: choose task "
-                f"'regression' if they are quantities, 'classification' if they are classes (--task)"
-            )
+        task, notes = infer_task(raw)
     if task == "classification":
-        return _encode_classes(raw, origin)
+        return _encode_classes(raw, origin)._replace(notes=notes)
     columns = raw[:, None] if raw.ndim == 1 else raw
     if columns.dtype.kind == "U":
         raise ArgumentError(
@@ -83,8 +93,9 @@ def encode_targets(
         raise ArgumentError(f"{origin} has targets other than 0 and 1: task 'multilabel' wants only these")
     stem = "label" if task == "multilabel" else "y"
     names = names or tuple(f"{stem}{number + 1}" for number in range(columns.shape[1]))
-    values = columns.astype(np.float32)
-    return Targets(task, values, names) if task == "multilabel" else Targets(task, values, (), names)
+    if task == "multilabel":
+        return Targets(task, columns.astype(np.float32), names)
+    return Targets(task, columns.astype(np.float64), (), names, notes)
 
 
 def _encode_classes(raw: np.ndarray, origin: str) -> Targets:
@@ -95,6 +106,11 @@ def _encode_classes(raw: np.ndarray, origin: str) -> Targets:
             raise ArgumentError(
                 f"{origin} has targets that are not whole numbers ({fractions[0]}): "
                 f"choose task 'regression', or give whole numbers or text as classes (--task)"
+            )
+        if np.abs(labels).max() > 2**53:
+            raise ArgumentError(
+                f"{origin} has targets beyond 2**53 with a decimal point, where whole numbers run together: "
+                f"choose task 'regression', or give the classes as text (--task)"
             )
         labels = labels.astype(np.int64)
     classes, numbers = np.unique(labels, return_inverse=True)

@@ -130,13 +130,15 @@ def load_toy(name: str, options: Options) -> Dataset:
         targets = Targets(toy.task, labels, tuple(str(label) for label in np.unique(labels)))
     else:
         targets = Targets(toy.task, values.astype(np.float32)[:, None], (), ("y",))
+    rows, notes = split_rows(targets, options)
     features = inputs.shape[1]
     return divide(
-        inputs,
+        [inputs[chosen] for chosen in rows],
         targets,
-        split_rows(targets, options),
+        rows,
         name=name,
         feature_shape=(features,),
         feature_names=tuple(f"x{number + 1}" for number in range(features)),
         identity={"name": name, "examples": examples, "noise": noise, **options.split},
+        notes=notes,
     )
