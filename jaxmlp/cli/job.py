@@ -129,26 +129,24 @@ def prepare(options: RunOptions, precision: str, device: jax.Device, group: Grou
 
 def load_dataset(options: DataOptions) -> Dataset:
     """Load the data set that the options name."""
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
+    of_problem = ("dataset", "validation", "scaling")
+    quiet = getattr(options, "quiet", False) or getattr(options, "process_id", None) not in (None, 0)
     return load(
-        options.dataset,
-        data_dir=options.data_dir,
-        manual_dir=options.manual_dir,
-        test_fraction=options.test_fraction,
-        target=options.target,
-        task=options.task,
-        missing=options.missing,
-        examples=options.examples,
-        noise=options.noise,
-        quiet=getattr(options, "quiet", False) or getattr(options, "process_id", None) not in (None, 0),
+        options.dataset, quiet=quiet, **{name: given[name] for name in given if name not in of_problem}
     )
 
 
 def problem_of(options: TrainOptions, dataset: Dataset, validation: float) -> Problem:
     """Make the data ready in the precision that the options ask for."""
-    problem = make_problem(
-        dataset, loss=options.loss, scaling=options.scaling, validation=validation, seed=options.seed
+    return make_problem(
+        dataset,
+        loss=options.loss,
+        scaling=options.scaling,
+        validation=validation,
+        seed=options.seed,
+        dtype=np.float64 if options.precision == "float64" else np.float32,
     )
-    return jax.tree.map(as_float64, problem) if options.precision == "float64" else problem
 
 
 def make_job(
@@ -172,11 +170,6 @@ def make_job(
     net, mesh = network_of(options, problem, precision), batch_mesh(devices)
     recipe = Recipe(net, optimizer, problem.loss, problem.metric, batch_size, options.shuffle, mesh=mesh)
     return Job(options, dataset, problem, recipe, rate)
-
-
-def as_float64(leaf: Any) -> Any:
-    """Widen a float array; anything else stays."""
-    return leaf.astype(np.float64) if isinstance(leaf, np.ndarray) and leaf.dtype == np.float32 else leaf
 
 
 def network_of(options: TrainOptions, problem: Problem, precision: str | None) -> Network:

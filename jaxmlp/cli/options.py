@@ -33,7 +33,7 @@ With no options: scanned 8×8 digits that ship with scikit-learn, in a few secon
 # What a run keeps for the next --resume, which would otherwise go back to what it was begun with.
 KEPT = ("epochs", "time_limit", "target_accuracy", "patience", "checkpoint_every", "keep", "tensorboard")
 # What names a place: seen from where the run was begun, unless this call says it again.
-PLACES = ("dataset", "data_dir", "manual_dir")
+PLACES = ("dataset", "data_dir", "manual_dir", "test")
 # How many devices and processes there are is a matter of each call.
 PROCESSES = ("devices", "coordinator", "num_processes", "process_id")
 # What --resume takes from this call where it is given, and not from the run: how long, where, and what to show.
@@ -108,8 +108,9 @@ def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any
         "default": argparse.SUPPRESS,
         "help": (field.metadata["help"] + note).replace("%", "%%"),
     }
-    if annotation is bool:
-        return argument | {"action": argparse.BooleanOptionalAction if field.default else "store_true"}
+    if annotation in (bool, bool | None):
+        two_ways = field.default is not False
+        return argument | {"action": argparse.BooleanOptionalAction if two_ways else "store_true"}
     argument["metavar"] = field.metadata["metavar"]
     plain = [part for part in typing.get_args(annotation) or (annotation,) if part not in (type(None), ...)]
     argument["type"] = field.metadata["read"] or plain[0]
@@ -160,6 +161,8 @@ def batch_size(text: str) -> int | None:
 
 _data = partial(option, group="data")
 
+_table = partial(option, group="tables")
+
 _network = partial(option, group="network")
 
 _training = partial(option, group="training")
@@ -179,7 +182,8 @@ class DataOptions:
 
     dataset: str = _data(
         "digits",
-        f"{', '.join(DATASETS)}; a file ending in .csv or .npz; or a prepared TFDS name",
+        f"{', '.join(DATASETS)}; a table (.csv, .tsv, .txt, .data, .gz, .parquet, .feather, .xlsx, or - for standard "
+        "input); arrays (.npz, .h5); a folder of images by class; or a prepared TFDS name",
         metavar="NAME",
     )
     data_dir: str | None = _data(
@@ -190,16 +194,36 @@ class DataOptions:
         "folder of archives downloaded by hand (default: the variable JAXMLP_MANUAL_DIR)",
         metavar="FOLDER",
     )
-    target: str | None = _data(
-        None, "target column of a csv; several with commas between them", metavar="COLUMN"
+    target: str | None = _table(
+        None,
+        "target column, by name or number (-1 is the last); several with commas between them",
+        metavar="COLUMN",
     )
     task: str | None = _data(
         None, "classification, multilabel or regression, for a file (default: inferred)", metavar="NAME"
     )
-    missing: str = _data("refuse", "missing values of a csv: refuse or impute", metavar="NAME")
+    missing: str = _table("impute", "gaps: impute or refuse", metavar="NAME")
+    test: str | None = _table(None, "a file whose rows are the test part", metavar="FILE")
+    ignore: str | None = _table(None, "columns to leave out, with commas between them", metavar="COLUMN,...")
+    text: str | None = _table(None, "columns that hold texts, whatever they look like", metavar="COLUMN,...")
+    weight_column: str | None = _table(None, "column that weighs the rows", metavar="COLUMN")
+    group_column: str | None = _table(None, "column whose equal values stay in one part", metavar="COLUMN")
+    time_column: str | None = _table(
+        None, "column that orders the rows; the last ones test", metavar="COLUMN"
+    )
+    drop_missing_target: bool = _table(False, "leave out rows without a target")
+    separator: str | None = _table(None, "character between fields (default: as found)", metavar="MARK")
+    header: bool | None = _table(None, "whether the first line names the columns (default: as found)")
+    decimal: str | None = _table(
+        None, "decimal mark (default: . or, behind semicolons, as found)", metavar="MARK"
+    )
+    thousands: str | None = _table(None, "mark between groups of three digits", metavar="MARK")
+    na_values: str | None = _table(None, "texts that are gaps besides the usual ones", metavar="TEXT,...")
     examples: int | None = _data(None, "examples of a generated data set (default: 1000)", metavar="N")
     noise: float | None = _data(None, "noise of a generated data set (default: its own)", metavar="X")
-    test_fraction: float = _data(0.2, "share tested on, where there is no test part", metavar="SHARE")
+    test_fraction: float = _data(
+        0.2, "share tested on, where there is no test part; 0 trains on all", metavar="SHARE"
+    )
     validation: float = _data(
         0.0,
         "share of the training part held out and measured every epoch; with 0 the test part is measured",

@@ -1,7 +1,5 @@
 """Predict with a trained network: a run folder and a file of new examples in, a csv out."""
 
-import csv
-import io
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +13,20 @@ from jaxmlp import ArgumentError, Network, load_model
 from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option, parse_options
 from jaxmlp.cli.pictures import predict_in_chunks
 from jaxmlp.cli.run import MODEL
-from jaxmlp.cli.session import compilation_cache, computing
-from jaxmlp.cli.text import check_out, write_whole
-from jaxmlp.datasets import Preprocessing, read_inputs
+from jaxmlp.cli.scores import score_rows, scores
+from jaxmlp.cli.session import compilation_cache, computing, tell
+from jaxmlp.cli.text import aligned
+from jaxmlp.datasets import Preprocessing
+from jaxmlp.datasets.files import read_examples
+from jaxmlp.datasets.reading import Table, numbers
+from jaxmlp.files import whole_file
+from jaxmlp.registry import unknown_name
 
 DESCRIPTION = """Predict with a network that jaxmlp train or jaxmlp sweep has saved.
 
-RUN is a run folder or its model.safetensors. FILE is an .npz with an array `inputs`, or a csv with the columns that
-the network was trained on, in any order; the target may be missing."""
+RUN is a run folder or its model.safetensors. FILE is a table with the columns that the network was trained on, in
+any order (- for standard input), or an .npz or .h5 with an array `inputs`. Where FILE holds the target, the scores
+are printed to standard error."""
 SAVED = ("task", "loss", "class_names", "target_names", "feature_names", "table", "feature_shift")
 
 
@@ -30,10 +34,24 @@ SAVED = ("task", "loss", "class_names", "target_names", "feature_names", "table"
 class PredictOptions(CompilationCacheOptions, DeviceOptions):
     """The options of a prediction."""
 
-    out: str | None = option(None, "csv to write (default: standard output)", group="output", metavar="FILE")
+    out: str | None = option(
+        None,
+        "table to write, as .csv or .parquet (default: csv to standard output)",
+        group="output",
+        metavar="FILE",
+    )
     probabilities: bool = option(True, "a column of probability a class or label", group="output")
     missing: str | None = option(
-        None, "missing values: refuse or impute (default: as in training)", group="data", metavar="NAME"
+        None, "gaps: refuse or impute (default: as in training)", group="data", metavar="NAME"
+    )
+    unseen: str = option(
+        "ignore", "texts that training did not have: ignore or refuse", group="data", metavar="NAME"
+    )
+    keep_columns: str | None = option(
+        None,
+        "columns of FILE to carry along, with commas between them, or all",
+        group="output",
+        metavar="COLUMN,...",
     )
 
 
@@ -42,26 +60,78 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, (run_path, file) = parse_options(
         PredictOptions, DESCRIPTION, arguments, positionals=("RUN", "FILE")
     )
-    check_out(options.out, "csv")
+    if options.out is not None and (not options.out or Path(options.out).is_dir()):
+        raise ArgumentError(f"--out '{options.out}' is no file: give the name of a table to write")
     with compilation_cache(options.compilation_cache), computing(options.device, options.precision):
         net, params, saved = load_run(run_path)
-        inputs = read_inputs(
-            file,
-            features=net.in_features,
-            feature_names=saved["feature_names"],
-            table=saved["table"],
-            missing=options.missing,
+        inputs, table, notes = read_examples(
+            file, net.in_features, saved["feature_names"], saved["table"], options.missing, options.unseen
         )
-        columns = predict_columns(net, params, saved, inputs, options.probabilities)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    if options.out is None:
-        sys.stdout.write(text.getvalue())
-    else:
-        write_whole(Path(options.out), text.getvalue())
+        kept = kept_columns(table, options.keep_columns)
+        found, columns = predict_columns(net, params, saved, inputs, options.probabilities)
+    for note in notes:
+        tell(note)
+    columns = {f"predicted_{name}" if name in kept else name: column for name, column in columns.items()}
+    write_columns(kept | columns, options.out)
+    truth = None if table is None or saved["table"] is None else truth_of(table, saved)
+    if truth is not None:
+        measured = scores(saved["task"], truth, *found, saved["class_names"])
+        tell(f"the target is in {table.name}\n" + aligned(score_rows(measured, "score", saved["task"])))
     return 0
+
+
+def kept_columns(table: Table | None, given: str | None) -> dict[str, np.ndarray]:
+    """Take columns as they stand in the file."""
+    if given is None:
+        return {}
+    if table is None:
+        raise ArgumentError("--keep-columns is for tables: arrays have no columns")
+    names = list(table.cells) if given == "all" else [each.strip() for each in given.split(",")]
+    for name in names:
+        if name not in table.cells:
+            raise unknown_name(f"column of {table.name}", name, list(table.cells))
+    return {name: table.cells[name].to_numpy(object) for name in names}
+
+
+def write_columns(columns: dict[str, np.ndarray], out: str | None) -> None:
+    """Write a table as the ending of its name says, or as csv to standard output."""
+    import pandas as pd
+
+    frame = pd.DataFrame(columns)
+    if out is None:
+        sys.stdout.write(frame.to_csv(index=False, lineterminator="\n"))
+        return
+    ending = Path(out).suffix.lower()
+    try:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(out) as file:
+            if ending == ".parquet":
+                frame.to_parquet(file, index=False)
+            else:
+                frame.to_csv(file, index=False, lineterminator="\n", sep="\t" if ending == ".tsv" else ",")
+    except ImportError:
+        raise ArgumentError(f"--out {out} needs the package pyarrow: pip install pyarrow") from None
+    except OSError as error:
+        raise ArgumentError(
+            f"{out} cannot be written ({error.strerror}): choose another file with --out"
+        ) from None
+
+
+def truth_of(table: Table, saved: dict[str, Any]) -> np.ndarray | None:
+    """Read the targets of a table, where it holds them all; None where it does not."""
+    names, classes = saved["table"]["targets"], saved["class_names"]
+    if not set(names) <= set(table.cells) or table.cells[names].isna().any(axis=None):
+        return None
+    if saved["task"] == "classification":
+        place = {name: number for number, name in enumerate(classes)}
+        cells = table.cells[names[0]].str.rstrip(".")
+        found = cells.map(place).to_numpy(np.float64)
+        return None if np.isnan(found).any() else found.astype(int)
+    values = [numbers(table.cells[name], table.reading) for name in names]
+    if any(unread.any() for _, unread in values):
+        return None
+    truth = np.column_stack([column for column, _ in values])
+    return truth.astype(int) if saved["task"] == "multilabel" else truth
 
 
 def load_run(run_path: str) -> tuple[Network, Any, dict[str, Any]]:
@@ -81,22 +151,24 @@ def load_run(run_path: str) -> tuple[Network, Any, dict[str, Any]]:
 
 def predict_columns(
     net: Network, params: Any, saved: dict[str, Any], inputs: np.ndarray, probabilities: bool
-) -> dict[str, np.ndarray]:
-    """Predict in the names and units of the training data; each column [N]."""
+) -> tuple[tuple[np.ndarray, np.ndarray | None], dict[str, np.ndarray]]:
+    """Predict in the names and units of the training data; answers and probabilities, and the columns to write."""
     preprocessing = Preprocessing.from_dict(saved)
-    scaled = preprocessing.inputs(inputs).astype(jax.tree.leaves(params)[0].dtype)
+    scaled = preprocessing.inputs(inputs, jax.tree.leaves(params)[0].dtype)
     ask = {"task": saved["task"], "loss": saved["loss"]}
     answers, names = predict_in_chunks(net, params, scaled, **ask), saved["class_names"]
+    targets = (saved["table"] or {}).get("targets", ["class"])
     if saved["task"] == "regression":
-        return dict(zip(saved["target_names"], preprocessing.restore_targets(answers).T, strict=True))
+        answers = preprocessing.restore_targets(answers)
+        return (answers, None), dict(zip(saved["target_names"], answers.T, strict=True))
     if saved["task"] == "multilabel":
         columns = dict(zip(names, answers.T, strict=True))
     else:
-        columns = {"class": np.asarray(names)[answers]}
+        columns = {targets[0]: np.asarray(names)[answers]}
+    try:
+        chances = predict_in_chunks(net, params, scaled, probabilities=True, **ask)
+    except ArgumentError:
+        return (answers, None), columns  # a loss such as the hinge or a squared error gives no probabilities
     if probabilities:
-        try:
-            chances = predict_in_chunks(net, params, scaled, probabilities=True, **ask)
-        except ArgumentError:
-            return columns  # a loss such as the hinge or a squared error gives no probabilities
         columns |= {f"probability_{name}": chances[:, place] for place, name in enumerate(names)}
-    return columns
+    return (answers, chances), columns

@@ -98,7 +98,7 @@ def read_inputs(
         >>> read_inputs(path, features=4).shape
         (3, 4)
     """
-    return read_examples(path, features, feature_names, table, missing=missing)[0]
+    return read_examples(path, features, feature_names, table, missing)[0]
 
 
 def read_examples(
@@ -106,7 +106,6 @@ def read_examples(
     features: int,
     names: Sequence[str],
     described: Mapping[str, Any] | None,
-    *,
     missing: str | None = None,
     unseen: str = "ignore",
 ) -> tuple[np.ndarray, Table | None, list[str]]:
@@ -142,12 +141,13 @@ def read_examples(
                 f"{origin} lacks the columns {quoted(absent)} that the model was trained with: "
                 f"its columns are {quoted(list(table.cells))}"
             )
+        read = table._replace(cells=table.cells.copy())
         for column in columns:
-            convert(table, column["name"], column["kind"], column.get("format"))
+            convert(read, column["name"], column["kind"], column.get("format"))
         if (missing or (described or {}).get("missing", "refuse")) == "refuse":
-            check_gaps(table, columns)
-        inputs, strange = encode(table, columns, unseen=unseen)
-        notes += _gap_notes(table, wanted)
+            check_gaps(read, columns)
+        inputs, strange = encode(read, columns, unseen=unseen)
+        notes += _gap_notes(read, wanted)
         notes += [
             f"column '{name}': {count:,} texts that training did not have count as others"
             for name, count in strange.items()
@@ -305,8 +305,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
             "columns": described,
             "missing": options.missing,
             "targets": target_names,
-            "reading": dataclasses.asdict(options.reading)
-            | {name: getattr(table.reading, name) for name in ("header", "decimal")},
+            "reading": dataclasses.asdict(dataclasses.replace(table.reading, separator=options.separator)),
         },
         identity={
             **{name: value for name, value in given.items() if value not in (None, (), False)},
