@@ -9,27 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlp import ArgumentError, DenseParams, Network, confusion_matrix, plots, predict
+from jaxmlp import DenseParams, Network, confusion_matrix, plots
+from jaxmlp.cli.scores import Answers, predict_in_chunks
 from jaxmlp.datasets import Dataset, Problem
 
-CHUNK = 4096
-
-# One program each: plain, every operation inside would be compiled for itself.
-_predict = partial(jax.jit, static_argnums=0, static_argnames=("task", "loss", "probabilities"))(predict)
+# One program: plain, every operation inside would be compiled for itself.
 _confusion_matrix = partial(jax.jit, static_argnums=2)(confusion_matrix)
-
-
-def predict_in_chunks(
-    net: Network, params: Any, inputs: Any, *, task: str, loss: str, probabilities: bool = False
-) -> np.ndarray:
-    """Predict a large set chunk by chunk."""
-    predicted = [
-        _predict(
-            net, params, inputs[start : start + CHUNK], task=task, loss=loss, probabilities=probabilities
-        )
-        for start in range(0, len(inputs), CHUNK)
-    ]
-    return np.concatenate([np.asarray(part) for part in predicted])
 
 
 def draw_pictures(
@@ -39,6 +24,7 @@ def draw_pictures(
     problem: Problem,
     dataset: Dataset,
     columns: Mapping[str, np.ndarray],
+    answers: Answers,
 ) -> None:
     """Draw every picture that fits the task into the run folder."""
     finite = {name: column[np.isfinite(columns["train_loss"])] for name, column in columns.items()}
@@ -51,29 +37,28 @@ def draw_pictures(
     figures["weights"] = plots.first_layer_weights(
         np.asarray(first.w), dataset.feature_shape, feature_names=dataset.feature_names or None
     )
-    ask = partial(predict_in_chunks, net, params, task=dataset.task, loss=problem.loss)
-    predicted, truth = ask(problem.test.inputs), dataset.test.targets
+    predicted, truth = answers.predicted, dataset.test.targets
     if dataset.task == "regression":
         values = problem.preprocessing.restore_targets(predicted)
         figures["predicted"] = plots.predicted_against_true(values, truth, dataset.target_names)
     elif dataset.task == "multilabel":
         figures["labels"] = plots.label_scores(np.mean(predicted == truth, axis=0), dataset.class_names)
     else:
-        figures |= _of_classes(problem, dataset, predicted, ask)
+        ask = partial(predict_in_chunks, net, params, task=dataset.task, loss=problem.loss)
+        figures |= _of_classes(problem, dataset, answers, ask)
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
 
 
 def _of_classes(
-    problem: Problem, dataset: Dataset, predicted: np.ndarray, ask: Callable[..., np.ndarray]
+    problem: Problem, dataset: Dataset, answers: Answers, ask: Callable[..., np.ndarray]
 ) -> dict[str, Any]:
+    predicted, chances = answers
     names, labels, raw = dataset.class_names, dataset.test.targets, np.asarray(dataset.test.inputs)
     counts = _confusion_matrix(predicted, labels, len(names))
     figures = {"confusion": plots.confusion_matrix(np.asarray(counts), names)}
     if len(dataset.feature_shape) > 1:
-        try:
-            chances = ask(problem.test.inputs, probabilities=True)
-        except ArgumentError:  # scores that are no probabilities are brought through a softmax
+        if chances is None:  # scores that are no probabilities are brought through a softmax
             scores = jnp.asarray(ask(problem.test.inputs, task="regression"))
             chances = np.asarray(jax.nn.softmax(scores, axis=1))
         certainty = chances[np.arange(len(predicted)), predicted]

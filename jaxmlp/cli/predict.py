@@ -11,9 +11,8 @@ import numpy as np
 
 from jaxmlp import ArgumentError, Network, load_model
 from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option, parse_options
-from jaxmlp.cli.pictures import predict_in_chunks
 from jaxmlp.cli.run import MODEL
-from jaxmlp.cli.scores import score_rows, scores
+from jaxmlp.cli.scores import Answers, answers_of, score_rows, scores
 from jaxmlp.cli.session import compilation_cache, computing, tell
 from jaxmlp.cli.text import aligned
 from jaxmlp.datasets import Preprocessing
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_columns(kept | columns, options.out)
     truth = None if table is None or saved["table"] is None else truth_of(table, saved)
     if truth is not None:
-        measured = scores(saved["task"], truth, *found, saved["class_names"])
+        measured = scores(saved["task"], truth, found, saved["class_names"])
         tell(f"the target is in {table.name}\n" + aligned(score_rows(measured, "score", saved["task"])))
     return 0
 
@@ -151,24 +150,22 @@ def load_run(run_path: str) -> tuple[Network, Any, dict[str, Any]]:
 
 def predict_columns(
     net: Network, params: Any, saved: dict[str, Any], inputs: np.ndarray, probabilities: bool
-) -> tuple[tuple[np.ndarray, np.ndarray | None], dict[str, np.ndarray]]:
-    """Predict in the names and units of the training data; answers and probabilities, and the columns to write."""
+) -> tuple[Answers, dict[str, np.ndarray]]:
+    """Predict in the names and units of the training data; the answers, and the columns to write."""
     preprocessing = Preprocessing.from_dict(saved)
     scaled = preprocessing.inputs(inputs, jax.tree.leaves(params)[0].dtype)
-    ask = {"task": saved["task"], "loss": saved["loss"]}
-    answers, names = predict_in_chunks(net, params, scaled, **ask), saved["class_names"]
-    targets = (saved["table"] or {}).get("targets", ["class"])
+    answers, names = (
+        answers_of(net, params, scaled, task=saved["task"], loss=saved["loss"]),
+        saved["class_names"],
+    )
+    predicted, chances = answers
     if saved["task"] == "regression":
-        answers = preprocessing.restore_targets(answers)
-        return (answers, None), dict(zip(saved["target_names"], answers.T, strict=True))
+        values = preprocessing.restore_targets(predicted)
+        return Answers(values, None), dict(zip(saved["target_names"], values.T, strict=True))
     if saved["task"] == "multilabel":
-        columns = dict(zip(names, answers.T, strict=True))
+        columns = dict(zip(names, predicted.T, strict=True))
     else:
-        columns = {targets[0]: np.asarray(names)[answers]}
-    try:
-        chances = predict_in_chunks(net, params, scaled, probabilities=True, **ask)
-    except ArgumentError:
-        return (answers, None), columns  # a loss such as the hinge or a squared error gives no probabilities
-    if probabilities:
+        columns = {(saved["table"] or {}).get("targets", ["class"])[0]: np.asarray(names)[predicted]}
+    if probabilities and chances is not None:
         columns |= {f"probability_{name}": chances[:, place] for place, name in enumerate(names)}
-    return (answers, chances), columns
+    return answers, columns

@@ -1,15 +1,59 @@
-"""Scores of predictions, computed by scikit-learn, each beside that of the best constant guess."""
+"""Answers of a trained network, and their scores by scikit-learn, each beside that of the best constant guess."""
 
+import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
+from jaxmlp import Network, predict
 from jaxmlp.types import ArgumentError
+
+CHUNK = 4096
+
+# One program: plain, every operation inside would be compiled for itself.
+_predict = partial(jax.jit, static_argnums=0, static_argnames=("task", "loss", "probabilities"))(predict)
+
+
+class Answers(NamedTuple):
+    """What a network says of examples: classes, labels or scaled values, and probabilities where its loss has them."""
+
+    predicted: np.ndarray
+    chances: np.ndarray | None
+
+
+def predict_in_chunks(
+    net: Network, params: Any, inputs: Any, *, task: str, loss: str, probabilities: bool = False
+) -> np.ndarray:
+    """Predict a large set chunk by chunk."""
+    predicted = [
+        _predict(
+            net, params, inputs[start : start + CHUNK], task=task, loss=loss, probabilities=probabilities
+        )
+        for start in range(0, len(inputs), CHUNK)
+    ]
+    return np.concatenate([np.asarray(part) for part in predicted])
+
+
+def answers_of(net: Network, params: Any, inputs: Any, *, task: str, loss: str) -> Answers:
+    """Ask a network for its answers; those that are no numbers are refused."""
+    ask = partial(predict_in_chunks, net, params, inputs, task=task, loss=loss)
+    predicted, chances = ask(), None
+    if task != "regression":
+        with contextlib.suppress(ArgumentError):  # a loss such as the hinge or a squared error gives none
+            chances = ask(probabilities=True)
+    if not np.isfinite(predicted if chances is None else chances).all():
+        raise ArgumentError(
+            "predictions are NaN or infinite: the parameters or the inputs are too; train again"
+        )
+    return Answers(predicted, chances)
 
 
 def scores(
-    task: str, truth: np.ndarray, predicted: np.ndarray, chances: np.ndarray | None, classes: Sequence[str]
+    task: str, truth: np.ndarray, answers: Answers, classes: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
     """Measure predictions; returns a value a name, and that of the most frequent class or the mean.
 
@@ -17,17 +61,14 @@ def scores(
     """
     from sklearn import metrics as of
 
-    if not np.isfinite(predicted if chances is None else chances).all():
-        raise ArgumentError(
-            "some predictions are NaN or infinite: the network's parameters or its inputs are; train again"
-        )
+    predicted, chances = answers
     if task == "regression":
         guess = np.broadcast_to(truth.mean(axis=0), truth.shape)
         measures = {"R²": of.r2_score, "MAE": of.mean_absolute_error, "RMSE": of.root_mean_squared_error}
-        least = 2 if len(truth) < 2 else 0
         return {
-            name: (measure(truth, predicted), measure(truth, guess))
-            for name, measure in list(measures.items())[least // 2 :]
+            name: (float(measure(truth, predicted)), float(measure(truth, guess)))
+            for name, measure in measures.items()
+            if name != "R²" or len(truth) > 1
         }
     if task == "multilabel":
         guess = np.broadcast_to(truth.mean(axis=0) >= 0.5, truth.shape).astype(int)

@@ -27,8 +27,10 @@ from jaxmlp.cli.options import stopping_of
 from jaxmlp.cli.records import write_metrics
 from jaxmlp.cli.resume import read_options, read_progress, remember
 from jaxmlp.cli.run import MODEL, Run, open_run
+from jaxmlp.cli.scores import Answers, answers_of, score_rows, scores
 from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, one_line, tell
-from jaxmlp.cli.text import counted, score_name, show_score
+from jaxmlp.cli.text import aligned, counted, score_name, show_score
+from jaxmlp.datasets.table import column_rows
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.fit import Hooks, fit_recipe
 
@@ -60,8 +62,13 @@ def begin(job: Job, run: Run | None, group: Group) -> FitState | None:
     if run is not None and not options.quiet:
         print(
             f"{job.dataset.name}: {job.dataset.task}, {len(problem.train.inputs):,} examples to train on, "
-            f"{len(problem.test.inputs):,} to test on\n\n{job.recipe.net}\n"
+            f"{len(problem.test.inputs):,} to test on\n"
         )
+        if job.dataset.table is not None:
+            print(aligned(column_rows(job.dataset.table["columns"])) + "\n")
+        for note in job.dataset.notes:
+            print(f"note: {note}")
+        print(f"\n{job.recipe.net}\n")
     before = FitState(job.start())
     if options.resume is not None:
         before, notes = read_progress(job, before)
@@ -154,9 +161,13 @@ def report(
         note = f", saved up to epoch {saved}" if 0 < saved < reached else ""
         tell(f"stopped by {asked_by} after epoch {reached} of {job.options.epochs}{note}; {advice}")
         return asked.status or 1
+    params = job.local(result.state.params)
+    answers = answers_of(
+        job.recipe.net, params, job.problem.test.inputs, task=job.dataset.task, loss=job.problem.loss
+    )
     try:
         run.take_place()
-        save(job, run, result)
+        save(job, run, result, answers)
     except OSError as error:
         advice = (
             f"when it can be, {run.advice} (its last checkpoint is of epoch {saved})"
@@ -165,6 +176,9 @@ def report(
         )
         raise ArgumentError(f"the result could not be written ({one_line(error)}): {advice}") from None
     print_result(job, run, result, len(before.history), seconds)
+    if job.dataset.table is not None:
+        print_scores(job, answers)
+    print(f"run folder {run.folder}")
     if result.stopped != "diverged":
         return 0
     tell(
@@ -174,7 +188,7 @@ def report(
     return 1
 
 
-def save(job: Job, run: Run, result: FitResult) -> None:
+def save(job: Job, run: Run, result: FitResult, answers: Answers) -> None:
     """Write the table, the model and the pictures into the run folder."""
     net, params = job.recipe.net, job.local(result.state.params)
     write_metrics(run.folder, result.history, result.metric)
@@ -183,7 +197,7 @@ def save(job: Job, run: Run, result: FitResult) -> None:
         from jaxmlp.cli.pictures import draw_pictures
 
         columns = history_columns(result.history, result.metric)
-        draw_pictures(run.folder, net, params, job.problem, job.dataset, columns)
+        draw_pictures(run.folder, net, params, job.problem, job.dataset, columns, answers)
 
 
 def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: float) -> None:
@@ -199,7 +213,15 @@ def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: floa
     print(f"train {name} {show_score(result.metric, float(train.score))}, loss {float(train.loss):.4f}")
     print(f"test {name} {show_score(result.metric, float(test.score))}")
     print(f"test loss {float(test.loss):.4f}")
-    print(f"run folder {run.folder}")
+
+
+def print_scores(job: Job, answers: Answers) -> None:
+    """Print the scores of the test part in the units of the data, beside those of guessing."""
+    dataset = job.dataset
+    if dataset.task == "regression":
+        answers = Answers(job.problem.preprocessing.restore_targets(answers.predicted), None)
+    found = scores(dataset.task, dataset.test.targets, answers, dataset.class_names)
+    print(aligned(score_rows(found, "score of the test part", dataset.task)))
 
 
 def stop_reason(job: Job, result: FitResult) -> str:

@@ -123,6 +123,25 @@ def feature_names(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def column_rows(columns: Sequence[Mapping[str, Any]], most: int = 40) -> list[list[str]]:
+    """Lay out how columns were read, for a table."""
+    rows = [["column", "read as", "gaps", "inputs"]]
+    for column in columns[:most]:
+        kind = "text" if column["kind"] == "category" else column["kind"]
+        rows.append([column["name"], kind, f"{column['gaps']:,}", str(len(feature_names([column])))])
+    if len(columns) > most:
+        rest = columns[most:]
+        rows.append(
+            [
+                f"and {len(rest)} more",
+                "",
+                f"{sum(each['gaps'] for each in rest):,}",
+                str(len(feature_names(rest))),
+            ]
+        )
+    return rows
+
+
 def encode(
     table: Table,
     columns: Sequence[Mapping[str, Any]],
