@@ -68,12 +68,15 @@ class EpochReport(NamedTuple):
     examples_per_second: float
 
 
-def history_columns(history: tuple[EpochReport, ...], metric: str) -> dict[str, np.ndarray]:
+def history_columns(
+    history: tuple[EpochReport, ...], metric: str, part: str = "valid"
+) -> dict[str, np.ndarray]:
     """Turn a history into columns, for a table or a plot.
 
     Args:
         history: E reports.
         metric: the score's name, as in `FitResult.metric`; without its parameter it names the score's columns.
+        part: what the part that was measured each epoch is called, as "test".
 
     Returns:
         Arrays [E] by name: epoch, train_loss, train_METRIC, valid_loss, valid_METRIC (NaN where there was no
@@ -93,8 +96,8 @@ def history_columns(history: tuple[EpochReport, ...], metric: str) -> dict[str, 
         "epoch": column([row.epoch for row in history]),
         "train_loss": column([row.train_loss for row in history]),
         f"train_{metric}": column([row.train_score for row in history]),
-        "valid_loss": column([row.valid_loss for row in history]),
-        f"valid_{metric}": column([row.valid_score for row in history]),
+        f"{part}_loss": column([row.valid_loss for row in history]),
+        f"{part}_{metric}": column([row.valid_score for row in history]),
         "gradient_norm": column([row.gradient_norm for row in history]),
     }
     for layer in range(len(history[0].max_weight) if history else 0):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -144,6 +145,7 @@ def _read_columns(path: Path, score: str) -> tuple[dict[str, np.ndarray], list[i
     # A run that was killed in the middle of a row, or is writing one, leaves a last line without its end.
     text = path.read_bytes().rpartition(b"\n")[0].decode("utf-8", "replace") if path.exists() else ""
     head, *lines = list(csv.reader(text.splitlines())) or [names]
+    head = [re.sub("^test_", "valid_", name) for name in head]  # whose part it is, config.json says
     lacking = [name for name in names if name not in head]
     if lacking:
         raise ArgumentError(

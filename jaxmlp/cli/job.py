@@ -86,6 +86,21 @@ class Job:
         }
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The values in force of what the options may leave open."""
+        options, recipe = self.options, self.recipe
+        return {
+            "task": self.dataset.task,
+            "loss": self.problem.loss,
+            "optimizer": options.optimizer,
+            "learning_rate": self.learning_rate,
+            "schedule": options.schedule,
+            "batch_size": recipe.batch_size,
+            "epochs": options.epochs,
+            "seed": options.seed,
+        }
+
+    @property
     def name(self) -> str:
         """What a folder of the run is called."""
         return self.dataset.name

@@ -11,7 +11,14 @@ import numpy as np
 
 from jaxmlp import DenseParams, Network, confusion_matrix, plots
 from jaxmlp.cli.scores import Answers, predict_in_chunks
+from jaxmlp.cli.text import score_name
 from jaxmlp.datasets import Dataset, Problem
+from jaxmlp.datasets.table import feature_names
+from jaxmlp.training.evaluation import evaluate_recipe
+from jaxmlp.training.steps import Recipe
+from jaxmlp.types import Batch
+
+IMPORTANCE_ROWS, IMPORTANCE_REPEATS = 2000, 5
 
 # One program: plain, every operation inside would be compiled for itself.
 _confusion_matrix = partial(jax.jit, static_argnums=2)(confusion_matrix)
@@ -33,14 +40,16 @@ def draw_pictures(
         label = "test" if problem.valid is None else "validation"
         figures["curves"] = plots.learning_curves(finite, valid_label=label)
         figures["gradients"] = plots.gradient_curves(finite)
-    first = next(layer for layer in params if isinstance(layer, DenseParams))
-    figures["weights"] = plots.first_layer_weights(
-        np.asarray(first.w), dataset.feature_shape, feature_names=dataset.feature_names or None
-    )
+    if len(dataset.feature_shape) > 1:
+        first = next(layer for layer in params if isinstance(layer, DenseParams))
+        figures["weights"] = plots.first_layer_weights(np.asarray(first.w), dataset.feature_shape)
+    else:
+        figures["importances"] = _importances(net, params, problem, dataset)
     predicted, truth = answers.predicted, dataset.test.targets
     if dataset.task == "regression":
         values = problem.preprocessing.restore_targets(predicted)
         figures["predicted"] = plots.predicted_against_true(values, truth, dataset.target_names)
+        figures["residuals"] = plots.residuals(values, truth, dataset.target_names)
     elif dataset.task == "multilabel":
         figures["labels"] = plots.label_scores(np.mean(predicted == truth, axis=0), dataset.class_names)
     else:
@@ -65,6 +74,8 @@ def _of_classes(
         figures["mistakes"] = plots.confident_mistakes(
             raw, dataset.feature_shape, labels, predicted, certainty, names
         )
+    if len(names) == 2 and chances is not None and len(np.unique(labels)) == 2:
+        figures["ranking"] = plots.two_class_curves(labels, chances[:, 1], names[1])
     if problem.in_features == 2:
         grid_x, grid_y, points = plots.boundary_grid(raw)
         scaled = problem.preprocessing.inputs(points).astype(problem.test.inputs.dtype)
@@ -78,3 +89,29 @@ def _of_classes(
             axis_names=dataset.feature_names or ("x1", "x2"),
         )
     return figures
+
+
+def _importances(net: Network, params: Any, problem: Problem, dataset: Dataset) -> Any:
+    """Shuffle each column in turn, all inputs made of it together, and measure by how much the score falls."""
+    random = np.random.default_rng(0)
+    rows = random.permutation(len(problem.test.inputs))[:IMPORTANCE_ROWS]
+    inputs, targets = np.asarray(problem.test.inputs)[rows], np.asarray(problem.test.targets)[rows]
+    columns = (dataset.table or {}).get("columns")
+    widths = [len(feature_names([column])) for column in columns] if columns else [1] * inputs.shape[1]
+    names = [column["name"] for column in columns] if columns else dataset.feature_names
+    names = names or [f"x{number + 1}" for number in range(len(widths))]
+    recipe = Recipe(net, loss=problem.loss, metric=problem.metric)
+
+    def score(changed: np.ndarray) -> float:
+        return float(evaluate_recipe(recipe, params, Batch(changed, targets)).score)
+
+    whole, drops, start = score(inputs), [], 0
+    for width in widths:
+        falls = []
+        for _ in range(IMPORTANCE_REPEATS):
+            changed = inputs.copy()
+            changed[:, start : start + width] = inputs[random.permutation(len(inputs)), start : start + width]
+            falls.append(whole - score(changed))
+        drops.append(falls)
+        start += width
+    return plots.importances(drops, names, score_name(problem.metric))

@@ -14,39 +14,39 @@ from jaxmlp.files import whole_file
 METRICS, EVENTS = "metrics.csv", "events"
 
 
-def write_metrics(folder: Path, history: Sequence[EpochReport], metric: str) -> None:
+def write_metrics(folder: Path, history: Sequence[EpochReport], metric: str, part: str = "valid") -> None:
     """Write the table again, all at once; rows of epochs that the history does not hold are gone."""
     with whole_file(folder / METRICS) as file:
-        _add_rows(file, history, metric)
+        _add_rows(file, history, metric, part)
 
 
-def add_row(folder: Path, report: EpochReport, metric: str) -> None:
+def add_row(folder: Path, report: EpochReport, metric: str, part: str = "valid") -> None:
     """Add the row of an epoch, or no part of it."""
     path = folder / METRICS
     size = path.stat().st_size if path.exists() else 0
     try:
-        _add_rows(path, (report,), metric)
+        _add_rows(path, (report,), metric, part)
     except OSError:
         with contextlib.suppress(OSError):
             os.truncate(path, size)
         raise
 
 
-def _add_rows(path: Path, history: Sequence[EpochReport], metric: str) -> None:
+def _add_rows(path: Path, history: Sequence[EpochReport], metric: str, part: str = "valid") -> None:
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if history and file.tell() == 0:
-            writer.writerow(history_columns(tuple(history), metric))
-        writer.writerows(_rows(history, metric))
+            writer.writerow(history_columns(tuple(history), metric, part))
+        writer.writerows(_rows(history, metric, part))
 
 
-def _rows(history: Sequence[EpochReport], metric: str) -> Iterator[list[str]]:
+def _rows(history: Sequence[EpochReport], metric: str, part: str = "valid") -> Iterator[list[str]]:
     # A value that was never measured is left empty; one that is NaN says so.
-    columns = history_columns(tuple(history), metric)
+    columns = history_columns(tuple(history), metric, part)
     for place, report in enumerate(history):
         absent = report.valid_loss is None
         yield [
-            "" if absent and name.startswith("valid_") else repr(column[place].item())
+            "" if absent and name.startswith(f"{part}_") else repr(column[place].item())
             for name, column in columns.items()
         ]
 
@@ -61,15 +61,15 @@ class EventFile:
     def __init__(self, folder: Path) -> None:
         self._folder, self._writer = folder / EVENTS, None
 
-    def add(self, report: EpochReport, metric: str) -> None:
+    def add(self, report: EpochReport, metric: str, part: str = "valid") -> None:
         """Add the point of an epoch to every curve, and see it written."""
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.proto.summary_pb2 import Summary
 
         values = [
             Summary.Value(tag=name, simple_value=column[0])
-            for name, column in history_columns((report,), metric).items()
-            if name != "epoch" and not (name.startswith("valid_") and report.valid_loss is None)
+            for name, column in history_columns((report,), metric, part).items()
+            if name != "epoch" and not (name.startswith(f"{part}_") and report.valid_loss is None)
         ]
         try:
             writer = self._writer = self._writer or self._begin(report.epoch)

@@ -40,12 +40,14 @@ class Run:
     Attributes:
         folder: where it is.
         latest: the state after the last epoch.
+        part: what its table calls the part that is measured each epoch.
     """
 
     def __init__(self, folder: Path, lock: "Lock", job: AnyJob) -> None:
         self.folder = folder
         self.latest: FitState | None = None
         self._lock, self._job, self._options, self._metric = lock, job, job.options, job.problem.metric
+        self.part = "valid" if job.options.validation else "test"
         self._writer: CheckpointWriter | None = None
         self._events: EventFile | None = None
         self._saved, self._is_due = 0, False
@@ -66,7 +68,7 @@ class Run:
     def recording(self, before: FitState) -> Iterator[None]:
         """Record epochs inside a `with`; rows of epochs that the run has not done are cut off."""
         options = self._options
-        write_metrics(self.folder, before.history, self._metric)
+        write_metrics(self.folder, before.history, self._metric, self.part)
         if options.checkpoint_every:
             more_is_better = options.monitor == "score" and SCORES[self._metric].more_is_better
             better = "larger" if more_is_better else "smaller"
@@ -86,7 +88,7 @@ class Run:
         self._table_is_whole = self._try("the table's row", lambda: self._add_row(state))
         if self._events is not None:
             events = self._events
-            self._try("events", lambda: events.add(report, self._metric))
+            self._try("events", lambda: events.add(report, self._metric, self.part))
         every = self._options.checkpoint_every
         self._is_due |= bool(every) and report.epoch % every == 0
         # Where epochs are shorter than the writing of a checkpoint, to wait for it would cost more than they do.
@@ -105,9 +107,9 @@ class Run:
 
     def _add_row(self, state: FitState) -> None:
         if self._table_is_whole:
-            add_row(self.folder, state.history[-1], self._metric)
+            add_row(self.folder, state.history[-1], self._metric, self.part)
         else:  # rows before this one are missing
-            write_metrics(self.folder, state.history, self._metric)
+            write_metrics(self.folder, state.history, self._metric, self.part)
 
     def _checkpoint(self, writer: CheckpointWriter, state: FitState) -> None:
         report, self._is_due = state.history[-1], False
@@ -176,7 +178,13 @@ def open_run(job: AnyJob) -> Iterator[Run]:
 def configuration(job: AnyJob) -> dict[str, Any]:
     """Say what a run is made of, for its config.json."""
     return {
-        "options": dataclasses.asdict(job.options),
+        # None says that an option was not given, but for the size of full batches.
+        "options": {
+            name: each
+            for name, each in dataclasses.asdict(job.options).items()
+            if each is not None or name == "batch_size"
+        },
+        "settings": job.settings,
         "loss": job.problem.loss,
         "metric": job.problem.metric,
         "dataset": job.dataset.identity,

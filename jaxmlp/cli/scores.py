@@ -114,3 +114,15 @@ def score_rows(found: Mapping[str, tuple[float, float]], title: str, task: str) 
         [title, "model", guess],
         *([name, f"{ours:.4g}", f"{theirs:.4g}"] for name, (ours, theirs) in found.items()),
     ]
+
+
+def class_rows(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> list[list[str]]:
+    """Lay out precision, recall and F1 by class."""
+    from sklearn.metrics import precision_recall_fscore_support
+
+    found = precision_recall_fscore_support(truth, predicted, labels=range(len(classes)), zero_division=0)
+    rows = [
+        [name, *(f"{each[number]:.4f}" for each in found[:3]), f"{found[3][number]:,}"]
+        for number, name in enumerate(classes)
+    ]
+    return [["class", "precision", "recall", "F1", "examples"], *rows]

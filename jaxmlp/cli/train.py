@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
+import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -24,15 +25,20 @@ from jaxmlp import (
 from jaxmlp.cli.distributed import HEARTBEAT, Group, together
 from jaxmlp.cli.job import Job, prepare
 from jaxmlp.cli.options import stopping_of
+from jaxmlp.cli.page import write_page
 from jaxmlp.cli.records import write_metrics
 from jaxmlp.cli.resume import read_options, read_progress, remember
 from jaxmlp.cli.run import MODEL, Run, open_run
-from jaxmlp.cli.scores import Answers, answers_of, score_rows, scores
+from jaxmlp.cli.scores import Answers, answers_of, class_rows, score_rows, scores
 from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, one_line, tell
-from jaxmlp.cli.text import aligned, counted, score_name, show_score
+from jaxmlp.cli.text import aligned, counted, score_name, show_score, spell
+from jaxmlp.datasets import DATASETS
 from jaxmlp.datasets.table import column_rows
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.fit import Hooks, fit_recipe
+
+Tables: TypeAlias = list[tuple[str, list[list[str]]]]
+MOST_CLASSES, LOG_EVERY = 20, 5.0  # classes that are told of one by one; seconds between the lines of a log
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +74,8 @@ def begin(job: Job, run: Run | None, group: Group) -> FitState | None:
             print(aligned(column_rows(job.dataset.table["columns"])) + "\n")
         for note in job.dataset.notes:
             print(f"note: {note}")
-        print(f"\n{job.recipe.net}\n")
+        told = ", ".join(f"{name.replace('_', ' ')} {spell(value)}" for name, value in job.settings.items())
+        print(f"\n{job.recipe.net}\n\nsettings: {told}\n")
     before = FitState(job.start())
     if options.resume is not None:
         before, notes = read_progress(job, before)
@@ -127,12 +134,18 @@ def fit(job: Job, run: Run | None, group: Group, before: FitState, asked: Interr
     name = score_name(problem.metric)
     recording = contextlib.nullcontext() if run is None else run.recording(before)
     hidden = run is None or options.quiet
-    bar = tqdm(total=options.epochs, initial=done, unit="epoch", disable=hidden, file=sys.stderr)
+    in_log, last = not sys.stderr.isatty(), time.monotonic()
+    bar = tqdm(total=options.epochs, initial=done, unit="epoch", disable=hidden or in_log, file=sys.stderr)
 
     def after_epoch(report: EpochReport, state: TrainState) -> bool:
         score = show_score(problem.metric, report.valid_score)
-        bar.set_postfix_str(f"running loss {report.train_loss:.4f}, {part} {name} {score}", refresh=False)
+        nonlocal last
+        told = f"running loss {report.train_loss:.4f}, {part} {name} {score}"
+        bar.set_postfix_str(told, refresh=False)
         bar.update()
+        if in_log and not hidden and time.monotonic() - last > LOG_EVERY:
+            last = time.monotonic()
+            tell(f"epoch {report.epoch} of {options.epochs}: {told}")
         return asked.signal is not None
 
     with recording, bar:
@@ -165,9 +178,10 @@ def report(
     answers = answers_of(
         job.recipe.net, params, job.problem.test.inputs, task=job.dataset.task, loss=job.problem.loss
     )
+    tables = score_tables(job, answers)
     try:
         run.take_place()
-        save(job, run, result, answers)
+        save(job, run, result, answers, tables)
     except OSError as error:
         advice = (
             f"when it can be, {run.advice} (its last checkpoint is of epoch {saved})"
@@ -176,8 +190,8 @@ def report(
         )
         raise ArgumentError(f"the result could not be written ({one_line(error)}): {advice}") from None
     print_result(job, run, result, len(before.history), seconds)
-    if job.dataset.table is not None:
-        print_scores(job, answers)
+    for _, rows in tables:
+        print("\n" + aligned(rows))
     print(f"run folder {run.folder}")
     if result.stopped != "diverged":
         return 0
@@ -188,16 +202,20 @@ def report(
     return 1
 
 
-def save(job: Job, run: Run, result: FitResult, answers: Answers) -> None:
-    """Write the table, the model and the pictures into the run folder."""
+def save(job: Job, run: Run, result: FitResult, answers: Answers, tables: Tables) -> None:
+    """Write the table, the model, the pictures and the page into the run folder."""
     net, params = job.recipe.net, job.local(result.state.params)
-    write_metrics(run.folder, result.history, result.metric)
+    write_metrics(run.folder, result.history, result.metric, run.part)
     save_model(run.folder / MODEL, net, params, job.saved)
     if job.options.pictures:
         from jaxmlp.cli.pictures import draw_pictures
 
         columns = history_columns(result.history, result.metric)
         draw_pictures(run.folder, net, params, job.problem, job.dataset, columns, answers)
+        settings = [["setting", "value"], *([name, spell(value)] for name, value in job.settings.items())]
+        columns_read = column_rows(job.dataset.table["columns"]) if job.dataset.table else []
+        pages = [("Settings", settings), ("Columns", columns_read), *tables]
+        write_page(run.folder, job.dataset.name, pages, job.dataset.notes, str(net))
 
 
 def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: float) -> None:
@@ -210,18 +228,29 @@ def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: floa
     )
     trained, after = len(result.history) - done, f" after the {done} before" if done else ""
     print(f"trained {counted(trained, 'epoch')}{after} in {seconds:.1f} s{stop_reason(job, result)}")
+    losses = [math.inf if row.valid_loss is None else row.valid_loss for row in result.history]
+    if losses and min(losses) < losses[-1]:
+        part, best = "test" if job.problem.valid is None else "validation", losses.index(min(losses))
+        print(
+            f"least {part} loss {losses[best]:.4f} in epoch {result.history[best].epoch}, {losses[-1]:.4f} in the last"
+        )
     print(f"train {name} {show_score(result.metric, float(train.score))}, loss {float(train.loss):.4f}")
     print(f"test {name} {show_score(result.metric, float(test.score))}")
     print(f"test loss {float(test.loss):.4f}")
 
 
-def print_scores(job: Job, answers: Answers) -> None:
-    """Print the scores of the test part in the units of the data, beside those of guessing."""
+def score_tables(job: Job, answers: Answers) -> Tables:
+    """Measure the test part of a user's data in its own units: scores beside those of guessing, and by class."""
     dataset = job.dataset
+    if len(dataset.feature_shape) > 1 or dataset.name in DATASETS:
+        return []
     if dataset.task == "regression":
         answers = Answers(job.problem.preprocessing.restore_targets(answers.predicted), None)
     found = scores(dataset.task, dataset.test.targets, answers, dataset.class_names)
-    print(aligned(score_rows(found, "score of the test part", dataset.task)))
+    tables = [("Scores", score_rows(found, "score of the test part", dataset.task))]
+    if dataset.task == "classification" and len(dataset.class_names) <= MOST_CLASSES:
+        tables.append(("Classes", class_rows(dataset.test.targets, answers.predicted, dataset.class_names)))
+    return tables
 
 
 def stop_reason(job: Job, result: FitResult) -> str:

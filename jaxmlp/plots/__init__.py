@@ -13,14 +13,14 @@ from jaxmlp.plots.boundaries import (
     side_by_side_boundaries,
 )
 from jaxmlp.plots.comparisons import run_curves
-from jaxmlp.plots.curves import band_curves, loss_curves
+from jaxmlp.plots.curves import band_curves, loss_curves, two_class_curves
 from jaxmlp.plots.files import animate, save
 from jaxmlp.plots.graph import computational_graph
 from jaxmlp.plots.histories import gradient_curves, gradient_flow, learning_curves
 from jaxmlp.plots.images import confident_mistakes, first_layer_weights
-from jaxmlp.plots.regression import predicted_against_true, regression_curve
+from jaxmlp.plots.regression import predicted_against_true, regression_curve, residuals
 from jaxmlp.plots.sweeps import sweep_scores
-from jaxmlp.plots.tables import confusion_matrix, label_scores, table_heatmap
+from jaxmlp.plots.tables import confusion_matrix, importances, label_scores, table_heatmap
 from jaxmlp.plots.timings import growth_sheet, time_bars
 
 __all__ = [
@@ -36,11 +36,13 @@ __all__ = [
     "gradient_curves",
     "gradient_flow",
     "growth_sheet",
+    "importances",
     "label_scores",
     "learning_curves",
     "loss_curves",
     "predicted_against_true",
     "regression_curve",
+    "residuals",
     "run_curves",
     "save",
     "scatter_classes",
@@ -48,4 +50,5 @@ __all__ = [
     "sweep_scores",
     "table_heatmap",
     "time_bars",
+    "two_class_curves",
 ]

@@ -55,6 +55,38 @@ def predicted_against_true(predicted: Any, true: Any, target_names: Sequence[obj
     return figure
 
 
+def residuals(predicted: Any, true: Any, target_names: Sequence[object]) -> Figure:
+    """Draw what predictions miss, true − predicted, over the predicted values, a panel a target.
+
+    Args:
+        predicted: [N, K] predicted values, or [N] for one target.
+        true: the true values, of the same shape.
+        target_names: K names; the first 12 targets are drawn.
+
+    Returns:
+        The figure, each panel titled with its target and the root of the mean squared residual.
+
+    Example:
+        >>> residuals([1.0, 2.0], [2.0, 1.0], ["price"]).axes[0].get_title()
+        'price: RMSE = 1'
+    """
+    values, targets = (np.asarray(each, float).reshape(len(each), -1) for each in (predicted, true))
+    shown = min(values.shape[1], _MOST_TARGETS)
+    rows, columns = style.grid_of(shown, 3)
+    figure = style.new_figure(3.9 * columns + 0.6, 3.2 * rows)
+    for index, axes in enumerate(style.axes_grid(figure, shown, 3)):
+        across, missed = values[:, index], targets[:, index] - values[:, index]
+        size, many = float(np.clip(6000 / max(1, len(missed)), 4, 20)), len(missed) > style.MANY_POINTS
+        axes.scatter(across, missed, size, style.OKABE_ITO[0], alpha=0.4, linewidths=0, rasterized=many)
+        axes.axhline(0, color="0.3", linewidth=1.0, linestyle="--")
+        rmse = float(np.sqrt(np.mean(missed**2)))
+        axes.set_title(f"{style.plain(target_names[index])}: RMSE = {rmse:.4g}", fontsize=10)
+        axes.set(xlabel="predicted value", ylabel="residual, true − predicted")
+        axes.locator_params(nbins=5)
+        style.quiet_grid(axes)
+    return figure
+
+
 def regression_curve(
     x: Any,
     y: Any,
