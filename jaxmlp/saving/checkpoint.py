@@ -166,12 +166,13 @@ def _plain_data(description: Any) -> Any:
         raise ArgumentError(f"a checkpoint's description must be plain JSON data: {error}") from None
 
 
-def check_description(found: Any, wanted: Any) -> None:
-    """Refuse a checkpoint that is of something else.
+def check_description(found: Any, wanted: Any, told: str = "the checkpoint is of another run") -> None:
+    """Refuse a checkpoint, or another record of a run, that is of something else.
 
     Args:
         found: the checkpoint's description.
         wanted: that of the run which is to go on from it, plain JSON data.
+        told: how the message begins.
 
     Raises:
         ArgumentError: they differ; the first difference is named by its path, with both values.
@@ -185,8 +186,8 @@ def check_description(found: Any, wanted: Any) -> None:
     for name in here | there:
         if there.get(name) != here.get(name):
             before, now = (f"{texts.get(name, 'not told'):.80}" for texts in (there, here))
-            told = f"the checkpoint is of another run: {name} is {before} there and {now} here"
-            raise ArgumentError(f"{told}; give the same or begin a new run")
+            which = f"{name} is {before} there and {now} here"
+            raise ArgumentError(f"{told}: {which}; give the same or begin a new run")
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, str]:

@@ -120,8 +120,8 @@ compare | arguments are required: RUN | --help
 compare folder.csv | folder.csv holds no run (it has no config.json): give
 compare run ./run | run is given twice: give each run once
 compare run sweep | sweep is a run of jaxmlp sweep | give runs of jaxmlp train
-compare 'cut run' | cut run/config.json does not describe a run of jaxmlp train | give the folder
-compare other | other/config.json does not describe a run of jaxmlp train (KeyError)
+compare 'cut run' | cut run/config.json does not describe a training run (it is no JSON text) | give the folder
+compare other | other/config.json does not describe a training run (options is missing)
 compare 'odd score' | unknown metric 'acuracy': did you mean 'accuracy'?
 compare 'no table' | no table/metrics.csv lacks the column train_accuracy | begin the run again
 compare run --out a.gif | --out 'a.gif' is no picture's name: end it in .png
