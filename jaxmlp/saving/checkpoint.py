@@ -20,14 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlp.checks import check_size
 from jaxmlp.files import AnyPath
 from jaxmlp.registry import unknown_name
 from jaxmlp.saving.model_file import read_tensors, write_tensors
 from jaxmlp.training.fit import FitState
 from jaxmlp.training.stopping import Best
 from jaxmlp.training.stream import Position
-from jaxmlp.types import ArgumentError, EpochReport
+from jaxmlp.types import ArgumentError, EpochReport, check_whole
 
 FORMAT = "jaxmlp-checkpoint-2"
 HELD = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")  # types that stay as they are
@@ -352,7 +351,7 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
     """
 
     def __init__(self, folder: AnyPath, *, keep: int = 3, better: str | None = None) -> None:
-        check_size("number of checkpoints to keep", keep)
+        check_whole("number of checkpoints to keep", keep)
         if better is not None and better not in BETTER:
             raise unknown_name("better value", better, BETTER)
         self._folder, self._keep, self._better = Path(folder).absolute(), keep, better
