@@ -26,7 +26,7 @@ def _as_array(given: Any) -> Any:
     return given if given is None or hasattr(given, "shape") else np.asarray(given)
 
 
-def check_lengths(data: Batch) -> None:
+def check_lengths(data: Batch, name: str = "data") -> None:
     """Raise an ArgumentError unless a data set has examples, and as many targets and weights as inputs.
 
     It reads only shapes, and so serves traced arrays too. Picking minibatches would not notice:
@@ -34,20 +34,16 @@ def check_lengths(data: Batch) -> None:
     """
     examples, targets = len(data.inputs), np.shape(data.targets)[:1]
     if examples == 0:
-        raise ArgumentError("the data set is empty; give at least one example")
+        raise ArgumentError(f"{name}: the set is empty; give at least one example")
     if targets != (examples,):
         found = targets[0] if targets else "a single number"
-        raise ArgumentError(f"as many targets as inputs are needed, given {found} for {examples} inputs")
+        raise ArgumentError(
+            f"{name}: as many targets as inputs are needed, given {found} for {examples} inputs"
+        )
     if data.weight is not None and np.shape(data.weight) != (examples,):
         raise ArgumentError(
-            f"sample weights must have shape [{examples}], given {list(np.shape(data.weight))}"
+            f"{name}: sample weights must have shape [{examples}], given {list(np.shape(data.weight))}"
         )
-
-
-def check_size(name: str, given: Any) -> None:
-    """Raise an ArgumentError unless a count, as a batch size, is a whole number of at least 1."""
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < 1:
-        raise ArgumentError(f"{name} must be a whole number of at least 1, given {given!r}")
 
 
 def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss, name: str = "data") -> None:
@@ -57,13 +53,7 @@ def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss,
         raise ArgumentError(
             f"{name}: inputs must have shape [N, {in_features}] for this network, given {list(inputs.shape)}"
         )
-    if len(inputs) == 0:
-        raise ArgumentError(f"{name}: the set is empty; give at least one example")
-    if targets.ndim == 0 or len(inputs) != len(targets):
-        found = len(targets) if targets.ndim else "a single number"
-        raise ArgumentError(
-            f"{name}: as many targets as inputs are needed, given {found} for {len(inputs)} inputs"
-        )
+    check_lengths(data, name)
     if inputs.dtype.kind in "OSU":
         raise ArgumentError(f"{name}: features must be numbers, given type {inputs.dtype}; encode them first")
     if not np.all(np.isfinite(inputs)):
@@ -71,7 +61,7 @@ def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss,
         raise ArgumentError(f"{name}: {count} feature(s) are NaN or infinite; remove or fill them first")
     _check_targets(targets, outputs, resolve_loss(loss), name)
     if data.weight is not None:
-        _check_weight(np.asarray(data.weight), len(inputs), name)
+        _check_weight(np.asarray(data.weight), name)
 
 
 def _check_targets(targets: np.ndarray, outputs: int, loss: Loss, name: str) -> None:
@@ -109,11 +99,7 @@ def _check_labels(labels: np.ndarray, classes: int, name: str) -> None:
         )
 
 
-def _check_weight(weight: np.ndarray, examples: int, name: str) -> None:
-    if weight.shape != (examples,):
-        raise ArgumentError(
-            f"{name}: sample weights must have shape [{examples}], given {list(weight.shape)}"
-        )
+def _check_weight(weight: np.ndarray, name: str) -> None:
     if not np.all(np.isfinite(weight)) or np.any(weight < 0):
         raise ArgumentError(f"{name}: sample weights must be finite and at least 0")
     if not np.any(weight > 0):

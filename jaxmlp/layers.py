@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.initializers import INITIALIZERS, check_bias_initializer
 from jaxmlp.registry import Registry, unknown_name
-from jaxmlp.types import ArgumentError, Key, Params, Residuals
+from jaxmlp.types import Key, Params, Residuals, check_whole
 
 Inputs: TypeAlias = Float[Array, "B I"]
 Outputs: TypeAlias = Float[Array, "B O"]
@@ -95,10 +95,7 @@ class Dense:
     def __post_init__(self) -> None:
         if isinstance(self.features, np.integer):
             object.__setattr__(self, "features", int(self.features))
-        if isinstance(self.features, bool) or not isinstance(self.features, int) or self.features < 1:
-            raise ArgumentError(
-                f"a layer's size must be a whole number of at least 1, given {self.features!r}"
-            )
+        check_whole("a layer's size", self.features)
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", str(self.precision), filter(None, PRECISIONS))
         INITIALIZERS[self.weight_init]  # raises for an unknown name

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxmlp.layers import Activate, Dense, Layer, Softmax
 from jaxmlp.losses import LOSSES
 from jaxmlp.registry import unknown_name
-from jaxmlp.types import ArgumentError, Key, Params
+from jaxmlp.types import ArgumentError, Key, Params, check_whole
 
 TASKS = ("classification", "multilabel", "regression")
 
@@ -46,10 +46,7 @@ class Network:
         in_features = int(in_features) if isinstance(in_features, np.integer) else in_features
         object.__setattr__(self, "in_features", in_features)
         object.__setattr__(self, "layers", tuple(layers))
-        if isinstance(in_features, bool) or not isinstance(in_features, int) or in_features < 1:
-            raise ArgumentError(
-                f"a network's number of inputs must be a whole number of at least 1, given {in_features!r}"
-            )
+        check_whole("a network's number of inputs", in_features)
         if not self.layers:
             raise ArgumentError(
                 "a network needs at least one layer, given none: for instance Network(2, [Dense(1)])"

@@ -43,6 +43,17 @@ class ArgumentError(ValueError):
     """
 
 
+LARGEST_SEED = 2**32 - 1
+
+
+def check_whole(name: str, given: Any, least: int = 1, most: int | None = None, advice: str = "") -> None:
+    """Raise an ArgumentError unless a count, as a batch size, is a whole number within its bounds."""
+    is_whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if not (is_whole and least <= given and (most is None or given <= most)):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ArgumentError(f"{name} must be a whole number {bounds}, given {given!r}{advice}")
+
+
 class Metrics(NamedTuple):
     """What a step, an epoch or an evaluation reports."""
 

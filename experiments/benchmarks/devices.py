@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from measurement import OutOptions, Part, Result, check, describe, finish, relative_difference, tell
+from measurement import OutOptions, Part, Result, check, describe, finish, tell
 from processes import in_processes
 
 from jaxmlp import ArgumentError, EpochReport, TrainState, fit, init_state, make_optimizer, mlp
 from jaxmlp.cli.options import option, parse_options
 from jaxmlp.cli.session import run
+from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import seconds
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
@@ -175,11 +176,6 @@ def _fit(
         devices=devices,
     )
     return ends, [report.seconds for report in result.history]
-
-
-def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
-    """Measure max |a − b| / max |b| of the worst tensor; NaN where any number is."""
-    return float(np.max([relative_difference(a, b) for a, b in zip(found, expected, strict=True)]))
 
 
 def is_sound(row: Result, rows: Sequence[Result]) -> bool:

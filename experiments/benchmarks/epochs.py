@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cases import CASES, OPTIMIZERS, Case, Data, make_job
-from measurement import OutOptions, PlaceOptions, Result, drawn_order, relative_difference, tell, time_summary
+from measurement import OutOptions, PlaceOptions, Result, drawn_order, tell, time_summary
 from peers import MATMUL, OURS, PEERS, peers_on
-from peers.job import Layers, read_layers, write_job
+from peers.job import read_layers, write_job
 from processes import ProcessFailed, WorkerProcess
 
 from jaxmlp.cli.options import DeviceOptions, option
 from jaxmlp.cli.session import available_cores
+from jaxmlp.cli.sweep_report import difference
 
 ROUNDING = float(np.finfo(np.float32).eps)
 QUICK_CASES = ("mnist_300", "digits")
@@ -115,7 +116,7 @@ def measure_case(
         "data": data.name,
         "examples": examples,
         "epochs": epochs,
-        "rounding_grows_to": max(relative_difference(each, loss) for each in nudged),
+        "rounding_grows_to": max(difference(each, loss) for each in nudged),
         "peers": [run.summary(ours) for run in runs],
         "ceilings": {str(count): ceiling_summary(found, steps) for count, found in rates.items()},
     }
@@ -178,18 +179,13 @@ class Run:
         if self.failure:
             return named | {"failure": self.failure}
         losses = self.found["first_epoch_loss"], ours.found["first_epoch_loss"]
+        params, reference = map(read_layers, (self.params, ours.params))
         compared = {
             "time_relative_to_ours": statistics.median(self.seconds) / statistics.median(ours.seconds),
-            "loss_difference": relative_difference(*losses),
-            "largest_parameter_difference": largest_difference(*map(read_layers, (self.params, ours.params))),
+            "loss_difference": difference(*losses),
+            "largest_parameter_difference": difference(params, reference, is_relative=False),
         }
         return named | time_summary(self.seconds) | compared | self.found
-
-
-def largest_difference(layers: Layers, reference: Layers) -> float:
-    """Find the largest |difference| of two sets of weights and biases; not a number where one of them holds one."""
-    pairs = zip(layers, reference, strict=True)
-    return float(np.max([np.max(np.abs(a - b)) for one, two in pairs for a, b in zip(one, two, strict=True)]))
 
 
 def ceiling_summary(rounds: Sequence[Sequence[dict[str, Any]]], steps: float) -> dict[str, Any]:

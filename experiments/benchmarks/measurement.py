@@ -140,11 +140,6 @@ def noise_of_ratio(*times: Sequence[float]) -> float:
     return math.sqrt(squares)
 
 
-def relative_difference(value: Any, reference: Any) -> float:
-    """Compute max |value − reference| / max |reference|."""
-    return float(np.max(np.abs(value - reference)) / (np.max(np.abs(reference)) or 1.0))
-
-
 def comments(block: str) -> tuple[str, str]:
     """Write the comments that a block of a file stands between."""
     return f"<!-- {block}: begin -->", f"<!-- {block}: end -->"

@@ -29,7 +29,10 @@ from jaxmlp import LOSSES, Dense, DenseParams, Network, Softmax, value_and_grad
 from jaxmlp import loss as mean_loss
 from jaxmlp.cli.options import CompilationCacheOptions, option, parse_options
 from jaxmlp.cli.session import compilation_cache, run
+from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import aligned
+
+largest_difference = partial(difference, is_relative=False)
 
 DESCRIPTION = """Run the lesson "build your own framework" (AI for Beginners 3.4) with hand-written gradients.
 
@@ -127,12 +130,6 @@ def show_layers(lesson: Lesson) -> dict[str, float]:
     )
     print("float32 carries about 7 digits: both routes compute the same, by different formulas")
     return numbers
-
-
-def largest_difference(first: Any, second: Any) -> float:
-    """Find the largest |a − b| over two trees of arrays."""
-    differences = jax.tree.map(lambda a, b: jnp.max(jnp.abs(a - b)), first, second)
-    return float(max(jax.tree.leaves(differences)))
 
 
 def show_runs(lesson: Lesson) -> dict[str, Progress]:

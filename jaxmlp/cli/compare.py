@@ -15,7 +15,7 @@ import numpy as np
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import Parser, RunOptions
 from jaxmlp.cli.records import METRICS
-from jaxmlp.cli.run import CONFIG, MODEL, is_locked
+from jaxmlp.cli.run import CONFIG, MODEL, is_locked, no_run, read_config
 from jaxmlp.cli.text import aligned, check_out, program, score_name, seconds, show_score, spell
 from jaxmlp.plots import run_curves, save
 from jaxmlp.training.metrics import METRICS as SCORES
@@ -102,7 +102,7 @@ def read_runs(folders: Sequence[str]) -> list[PastRun]:
     for folder, place in zip(map(Path, folders), places, strict=True):
         if places.count(place) > 1:
             raise ArgumentError(f"{folder} is given twice: give each run once")
-        config = _read_config(folder)
+        config = _config_of(folder)
         options, metric = config["options"], config["metric"]
         # Asked before the table is read: a run that ends meanwhile then shows as going on, with what it had.
         going_on = is_locked(folder)
@@ -114,29 +114,21 @@ def read_runs(folders: Sequence[str]) -> list[PastRun]:
     return runs
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _config_of(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ArgumentError(f"no run at {folder}: give the folder of a run of jaxmlp train")
-    path = folder / CONFIG
-    if not path.is_file():
+    if not (folder / CONFIG).is_file():
         raise ArgumentError(f"{folder} holds no run (it has no {CONFIG}): give the folder of one")
-    try:
-        config = dict(json.loads(path.read_text(encoding="utf-8")))
-        if "grid" in config["options"] and not (folder / METRICS).exists():
-            raise ArgumentError(
-                f"{folder} is a run of jaxmlp sweep, which has no {METRICS}: give runs of jaxmlp train, as the sweep's "
-                "line 'the same network:' makes one"
-            )
-        kinds = [type(config[name]) for name in ("options", "dataset", "loss", "metric")]
-        if kinds != [dict, dict, str, str]:
-            raise TypeError
-        SCORES[config["metric"]]  # refuses one that is not known
-    except ArgumentError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
+    config = read_config(folder, "training run")
+    if "grid" in config["options"] and not (folder / METRICS).exists():
         raise ArgumentError(
-            f"{path} does not describe a run of jaxmlp train ({type(error).__name__}): give the folder of one"
-        ) from None
+            f"{folder} is a run of jaxmlp sweep, which has no {METRICS}: give runs of jaxmlp train, as the sweep's "
+            "line 'the same network:' makes one"
+        )
+    for name, kind in {"dataset": dict, "loss": str, "metric": str}.items():
+        if not isinstance(config.get(name), kind):
+            raise no_run(folder, "training run", f"{name} is missing")
+    SCORES[config["metric"]]  # refuses one that is not known
     return config
 
 

@@ -14,6 +14,7 @@ from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.job import load_dataset
 from jaxmlp.cli.options import DataOptions, option, parse_options
 from jaxmlp.datasets import make_problem
+from jaxmlp.types import LARGEST_SEED, check_whole
 
 DESCRIPTION = """Check a network's hand-written gradient against jax.grad and against finite differences, in float64.
 
@@ -86,8 +87,7 @@ def check_options(options: GradcheckOptions) -> None:
             raise ArgumentError(
                 f"--{name.replace('_', '-')} must be at least 1, given {getattr(options, name)}"
             )
-    if not 0 <= options.seed < 2**32:
-        raise ArgumentError(f"--seed must lie in 0 to {2**32 - 1}, given {options.seed}")
+    check_whole("--seed", options.seed, 0, LARGEST_SEED)
     if not (math.isfinite(options.l2) and options.l2 >= 0):
         raise ArgumentError(f"--l2 must be a finite number of at least 0, given {options.l2:g}")
 

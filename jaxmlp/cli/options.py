@@ -21,6 +21,7 @@ from jaxmlp.datasets import DATASETS, METHODS
 from jaxmlp.initializers import INITIALIZERS
 from jaxmlp.losses import LOSSES
 from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES
+from jaxmlp.types import LARGEST_SEED, check_whole
 
 USAGE_ERROR = 2
 LARGEST = float(np.finfo(np.float32).max)
@@ -366,8 +367,7 @@ def check_options(options: TrainOptions) -> None:
         )
     if any(size < 1 for size in options.hidden):
         raise ArgumentError(f"--hidden takes sizes of at least 1, given {' '.join(map(str, options.hidden))}")
-    if not 0 <= options.seed < 2**32:
-        raise ArgumentError(f"--seed must lie in 0 to {2**32 - 1}, given {options.seed}")
+    check_whole("--seed", options.seed, 0, LARGEST_SEED)
     # Built and dropped: a misspelt name should not wait for the data to be loaded.
     clip, schedule = options.clip_norm, options.schedule
     make_optimizer(options.optimizer, rate, schedule=schedule, horizon=(1, 1), clip_norm=clip)

@@ -1,7 +1,6 @@
 """How a run is gone on with: its own options read back from config.json, and what this call may say again."""
 
 import dataclasses
-import json
 import typing
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from jaxmlp.cli.options import (
     flag,
     given_options,
 )
-from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL, write_config
+from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL, no_run, read_config, write_config
 from jaxmlp.saving import check_description, checkpoints_in, latest_checkpoint, restore_fit
 
 Options = TypeVar("Options", bound=TrainOptions)
@@ -53,7 +52,7 @@ def resumed(
 
 def remember(folder: Path, options: RunOptions) -> None:
     """Write into config.json what a call with --resume has changed, for the next one to take over."""
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = read_config(folder, "training run")
     changed = config["options"] | {name: getattr(options, name) for name in KEPT}
     for name in PLACES:
         value, stored = getattr(options, name), config["options"].get(name)
@@ -81,13 +80,8 @@ def _stored(kind: type[Options], folder: Path, what: str) -> tuple[Options, str]
                 f"{path} is missing, which holds the options of the run: put it back, or begin a new run"
             )
         raise ArgumentError(f"no run at {folder}: give the folder of a {what}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise _no_options(path, what, "it is no JSON text") from None
-    given = config.get("options") if isinstance(config, dict) else None
-    if not isinstance(given, dict):
-        raise _no_options(path, what, "options is missing")
+    config = read_config(folder, what)
+    given = config["options"]
     is_sweep, mark = "grid" in given, "hidden"
     if mark in given and is_sweep != (what == "sweep"):
         found, its = ("sweep", "sweep") if is_sweep else ("training run", "train")
@@ -99,7 +93,7 @@ def _stored(kind: type[Options], folder: Path, what: str) -> tuple[Options, str]
             "began the run"
         )
     if mark not in given:
-        raise _no_options(path, what, f"{mark} is missing")
+        raise no_run(folder, what, f"{mark} is missing")
     # JSON has no tuples.
     stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
@@ -107,13 +101,9 @@ def _stored(kind: type[Options], folder: Path, what: str) -> tuple[Options, str]
     options = kind(**stored)
     for name, annotation in typing.get_type_hints(kind).items():
         if not _is(getattr(options, name), annotation):
-            raise _no_options(path, what, f"{name} is of a wrong type")
+            raise no_run(folder, what, f"{name} is of a wrong type")
     began_in = config.get("folder")
     return options, began_in if isinstance(began_in, str) else ""
-
-
-def _no_options(path: Path, what: str, reason: str) -> ArgumentError:
-    return ArgumentError(f"{path} does not hold the options of a {what} ({reason}): give the folder of one")
 
 
 def _is(value: Any, annotation: Any) -> bool:

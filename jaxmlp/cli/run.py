@@ -235,6 +235,22 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     write_text(folder / CONFIG, json.dumps(config, indent=2, default=_plain) + "\n")
 
 
+def read_config(folder: Path, what: str) -> dict[str, Any]:
+    """Read back config.json; `what` it should be of is named where it is damaged."""
+    reason = "it is no JSON text"
+    with contextlib.suppress(ValueError):
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if isinstance(config, dict) and isinstance(config.get("options"), dict):
+            return config
+        reason = "options is missing"
+    raise no_run(folder, what, reason)
+
+
+def no_run(folder: Path, what: str, reason: str) -> ArgumentError:
+    """Say that a folder's config.json is of no such run, and why."""
+    return ArgumentError(f"{folder / CONFIG} does not describe a {what} ({reason}): give the folder of one")
+
+
 def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
 

@@ -15,12 +15,12 @@ import jax
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.run import CONFIG, open_run
+from jaxmlp.cli.run import open_run, read_config
 from jaxmlp.cli.session import INTERRUPTED, available_cores, compilation_cache, computing, tell
 from jaxmlp.cli.sweep_options import SweepJob, prepare, read_sweep
 from jaxmlp.cli.sweep_report import print_ranking, print_start, print_time, report_best
 from jaxmlp.cli.text import show_score
-from jaxmlp.datasets import Dataset
+from jaxmlp.saving import check_description
 from jaxmlp.sweep.sweep import Progress, SweepResult, sweep_plan
 from jaxmlp.sweep.trials import TrialReport, planned_epochs
 from jaxmlp.training.metrics import METRICS
@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         job = prepare(options, precision, device)
         with open_run(job) as run:
             if options.resume is not None:
-                check_same_data(run.folder, job.dataset)
+                began = read_config(run.folder, "sweep").get("dataset")
+                check_description(began, job.dataset.identity, f"{run.folder} is a sweep of other data")
             finished = read_reports(run.folder, [job.described(number) for number in range(len(job.trials))])
             if not options.quiet:
                 print_start(job, len(finished))
@@ -150,20 +151,8 @@ def read_reports(folder: Path, described: Sequence[Mapping[str, Any]] | None = N
 
 def _check_same_network(line: str, row: Mapping[str, Any], described: Sequence[Mapping[str, Any]]) -> None:
     # A grid changed in the folder's configuration, or a draw of another version, gives other networks by number.
-    number, told = row["number"], "which is not in it"
-    if 0 <= number < len(described):
-        expected = json.loads(json.dumps(described[number]))
-        found = {name: row.get(name) for name in expected}
-        if found == expected:
-            return
-        told = f"which is {json.dumps(expected)} now, not {json.dumps(found)}"
-    raise ArgumentError(f"{line} reports network {number} of the sweep, {told}: begin a new sweep")
-
-
-def check_same_data(folder: Path, dataset: Dataset) -> None:
-    """Refuse to go on with other data than the sweep began with."""
-    began = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["dataset"]
-    if json.loads(json.dumps(dataset.identity, default=str)) != began:
-        raise ArgumentError(
-            f"the data set '{dataset.name}' is not what {folder} began with: begin a new sweep"
-        )
+    number = row["number"]
+    if not 0 <= number < len(described):
+        raise ArgumentError(f"{line} reports network {number} of {len(described)}, from 0: begin a new sweep")
+    found = {name: row.get(name) for name in described[number]}
+    check_description(found, described[number], f"{line} reports another network {number}")

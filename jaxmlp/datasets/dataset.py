@@ -11,7 +11,7 @@ from jaxmlp.datasets.reading import Reading
 from jaxmlp.datasets.splitting import check_test_fraction, split_indices, unstratified
 from jaxmlp.datasets.targets import Targets, check_task
 from jaxmlp.registry import unknown_name
-from jaxmlp.types import ArgumentError
+from jaxmlp.types import LARGEST_SEED, ArgumentError, check_whole
 
 MISSING = ("impute", "refuse")
 # Rows looked at together: a large set is never copied whole to be checked or measured.
@@ -111,11 +111,9 @@ class Options:
         check_test_fraction(self.test_fraction)
         check_task(self.task)
         check_missing(self.missing)
-        _check_whole("seed", self.seed, smallest=0)
-        if self.seed >= 2**32:
-            raise ArgumentError(f"seed {self.seed} is too large: give one below 2**32")
+        check_whole("seed", self.seed, 0, LARGEST_SEED)
         if self.examples is not None:
-            _check_whole("examples", self.examples, smallest=1)
+            check_whole("examples", self.examples)
         _ = self.reading  # raises for a mark that cannot be one
         if self.group_column is not None and self.time_column is not None:
             raise ArgumentError("group_column and time_column both decide the split: give one of them")
@@ -288,8 +286,3 @@ def _check_alike(arrays: Sequence[np.ndarray], what: str, origin: str) -> None:
             f"{origin} has {what} of shape {train.shape} and type {train.dtype} to train on, of shape "
             f"{test.shape} and type {test.dtype} to test on: give both parts alike"
         )
-
-
-def _check_whole(name: str, value: int, smallest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < smallest:
-        raise ArgumentError(f"{name} {value!r} is not allowed: give a whole number, {smallest} or more")

@@ -20,14 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlp.checks import check_size
 from jaxmlp.files import AnyPath
 from jaxmlp.registry import unknown_name
 from jaxmlp.saving.model_file import read_tensors, write_tensors
 from jaxmlp.training.fit import FitState
 from jaxmlp.training.stopping import Best
 from jaxmlp.training.stream import Position
-from jaxmlp.types import ArgumentError, EpochReport
+from jaxmlp.types import ArgumentError, EpochReport, check_whole
 
 FORMAT = "jaxmlp-checkpoint-2"
 HELD = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")  # types that stay as they are
@@ -166,12 +165,13 @@ def _plain_data(description: Any) -> Any:
         raise ArgumentError(f"a checkpoint's description must be plain JSON data: {error}") from None
 
 
-def check_description(found: Any, wanted: Any) -> None:
-    """Refuse a checkpoint that is of something else.
+def check_description(found: Any, wanted: Any, told: str = "the checkpoint is of another run") -> None:
+    """Refuse a checkpoint, or another record of a run, that is of something else.
 
     Args:
         found: the checkpoint's description.
         wanted: that of the run which is to go on from it, plain JSON data.
+        told: how the message begins.
 
     Raises:
         ArgumentError: they differ; the first difference is named by its path, with both values.
@@ -185,8 +185,8 @@ def check_description(found: Any, wanted: Any) -> None:
     for name in here | there:
         if there.get(name) != here.get(name):
             before, now = (f"{texts.get(name, 'not told'):.80}" for texts in (there, here))
-            told = f"the checkpoint is of another run: {name} is {before} there and {now} here"
-            raise ArgumentError(f"{told}; give the same or begin a new run")
+            which = f"{name} is {before} there and {now} here"
+            raise ArgumentError(f"{told}: {which}; give the same or begin a new run")
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, str]:
@@ -351,7 +351,7 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
     """
 
     def __init__(self, folder: AnyPath, *, keep: int = 3, better: str | None = None) -> None:
-        check_size("number of checkpoints to keep", keep)
+        check_whole("number of checkpoints to keep", keep)
         if better is not None and better not in BETTER:
             raise unknown_name("better value", better, BETTER)
         self._folder, self._keep, self._better = Path(folder).absolute(), keep, better

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlp.checks import check_size
 from jaxmlp.network import layer_shapes
 from jaxmlp.training.evaluation import CHUNK
 from jaxmlp.training.parallel import Devices, memory_of
 from jaxmlp.training.steps import Recipe, init_state
-from jaxmlp.types import ArgumentError, Batch
+from jaxmlp.types import ArgumentError, Batch, check_whole
 
 UNKNOWN_MEMORY = 2**33  # bytes, where a device does not tell what it has: what small ones have
 
@@ -70,16 +69,16 @@ def block_size(
 
     On CPUs a block holds at most 8 members a device, because more are no faster (see `MEMBERS_A_CPU`).
     """
-    check_size("number of members", members)
+    check_whole("number of members", members)
     local = tuple(devices or jax.local_devices())
     most = members
     if block is not None:
-        check_size("block", block)
+        check_whole("block", block)
         most = min(most, block)
     elif local[0].platform == "cpu":
         most = min(most, MEMBERS_A_CPU * len(local))
     if memory is not None:
-        check_size("memory in bytes", memory)
+        check_whole("memory in bytes", memory)
     allowed = (memory_of(local) or UNKNOWN_MEMORY) // 2 if memory is None else memory
     taken = len(local) * sum(map(_bytes_on_device, jax.tree.leaves(data)))
     left = allowed - taken

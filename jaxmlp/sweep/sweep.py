@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlp.checks import as_batch, check_data, check_size
+from jaxmlp.checks import as_batch, check_data
 from jaxmlp.losses import Loss
 from jaxmlp.network import layer_shapes
 from jaxmlp.sweep.blocks import block_size, narrowed_size
@@ -32,7 +32,7 @@ from jaxmlp.training.batching import steps_per_epoch
 from jaxmlp.training.metrics import resolve_metric
 from jaxmlp.training.optimizers import make_optimizer
 from jaxmlp.training.steps import Data, Recipe, TrainState
-from jaxmlp.types import ArgumentError, Batch, Params
+from jaxmlp.types import LARGEST_SEED, ArgumentError, Batch, Params, check_whole
 
 Folds: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray]]
 
@@ -152,7 +152,7 @@ def sweep(
         >>> result.ranking[0].setting.learning_rate, len(result.reports)
         (0.5, 2)
     """
-    check_size("number of epochs", epochs)
+    check_whole("number of epochs", epochs)
     shared = as_batch(train)
     held_out = None if valid is None else as_batch(valid)
     _check_trials(trials, shared, held_out, folds, loss)
@@ -305,18 +305,11 @@ def _check_trials(
             raise ArgumentError(
                 f"a trial names fold {trial.fold}, and there are no folds: leave its fold out, or give folds="
             )
-        if folds is not None and not (_is_whole(trial.fold) and 0 <= (trial.fold or 0) < len(folds)):
-            raise ArgumentError(
-                f"the fold of a trial must be a whole number from 0 to {len(folds) - 1}, one of the {len(folds)} folds "
-                f"given, not {trial.fold!r}: make one trial a fold, as [replace(trial, fold=f) for f in "
-                f"range({len(folds)})]"
-            )
-        if not _is_whole(trial.seed) or not 0 <= trial.seed < 2**32:
-            raise ArgumentError(
-                f"the seed of a trial must be a whole number from 0 to {2**32 - 1}, given {trial.seed!r}: choose one "
-                f"there"
-            )
-        check_size("batch size", trial.batch_size)
+        if folds is not None:
+            advice = f": make one trial a fold, as [replace(trial, fold=f) for f in range({len(folds)})]"
+            check_whole("the fold of a trial", trial.fold, 0, len(folds) - 1, advice)
+        check_whole("the seed of a trial", trial.seed, 0, LARGEST_SEED)
+        check_whole("batch size", trial.batch_size)
         # These build it, as its block will: a rate or a name that is not allowed is told before any is trained.
         make_optimizer(trial.optimizer, trial.learning_rate)
         name = trial.optimizer.partition(":")[0]
@@ -342,7 +335,3 @@ def _check_folds(folds: Folds, examples: int) -> None:
                 f"fold {number}: {len(shared)} rows are both trained and ranked on, row {shared[0]} the first: "
                 f"leave them out of one"
             )
-
-
-def _is_whole(given: Any) -> bool:
-    return isinstance(given, int | np.integer) and not isinstance(given, bool)

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxmlp.checks import check_size
 from jaxmlp.network import Network
 from jaxmlp.training.metrics import METRICS
-from jaxmlp.types import ArgumentError
+from jaxmlp.types import ArgumentError, check_whole
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,8 @@ class Halving:
     eta: int = 3
 
     def __post_init__(self) -> None:
-        check_size("number of epochs of the first rung", self.first)
-        if isinstance(self.eta, bool) or not isinstance(self.eta, int) or self.eta < 2:
-            raise ArgumentError(
-                f"eta must be a whole number of at least 2, given {self.eta!r}: 3 keeps a third"
-            )
+        check_whole("number of epochs of the first rung", self.first)
+        check_whole("eta", self.eta, 2, advice=": 3 keeps a third")
 
     def rungs(self, epochs: int) -> tuple[int, ...]:
         """List the epochs at which settings are compared: first, first·eta, first·eta² …, then the whole run.

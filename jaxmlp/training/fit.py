@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxmlp.backprop import L2, decayed, traced_l2
-from jaxmlp.checks import as_batch, check_data, check_size
+from jaxmlp.checks import as_batch, check_data
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.training.evaluation import evaluate_recipe
@@ -30,7 +30,7 @@ from jaxmlp.training.steps import (
 )
 from jaxmlp.training.stopping import NEVER, Best, Stopping, better, reason_to_stop
 from jaxmlp.training.stream import Position, Stream, train_stream
-from jaxmlp.types import ArgumentError, Batch, EpochReport, Key, Params
+from jaxmlp.types import ArgumentError, Batch, EpochReport, Key, Params, check_whole
 
 
 class FitState(NamedTuple):
@@ -249,7 +249,7 @@ def fit(
     if save is not None and not callable(save):
         raise ArgumentError(f"save takes a function of the FitState, and here it is {save!r}")
     if resume is None or epochs != 0:
-        check_size("number of epochs", epochs)
+        check_whole("number of epochs", epochs)
     if isinstance(train, Stream):
         examples: Stream | Batch = train
         if sample_weight is not None:

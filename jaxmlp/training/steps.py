@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlp.backprop import L2, Trace, objective_and_grads, traced_l2
-from jaxmlp.checks import as_batch, check_lengths, check_size
+from jaxmlp.checks import as_batch, check_lengths
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, init
 from jaxmlp.training.batching import gather, minibatch_indices
@@ -26,7 +26,7 @@ from jaxmlp.training.metrics import (
 )
 from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.training.parallel import keep_whole, share_rows
-from jaxmlp.types import Batch, Key, Metrics, Params, Scalar
+from jaxmlp.types import Batch, Key, Metrics, Params, Scalar, check_whole
 
 Data: TypeAlias = Batch | tuple[Any, Any]
 Weight: TypeAlias = Float[Array, "N"]
@@ -63,7 +63,7 @@ class Recipe:
     mesh: Mesh | None = None
 
     def __post_init__(self) -> None:
-        check_size("batch size", self.batch_size)
+        check_whole("batch size", self.batch_size)
         object.__setattr__(self, "optimizer", resolve_optimizer(self.optimizer))
         object.__setattr__(self, "metric", resolve_metric(self.metric, self.loss))
 

@@ -21,13 +21,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlp.backprop import L2
-from jaxmlp.checks import as_batch, check_data, check_size
+from jaxmlp.checks import as_batch, check_data
 from jaxmlp.network import layer_shapes
 from jaxmlp.training.batching import steps_per_epoch
 from jaxmlp.training.metrics import METRICS, BatchSums, summarise, target_variance, weighted_mean
 from jaxmlp.training.parallel import keep_whole, place_whole
 from jaxmlp.training.steps import Recipe, TrainState, all_finite, scan_steps, shuffle_key
-from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Scalar
+from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Scalar, check_whole
 
 ROWS = 65_536  # of a window
 RECORDS = 1024  # of a source, read together
@@ -58,7 +58,7 @@ class Stream:
     once: bool = False
 
     def __post_init__(self) -> None:
-        check_size("window", self.window)
+        check_whole("window", self.window)
 
 
 def stream_from_chunks(chunks: Chunks, *, window: int = ROWS) -> Stream:

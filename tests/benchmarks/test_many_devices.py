@@ -8,7 +8,9 @@ import devices
 import numpy as np
 import pytest
 from command_runs import run_experiment
-from devices import SHARINGS, Sharing, difference, is_sound
+from devices import SHARINGS, Sharing, is_sound
+
+from jaxmlp.cli.sweep_report import difference
 
 RESULT = Path(devices.__file__).parents[1] / "results" / "devices.json"
 TINY = ("--sizes", 4, 3, 2, "--examples", 20, "--batch-size", 8, "--epochs", 3)

@@ -15,6 +15,7 @@ from comparisons import refused
 from measurement import comments, with_block
 from processes import ProcessFailed, WorkerProcess, in_process, process_environment, run_programs
 
+from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import machine_line
 
 BEGIN, END = comments("growth")
@@ -57,7 +58,7 @@ def test_each_turn_has_an_order_drawn_for_it() -> None:
 
 
 def test_noise_is_that_of_the_medians_and_differences_are_relative_to_the_largest() -> None:
-    noise, difference = measurement.noise_of_ratio, measurement.relative_difference
+    noise = measurement.noise_of_ratio
     assert noise([1.0, 1.0, 50.0], [2.0, 2.0, 2.0]) == 0  # one disturbed turn does not count
     few, many = noise([0.9, 1.0, 1.1], [1.0] * 3), noise([0.9, 1.0, 1.1] * 4, [1.0] * 12)
     assert 0 < many < few < 0.2

@@ -1,7 +1,7 @@
 """Every peer makes the same updates as jaxmlp, or its time would say nothing."""
 
 import dataclasses
-import functools
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import cases
 import jax
 import numpy as np
 import pytest
-from epochs import largest_difference
-from measurement import PlaceOptions, relative_difference
+from comparisons import largest_difference
+from measurement import PlaceOptions
 from peers import AUTODIFF, OURS, PEERS, jaxmlp_scan, matmul, missing_packages, program_of
 from peers.job import Job, Peer, Settings, read_job, score, write_job
 
@@ -30,7 +30,7 @@ def settings_of_jax() -> Any:
         jax.config.update(name, value)
 
 
-@functools.cache
+@cache
 def small_job(task: str, optimizer: str) -> Job:
     # 75 examples in batches of 16: the last one has 11.
     is_table = task == "regression"
@@ -51,7 +51,7 @@ def train(name: str, job: Job) -> tuple[list[float], Any]:
         return losses, program.layers()
 
 
-@functools.cache
+@cache
 def trained_by_jaxmlp(task: str, optimizer: str) -> tuple[list[float], Any]:
     return train(OURS, small_job(task, optimizer))
 
@@ -59,7 +59,7 @@ def trained_by_jaxmlp(task: str, optimizer: str) -> tuple[list[float], Any]:
 def differences(name: str, job: Job, reference: tuple[list[float], Any]) -> tuple[float, float]:
     """The largest relative difference of the epochs' losses, and the largest one of the parameters."""
     losses, layers = train(name, job)
-    of_losses = max(map(relative_difference, losses, reference[0]))
+    of_losses = max(map(partial(largest_difference, relative=True), losses, reference[0]))
     return of_losses, largest_difference(layers, reference[1])
 
 

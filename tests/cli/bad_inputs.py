@@ -56,7 +56,7 @@ train --l2 {-0.1,nan} | --l2 must be a number from 0 to | given {}
 train --init-scale 0 | --init-scale must be a number above 0, given 0
 train --target-accuracy 98 | given 98: write 0.98 for 98 %
 train --dataset sine --target-accuracy 0.9 | a regression has no accuracy: leave it out
-{train,gradcheck} --seed -1 | --seed must lie in 0 to 4294967295, given -1
+{train,gradcheck} --seed -1 | --seed must be a whole number from 0 to 4294967295, given -1
 train --clip-norm 0 | must be above 0, given 0
 train --validation 1 | at least 0 and below 1, given 1: try 0.1
 train --test-fraction 1 | outside (0, 1): give a share such as 0.2
@@ -120,8 +120,8 @@ compare | arguments are required: RUN | --help
 compare folder.csv | folder.csv holds no run (it has no config.json): give
 compare run ./run | run is given twice: give each run once
 compare run sweep | sweep is a run of jaxmlp sweep | give runs of jaxmlp train
-compare 'cut run' | cut run/config.json does not describe a run of jaxmlp train | give the folder
-compare other | other/config.json does not describe a run of jaxmlp train (KeyError)
+compare 'cut run' | cut run/config.json does not describe a training run (it is no JSON text) | give the folder
+compare other | other/config.json does not describe a training run (options is missing)
 compare 'odd score' | unknown metric 'acuracy': did you mean 'accuracy'?
 compare 'no table' | no table/metrics.csv lacks the column train_accuracy | begin the run again
 compare run --out a.gif | --out 'a.gif' is no picture's name: end it in .png

@@ -101,9 +101,7 @@ def test_no_run_and_checkpoints_without_the_options_are_said_so(tmp_path: Path) 
 )
 def test_what_is_damaged_is_named(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text(text, encoding="latin-1")
-    told = (
-        f"{tmp_path / CONFIG} does not hold the options of a training run ({reason}): give the folder of one"
-    )
+    told = f"{tmp_path / CONFIG} does not describe a training run ({reason}): give the folder of one"
     assert refused("", resumed, tmp_path) == told
 
 

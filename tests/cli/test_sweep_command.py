@@ -218,11 +218,11 @@ HERE = [{"learning_rate": 0.1, "seed": 0, "fold": None}, {"learning_rate": 0.2, 
 @pytest.mark.parametrize(
     ("number", "changes", "words"),
     [
-        (1, {"learning_rate": 0.3}, '"learning_rate": 0.2'),
-        (1, {"seed": 1}, "network 1 of the sweep"),
-        (0, {"fold": 0}, "begin a new sweep"),
-        (2, {}, "network 2 of the sweep, which is not in it"),
-        (-1, {}, "which is not in it"),
+        (1, {"learning_rate": 0.3}, "learning_rate is 0.3 there and 0.2 here"),
+        (1, {"seed": 1}, "another network 1: seed is 1 there"),
+        (0, {"fold": 0}, "begin a new run"),
+        (2, {}, "network 2 of 2, from 0: begin a new sweep"),
+        (-1, {}, "network -1 of 2"),
     ],
 )
 def test_networks_that_are_not_the_sweeps_are_refused(
@@ -252,7 +252,7 @@ def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Pa
     assert "times as long" not in outcome.out
     log = folder / "trials.jsonl"
     log.write_text(log.read_text().replace('"seed": 1', '"seed": 2'))
-    assert "begin a new sweep" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
+    assert "begin a new run" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
 
 
 @pytest.mark.parametrize(("given", "checked"), [([], 3), (["--check", "5"], 5), (["--check", "0"], 0)])

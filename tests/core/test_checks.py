@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from comparisons import refused
 
-from jaxmlp.checks import as_batch, check_data, check_lengths, check_size
+from jaxmlp.checks import as_batch, check_data, check_lengths
 from jaxmlp.losses import LOSSES
-from jaxmlp.types import Batch
+from jaxmlp.types import Batch, check_whole
 
 N, INPUTS, OUTPUTS = 4, 2, 3
 
@@ -139,7 +139,7 @@ def test_an_unknown_loss_is_refused() -> None:
 
 @pytest.mark.parametrize("given", [1, 32, np.int64(5)])
 def test_a_count_passes(given: Any) -> None:
-    check_size("batch size", given)
+    check_whole("batch size", given)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_count_passes(given: Any) -> None:
 )
 def test_what_is_no_count_is_refused(given: Any, shown: str) -> None:
     message = f"batch size must be a whole number of at least 1, given {shown}"
-    assert refused(message, check_size, "batch size", given) == message
+    assert refused(message, check_whole, "batch size", given) == message
 
 
 # --- shapes alone, so that a compiled function can be checked too ---
@@ -157,7 +157,7 @@ def test_what_is_no_count_is_refused(given: Any, shown: str) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (Batch(np.ones((0, 2)), np.ones(0)), "the data set is empty; give at least one example"),
+        (Batch(np.ones((0, 2)), np.ones(0)), "the set is empty; give at least one example"),
         (Batch(np.ones((3, 2)), np.ones(4)), f"{COUNT} 4 for 3 inputs"),
         (Batch(np.ones((3, 2)), np.ones((1, 3))), f"{COUNT} 1 for 3 inputs"),
         (Batch(np.ones((3, 2)), np.array(1)), f"{COUNT} a single number for 3 inputs"),
@@ -169,7 +169,7 @@ def test_what_is_no_count_is_refused(given: Any, shown: str) -> None:
     ],
 )
 def test_lengths_that_differ_are_refused(data: Batch, message: str) -> None:
-    assert refused(message, check_lengths, data) == message
+    assert refused(message, check_lengths, data) == f"data: {message}"
 
 
 @pytest.mark.parametrize("weight", [None, np.ones(3)])

@@ -39,10 +39,10 @@ def test_inputs_are_flattened_and_only_bytes_keep_their_type(dtype, kept):
     ("option", "value", "message"),
     [
         ("task", "clasification", "did you mean 'classification'"),
-        ("seed", -1, "seed -1"),
-        ("seed", 2**32, "too large"),
+        ("seed", -1, "seed must be a whole number from 0 to 4294967295, given -1"),
+        ("seed", 2**32, "from 0 to 4294967295, given 4294967296"),
         ("seed", 0.5, "whole number"),
-        ("examples", 0, "examples 0"),
+        ("examples", 0, "examples must be a whole number of at least 1, given 0"),
         ("examples", 10.0, "whole number"),
         ("noise", float("nan"), "noise nan"),
         ("noise", float("inf"), "noise inf"),

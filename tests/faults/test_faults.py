@@ -243,7 +243,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "another version": (of_another_version, "the checkpoint is of another run: version"),
     "config.json cut off": (
         lambda run: os.truncate(run / CONFIG, (run / CONFIG).stat().st_size // 2),
-        "does not hold the options of",
+        "does not describe a training run",
     ),
 }
 

@@ -259,17 +259,17 @@ ROWS, OTHERS = np.arange(5), np.arange(5, 9)
         (
             [BASE],
             {"folds": [(ROWS, OTHERS)]},
-            "whole number from 0 to 0, one of the 1 folds given, not None: make",
+            "whole number from 0 to 0, given None: make",
         ),
         ([vary(fold=0)], {"valid": VALID}, "names fold 0, and there are no folds: leave its fold out, or"),
         (
             [vary(fold=True)],
             {"folds": [(ROWS, OTHERS)] * 2},
-            "from 0 to 1, one of the 2 folds given, not True",
+            "from 0 to 1, given True: make one trial a fold",
         ),
-        ([vary(fold=0.0)], {"folds": [(ROWS, OTHERS)]}, "folds given, not 0.0"),
-        ([vary(seed=-1)], {"valid": VALID}, "from 0 to 4294967295, given -1: choose"),
-        ([vary(seed=2**32)], {"valid": VALID}, "from 0 to 4294967295, given 4294967296: choose"),
+        ([vary(fold=0.0)], {"folds": [(ROWS, OTHERS)]}, "from 0 to 0, given 0.0: make one trial a fold"),
+        ([vary(seed=-1)], {"valid": VALID}, "from 0 to 4294967295, given -1"),
+        ([vary(seed=2**32)], {"valid": VALID}, "from 0 to 4294967295, given 4294967296"),
         ([vary(seed=1.0)], {"valid": VALID}, "the seed of a trial must be a whole number"),
         ([vary(seed=True)], {"valid": VALID}, "the seed of a trial must be a whole number"),
         *(
