@@ -22,9 +22,7 @@ from jaxmlp.cli.sweep_report import difference
 
 RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 1e-3}
 SMALL = {
-    "images": Case(
-        (6, 5, 3), 16, lambda place: cases.generated_images(70, 40, 6, 3), "classification", RATES
-    ),
+    "images": Case((6, 5, 3), 16, lambda _: cases.generated_images(70, 40, 6, 3), "classification", RATES),
     "table": Case((5, 4, 1), 16, lambda place: cases.tabular(place, 70, 40, 5), "regression", RATES, 3),
 }
 

@@ -103,9 +103,7 @@ def test_targets_stand_beside_their_figures() -> None:
 @pytest.mark.parametrize(
     ("taken", "reached"), [(29.0, (True, True)), (31.0, (True, False)), (33.0, (False, False))]
 )
-def test_a_sweep_is_compared_with_scikit_learn_network_by_network(
-    taken: float, reached: tuple[bool, bool]
-) -> None:
+def test_each_network_of_a_sweep_is_compared_with_sklearn(taken: float, reached: tuple[bool, bool]) -> None:
     # scikit-learn takes 2.5 s a network, so 640 s for 256 networks; a twentieth of that is 32 s.
     result = a_result(sweep=rates((256, taken)))
     what = "a sweep of 256 networks on digits: faster than scikit-learn, a network"

@@ -25,10 +25,7 @@ def curve(seconds: Any, values: tuple[float, ...] = (1, 10, 100, 1000)) -> list[
 @pytest.mark.parametrize(
     ("points", "quantity", "overall", "upper"),
     [
-        *(
-            (curve(lambda x, slope=slope: 3.0 * x**slope), "seconds", slope, slope)
-            for slope in (-1.0, 0.0, 2.0)
-        ),
+        *((curve(lambda x, k=k: 3.0 * x**k), "seconds", k, k) for k in (-1.0, 0.0, 2.0)),
         (curve(lambda x: max(3.0 * x, 300.0)), "seconds", 0.3, 1.0),  # the overhead is left behind
         (curve(lambda x: None), "memory_bytes", None, None),  # not measured
         (curve(lambda x: x)[:1], "seconds", None, None),
@@ -99,9 +96,7 @@ def test_a_point_that_fails_is_one_line() -> None:
         growth.measure_point(Point(1, 1, 1, 1, 1, 1), options)
 
 
-def test_points_before_and_after_one_that_fails_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_points_around_one_that_fails_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def measure_point(point: Point, options: GrowthOptions) -> dict[str, Any]:
         if point.epochs == 4:
             raise ProcessFailed("no memory")

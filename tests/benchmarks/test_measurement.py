@@ -79,10 +79,7 @@ WRONG: list[tuple[str, tuple[Any, ...], str]] = [
     ("devices", ("--sizes", 3), "--sizes takes two sizes or more"),
     ("devices", ("--optimizers", "sgd", "sgd"), "--optimizers takes each once, given sgd sgd"),
     ("devices", ("--batch-size", 0), "--batch-size must be at least 1"),
-    *(
-        (name, ("--out", "no/x.json"), "no/x.json is not there")
-        for name in ("stream", "checkpoints", "devices")
-    ),
+    *((name, ("--out", "no/x.json"), "x.json is not there") for name in ("stream", "checkpoints", "devices")),
 ]
 
 

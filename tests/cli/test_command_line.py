@@ -246,9 +246,7 @@ def test_the_program_refuses_a_stray_argument_without_a_traceback(script: str, t
     ("arguments", "unbuffered"),  # met when Python writes all at its end, or in the midst of printing
     [(["--help"], ""), (["--sizes", "2", "2", "--batch-size", "2"], "1")],
 )
-def test_a_reader_that_stops_reading_is_no_error(
-    arguments: list[str], unbuffered: str, tmp_path: Path
-) -> None:
+def test_a_reader_that_stops_is_no_error(arguments: list[str], unbuffered: str, tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "jaxmlp", "gradcheck", *arguments],
         stdout=subprocess.PIPE,

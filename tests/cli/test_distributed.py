@@ -180,12 +180,9 @@ def end(run: Running, seconds: float = LONG) -> tuple[int, str, str]:
     return run.process.returncode, out, err
 
 
-def apart(run: Path, other: Path) -> float:
+def apart(*runs: Path) -> float:
     """Measure how far the parameters and the histories of two runs are from each other, relative to the largest."""
-    ends = [
-        (load_model(each / "model.safetensors")[1], np.array(end_of(each).table[1:], float))
-        for each in (run, other)
-    ]
+    ends = [(load_model(at / "model.safetensors")[1], np.array(end_of(at).table[1:], float)) for at in runs]
     return largest_difference(*ends, relative=True)
 
 
@@ -193,9 +190,7 @@ def apart(run: Path, other: Path) -> float:
 @pytest.mark.parametrize(
     ("precision", "epochs", "bound"), [("float32", 1, 1e-5), ("float64", 6, 1e-12)], ids=["32", "64"]
 )
-def test_two_processes_end_with_the_parameters_of_one(
-    precision: str, epochs: int, bound: float, tmp_path: Path
-) -> None:
+def test_two_processes_end_as_one(precision: str, epochs: int, bound: float, tmp_path: Path) -> None:
     what = (*SMALL, "--precision", precision, "--epochs", epochs, "--optimizer", "adam", "--l2", "1e-4")
     run, alone, other = (tmp_path / name for name in ("run", "alone", "other"))
     with started(run, *what, "--devices", 2, "--out", run) as both:

@@ -65,9 +65,7 @@ def parts_of(file: Path) -> Iterator[tuple[Part, np.ndarray]]:
         ("images.npz", "class probability_above probability_below"),
     ],
 )
-def test_predictions_are_the_librarys_own_and_have_the_printed_score(
-    name: str, columns: str, trained: Path
-) -> None:
+def test_predictions_are_the_librarys_with_the_printed_score(name: str, columns: str, trained: Path) -> None:
     file, run = trained / name, trained / Path(name).stem
     table = predicted(run, file)
     assert " ".join(table) == columns

@@ -37,9 +37,7 @@ def test_metrics_have_a_row_an_epoch_and_every_digit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("valid_loss", [None, 0.25, math.nan])
-def test_rows_added_one_by_one_are_the_table_written_at_once(
-    valid_loss: float | None, tmp_path: Path
-) -> None:
+def test_rows_added_singly_are_the_table_written_at_once(valid_loss: float | None, tmp_path: Path) -> None:
     history = [report(epoch, 1 / epoch, valid_loss) for epoch in (1, 2, 3)]
     write_metrics(tmp_path, history, "accuracy")
     at_once = (tmp_path / METRICS).read_bytes()
@@ -189,9 +187,7 @@ def test_a_damaged_record_is_caught_here(tmp_path: Path) -> None:
         curves(tmp_path)
 
 
-def test_a_missing_package_is_told_before_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_package_is_told_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     outcome = run_experiment("train", *BRIEF, "--tensorboard", "--out", tmp_path / "run")
     assert outcome.error_line == (

@@ -154,10 +154,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_a_damaged_one_told(tmp_path:
     for changed, words in (
         ({"network": "a large one"}, 'network is "a small one" there and "a large one" here'),
         ({"data set": changed_data}, "the contents of pets.csv have changed since the run began"),
-        (
-            {"data set": changed_data | {"name": "cats.csv"}},
-            'data set.name is "pets.csv" there and "cats.csv" here',
-        ),
+        ({"data set": changed_data | {"name": "cats.csv"}}, 'name is "pets.csv" there and "cats.csv" here'),
     ):
         refused(words, resumed, tmp_path, about | changed)
     checkpoints_in(tmp_path / CHECKPOINTS)[2].write_bytes(b"")
@@ -306,9 +303,7 @@ def test_a_folder_that_cannot_be_written_is_refused_and_what_is_there_left_alone
     refused("locked cannot be written (Permission denied): choose", make_run_folder, "locked", "digits")
 
 
-def test_without_a_name_every_run_gets_a_folder_of_its_own(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_name_every_run_gets_its_own_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stopped(datetime.datetime):
         @classmethod
         def now(cls, tz: datetime.tzinfo | None = None) -> "Stopped":
@@ -359,9 +354,7 @@ def test_a_folder_that_is_held_is_refused_and_free_again_afterwards(tmp_path: Pa
 
 
 @pytest.mark.parametrize("anew", [False, True])
-def test_a_folder_that_is_deleted_is_not_held_and_that_of_another_run_is_left_alone(
-    tmp_path: Path, anew: bool
-) -> None:
+def test_a_deleted_folder_is_not_held_and_that_of_another_run_stays(tmp_path: Path, anew: bool) -> None:
     run = tmp_path / "run"
     run.mkdir()
     with locked(run) as lock:

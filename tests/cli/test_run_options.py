@@ -35,9 +35,7 @@ def test_names_that_are_spoken_of_exist() -> None:
     assert set(KEPT) <= set(OF_THIS_CALL)
 
 
-def test_a_resumed_run_has_its_own_options_and_takes_how_long_and_what_to_show_from_the_call(
-    tmp_path: Path,
-) -> None:
+def test_a_resumed_run_has_its_own_options_and_takes_length_and_display_from_the_call(tmp_path: Path) -> None:
     own = {"hidden": (3, 5), "optimizer": "adam", "batch_size": None, "l2": 0.5, "bias": False}
     run = begun(tmp_path, epochs=7, validation=0.2, quiet=True, **own)
     assert resumed(tmp_path) == dataclasses.replace(run, resume=str(tmp_path))

@@ -220,9 +220,7 @@ def test_a_validation_part_is_what_is_measured_every_epoch(tmp_path: Path) -> No
         pytest.param(("--batch-size", "1000"), {"batch_size": 48}, marks=pytest.mark.slow),
     ],
 )
-def test_a_run_is_the_librarys_own_fit(
-    flags: tuple[str, ...], library: dict[str, Any], tmp_path: Path
-) -> None:
+def test_a_run_is_the_librarys_fit(flags: tuple[str, ...], library: dict[str, Any], tmp_path: Path) -> None:
     train_ok(tmp_path / "run", *BRIEF, *MOONS, "--learning-rate", "0.2", *flags)
     problem = make_problem(load("moons", examples=60))
     net, optimizer = mlp([2, 4, 2]), make_optimizer("sgd", 0.2)
@@ -283,9 +281,7 @@ def test_a_csv_keeps_its_names_categories_and_fills(tmp_path: Path) -> None:
     ),
     ids=["upper case", "a byte order mark", "Windows line endings", "semicolons"],
 )
-def test_files_of_other_programs_are_read_alike(
-    name: str, change: Callable[[str], str], tmp_path: Path
-) -> None:
+def test_other_programs_files_are_read_alike(name: str, change: Callable[[str], str], tmp_path: Path) -> None:
     plain, other = write_pets(tmp_path / "pets.csv"), tmp_path / name
     other.write_bytes(change(plain.read_text(encoding="utf-8")).encode())
     for path in (plain, other):
@@ -312,9 +308,7 @@ def test_a_diverged_run_ends_with_status_1_and_keeps_finite_parameters(tmp_path:
     assert any(np.any(np.asarray(leaf) != 0) for leaf in leaves)
 
 
-def test_a_full_disk_is_one_line_and_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_a_line_and_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train, "save_model", no_room)
     outcome = run_experiment("train", *BRIEF, *MOONS, "--out", tmp_path / "run")
     assert outcome.status == 2
@@ -325,9 +319,7 @@ def test_a_full_disk_is_one_line_and_says_how_to_go_on(
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_a_wrong_derivative_stops_the_run_before_it_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_derivative_stops_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = ACTIVATIONS["relu"]
     wrong = right._replace(derivative=lambda z, a: 1.01 * right.derivative(z, a))
     monkeypatch.setitem(ACTIVATIONS._things, "relu", wrong)

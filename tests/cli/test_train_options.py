@@ -105,9 +105,7 @@ def test_other_options_are_heeded(flags: tuple[str, ...], plain: Path, tmp_path:
         pytest.param("tensorfloat32", "float32", "tensorfloat32", marks=pytest.mark.slow),
     ],
 )
-def test_a_precision_is_computed_in_and_kept(
-    precision: str, dtype: str, products: str, tmp_path: Path
-) -> None:
+def test_a_precision_computes_and_is_kept(precision: str, dtype: str, products: str, tmp_path: Path) -> None:
     train_ok(tmp_path / "run", *BRIEF, *MOONS, "--precision", precision)
     with jax.enable_x64(True):
         net, params, _ = load_model(tmp_path / "run/model.safetensors")

@@ -183,14 +183,10 @@ DENSE: Mapping[str, Corruption] = {
     "w_grad_output_grad_dropped": _dense(
         lambda params, x, delta, grads, back: (grads._replace(w=x.T @ jnp.ones_like(delta)), back)
     ),
-    "w_grad_averaged": _dense(
-        lambda params, x, delta, grads, back: (grads._replace(w=grads.w / len(x)), back)
-    ),
+    "w_grad_averaged": _dense(lambda _, x, delta, grads, back: (grads._replace(w=grads.w / len(x)), back)),
     "w_grad_sign": _on_w(jnp.negative),
     "b_grad_missing": _on_b(jnp.zeros_like),
-    "b_grad_averaged": _dense(
-        lambda params, x, delta, grads, back: (grads._replace(b=grads.b / len(x)), back)
-    ),
+    "b_grad_averaged": _dense(lambda _, x, delta, grads, back: (grads._replace(b=grads.b / len(x)), back)),
     "b_grad_of_one_example": _dense(lambda params, x, delta, grads, back: (grads._replace(b=delta[0]), back)),
     "b_grad_sign": _on_b(jnp.negative),
 }

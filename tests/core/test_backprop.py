@@ -128,9 +128,7 @@ def test_soft_labels_need_not_sum_to_one() -> None:
     [((784, 512, 512, 10), 128), ((784, 300, 10), 32)],
     ids=["784-512-512-10", "784-300-10"],
 )
-def test_float32_gradient_at_training_size_is_near_the_float64_gradient(
-    sizes: tuple[int, ...], examples: int
-) -> None:
+def test_float32_at_training_size_is_near_the_float64_gradient(sizes: tuple[int, ...], examples: int) -> None:
     random = np.random.default_rng(0)
     net = mlp(sizes)
     wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), init(net, jax.random.key(0)))

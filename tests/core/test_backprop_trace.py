@@ -70,9 +70,7 @@ def test_a_single_different_bit_is_seen() -> None:
 @pytest.mark.slow
 @objectives
 @pytest.mark.parametrize(("activation", "loss"), [CASES[0], CASES[6], ("tanh", "softmax_cross_entropy")])
-def test_trace_is_close_to_the_compiled_value_and_grad(
-    activation: str, loss: str, keywords: dict[str, Any]
-) -> None:
+def test_trace_is_close_to_the_compiled_value_and_grad(activation: str, loss: str, keywords: Any) -> None:
     traced, compiled = both(stack(activation, loss), loss, **keywords)
     assert_close(traced, compiled, relative=1e-6, absolute=0)
 

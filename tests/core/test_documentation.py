@@ -108,11 +108,7 @@ def test_every_public_name_exists_and_is_documented(name: str) -> None:
 
 
 def test_a_function_without_documentation_is_caught() -> None:
-    for docstring, lack in [
-        ("", "a docstring"),
-        ("Do it.", "an example"),
-        ("Example: none yet.", "an example"),
-    ]:
+    for docstring, lack in [("", "a docstring"), ("Do it.", "an example"), ("Example: none.", "an example")]:
         assert undocumented(vars(documented_module(docstring))["double"]) == lack
     assert undocumented(jaxmlp.mlp) is None
 

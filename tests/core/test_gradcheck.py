@@ -166,9 +166,7 @@ def test_seed_chooses_the_sample_and_the_direction(unjitted: Any) -> None:
 
 
 @pytest.mark.parametrize(("distance", "skipped"), [(0.25 * STEP, 2), (0.75 * STEP, 2), (10 * STEP, 0)])
-def test_stencils_that_cross_a_kink_are_skipped_and_counted(
-    unjitted: Any, distance: float, skipped: int
-) -> None:
+def test_stencils_across_a_kink_are_skipped_and_counted(unjitted: Any, distance: float, skipped: int) -> None:
     # z = w·1 + b lies this far above relu's kink, and moving w or b by STEP moves it as far.
     net = Network(1, [Dense(1), Activate("relu"), Dense(1)])
     first = DenseParams(jnp.array([[distance]]), jnp.zeros(1))
@@ -191,10 +189,7 @@ def test_finite_differences_catch_an_error_that_hand_and_autodiff_share(unjitted
     sine.defjvps(lambda tangent, a, z: -jnp.cos(z) * tangent)
     wrong = Activation(sine, lambda z, a: -jnp.cos(z))
     unjitted.setattr(layers, "ACTIVATIONS", {"sine": wrong})
-    problem = make_problem(
-        Network(3, [Dense(3), Activate("sine"), Dense(3)]),
-        "values",
-    )
+    problem = make_problem(Network(3, [Dense(3), Activate("sine"), Dense(3)]), "values")
     found = check_gradients(*problem, loss="half_squared_error")
     by_path = {entry.path: entry for entry in found.rows}
     assert all(entry.autodiff_error <= entry.autodiff_bound for entry in found.rows)
@@ -269,9 +264,7 @@ def test_right_rules_pass(unjitted: Any, make: Any, arguments: tuple[str, ...], 
 
 @pytest.mark.parametrize("corruption", corruptions.DERIVATIVE_CORRUPTIONS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_corrupted_derivative_is_caught(
-    unjitted: pytest.MonkeyPatch, activation: str, corruption: str
-) -> None:
+def test_corrupted_derivative_is_caught(unjitted: Any, activation: str, corruption: str) -> None:
     value, derivative = ACTIVATIONS[activation]
     wrong = corruptions.DERIVATIVE_CORRUPTIONS[corruption](derivative)
     if (activation, corruption) in corruptions.WITHOUT_EFFECT:

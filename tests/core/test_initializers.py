@@ -9,11 +9,7 @@ import pytest
 from comparisons import refused
 from scipy import stats
 
-from jaxmlp.initializers import (
-    BIAS_INITIALIZERS,
-    INITIALIZERS,
-    check_bias_initializer,
-)
+from jaxmlp.initializers import BIAS_INITIALIZERS, INITIALIZERS, check_bias_initializer
 
 PARAMETERS = {"normal": ":0.3", "uniform": ":-0.05,0.1"}
 NAMES = [name + PARAMETERS.get(name, "") for name in INITIALIZERS]

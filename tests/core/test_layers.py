@@ -182,10 +182,7 @@ def test_dense_refuses_a_size_that_is_no_count(features: Any) -> None:
     [
         ({"weight_init": "he_norml"}, "did you mean 'he_normal'?"),
         ({"bias_init": "zeroes"}, "did you mean 'zeros'?"),
-        (
-            {"bias_init": "he_normal"},
-            "initialiser 'he_normal' scales with a weight's inputs and cannot draw a bias",
-        ),
+        ({"bias_init": "he_normal"}, "'he_normal' scales with a weight's inputs and cannot draw a bias"),
         ({"precision": "float16"}, "unknown precision 'float16': did you mean 'bfloat16'?"),
         ({"precision": 32}, "unknown precision '32'"),
     ],

@@ -40,12 +40,7 @@ def shapes() -> Registry[object]:
 
 @pytest.mark.parametrize(
     ("description", "numbers"),
-    [
-        ("line:2", (2.0, 0.0)),
-        ("line:2,-3.5", (2.0, -3.5)),
-        ("level", (0.0, 1.0)),
-        ("level:1e-2", (0.0, 0.01)),
-    ],
+    [("line:2", (2.0, 0.0)), ("line:2,-3.5", (2.0, -3.5)), ("level", (0.0, 1.0)), ("level:1e-1", (0.0, 0.1))],
 )
 def test_numbers_behind_the_colon_reach_the_factory(
     shapes: Registry[Line], description: str, numbers: tuple[float, float]

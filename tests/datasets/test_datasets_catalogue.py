@@ -147,9 +147,7 @@ class TinyUnreachable(Tiny):
         raise ConnectionError("no route to host\nsecond line")
 
 
-def test_with_tensorflow_a_set_is_prepared_first_and_one_line_says_if_that_fails(
-    tmp_path, monkeypatch, capfd
-):
+def test_with_tensorflow_a_set_is_prepared_first_and_a_line_says_if_that_fails(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(catalogue, "_has_tensorflow", lambda: True)  # these sets do not really need it
     dataset = load("tiny_registered", data_dir=tmp_path, quiet=True)
     assert np.array_equal(dataset.train.inputs, IMAGES[:8].reshape(8, 20))

@@ -79,9 +79,7 @@ class Running:
 
 def flags(folder: Path, changed: Mapping[str, object] | None = None) -> list[str]:
     """Write the arguments of a new run; `changed` are those that differ from RUN."""
-    words = [
-        word for name, value in (RUN | dict(changed or {})).items() for word in (f"--{name}", str(value))
-    ]
+    words = [word for key, value in (RUN | dict(changed or {})).items() for word in (f"--{key}", str(value))]
     return [*words, "--quiet", "--no-pictures", "--out", str(folder)]
 
 

@@ -78,9 +78,7 @@ def test_killed_before_the_first_checkpoint_it_begins_again(run: Path, alone: En
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_and_resumed_each_time_it_ends_as_if_left_alone(
-    run: Path, alone: End
-) -> None:
+def test_killed_at_random_and_resumed_each_time_it_ends_as_if_left_alone(run: Path, alone: End) -> None:
     kills, seed = int(os.environ.get("JAXMLP_KILLS", "4")), random.randrange(10**6)
     print(f"seed {seed}, {kills} kills")  # pytest shows it where the test fails, or with -s
     draws, begun_at = random.Random(seed), time.monotonic()
@@ -106,9 +104,7 @@ def test_killed_at_random_moments_and_resumed_each_time_it_ends_as_if_left_alone
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_after_the_epoch_which_is_saved(
-    number: signal.Signals, run: Path, alone: End
-) -> None:
+def test_a_signal_ends_it_after_an_epoch_that_is_saved(number: signal.Signals, run: Path, alone: End) -> None:
     with running(run, flags(run)) as begun:
         begun.wait_for_checkpoint()
         begun.process.send_signal(number)

@@ -205,9 +205,7 @@ def test_the_program_writes_what_it_prints(
     refused("holds a run already", build_your_own_framework.main, ["--out", str(folder)])
 
 
-def test_an_animation_shows_every_epochs_own_boundary(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_animation_shows_each_epochs_own_boundary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RUNS[-1]._replace(epochs=2)
     net = lesson_network(SIZES[run.number])
     progress = train_run(net, LESSON.starts[run.number], LESSON, run)

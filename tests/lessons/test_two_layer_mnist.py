@@ -57,9 +57,7 @@ def single(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, lis
     return (folder, *run_study(folder, *SHORT))
 
 
-def test_a_run_prints_and_leaves_what_it_was_and_what_came_out(
-    single: tuple[Path, Outcome, list[dict]],
-) -> None:
+def test_a_run_prints_and_leaves_what_it_was_and_what_came(single: tuple[Path, Outcome, list[dict]]) -> None:
     folder, outcome, (result,) = single
     assert outcome.status == 0
     for name in MEASURES:

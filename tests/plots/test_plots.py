@@ -126,10 +126,7 @@ REFUSALS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: plots.decision_boundary(GRID, GRID, REGIONS * 0.5, *BOUNDARY[3:], NAMES),
         "regions holds scores, but there are 3",
     ),
-    "names": (
-        lambda: plots.confusion_matrix(np.eye(2), NAMES),
-        "the table has shape [2, 2], its names [3, 3]",
-    ),
+    "names": (lambda: plots.confusion_matrix(np.eye(2), NAMES), "table has shape [2, 2], its names [3, 3]"),
     "not square": (lambda: plots.confusion_matrix(np.ones((2, 3)), NAMES[:2]), "the table has shape [2, 3]"),
     "columns": (lambda: plots.table_heatmap([[1.0, 2.0]], ["a"], ["b"]), "the table has shape [1, 2]"),
     "share": (lambda: plots.label_scores([1.5], ["a"]), "from 0 to 1"),
@@ -167,9 +164,7 @@ def test_wrong_argument_is_refused_in_one_line(case: str) -> None:
         lambda: plots.growth_sheet({"x": [1, 2]}, {"s": {"x": [1, 2]}}, {"s": {}}),
     ],
 )
-def test_arrays_that_do_not_fit_each_other_give_an_error_and_no_picture(
-    call: Callable[[], Any], tmp_path: Path
-) -> None:
+def test_arrays_that_do_not_fit_give_an_error_and_no_picture(call: Callable[[], Any], tmp_path: Path) -> None:
     with pytest.raises((ValueError, TypeError, KeyError, IndexError)):
         plots.save(call(), tmp_path / "never.png")
     assert list(tmp_path.iterdir()) == []

@@ -42,10 +42,7 @@ def test_grid_of_a_constant_feature_has_a_width() -> None:
 
 
 def test_points_are_drawn_by_class() -> None:
-    for figure in (
-        plots.scatter_classes(INPUTS, LABELS, NAMES),
-        plots.decision_boundary(*PANEL, NAMES),
-    ):
+    for figure in (plots.scatter_classes(INPUTS, LABELS, NAMES), plots.decision_boundary(*PANEL, NAMES)):
         points = _points(figure.axes[0])
         assert points == {"left": [[0.0, 10.0], [2.0, 20.0]], "right": [[4.0, 30.0]]}
 

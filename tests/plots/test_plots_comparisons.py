@@ -89,9 +89,7 @@ def test_runs_that_never_were_finite_leave_a_word() -> None:
 @pytest.mark.parametrize(
     ("losses", "scale"), [((2.0, 0.1), "linear"), ((2.0, 0.01), "log"), ((2.0, 0.1, 0.0), "linear")]
 )
-def test_losses_that_span_much_stand_on_a_log_axis_in_both_panels(
-    losses: tuple[float, ...], scale: str
-) -> None:
+def test_losses_that_span_much_have_a_log_axis_in_both_panels(losses: tuple[float, ...], scale: str) -> None:
     # The other run is the same all along; it is what is drawn together that decides.
     runs = {"one": history(*losses), "two": history(2.0, 2.0, valid_loss=[2.0, 2.0])}
     figure = plots.run_curves({"digits": runs})
@@ -121,10 +119,7 @@ def test_groups_stand_apart_under_their_titles() -> None:
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["digits, accuracy", "", "", "", "sine, R²", "", "", ""]
     assert [len(axes.lines) for axes in figure.axes] == [1, 1, 1, 1, 2, 2, 2, 2]
-    assert [axes.get_ylabel() for axes in figure.axes[::4]] == [
-        "training loss",
-        "training loss of several kinds",
-    ]
+    assert [ax.get_ylabel() for ax in figure.axes[::4]] == ["training loss", "training loss of several kinds"]
     assert legend(figure) == ["one", "two", "three"]
     first_lines = [axes.lines[0].get_color() for axes in figure.axes[::4]]
     assert len(set(first_lines)) == 2  # a run's colour is its own in the whole figure

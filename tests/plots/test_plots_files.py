@@ -19,9 +19,7 @@ def _figure(share: float = 0.5) -> Figure:
 
 
 @pytest.mark.parametrize("ending", [*SIGNATURES, ".PNG"])
-def test_the_ending_chooses_the_format_and_the_same_figure_gives_the_same_bytes(
-    ending: str, tmp_path: Path
-) -> None:
+def test_the_ending_chooses_the_format_and_a_figure_gives_the_same_bytes(ending: str, tmp_path: Path) -> None:
     one, two = tmp_path / f"one{ending}", tmp_path / f"two{ending}"
     plots.save(_figure(), one)
     plots.save(_figure(), str(two))
@@ -85,10 +83,7 @@ def test_animation_takes_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frames", "fps", "message"),
     [
-        *(
-            ([np.zeros((4, 6, 3), np.uint8)], fps, "fps is")
-            for fps in (0, -1, 51, float("nan"), float("inf"))
-        ),
+        *(([np.zeros((4, 6, 3), np.uint8)], fps, "fps is") for fps in (0, -1, 51, np.nan, np.inf)),
         ([], 5, "no frames"),
         ([np.zeros((4, 6, 3), np.uint8), np.zeros((4, 5, 3), np.uint8)], 5, "frame 2 has 5×4 pixels"),
     ],

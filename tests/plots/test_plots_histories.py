@@ -75,12 +75,7 @@ def test_missing_validation_leaves_gaps_or_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("losses", "scale"),
-    [
-        ([2.0, 0.1, 0.03], "linear"),
-        ([2.0, 0.1, 0.01], "log"),
-        ([2.0, 0.1, 0.0], "linear"),
-        ([2, 0, -1], "linear"),
-    ],
+    [([2, 0.1, 0.03], "linear"), ([2, 0.1, 0.01], "log"), ([2, 0.1, 0.0], "linear"), ([2, 0, -1], "linear")],
 )
 def test_a_loss_that_falls_far_stands_on_a_log_axis(losses: list[float], scale: str) -> None:
     figure = plots.learning_curves({"epoch": EPOCHS, "train_loss": losses})
@@ -88,12 +83,7 @@ def test_a_loss_that_falls_far_stands_on_a_log_axis(losses: list[float], scale: 
 
 
 def test_norm_and_largest_weights_by_epoch_in_the_layers_order() -> None:
-    columns = {
-        "epoch": [1, 2],
-        "gradient_norm": [1.0, 0.1],
-        "max_weight_10": [9.0, 8.0],
-        "max_weight_2": [3, 4],
-    }
+    columns = {"epoch": [1, 2], "gradient_norm": [1, 0.1], "max_weight_10": [9, 8], "max_weight_2": [3, 4]}
     norm, weights = plots.gradient_curves(columns).axes
     assert norm.lines[0].get_ydata().tolist() == [1.0, 0.1]
     assert (norm.get_yscale(), weights.get_yscale()) == ("log", "linear")

@@ -165,10 +165,7 @@ NO_NUMBERS = [np.array(["a", "b"]), np.array([None]), np.arange(2) * 1j, jnp.one
 @pytest.mark.parametrize(
     ("net", "params_net", "preprocessing", "words"),
     [
-        *(
-            (Network(4, [Dense(2), each()]), None, {}, "a layer of another kind")
-            for each in (HomeMade, Impostor)
-        ),
+        *((Network(4, [Dense(2), each()]), None, {}, "of another kind") for each in (HomeMade, Impostor)),
         *((NET, None, {"odd": each}, "preprocessing must be NumPy arrays of numbers") for each in NO_NUMBERS),
         (NET, mlp([5, 3, 2]), {}, "parameter 0.w should have shape [4, 3], found shape [5, 3]"),
     ],

@@ -81,9 +81,7 @@ def test_the_data_are_not_copied_for_each_member() -> None:
 
 def test_a_transform_meets_the_rows_of_its_member() -> None:
     data, rows = examples(20), np.array([[1, 5, 7, 8, 11], [0, 2, 3, 12, 19]])
-    recipe = Recipe(
-        NET, batch_size=2, transform=lambda key, inputs: inputs + jax.random.normal(key, inputs.shape)
-    )
+    recipe = Recipe(NET, batch_size=2, transform=lambda key, x: x + jax.random.normal(key, x.shape))
     members = Members(SEEDS[1:], {})
     states = start_members(recipe, ONE, members)
     states = train_members(recipe, ONE, members, states, data, 1, rows)

@@ -140,9 +140,7 @@ def test_evaluations_of_many_networks_run_side_by_side() -> None:
 
 def test_a_transform_is_applied_to_every_chunk() -> None:
     net, params = make_net()
-    found = evaluate(
-        net, params, DATA, transform=lambda key, inputs: 2 * inputs, key=jax.random.key(0), batch_size=5
-    )
+    found = evaluate(net, params, DATA, transform=lambda key, x: 2 * x, key=jax.random.key(0), batch_size=5)
     expected = evaluate(net, params, (2 * INPUTS, TARGETS["labels"]), batch_size=5)
     plain = evaluate(net, params, DATA, batch_size=5)
     assert float(found.loss) == float(expected.loss) != float(plain.loss)

@@ -128,7 +128,7 @@ def diverging(rate: float, **options: Any) -> Any:
     ("rate", "batch_size", "least", "most", "finite"),
     [(100.0, EXAMPLES, 2, 49, False), (1e30, 2, 1, 1, False), (3e38, EXAMPLES, 1, 1, True)],
 )
-def test_a_diverging_run_stops_with_the_state_before_that_epoch_which_can_go_on(
+def test_a_diverging_run_stops_with_the_state_before_that_epoch_and_can_go_on(
     rate: float, batch_size: int, least: int, most: int, finite: bool
 ) -> None:
     states: list[TrainState] = []
@@ -148,9 +148,7 @@ def test_a_blind_eye_for_infinite_parameters_is_caught(monkeypatch: pytest.Monke
     survey = fitting._survey
     monkeypatch.setattr(fitting, "_survey", lambda *given: (jnp.array(True), survey(*given)[1]))
     with pytest.raises(AssertionError):
-        test_a_diverging_run_stops_with_the_state_before_that_epoch_which_can_go_on(
-            3e38, EXAMPLES, 1, 1, True
-        )
+        test_a_diverging_run_stops_with_the_state_before_that_epoch_and_can_go_on(3e38, EXAMPLES, 1, 1, True)
 
 
 # --- going on ---
@@ -199,9 +197,7 @@ def test_saving_comes_before_the_callback_and_never_for_a_diverged_epoch() -> No
 
 def test_patience_returns_the_parameters_of_the_best_epoch() -> None:
     states: list[Any] = []
-    result = fitted(
-        "adam", 50, stopping=Stopping(patience=3), callback=lambda report, state: states.append(state)
-    )
+    result = fitted("adam", 50, stopping=Stopping(patience=3), callback=lambda _, state: states.append(state))
     assert result.best is not None
     losses = [report.valid_loss for report in result.history]
     assert result.stopped == "patience"

@@ -148,9 +148,7 @@ def test_an_epoch_equals_a_loop_of_steps(options: dict[str, Any], weight: Any) -
         assert_close(found_state, expected_state)
         np.testing.assert_allclose(np.array(found), expected, rtol=2e-5)
         state = found_state
-        bookkeeping = [
-            (each.key, each.step, each.epoch, each.opt_state) for each in (found_state, expected_state)
-        ]
+        bookkeeping = [(s.key, s.step, s.epoch, s.opt_state) for s in (found_state, expected_state)]
         assert same_bits(*bookkeeping)
     assert int(state.step) == 2 * -(-EXAMPLES // options["batch_size"])
 
@@ -254,9 +252,7 @@ class Recorder:
         self.seen: list[int] = []
 
     def __call__(self, key: Key, inputs: Any) -> Any:
-        jax.debug.callback(
-            lambda rows: self.seen.extend(rows[:, 0].astype(int).tolist()), inputs, ordered=True
-        )
+        jax.debug.callback(lambda x: self.seen.extend(x[:, 0].astype(int).tolist()), inputs, ordered=True)
         return inputs
 
 

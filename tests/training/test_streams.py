@@ -31,9 +31,7 @@ ONE = TWO_EPOCHS | {"epochs": 1}
 def chunked(data: Any, *rows: int) -> list[tuple[Any, ...]]:
     """Cut arrays into chunks of so many rows, the last of what is left."""
     ends = [0, *itertools.accumulate(rows), len(data[0])]
-    return [
-        tuple(part[start:end] for part in data if part is not None) for start, end in itertools.pairwise(ends)
-    ]
+    return [tuple(part[a:b] for part in data if part is not None) for a, b in itertools.pairwise(ends)]
 
 
 def chunk_stream(*rows: int, data: Any = DATA, window: int = BATCH) -> Stream:
@@ -252,10 +250,7 @@ def test_a_checkpoint_holds_the_position(loss: str, tmp_path: Path) -> None:
     [
         (chunk_stream(window=8), r"after 1 windows of 4 rows, and the stream's have 8 here"),
         (stream_from_chunks(chunked(DATA, 4)[:1], window=BATCH), "the stream ends before row 4"),
-        (
-            stream_from_source([(INPUTS[0], 1)] * 3, tuple, window=BATCH, shuffle_seed=0),
-            "the stream ends before row 4",
-        ),
+        (stream_from_source([(INPUTS[0], 1)] * 3, tuple, window=BATCH, shuffle_seed=0), "ends before row 4"),
         (DATA, "give the stream, not arrays"),
     ],
 )
@@ -441,10 +436,7 @@ def test_a_stream_is_refused_in_one_line(chunks: list[Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (
-            lambda: stream_from_chunks([DATA], window=0),
-            "window must be a whole number of at least 1, given 0",
-        ),
+        (lambda: stream_from_chunks([DATA], window=0), "must be a whole number of at least 1, given 0"),
         (lambda: stream_from_chunks(DATA), "chunks must be an iterable of (inputs, targets)"),
         (lambda: stream_from_chunks(3), "given int"),  # type: ignore[arg-type]
         (lambda: stream_from_source(iter([1]), tuple), "must have a length"),
