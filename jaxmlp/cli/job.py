@@ -86,7 +86,7 @@ class Job:
         }
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def in_force(self) -> dict[str, Any]:
         """The values in force of what the options may leave open."""
         options, recipe = self.options, self.recipe
         return {

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import difflib
 import importlib.util
+import itertools
 import math
 import re
 import typing
@@ -94,14 +95,21 @@ def given_options(
         group = groups.setdefault(title, parser.add_argument_group(title))
         group.add_argument(f"--{field.name.replace('_', '-')}", **_argument(field, types[field.name]))
     given = vars(parser.parse_args(arguments))
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return {name: _flat(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def _flat(values: list[Any]) -> tuple[Any, ...]:
+    """Put values that were given singly, or as 64x32, into one tuple."""
+    return tuple(
+        itertools.chain.from_iterable(each if isinstance(each, tuple) else (each,) for each in values)
+    )
 
 
 def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any]:
     """Say to argparse what a field declares."""
     shown = field.default
     if isinstance(shown, tuple):
-        shown = " ".join(map(str, shown))
+        shown = "x".join(map(str, shown))
     if isinstance(shown, bool):
         shown = "yes" if shown else "no"
     note = "" if field.default in (None, (), "") else f" (default: {shown})"
@@ -158,6 +166,11 @@ def batch_size(text: str) -> int | None:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"'{text}' is neither a whole number nor full") from None
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Read the sizes of hidden layers: 64x32, or none."""
+    return () if text == "none" else tuple(int(size) for size in text.split("x"))
 
 
 _data = partial(option, group="data")
@@ -238,7 +251,10 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
     """The options of a training run, one field a flag."""
 
     hidden: tuple[int, ...] = _network(
-        (128,), "sizes of the hidden layers; none for a single layer", metavar="SIZE"
+        (128,),
+        "sizes of the hidden layers, as 64x32; none for a single layer",
+        metavar="SIZExSIZE",
+        read=sizes,
     )
     activation: str = _network(
         "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1", metavar="NAME"

@@ -184,7 +184,7 @@ def configuration(job: AnyJob) -> dict[str, Any]:
             for name, each in dataclasses.asdict(job.options).items()
             if each is not None or name == "batch_size"
         },
-        "settings": job.settings,
+        "settings": getattr(job, "in_force", {}),
         "loss": job.problem.loss,
         "metric": job.problem.metric,
         "dataset": job.dataset.identity,

@@ -15,7 +15,16 @@ import numpy as np
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.job import learning_rate_of, load_dataset, network_of, problem_of
-from jaxmlp.cli.options import PLACES, TrainOptions, batch_size, check_options, flag, given_options, option
+from jaxmlp.cli.options import (
+    PLACES,
+    TrainOptions,
+    batch_size,
+    check_options,
+    flag,
+    given_options,
+    option,
+    sizes,
+)
 from jaxmlp.cli.resume import resumed
 from jaxmlp.cli.text import spell
 from jaxmlp.datasets import Dataset, Problem
@@ -35,10 +44,12 @@ A grid tries every combination. --random draws settings from "log:LOW..HIGH", "L
 With both, every setting drawn goes with every combination of the grid. LOW..HIGH of whole numbers is a range.
 Where a value has its own comma, ";" stands between values, in quotes: "schedule=step:0.1,10;cosine".
 The setting with the best mean validation score over its seeds and folds is trained once more, on the whole
-training part. Only that network is tested and saved. Without --grid and --random: 16 learning rates."""
+training part. Only that network is tested and saved. Without --grid and --random: 16 learning rates about that
+of jaxmlp train."""
 
 MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would fill the memory
-DEFAULT_GRID = ("learning_rate=0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.3,0.5,0.7,1,2,3,5,10",)
+# Of the learning rate that the optimiser and the task bring: beyond the largest, networks diverge.
+DEFAULT_FACTORS = tuple(2.0 ** (number / 2) for number in range(-12, 4))
 # What --resume takes from this call where it is given, and not from the sweep: where to compute, and what to show.
 OF_THIS_CALL = (*PLACES, "resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
 # What the command that trains one network leaves out.
@@ -100,13 +111,17 @@ class SweepOptions(TrainOptions):
         halving.rungs(self.epochs)  # refuses a first rung that is no shorter than the run
         return halving
 
-    @cached_property
-    def settings(self) -> list[TrainOptions]:
-        """Every network to train, as the options of the run that trains it."""
+    @property
+    def plain(self) -> TrainOptions:
+        """What does not vary, as the options of a run."""
         shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(TrainOptions)}
-        plain = TrainOptions(**(shared | {"validation": 0.0, "out": None}))
-        drawn = _draw(self.random, self.seed)
-        grid = _combine(self.grid if self.grid or self.random else DEFAULT_GRID)
+        return TrainOptions(**(shared | {"validation": 0.0, "out": None}))
+
+    def settings(self, usual_rate: float = 0.1) -> list[TrainOptions]:
+        """Every network to train, as the options of the run that trains it."""
+        plain, drawn = self.plain, _draw(self.random, self.seed)
+        rates = [f"learning_rate={','.join(f'{usual_rate * factor:.3g}' for factor in DEFAULT_FACTORS)}"]
+        grid = _combine(self.grid if self.grid or self.random else rates)
         _check_count(len(drawn) * len(grid))
         for name in drawn[0]:
             if name in grid[0]:
@@ -140,7 +155,7 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
         )
     if options.against not in (None, "sklearn"):
         raise unknown_name("peer", options.against, ["sklearn"])
-    rungs, settings = options.rungs, options.settings  # which refuse what cannot be tried
+    rungs, settings = options.rungs, options.settings()  # which refuse what cannot be tried
     if options.against is not None and rungs is not None:
         raise ArgumentError("--against compares whole runs: leave out --halving")
     for setting in settings if options.against else ():
@@ -165,7 +180,7 @@ def train_command(setting: TrainOptions) -> str:
         else:
             words += [
                 name,
-                *map(str, value if isinstance(value, tuple) else ["full" if value is None else value]),
+                spell(value) if isinstance(value, tuple) else "full" if value is None else str(value),
             ]
     return shlex.join(words)
 
@@ -233,7 +248,8 @@ def prepare(options: SweepOptions, precision: str, device: jax.Device) -> SweepJ
     if options.folds is not None:
         labels = dataset.train.targets if dataset.task == "classification" else None
         folds = fold_indices(len(problem.train.inputs), options.folds, seed=options.seed, labels=labels)
-    pairs = [(setting, fold) for setting in options.settings for fold in range(len(folds or [None]))]
+    planned = options.settings(learning_rate_of(options.plain, problem))
+    pairs = [(setting, fold) for setting in planned for fold in range(len(folds or [None]))]
     trials = [
         Trial(
             network_of(setting, problem, precision),
@@ -257,14 +273,10 @@ def prepare(options: SweepOptions, precision: str, device: jax.Device) -> SweepJ
 # --- reading what is varied ---
 
 
-def _sizes(text: str) -> tuple[int, ...]:
-    return () if text == "none" else tuple(int(size) for size in text.split("x"))
-
-
 READERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("activation", "init", "bias_init", "optimizer", "schedule"), str),
     **dict.fromkeys(("init_scale", "momentum", "weight_decay", "learning_rate", "clip_norm", "l2"), float),
-    "hidden": _sizes,
+    "hidden": sizes,
     "batch_size": batch_size,
     "seed": int,
 }

@@ -162,10 +162,14 @@ def best_number(job: SweepJob, result: SweepResult) -> int | None:
     if not by_seed:
         return None
     sign = 1 if METRICS[result.metric].more_is_better else -1
-    return max(
-        by_seed.values(),
-        key=lambda numbers: sign * np.mean([result.reports[number].score for number in numbers]),
-    )[0]
+
+    def merit(numbers: list[int]) -> tuple[float, float]:
+        reports = [result.reports[number] for number in numbers]
+        means = (np.mean([getattr(report, name) for report in reports]) for name in ("score", "loss"))
+        score, loss = map(float, means)
+        return sign * score, -loss
+
+    return max(by_seed.values(), key=merit)[0]
 
 
 def train_one(job: Job, nudged: bool = False) -> FitResult:

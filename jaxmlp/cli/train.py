@@ -74,7 +74,7 @@ def begin(job: Job, run: Run | None, group: Group) -> FitState | None:
             print(aligned(column_rows(job.dataset.table["columns"])) + "\n")
         for note in job.dataset.notes:
             print(f"note: {note}")
-        told = ", ".join(f"{name.replace('_', ' ')} {spell(value)}" for name, value in job.settings.items())
+        told = ", ".join(f"{name.replace('_', ' ')} {spell(value)}" for name, value in job.in_force.items())
         print(f"\n{job.recipe.net}\n\nsettings: {told}\n")
     before = FitState(job.start())
     if options.resume is not None:
@@ -212,7 +212,7 @@ def save(job: Job, run: Run, result: FitResult, answers: Answers, tables: Tables
 
         columns = history_columns(result.history, result.metric)
         draw_pictures(run.folder, net, params, job.problem, job.dataset, columns, answers)
-        settings = [["setting", "value"], *([name, spell(value)] for name, value in job.settings.items())]
+        settings = [["setting", "value"], *([name, spell(value)] for name, value in job.in_force.items())]
         columns_read = column_rows(job.dataset.table["columns"]) if job.dataset.table else []
         pages = [("Settings", settings), ("Columns", columns_read), *tables]
         write_page(run.folder, job.dataset.name, pages, job.dataset.notes, str(net))

@@ -39,7 +39,7 @@ HOUSES = "--target price --hidden 4 --epochs 8 --folds 3 --halving 2 --first-run
 
 
 def settings(text: str) -> list[TrainOptions]:
-    return read_sweep(shlex.split(text)).settings
+    return read_sweep(shlex.split(text)).settings()
 
 
 def sweep_ok(*arguments: object) -> Outcome:
