@@ -2,7 +2,7 @@
 
 import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -55,56 +55,49 @@ def answers_of(net: Network, params: Any, inputs: Any, *, task: str, loss: str) 
 def scores(
     task: str, truth: np.ndarray, answers: Answers, classes: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
-    """Measure predictions; returns a value a name, and that of the most frequent class or the mean.
+    """Measure predictions; returns a value a name, and that of guessing the most frequent class or the mean.
 
     A score that the examples cannot give, as ROC AUC of one class, is left out.
     """
     from sklearn import metrics as of
 
     predicted, chances = answers
-    if task == "regression":
-        guess = np.broadcast_to(truth.mean(axis=0), truth.shape)
-        measures = {"R²": of.r2_score, "MAE": of.mean_absolute_error, "RMSE": of.root_mean_squared_error}
-        return {
-            name: (float(measure(truth, predicted)), float(measure(truth, guess)))
-            for name, measure in measures.items()
-            if name != "R²" or len(truth) > 1
-        }
-    if task == "multilabel":
-        guess = np.broadcast_to(truth.mean(axis=0) >= 0.5, truth.shape).astype(int)
-        found = {"label accuracy": (np.mean(truth == predicted), np.mean(truth == guess))}
-        for kind in ("micro", "macro"):
-            found[f"F1 {kind}"] = tuple(
-                of.f1_score(truth, each, average=kind, zero_division=0) for each in (predicted, guess)
-            )
-        return found
-    known = np.arange(len(classes))
-    counts = np.bincount(truth, minlength=len(classes))
-    guess = np.full(len(truth), counts.argmax())
-    with warnings.catch_warnings():  # of classes that are predicted but not there
-        warnings.simplefilter("ignore", UserWarning)
-        found = {
-            "accuracy": (of.accuracy_score(truth, predicted), of.accuracy_score(truth, guess)),
-            "balanced accuracy": tuple(
-                of.balanced_accuracy_score(truth, each) for each in (predicted, guess)
-            ),
-            "F1 macro": tuple(
-                of.f1_score(truth, each, average="macro", zero_division=0) for each in (predicted, guess)
-            ),
-        }
-    if chances is None:
-        return found
-    shares = np.broadcast_to(counts / counts.sum(), chances.shape)
-    sums = chances.sum(axis=1, keepdims=True)
-    found["log loss"] = tuple(of.log_loss(truth, each, labels=known) for each in (chances / sums, shares))
-    if len(classes) == 2 and (counts > 0).all():
-        found["ROC AUC"] = (of.roc_auc_score(truth, chances[:, 1]), 0.5)
-        found["average precision"] = (
-            of.average_precision_score(truth, chances[:, 1]),
-            counts[1] / len(truth),
-        )
-        found["Brier score"] = tuple(of.brier_score_loss(truth, each[:, 1]) for each in (chances, shares))
-    return found
+
+    def both(measure: Callable[..., float], ours: Any, theirs: Any, **how: Any) -> tuple[float, float]:
+        return float(measure(truth, ours, **how)), float(measure(truth, theirs, **how))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what the examples cannot give
+        if task == "regression":
+            guess = np.broadcast_to(truth.mean(axis=0), truth.shape)
+            measures = {"R²": of.r2_score, "MAE": of.mean_absolute_error, "RMSE": of.root_mean_squared_error}
+            found = {name: both(measure, predicted, guess) for name, measure in measures.items()}
+        elif task == "multilabel":
+            guess = np.broadcast_to(truth.mean(axis=0) >= 0.5, truth.shape).astype(int)
+            found = {"label accuracy": both(lambda true, said: np.mean(true == said), predicted, guess)}
+            for kind in ("micro", "macro"):
+                found[f"F1 {kind}"] = both(of.f1_score, predicted, guess, average=kind, zero_division=0)
+        else:
+            counts = np.bincount(truth, minlength=len(classes))
+            guess = np.full(len(truth), counts.argmax())
+            found = {
+                "accuracy": both(of.accuracy_score, predicted, guess),
+                "balanced accuracy": both(of.balanced_accuracy_score, predicted, guess),
+                "F1 macro": both(of.f1_score, predicted, guess, average="macro", zero_division=0),
+            }
+            if chances is not None:
+                shares, sums = (
+                    np.tile(counts / counts.sum(), (len(truth), 1)),
+                    chances.sum(axis=1, keepdims=True),
+                )
+                found["log loss"] = both(of.log_loss, chances / sums, shares, labels=range(len(classes)))
+                of_two = of.roc_auc_score, of.average_precision_score, of.brier_score_loss
+                for name, measure in zip(
+                    ("ROC AUC", "average precision", "Brier score"), of_two, strict=True
+                ):
+                    if len(classes) == 2:
+                        found[name] = both(measure, chances[:, 1], shares[:, 1])
+    return {name: values for name, values in found.items() if np.isfinite(values).all()}
 
 
 def score_rows(found: Mapping[str, tuple[float, float]], title: str, task: str) -> list[list[str]]:
