@@ -38,7 +38,9 @@ def draw_pictures(
     figures: dict[str, Any] = {}
     if len(finite["epoch"]):
         label = "test" if problem.valid is None else "validation"
-        figures["curves"] = plots.learning_curves(finite, valid_label=label)
+        losses = finite["valid_loss"]
+        best = int(finite["epoch"][np.nanargmin(losses)]) if np.isfinite(losses).any() else None
+        figures["curves"] = plots.learning_curves(finite, valid_label=label, best=best)
         figures["gradients"] = plots.gradient_curves(finite)
     if len(dataset.feature_shape) > 1:
         first = next(layer for layer in params if isinstance(layer, DenseParams))

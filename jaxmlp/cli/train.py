@@ -32,7 +32,6 @@ from jaxmlp.cli.run import MODEL, Run, open_run
 from jaxmlp.cli.scores import Answers, answers_of, class_rows, score_rows, scores
 from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, one_line, tell
 from jaxmlp.cli.text import aligned, counted, score_name, show_score, spell
-from jaxmlp.datasets import DATASETS
 from jaxmlp.datasets.table import column_rows
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.fit import Hooks, fit_recipe
@@ -240,9 +239,9 @@ def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: floa
 
 
 def score_tables(job: Job, answers: Answers) -> Tables:
-    """Measure the test part of a user's data in its own units: scores beside those of guessing, and by class."""
+    """Measure the test part of a table in its own units: scores beside those of guessing, and by class."""
     dataset = job.dataset
-    if len(dataset.feature_shape) > 1 or dataset.name in DATASETS:
+    if len(dataset.feature_shape) > 1:
         return []
     if dataset.task == "regression":
         answers = Answers(job.problem.preprocessing.restore_targets(answers.predicted), None)

@@ -1,4 +1,4 @@
-"""The handwritten digits that ship with scikit-learn: real data that need no download.
+"""Real data that ship with scikit-learn and need no download: the handwritten digits, and four small tables.
 
 To import scikit-learn takes longer than to train on them: their arrays are kept like those of a download.
 """
@@ -8,14 +8,45 @@ import importlib.metadata
 
 import numpy as np
 
-from jaxmlp.datasets.dataset import Arrays, Dataset, Options, Part
+from jaxmlp.datasets.dataset import Arrays, Dataset, Options, Part, divide, split_rows
 from jaxmlp.datasets.prepared import prepare, read_prepared
 from jaxmlp.datasets.splitting import split_indices
+from jaxmlp.datasets.targets import Targets
 from jaxmlp.types import ArgumentError
 
 # Counts the ways in which this file and `split_indices` have split: arrays split otherwise are not taken.
 SPLIT = "1"
 ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
+
+TABLES = {
+    "iris": "150 irises of 3 species by 4 lengths, bundled with scikit-learn",
+    "wine": "178 wines of 3 growers by 13 measures, bundled with scikit-learn",
+    "breast_cancer": "569 tumours, benign or malignant, by 30 measures, bundled with scikit-learn",
+    "diabetes": "442 patients: the disease's progress by 10 measures, bundled with scikit-learn",
+}
+
+
+def load_table(name: str, options: Options) -> Dataset:
+    """Load one of TABLES and split it."""
+    from sklearn import datasets
+
+    found = getattr(datasets, f"load_{name}")()
+    classes = tuple(map(str, found.get("target_names", ())))
+    if classes:
+        targets = Targets("classification", found.target.astype(np.int32), classes)
+    else:
+        targets = Targets("regression", found.target[:, None], (), ("progress",))
+    rows, notes = split_rows(targets, options)
+    return divide(
+        [found.data[chosen] for chosen in rows],
+        targets,
+        rows,
+        name=name,
+        feature_shape=found.data.shape[1:],
+        feature_names=tuple(found.feature_names),
+        identity={"name": name, "scikit-learn": importlib.metadata.version("scikit-learn"), **options.split},
+        notes=notes,
+    )
 
 
 def load_digits(options: Options) -> Dataset:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jaxmlp.datasets.catalogue import find_prepared, load_from_catalogue, tfds_folder
 from jaxmlp.datasets.dataset import Dataset, Options
-from jaxmlp.datasets.digits import load_digits
+from jaxmlp.datasets.digits import TABLES, load_digits, load_table
 from jaxmlp.datasets.files import OF_TABLES, load_file
 from jaxmlp.datasets.mnist import IMAGE_SETS, are_images_at_hand, load_images
 from jaxmlp.datasets.toys import TOYS, load_toy
@@ -42,6 +42,10 @@ DATASETS: Registry[Source] = Registry(
         "digits": Source(
             "handwritten digits of 8 by 8 pixels, bundled with scikit-learn", load_digits, _FIXED_UNUSED
         ),
+        **{
+            name: Source(description, functools.partial(load_table, name), _FIXED_UNUSED)
+            for name, description in TABLES.items()
+        },
         **{
             name: Source(image_set.description, functools.partial(load_images, image_set), _FIXED_UNUSED)
             for name, image_set in IMAGE_SETS.items()

@@ -17,7 +17,9 @@ _METRIC_NAMES = {"r2": "R²"}
 _WEIGHT_COLUMN = "max_weight_"
 
 
-def learning_curves(columns: Mapping[str, Any], *, valid_label: str = "validation") -> Figure:
+def learning_curves(
+    columns: Mapping[str, Any], *, valid_label: str = "validation", best: int | None = None
+) -> Figure:
     """Draw the loss by epoch beside each score by epoch, in training and in validation.
 
     Args:
@@ -26,6 +28,7 @@ def learning_curves(columns: Mapping[str, Any], *, valid_label: str = "validatio
             Accuracies are shares from 0 to 1 and are drawn in %. Values that are not finite are left out.
             A loss that spans more than two powers of ten stands on a logarithmic axis.
         valid_label: what the validation part is called, as "test".
+        best: an epoch to mark, as that of the least loss there.
 
     Returns:
         The figure, a panel for the loss and one for each score.
@@ -40,6 +43,9 @@ def learning_curves(columns: Mapping[str, Any], *, valid_label: str = "validatio
     figure = style.new_figure(4.2 * len(metrics) + 0.4, 3.6)
     for axes, metric in zip(style.axes_grid(figure, len(metrics), len(metrics)), metrics, strict=True):
         draw_metric(axes, columns, metric, valid_label)
+        if best is not None:
+            axes.axvline(best, color="0.6", linestyle=":")
+            axes.set_title(f"least {valid_label} loss in epoch {best}", fontsize=9)
     return figure
 
 
