@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     columns = {f"predicted_{name}" if name in kept else name: column for name, column in columns.items()}
     write_columns(kept | columns, options.out)
     truth = None if table is None or saved["table"] is None else truth_of(table, saved)
-    if truth is not None:
+    if table is not None and truth is not None:
         measured = scores(saved["task"], truth, found, saved["class_names"])
         tell(f"the target is in {table.name}\n" + aligned(score_rows(measured, "score", saved["task"])))
     return 0
@@ -85,10 +85,10 @@ def kept_columns(table: Table | None, given: str | None) -> dict[str, np.ndarray
         return {}
     if table is None:
         raise ArgumentError("--keep-columns is for tables: arrays have no columns")
-    names = list(table.cells) if given == "all" else [each.strip() for each in given.split(",")]
+    names = table.names if given == "all" else [each.strip() for each in given.split(",")]
     for name in names:
-        if name not in table.cells:
-            raise unknown_name(f"column of {table.name}", name, list(table.cells))
+        if name not in table.names:
+            raise unknown_name(f"column of {table.name}", name, table.names)
     return {name: table.cells[name].to_numpy(object) for name in names}
 
 
@@ -119,7 +119,7 @@ def write_columns(columns: dict[str, np.ndarray], out: str | None) -> None:
 def truth_of(table: Table, saved: dict[str, Any]) -> np.ndarray | None:
     """Read the targets of a table, where it holds them all; None where it does not."""
     names, classes = saved["table"]["targets"], saved["class_names"]
-    if not set(names) <= set(table.cells) or table.cells[names].isna().any(axis=None):
+    if not set(names) <= set(table.names) or table.cells[names].isna().any(axis=None):
         return None
     if saved["task"] == "classification":
         place = {name: number for number, name in enumerate(classes)}

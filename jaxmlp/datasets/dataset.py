@@ -129,7 +129,8 @@ class Options:
     def reading(self) -> Reading:
         """How a table is read."""
         gaps = () if self.na_values is None else tuple(each.strip() for each in self.na_values.split(","))
-        return Reading(self.separator, self.header, self.decimal, self.thousands, gaps)
+        separator = None if self.separator is None else self.separator.replace("\\t", "\t")
+        return Reading(separator, self.header, self.decimal, self.thousands, gaps)
 
     def refuse(self, name: str, given: tuple[str, ...]) -> None:
         """Refuse options that the data set of this name would silently ignore."""

@@ -135,13 +135,13 @@ def read_examples(
         else:
             columns = _numeric_columns(table)
         wanted = [column["name"] for column in columns]
-        absent = [name for name in wanted if name not in table.cells]
+        absent = [name for name in wanted if name not in table.names]
         if absent:
             raise ArgumentError(
                 f"{origin} lacks the columns {quoted(absent)} that the model was trained with: "
-                f"its columns are {quoted(list(table.cells))}"
+                f"its columns are {quoted(table.names)}"
             )
-        read = table._replace(cells=table.cells.copy())
+        read = table._replace(cells=table.cells.copy(deep=False))
         for column in columns:
             convert(read, column["name"], column["kind"], column.get("format"))
         if (missing or (described or {}).get("missing", "refuse")) == "refuse":
@@ -232,7 +232,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
         table, more = _with_test(table, Path(options.test).expanduser(), options)
         notes += more
         files[Path(options.test).name] = Path(options.test).expanduser()
-    columns = list(table.cells)
+    columns = table.names
     target_names = _target_columns(options.target, table)
     special = [name for name in (options.weight_column, options.group_column, options.time_column) if name]
     text, ignored = (
@@ -267,9 +267,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
         table = table._replace(cells=table.cells.sort_values(options.time_column, kind="stable"))
     targets, more = _read_targets(table, target_names, options, text, first)
     notes += more
-    groups = (
-        None if options.group_column is None else table.cells[options.group_column].fillna("").to_numpy(str)
-    )
+    groups = None if options.group_column is None else table.cells[options.group_column].cat.codes.to_numpy()
     if options.test is None:
         rows, more = split_rows(targets, options, groups)
         notes += more
@@ -327,19 +325,19 @@ def _with_test(table: Table, path: Path, options: Options) -> tuple[Table, list[
     test = read_table(
         path, dataclasses.replace(options.reading, header=table.reading.header, decimal=table.reading.decimal)
     )
-    absent = [name for name in table.cells if name not in test.cells]
+    absent = [name for name in table.names if name not in test.names]
     if absent:
         raise ArgumentError(
             f"{test.name} lacks the columns {quoted(absent)} of {table.name}: give both alike"
         )
-    more = test.cells[list(table.cells)].set_axis(
+    more = test.cells[table.names].set_axis(
         [f"line {line} of {test.name}" for line in test.cells.index], axis=0
     )
-    return table._replace(cells=pd.concat([table.cells, more])), []
+    return table._replace(cells=pd.concat([table.cells, more]).astype("category")), []
 
 
 def _target_columns(target: str | None, table: Table) -> list[str]:
-    columns = list(table.cells)
+    columns = table.names
     if target is None:
         raise ArgumentError(
             f"{table.name} needs a target column, none was named: choose one or several (with commas) of "
@@ -353,7 +351,7 @@ def _target_columns(target: str | None, table: Table) -> list[str]:
 
 def _named(table: Table, what: str, given: str | None) -> list[str]:
     """Find columns by name or by number, with commas between them; a column's name may hold a comma itself."""
-    columns, found = list(table.cells), []
+    columns, found = table.names, []
     if given is None:
         return []
     for name in [given] if given in columns else [each.strip() for each in given.split(",")]:
@@ -373,7 +371,8 @@ def _read_targets(
     for name in columns:
         cells = table.cells[name]
         # 01 is not 1 where both are names, and a date is no number to regress.
-        as_text = name in text or cells.str.fullmatch(r"[-+]?0\d+").any()
+        is_code = cells.str.fullmatch(r"\d+").all() and cells.str.match(r"0\d").any()
+        as_text = name in text or (is_code and options.task != "regression")
         kind = "category" if as_text else convert(table, name)[0]
         if kind != "number" and len(columns) > 1:
             raise ArgumentError(
@@ -387,7 +386,7 @@ def _read_targets(
                 notes += more
             read.append(classes)
         elif cells.str.fullmatch(r"[-+]?\d{1,18}").all():
-            read.append(cells.map(int).to_numpy(np.int64))
+            read.append(cells.astype(object).map(int).to_numpy(np.int64))
         else:
             read.append(table.cells[name].to_numpy(np.float64))
     raw = read[0] if len(read) == 1 else np.column_stack(read)
@@ -425,10 +424,11 @@ def _copies_of_the_target(table: Table, names: Sequence[str], targets: Targets) 
         if targets.task == "classification":
             codes, values = pd.factorize(cells, use_na_sentinel=False)
             few = 2 <= len(values) <= max(2, len(cells) // 10)
-            is_copy = few and pd.Series(targets.values).groupby(codes).nunique().max() == 1
+            pairs = codes * len(targets.class_names) + targets.values
+            is_copy = bool(few and len(np.unique(pairs)) == len(values))
         else:
             is_number = cells.dtype == np.float64 and cells.notna().all() and cells.nunique() > 1
-            is_copy = is_number and any(
+            is_copy = bool(is_number) and any(
                 np.ptp(column) > 0 and abs(np.corrcoef(cells, column)[0, 1]) > COPIES
                 for column in targets.values.T
             )
@@ -440,7 +440,7 @@ def _copies_of_the_target(table: Table, names: Sequence[str], targets: Targets) 
 
 
 def _numeric_columns(table: Table) -> list[dict[str, Any]]:
-    names = [name for name in table.cells if not numbers(table.cells[name], table.reading)[1].any()]
+    names = [name for name in table.names if not numbers(table.cells[name], table.reading)[1].any()]
     if not names:
         raise ArgumentError(f"{table.name} has no column of numbers: give one column a feature")
     return [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in names]

@@ -1,15 +1,20 @@
 """A table as it stands in a file: every cell a text, every row known by its line, nothing decided in silence."""
 
+import contextlib
 import csv
 import dataclasses
 import gzip
 import io
+import itertools
+import math
 import re
 import stat
 import sys
+import zlib
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,15 +31,16 @@ TYPED_ENDINGS = {
     ".xlsx": ("read_excel", "openpyxl"),
 }
 SEPARATORS = (",", ";", "\t", "|", " ")
-SAMPLE_ROWS, SAMPLE_TEXT = 1000, 2**20  # lines and characters that tell the separator and the header
+SAMPLE_ROWS = 1000  # that tell the separator and the header
 # A gap in any column; in a column of numbers also the others. NA is Namibia's code, and None an answer.
 GAPS = frozenset({"", "?", "nan", "NaN", "null", "NULL", "N/A", "#N/A", "n/a", "<NA>"})
 NUMBER_GAPS = frozenset({"NA", "None", "NAN", "Null", "none", "na"})
 # A number with what people write around it: a currency, marks between digits, per cent, a unit behind a blank.
 DRESSED = re.compile(
-    r"\(?[-+−]?\s?[$€£¥]?\s?[-+−]?\d[\d.,' ]*(e[-+]?\d+)?(\s?[%$€£¥]|\s[^\W\d]{1,5}[²³]?)?\)?", re.I
+    r"\(?[-+−]?\s?[$€£¥]?\s?[-+−]?(\d{1,3}([.,' ]\d{3})+|\d*)([.,]?\d+)(e[-+]?\d+)?"
+    r"(\s?[%$€£¥]|\s[^\W\d]{1,5}[²³]?)?\)?",
+    re.I,
 )
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?|[-+]?inf(inity)?", re.I | re.A)
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,12 @@ class Reading:
     na_values: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.separator is not None and len(self.separator) != 1:
-            raise ArgumentError(f"separator {self.separator!r} is not one character: give one, as ';'")
+        if self.separator is not None and (len(self.separator) != 1 or self.separator in '"\r\n'):
+            raise ArgumentError(f"separator {self.separator!r} cannot be one: give one character, as ';'")
         if self.decimal not in (None, ".", ","):
             raise ArgumentError(f"decimal {self.decimal!r} is not allowed: give '.' or ','")
         if self.thousands is not None and (
-            len(self.thousands) != 1 or self.thousands == (self.decimal or ".")
+            len(self.thousands) != 1 or self.thousands.isalnum() or self.thousands == (self.decimal or ".")
         ):
             raise ArgumentError(
                 f"thousands {self.thousands!r} is not one character other than the decimal mark: give one, as ','"
@@ -72,7 +78,7 @@ class Table(NamedTuple):
     """A table of texts.
 
     Attributes:
-        cells: a column of texts each, None at a gap; its index holds the line of each row in the file.
+        cells: a column of texts each, held once as categories; its index holds the line of each row in the file.
         name: the file's, as messages name it.
         reading: how it was read, with what the file itself told.
         notes: what was decided that the user did not say, a sentence each.
@@ -83,6 +89,11 @@ class Table(NamedTuple):
     reading: Reading
     notes: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> list[str]:
+        """The columns' names."""
+        return list(map(str, self.cells))
+
     def place(self, row: int) -> str:
         """Say where a row stands."""
         line = self.cells.index[row]
@@ -92,39 +103,35 @@ class Table(NamedTuple):
 def read_table(path: Path, reading: Reading) -> Table:
     """Read a table from a text file, from standard input ("-"), or from what pandas reads."""
     name = "standard input" if str(path) == "-" else f"file '{path}'"
-    if path.suffix.lower() in TYPED_ENDINGS:
-        table = _read_typed(path, name, reading)
-    else:
-        table = _read_text(_text(path, name), name, reading)
-    if len(table.cells) == 0:
-        raise ArgumentError(f"{name} is empty (0 rows below its first line): give at least one row")
-    return table
+    read = _read_typed if path.suffix.lower() in TYPED_ENDINGS else _read_text
+    return read(path, name, reading)
 
 
-def numbers(column: "pd.Series[str]", reading: Reading) -> tuple[np.ndarray, np.ndarray]:
+def numbers(column: "pd.Series[Any]", reading: Reading) -> tuple[np.ndarray, np.ndarray]:
     """Read texts as numbers: [N] values, NaN where there is none, and [N] truths where a text is no number."""
-    import pandas as pd
-
-    texts, mark = column, reading.thousands
-    if reading.decimal == ",":
-        texts = texts.where(~texts.str.contains(".", regex=False, na=False) | (mark == "."), "?")
+    texts, mark, comma = column.cat.categories.tolist(), reading.thousands, reading.decimal == ","
+    plain = ["?" if comma and "." in text and mark != "." else text for text in texts]
     if mark is not None:
-        texts = texts.str.replace(rf"(?<=\d){re.escape(mark)}(?=\d{{3}}(?!\d))", "", regex=True)
-    if reading.decimal == ",":
-        texts = texts.str.replace(",", ".", regex=False)
-    values = pd.to_numeric(texts, errors="coerce").to_numpy(np.float64, copy=True)
-    unread = np.isnan(values) & column.notna().to_numpy()
-    if unread.any():
-        seen = {text: str(text).replace("−", "-") for text in texts[unread].unique()}
-        read = {text: float(plain) for text, plain in seen.items() if is_number(plain)}
-        values[unread] = texts[unread].map(lambda text: read.get(text, np.nan))
-        unread[unread] = ~texts[unread].isin([*read, *NUMBER_GAPS]).to_numpy()
-    return values, unread
+        between = re.compile(rf"(?<=\d){re.escape(mark)}(?=\d{{3}}(?!\d))")
+        plain = [between.sub("", text) for text in plain]
+    values = [as_number(text.replace(",", ".") if comma else text) for text in plain]
+    unread = [math.isnan(value) and text not in NUMBER_GAPS for text, value in zip(texts, values, strict=True)]
+    codes = column.cat.codes.to_numpy()  # -1 is a gap
+    return np.array([*values, math.nan])[codes], np.array([*unread, False])[codes]
 
 
-def is_number(text: str | None) -> bool:
-    """Tell whether a text is a finite or infinite number as JSON or C write it."""
-    return text is not None and NUMBER.fullmatch(text) is not None
+def as_number(text: str) -> float:
+    """Read a number as JSON or C write it, or with a true minus sign; NaN is any other text."""
+    plain = text if text.isascii() else text.replace("−", "-")
+    try:
+        return float(plain) if plain.isascii() and "_" not in plain else math.nan
+    except ValueError:
+        return math.nan
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a text is a finite or infinite number."""
+    return not math.isnan(as_number(text))
 
 
 def check_regular(path: Path) -> None:
@@ -141,21 +148,6 @@ def check_regular(path: Path) -> None:
         raise ArgumentError(f"'{path}' is {kind}: give a file with a table, or - for standard input")
 
 
-def _text(path: Path, name: str) -> str:
-    try:
-        if str(path) == "-":
-            data = sys.stdin.buffer.read()
-        else:
-            check_regular(path)
-            data = path.read_bytes()
-            data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise ArgumentError(f"{name} is not UTF-8 text: save it as csv in UTF-8") from None
-    except (OSError, EOFError) as error:
-        raise ArgumentError(f"{name} cannot be read ({getattr(error, 'strerror', None) or error})") from None
-
-
 def _read_typed(path: Path, name: str, reading: Reading) -> Table:
     """Read a file that knows its types, and write its values as texts: there is one reader of cells."""
     import pandas as pd
@@ -167,114 +159,160 @@ def _read_typed(path: Path, name: str, reading: Reading) -> Table:
     except ImportError:
         raise ArgumentError(f"{name} needs the package {package}: pip install {package}") from None
     except Exception as error:  # each of these packages has errors of its own
-        raise ArgumentError(f"{name} is not a whole {path.suffix} file ({error}): save it again") from None
-    names = [str(column).strip() for column in frame]
-    _check_names(names, name)
-    gaps = {*GAPS, *reading.na_values}
-    cells = frame.astype(object).map(lambda value: str(value).strip(), na_action="ignore")
-    cells = cells.where(cells.notna() & ~cells.isin(gaps), None).set_axis(names, axis=1)
-    return Table(cells.set_axis(range(1, len(cells) + 1), axis=0), name, Reading(header=True, decimal="."))
+        reason = " ".join(str(error).split())
+        raise ArgumentError(f"{name} is not a whole {path.suffix} file ({reason}): save it again") from None
+    headings = ["" if str(each).startswith("Unnamed: ") else str(each).strip() for each in frame]
+    texts = frame.astype(object).map(str).where(frame.notna(), "")
+    reading = dataclasses.replace(reading, header=True, decimal=".", thousands=None)
+    return _table(headings, texts, range(1, len(frame) + 1), name, reading)
 
 
-def _read_text(text: str, name: str, reading: Reading) -> Table:
+def _read_text(path: Path, name: str, reading: Reading) -> Table:
     import pandas as pd
 
-    separator = reading.separator or _sniff(text, name)
-    gaps: dict[str, str | None] = dict.fromkeys([*GAPS, *reading.na_values])
-    rows, places = _parse(text, separator, name, gaps)
-    # A blank line is a gap where there is one column, and nothing where there are several, or at the end.
-    while rows and not any(rows[-1]):
-        del rows[-1], places[-1]
-    start = next((number for number, row in enumerate(rows) if any(row)), None)
-    if start is None:
+    data, notes = _data(path, name), []
+    separator = reading.separator or _sniff(data, name)
+    rows = _rows(data, separator, name)
+    places, sample = [], []
+    for line, row in rows:  # each is checked; pandas reads them all in half of the time
+        places.append(line)
+        if len(sample) < SAMPLE_ROWS:
+            sample.append([cell.strip() for cell in row])
+    if not sample:
         raise ArgumentError(f"{name} is empty: the first line names the columns, one row an example")
-    width = len(rows[start])
-    kept = [number for number in range(start, len(rows)) if rows[number] or width == 1]
-    rows, places = [rows[number] or [None] for number in kept], [places[number] for number in kept]
-    for row, place in zip(rows, places, strict=True):
-        if len(row) != width:
-            raise ArgumentError(
-                f"{name} has {len(row)} fields in line {place} and {width} in its first: is it cut off? "
-                f"Give every row as many fields, or name another --separator"
-            )
-    notes = []
-    header = reading.header
+    width, header = len(sample[0]), reading.header
     if header is None:
-        header = not _is_data(rows[0], rows[1:SAMPLE_ROWS])
+        header = not _is_data(sample)
         if not header:
             notes.append(
                 f"the first line of {name} is data: columns are named x1 to x{width} (--header if not)"
             )
-    names = [cell or "" for cell in rows[0]] if header else [f"x{number}" for number in range(1, width + 1)]
-    _check_names(names, name)
-    cells = pd.DataFrame(rows[header:], columns=names, index=places[header:], dtype=object)
+    names = sample[0] if header else [f"x{number}" for number in range(1, width + 1)]
+    cells, between = pd.DataFrame(), r"\s+" if separator == " " else separator
+    if width > 1:
+        with contextlib.suppress(pd.errors.ParserError):
+            cells = pd.read_csv(
+                io.BytesIO(data),
+                sep=between,
+                header=None,
+                dtype=object,
+                na_filter=False,
+                skipinitialspace=True,
+                low_memory=False,
+            )
+    if len(cells) != len(places):
+        cells = pd.DataFrame([row for _, row in _rows(data, separator, name)], dtype=object)
     reading = dataclasses.replace(reading, separator=separator, header=header)
+    table = _table(names, cells.iloc[int(header) :], places[header:], name, reading)
     if reading.decimal is None and separator == ";":
-        sample, comma = cells.head(SAMPLE_ROWS), dataclasses.replace(reading, decimal=",")
+        comma = dataclasses.replace(reading, decimal=",")
+        first = table.cells.head(SAMPLE_ROWS).astype(object).astype("category")
         by_point, by_comma = (
-            sum(not numbers(sample[column], way)[1].any() for column in sample) for way in (reading, comma)
+            sum(numbers(first[column], way)[1].sum() for column in first) for way in (reading, comma)
         )
-        if by_comma > by_point:
-            reading = comma
+        if by_comma < by_point:
+            table = table._replace(reading=comma)
             notes.append(f"commas in {name} are decimal marks (--decimal . if not)")
-    return Table(cells, name, reading, tuple(notes))
+    return table._replace(notes=tuple(notes))
 
 
-def _parse(
-    text: str, separator: str, name: str, known: dict[str, str | None]
-) -> tuple[list[list[str | None]], list[int]]:
-    """Read rows of cells, and the line that each begins in; what a text is held as can be known before."""
+def _data(path: Path, name: str) -> bytes:
+    try:
+        if str(path) == "-":
+            return sys.stdin.buffer.read()
+        check_regular(path)
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix.lower() == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
+        raise ArgumentError(f"{name} cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _rows(data: bytes, separator: str, name: str) -> Iterator[tuple[int, Sequence[str]]]:
+    """Go through the rows of a text, each with the line that it begins in.
+
+    A blank line is a gap where there is one column, and nothing where there are several, or at the end.
+    """
+    lines: Iterable[str] = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
     if separator == " ":
-        split = [line.split() for line in text.splitlines()]
-        return [[known.get(cell, cell) for cell in row] for row in split], list(range(1, len(split) + 1))
-    rows, places, place, once = [], [], 1, known.setdefault  # equal texts are held once
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True
-    )
+        lines = (" ".join(line.split()) + "\n" for line in lines)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
+    line, width, blank = 1, 0, []
     try:
         for row in reader:
-            rows.append([once(cell, cell) for cell in map(str.strip, row)])
-            places.append(place)
-            place = reader.line_num + 1
+            if not row or (width != 1 and len(row) == 1 and not row[0].strip()):
+                blank.append(line)
+            else:
+                if width == 1:
+                    yield from ((each, [""]) for each in blank)
+                width, blank = width or len(row), []
+                if len(row) != width:
+                    raise ArgumentError(
+                        f"{name} has {len(row)} fields in line {line} and {width} in its first: is it cut off? "
+                        f"Give every row as many fields, or name another --separator"
+                    )
+                yield line, row
+            line = reader.line_num + 1
+    except UnicodeDecodeError:
+        raise ArgumentError(f"{name} is not UTF-8 text: save it as csv in UTF-8") from None
     except csv.Error as error:
-        raise ArgumentError(f"{name} is not a whole csv ({error}, line {place}): save it again") from None
-    return rows, places
+        raise ArgumentError(f"{name} is not a whole csv ({error}, line {line}): save it again") from None
 
 
-def _sniff(text: str, name: str) -> str:
+def _sniff(data: bytes, name: str) -> str:
     """Tell the separator: what cuts, outside quotes, most of the first lines into as many fields as the first."""
-    sample, best, most = "\n".join(text[:SAMPLE_TEXT].splitlines()[:SAMPLE_ROWS]), ",", (0.0, 1)
+    best, most = ",", (0, False, 1)
     for separator in SEPARATORS:
+        rows: list[Sequence[str]] = []
         try:
-            rows = [row for row in _parse(sample, separator, name, {})[0] if any(row)]
+            rows.extend(row for _, row in itertools.islice(_rows(data, separator, name), SAMPLE_ROWS))
+            is_whole = True
         except ArgumentError:
-            continue
-        alike = sum(len(row) == len(rows[0]) for row in rows) / max(1, len(rows))
+            is_whole = False
+        width = len(rows[0]) if rows else 0
+        # Of two that cut alike, the comma is rather a decimal mark.
+        found = (len(rows), separator != ",", width)
         # Blanks stand inside texts, too: they separate where nothing else does, and numbers are between them.
-        is_blank = separator == " "
-        if is_blank and (alike < 1 or most[1] > 1 or not any(map(is_number, rows[-1]))):
+        if separator == " " and not (is_whole and most[2] == 1 and rows and any(map(is_number, rows[-1]))):
             continue
-        if rows and len(rows[0]) > 1 and (alike, len(rows[0])) > most:
-            best, most = separator, (alike, len(rows[0]))
+        if width > 1 and found > most:
+            best, most = separator, found
     return best
 
 
-def _is_data(first: list[str | None], rows: list[list[str | None]]) -> bool:
+def _is_data(sample: Sequence[Sequence[str]]) -> bool:
     """Tell whether a first line is plainly data: it holds a number, and its texts come again below them."""
+    first, *rows = sample
     if not rows or not any(map(is_number, first)):
         return False
-    below = [set(column) for column in zip(*rows, strict=True)]
-    return all(cell is None or is_number(cell) or cell in below[place] for place, cell in enumerate(first))
+    below = [GAPS.union(column) for column in zip(*rows, strict=True)]
+    return all(is_number(cell) or cell in below[place] for place, cell in enumerate(first))
 
 
-def _check_names(names: list[str], origin: str) -> None:
-    seen = set()
-    for number, name in enumerate(names, start=1):
-        if not name:
+def _table(names: list[str], cells: "pd.DataFrame", places: Sequence[int], name: str, reading: Reading) -> Table:
+    import pandas as pd
+
+    seen: set[str] = set()
+    for number, column in enumerate(names, start=1):
+        if not column:
             raise ArgumentError(
-                f"{origin} has no name for column {number}: if it is a DataFrame's index, save without it "
+                f"{name} has no name for column {number}: if it is a DataFrame's index, save without it "
                 f"(index=False); else name it, or say --no-header where the first line is data"
             )
-        if name in seen:
-            raise ArgumentError(f"{origin} names column '{name}' twice: give every column its own name")
-        seen.add(name)
+        if column in seen:
+            raise ArgumentError(f"{name} names column '{column}' twice: give every column its own name")
+        seen.add(column)
+    if not len(places):
+        raise ArgumentError(f"{name} is empty (0 rows below its first line): give at least one row")
+    gaps = {*GAPS, *reading.na_values}
+    held = {each: _held_once(cells.iloc[:, place].to_numpy(), gaps) for place, each in enumerate(names)}
+    return Table(pd.DataFrame(held, index=list(places)), name, reading)
+
+
+def _held_once(cells: np.ndarray, gaps: Container[str]) -> "pd.Categorical":
+    """Hold each text of a column once, without the blanks around it, and no gaps."""
+    import pandas as pd
+
+    codes, texts = pd.factorize(cells)
+    plain = [None if text in gaps else text for text in map(str.strip, texts)]
+    again, kept = pd.factorize(np.array(plain, object))
+    return pd.Categorical.from_codes(again[codes], pd.Index(kept, dtype=object))

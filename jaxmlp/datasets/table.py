@@ -34,24 +34,23 @@ def convert(
     cells = table.cells[name]
     if kind == "category":
         return kind, None
-    present = int(cells.notna().sum())
     values, unread = numbers(cells, table.reading)
-    counts = cells[unread].value_counts()
+    known = unread | ~np.isnan(values)  # all but gaps
     if kind is None:
-        dressed = sum(count for text, count in counts.items() if DRESSED.fullmatch(text))
-        if 2 * (np.isfinite(values).sum() + dressed) > present or not present:
-            kind = "number"
-        else:
-            dated = sum(count for text, count in counts.items() if DATE.fullmatch(text))
-            kind = "date" if 2 * dated > present else "category"
+        counts: dict[Any, int] = cells[unread].astype(object).value_counts().to_dict()
+        dressed, dated = (
+            sum(count for text, count in counts.items() if pattern.fullmatch(text)) for pattern in (DRESSED, DATE)
+        )
+        is_number = 2 * (np.isfinite(values).sum() + dressed) > known.sum() or not known.any()
+        kind = "number" if is_number else "date" if 2 * dated > known.sum() else "category"
     if kind == "category":
         return kind, None
     if kind == "date":
         values, format = _days(cells, format)
-        unread = np.isnan(values) & cells.notna().to_numpy()
+        unread = np.isnan(values) & known
     wrong = np.flatnonzero(unread | np.isinf(values))
     if len(wrong):
-        row, text = wrong[0], cells.iloc[wrong[0]]
+        row, text = wrong[0], cells.iloc[wrong[0]][:60]
         what = "an infinite number" if np.isinf(values[row]) else f"no {kind}"
         raise ArgumentError(
             f"{table.place(row)}, column '{name}': '{text}' is {what}, as most of the column are: mend it, or say "
@@ -76,7 +75,7 @@ def fit_columns(
             notes.append(f"column '{name}' is left out: the training part has no value in it")
             continue
         if kind == "category":
-            counts = present.value_counts()
+            counts = present.astype(object).value_counts()
             once = int((counts == 1).sum())
             if name not in text and len(present) > FEW_ROWS and 2 * once > len(present):
                 notes.append(
@@ -88,7 +87,7 @@ def fit_columns(
                 notes.append(
                     f"column '{name}': NA ({counts['NA']:,}) is a text there and no gap (--na-values NA if it is one)"
                 )
-            often = counts[counts > 1] if once and len(counts) > 2 else counts
+            often = counts[counts > 1] if once < len(counts) > 2 else counts
             column["categories"] = sorted(often.index[:MOST_CATEGORIES])
             column["other"] = len(column["categories"]) < len(counts)
             column["missing"] = len(present) < len(known)
@@ -99,7 +98,7 @@ def fit_columns(
             column["format"] = format
             if format is not None and "/%Y" in format:
                 swapped = format.replace("%m", "%?").replace("%d", "%m").replace("%?", "%d")
-                if not np.isnan(_days(cells.dropna(), swapped)[0]).any():
+                if np.isnan(_days(cells, swapped)[0]).sum() == column["gaps"]:
                     notes.append(
                         f"the dates of column '{name}' are read as {_spoken(format)}, and could be {_spoken(swapped)}"
                     )
@@ -160,8 +159,8 @@ def encode(
         place, gaps = encoded[:, at : at + width], values.isna().to_numpy()
         at += width
         if column["kind"] == "category":
-            categories = column["categories"]
-            codes = pd.Index(categories, dtype=object).get_indexer(values.astype(object))
+            categories = pd.Index(column["categories"], dtype=object)
+            codes = np.append(categories.get_indexer(values.cat.categories), -1)[values.cat.codes]
             known = codes >= 0
             new = ~known & ~gaps
             if new.any():
@@ -191,9 +190,9 @@ def check_gaps(table: Table, columns: Sequence[Mapping[str, Any]]) -> None:
     counts = table.cells[[column["name"] for column in columns]].isna()
     lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.sum().items() if count)
     if lacking:
-        row = int(np.flatnonzero(counts.any(axis=1))[0])
+        place = table.place(int(np.flatnonzero(counts.any(axis=1))[0]))
         raise ArgumentError(
-            f"{table.name} has missing values in {lacking}, the first in line {table.cells.index[row]}: fill them, "
+            f"{table.name} has missing values in {lacking}, the first in {place}: fill them, "
             "or choose missing 'impute' (--missing)"
         )
 
@@ -209,9 +208,9 @@ def _days(cells: "pd.Series[Any]", format: str | None) -> tuple[np.ndarray, str]
     import pandas as pd
 
     def read(way: str) -> np.ndarray:
-        times = pd.to_datetime(cells, format=way, errors="coerce", utc=True).dt.tz_localize(None)
+        times = pd.to_datetime(cells.cat.categories, format=way, errors="coerce", utc=True).tz_localize(None)
         days = times.to_numpy("datetime64[s]").astype(np.float64) / 86400
-        return np.where(times.isna(), np.nan, days)
+        return np.append(np.where(times.isna(), np.nan, days), np.nan)[cells.cat.codes]
 
     ways = {way: read(way) for way in ([format] if format else ["ISO8601", *DATE_FORMATS])}
     best = min(ways, key=lambda way: int(np.isnan(ways[way]).sum()))
