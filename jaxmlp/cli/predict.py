@@ -121,15 +121,20 @@ def truth_of(table: Table, saved: dict[str, Any]) -> np.ndarray | None:
     names, classes = saved["table"]["targets"], saved["class_names"]
     if not set(names) <= set(table.names) or table.cells[names].isna().any(axis=None):
         return None
-    if saved["task"] == "classification":
+    if saved["task"] == "classification" and len(names) == 1:
         place = {name: number for number, name in enumerate(classes)}
-        cells = table.cells[names[0]].str.rstrip(".")
-        found = cells.map(place).to_numpy(np.float64)
-        return None if np.isnan(found).any() else found.astype(int)
+        found = (
+            table.cells[names[0]]
+            .astype(object)
+            .map(lambda text: place.get(text, place.get(text.rstrip("."), np.nan)))
+        )
+        return None if found.isna().any() else found.to_numpy(int)
     values = [numbers(table.cells[name], table.reading) for name in names]
     if any(unread.any() for _, unread in values):
         return None
     truth = np.column_stack([column for column, _ in values])
+    if saved["task"] == "classification":  # one-hot columns, which name the classes
+        return truth[:, [names.index(name) for name in classes]].argmax(axis=1)
     return truth.astype(int) if saved["task"] == "multilabel" else truth
 
 
@@ -165,7 +170,8 @@ def predict_columns(
     if saved["task"] == "multilabel":
         columns = dict(zip(names, predicted.T, strict=True))
     else:
-        columns = {(saved["table"] or {}).get("targets", ["class"])[0]: np.asarray(names)[predicted]}
+        targets = (saved["table"] or {}).get("targets", [])
+        columns = {targets[0] if len(targets) == 1 else "class": np.asarray(names)[predicted]}
     if probabilities and chances is not None:
         columns |= {f"probability_{name}": chances[:, place] for place, name in enumerate(names)}
     return answers, columns

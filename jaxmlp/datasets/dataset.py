@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxmlp.datasets.reading import Reading
 from jaxmlp.datasets.splitting import check_test_fraction, split_indices, unstratified
-from jaxmlp.datasets.targets import Targets, check_task
+from jaxmlp.datasets.targets import LARGEST, Targets, check_task
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import LARGEST_SEED, ArgumentError, check_whole
 
@@ -115,8 +115,8 @@ class Options:
         if self.examples is not None:
             check_whole("examples", self.examples)
         _ = self.reading  # raises for a mark that cannot be one
-        if self.group_column is not None and self.time_column is not None:
-            raise ArgumentError("group_column and time_column both decide the split: give one of them")
+        if sum(each is not None for each in (self.test, self.group_column, self.time_column)) > 1:
+            raise ArgumentError("test, group_column and time_column all decide the split: give one of them")
         if self.noise is not None and not (np.isfinite(self.noise) and self.noise >= 0):
             raise ArgumentError(f"noise {self.noise} is not allowed: give a finite number, 0 or more")
 
@@ -181,7 +181,7 @@ def check_inputs(inputs: np.ndarray, origin: str, feature_names: tuple[str, ...]
     if inputs.dtype.kind != "f":
         return
     for number, block in enumerate(row_chunks(inputs)):
-        finite = np.isfinite(block)
+        finite = np.abs(block) <= LARGEST
         if not finite.all():
             row, column = (int(index) for index in np.argwhere(~finite)[0])
             feature = f"'{feature_names[column]}'" if feature_names else str(column)

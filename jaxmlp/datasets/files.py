@@ -6,10 +6,9 @@ import hashlib
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +29,9 @@ from jaxmlp.datasets.table import check_gaps, convert, encode, feature_names, fi
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Spellings that are understood: training features and targets, test features and targets (the second is
 # Keras's); features and targets that are yet to be split; features for prediction.
@@ -55,7 +57,6 @@ def load_file(path: Path, options: Options) -> Dataset:
     """Load a data set from a file or a folder of images; the ending tells how to read it."""
     options.refuse(path.name, ("examples", "noise"))
     if path.is_dir():
-        options.refuse(path.name, (*OF_TABLES, "task"))
         return _load_images(path, options)
     if path.suffix.lower() in ARRAY_ENDINGS:
         options.refuse(path.name, OF_TABLES)
@@ -166,29 +167,19 @@ def read_arrays(path: Path) -> Arrays:
     try:
         if path.suffix.lower() != ".npz":
             return _read_h5(path)
+        with path.open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                raise ArgumentError(f"file '{path}' is a single array, not an .npz: save it with numpy.savez")
         with zipfile.ZipFile(path) as archive:
             return {
                 Path(member.filename).stem: _read_member(archive, member, path)
                 for member in archive.infolist()
             }
-    except ArgumentError:
+    except (ArgumentError, MemoryError):
         raise
     except OSError as error:
         raise ArgumentError(f"file '{path}' cannot be read ({error.strerror or error})") from None
-    except zipfile.BadZipFile:
-        single = path.open("rb").read(6) == b"\x93NUMPY"
-        reason = "a single array, not an .npz" if single else "not a whole .npz file"
-        raise ArgumentError(f"file '{path}' is {reason}: save it with numpy.savez") from None
-    except (
-        ValueError,
-        TypeError,
-        OverflowError,
-        SyntaxError,
-        EOFError,
-        KeyError,
-        zlib.error,
-        NotImplementedError,
-    ):
+    except Exception:  # bytes that are no arrays make zipfile and NumPy raise errors of many kinds
         raise ArgumentError(
             f"file '{path}' is not a whole .npz file: save it again with numpy.savez"
         ) from None
@@ -227,73 +218,70 @@ def _read_h5(path: Path) -> Arrays:
 def _load_table(path: Path, options: Options) -> Dataset:
     """Load a table: how its columns are encoded is learned from the training part."""
     table = read_table(path, options.reading)
-    notes, first, files = list(table.notes), len(table.cells), {path.name: path}
+    notes, first, files = list(table.notes), len(table.cells), [path]
     if options.test is not None:
-        table, more = _with_test(table, Path(options.test).expanduser(), options)
-        notes += more
-        files[Path(options.test).name] = Path(options.test).expanduser()
-    columns = table.names
+        files.append(Path(options.test).expanduser())
+        table = _with_test(table, files[1], options)
     target_names = _target_columns(options.target, table)
-    special = [name for name in (options.weight_column, options.group_column, options.time_column) if name]
-    text, ignored = (
-        _named(table, what, given) for what, given in (("text", options.text), ("ignore", options.ignore))
+    text, ignored = (_named(table, what, getattr(options, what)) for what in ("text", "ignore"))
+    weighs, groups_by, orders = (
+        _named(table, what, getattr(options, f"{what}_column"), several=False)
+        for what in ("weight", "group", "time")
     )
-    for what in ("weight", "group", "time"):
-        name = getattr(options, f"{what}_column")
-        if name is not None and name not in columns:
-            raise unknown_name(f"{what} column of {table.name}", name, columns)
-    features = [name for name in columns if name not in (*target_names, *special, *ignored)]
+    used = [*target_names, *weighs, *groups_by, *orders]
+    if len(set(used)) < len(used):
+        raise ArgumentError(
+            f"target '{options.target}' or the weight, group or time column names a column twice: name each once"
+        )
+    features = [name for name in table.names if name not in (*used, *ignored)]
     if not features:
         raise ArgumentError(f"{table.name} has no column besides the target: give at least one feature")
-    cells, lacking = table.cells, table.cells[target_names].isna()
-    if lacking.any(axis=None):
-        counts = ", ".join(f"'{name}' ({count})" for name, count in lacking.sum().items() if count)
-        row = int(np.flatnonzero(lacking.any(axis=1))[0])
+    for name in orders:
+        if convert(table, name)[0] == "category":
+            raise ArgumentError(f"time column '{name}' of {table.name} has neither numbers nor dates")
+        check_gaps(table, [{"name": name}])
+        table = table._replace(cells=table.cells.sort_values(name, kind="stable"))
+    lacking = table.cells[target_names].isna()
+    kept = np.flatnonzero(~lacking.any(axis=1))
+    if len(kept) < len(lacking):
         if not options.drop_missing_target:
+            counts = ", ".join(f"'{name}' ({count})" for name, count in lacking.sum().items() if count)
+            place = table.place(int(np.flatnonzero(lacking.any(axis=1))[0]))
             raise ArgumentError(
-                f"{table.name} has missing values in target {counts}, the first in {table.place(row)}: fill them, "
+                f"{table.name} has missing values in target {counts}, the first in {place}: fill them, "
                 f"or leave those rows out (--drop-missing-target)"
             )
-        kept = ~lacking.any(axis=1).to_numpy()
-        first, table = int(kept[:first].sum()), table._replace(cells=cells[kept].copy())
-        notes.append(f"{int((~kept).sum()):,} rows without a target are left out")
-    if options.time_column is not None:
-        kind, _ = convert(table, options.time_column)
-        if kind == "category":
-            raise ArgumentError(
-                f"time column '{options.time_column}' of {table.name} has neither numbers nor dates"
-            )
-        check_gaps(table, [{"name": options.time_column}])
-        table = table._replace(cells=table.cells.sort_values(options.time_column, kind="stable"))
-    targets, more = _read_targets(table, target_names, options, text, first)
+        notes.append(f"{len(lacking) - len(kept):,} rows without a target are left out")
+    # What is learned of columns holds for all rows: prediction takes those without a target, too.
+    labelled, first = table._replace(cells=table.cells.iloc[kept]), int((kept < first).sum())
+    targets, more = _read_targets(labelled, target_names, options, text, first)
     notes += more
-    groups = None if options.group_column is None else table.cells[options.group_column].cat.codes.to_numpy()
+    groups = labelled.cells[groups_by[0]].cat.codes.to_numpy() if groups_by else None
     if options.test is None:
         rows, more = split_rows(targets, options, groups)
         notes += more
     else:
-        rows = (np.arange(first), np.arange(first, len(table.cells)))
-    described, more = fit_columns(table, features, rows[0], text)
+        rows = (np.arange(first), np.arange(first, len(kept)))
+    described, more = fit_columns(table, features, kept[rows[0]], text)
     notes += more
     if not described:
         raise ArgumentError(f"{table.name} has no column left to learn from: {'; '.join(more)}")
     if options.missing == "refuse":
         check_gaps(table, described)
-    notes += _gap_notes(table, [column["name"] for column in described])
-    notes += _copies_of_the_target(table, [column["name"] for column in described], targets)
-    names = feature_names(described)
+    learned, names = [column["name"] for column in described], feature_names(described)
+    notes += _gap_notes(table, learned) + _copies_of_the_target(table.cells[learned].iloc[kept], targets)
     weight = None
-    if options.weight_column is not None:
-        convert(table, options.weight_column, "number")
-        weights = table.cells[options.weight_column].to_numpy(np.float64)
+    for name in weighs:
+        convert(labelled, name, "number")
+        weights = labelled.cells[name].to_numpy(np.float64)
         if not (weights >= 0).all():
             raise ArgumentError(
-                f"{table.place(int(np.argmin(weights >= 0)))}: a weight must be a number of at least 0"
+                f"{labelled.place(int(np.argmin(weights >= 0)))}: a weight must be a number of at least 0"
             )
         weight = (weights[rows[0]], weights[rows[1]])
-    given = {name: getattr(options, name) for name in (*OF_TABLES, "task")}
+    given = {name: getattr(options, name) for name in (*OF_TABLES, "task") if name != "test"}
     return divide(
-        [encode(table, described, part)[0] for part in rows],
+        [encode(table, described, kept[part])[0] for part in rows],
         targets,
         rows,
         name=path.name,
@@ -303,22 +291,24 @@ def _load_table(path: Path, options: Options) -> Dataset:
             "columns": described,
             "missing": options.missing,
             "targets": target_names,
-            "reading": dataclasses.asdict(dataclasses.replace(table.reading, separator=options.separator)),
+            "reading": dataclasses.asdict(
+                dataclasses.replace(table.reading, separator=options.reading.separator)
+            ),
         },
         identity={
             **{name: value for name, value in given.items() if value not in (None, (), False)},
             "name": path.name,
-            "sha256": {name: _hash(file) for name, file in files.items()},
+            "sha256": ["" if str(file) == "-" else file_sha256(file) for file in files],
             **options.split,
         },
         notes=tuple(notes),
         weight=weight,
         groups=None if groups is None else groups[rows[0]],
-        is_ordered=options.time_column is not None,
+        is_ordered=bool(orders),
     )
 
 
-def _with_test(table: Table, path: Path, options: Options) -> tuple[Table, list[str]]:
+def _with_test(table: Table, path: Path, options: Options) -> Table:
     """Put the rows of a test file behind those to train on."""
     import pandas as pd
 
@@ -333,7 +323,7 @@ def _with_test(table: Table, path: Path, options: Options) -> tuple[Table, list[
     more = test.cells[table.names].set_axis(
         [f"line {line} of {test.name}" for line in test.cells.index], axis=0
     )
-    return table._replace(cells=pd.concat([table.cells, more]).astype("category")), []
+    return table._replace(cells=pd.concat([table.cells, more]).astype("category"))
 
 
 def _target_columns(target: str | None, table: Table) -> list[str]:
@@ -343,18 +333,16 @@ def _target_columns(target: str | None, table: Table) -> list[str]:
             f"{table.name} needs a target column, none was named: choose one or several (with commas) of "
             f"{', '.join(columns[:20])}{' …' if len(columns) > 20 else ''}, or -1 for the last"
         )
-    names = _named(table, "target", target)
-    if len(set(names)) < len(names):
-        raise ArgumentError(f"target '{target}' names a column twice: name each once")
-    return names
+    return _named(table, "target", target)
 
 
-def _named(table: Table, what: str, given: str | None) -> list[str]:
+def _named(table: Table, what: str, given: str | None, *, several: bool = True) -> list[str]:
     """Find columns by name or by number, with commas between them; a column's name may hold a comma itself."""
     columns, found = table.names, []
     if given is None:
         return []
-    for name in [given] if given in columns else [each.strip() for each in given.split(",")]:
+    are_several = several and given not in columns
+    for name in [each.strip() for each in given.split(",")] if are_several else [given]:
         if name in columns:
             found.append(name)
         elif name.lstrip("-").isdecimal() and -len(columns) <= int(name) <= len(columns) and int(name):
@@ -414,20 +402,19 @@ def _gap_notes(table: Table, names: Sequence[str]) -> list[str]:
     return [f"gaps are filled: {', '.join(lacking)}"] if lacking else []
 
 
-def _copies_of_the_target(table: Table, names: Sequence[str], targets: Targets) -> list[str]:
+def _copies_of_the_target(columns: "pd.DataFrame", targets: Targets) -> list[str]:
     """Warn of columns that determine the target: they are mostly copies, which new rows will not have."""
     import pandas as pd
 
     notes = []
-    for name in names:
-        cells = table.cells[name]
+    for name, cells in columns.items():
         if targets.task == "classification":
             codes, values = pd.factorize(cells, use_na_sentinel=False)
             few = 2 <= len(values) <= max(2, len(cells) // 10)
             pairs = codes * len(targets.class_names) + targets.values
             is_copy = bool(few and len(np.unique(pairs)) == len(values))
         else:
-            is_number = cells.dtype == np.float64 and cells.notna().all() and cells.nunique() > 1
+            is_number = cells.dtype == np.float64 and cells.notna().all() and np.ptp(cells) > 0
             is_copy = bool(is_number) and any(
                 np.ptp(column) > 0 and abs(np.corrcoef(cells, column)[0, 1]) > COPIES
                 for column in targets.values.T
@@ -446,10 +433,6 @@ def _numeric_columns(table: Table) -> list[dict[str, Any]]:
     return [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in names]
 
 
-def _hash(path: Path) -> str:
-    return "" if str(path) == "-" else file_sha256(path)
-
-
 def _load_images(folder: Path, options: Options) -> Dataset:
     """Load a folder of images by class: a folder a class, all images of one size and mode."""
     from PIL import Image, UnidentifiedImageError
@@ -465,6 +448,7 @@ def _load_images(folder: Path, options: Options) -> Dataset:
         raise ArgumentError(
             f"'{folder}' is a folder without images: give a file, or a folder with a folder of images a class"
         )
+    options.refuse(folder.name, (*OF_TABLES, "task"))
     images: list[np.ndarray] = []
     for _, path in paths:
         try:

@@ -170,8 +170,9 @@ def _forward(raw: np.ndarray, shift: np.ndarray, scale: np.ndarray, what: str, d
     scaled = _aligned(raw.shape, np.dtype(dtype))
     if not shift.any() and raw.dtype == np.uint8:  # images: bytes are exact in any type
         return np.divide(raw, scale.astype(dtype), out=scaled, dtype=dtype)
-    for block, target in zip(row_chunks(raw), row_chunks(scaled), strict=True):
-        target[:] = (block - shift) / scale
+    with np.errstate(over="ignore"):  # what is too large for the type is refused where the values are checked
+        for block, target in zip(row_chunks(raw), row_chunks(scaled), strict=True):
+            target[:] = (block - shift) / scale
     return scaled
 
 

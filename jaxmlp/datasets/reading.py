@@ -37,10 +37,11 @@ GAPS = frozenset({"", "?", "nan", "NaN", "null", "NULL", "N/A", "#N/A", "n/a", "
 NUMBER_GAPS = frozenset({"NA", "None", "NAN", "Null", "none", "na"})
 # A number with what people write around it: a currency, marks between digits, per cent, a unit behind a blank.
 DRESSED = re.compile(
-    r"\(?[-+−]?\s?[$€£¥]?\s?[-+−]?(\d{1,3}([.,' ]\d{3})+|\d*)([.,]?\d+)(e[-+]?\d+)?"
+    r"\(?[-+−]?\s?[$€£¥]?\s?[-+−]?(?=[.,]?\d)(\d{1,3}([.,' ]\d{3})+|\d*)([.,]\d*)?(e[-+]?\d+)?"
     r"(\s?[%$€£¥]|\s[^\W\d]{1,5}[²³]?)?\)?",
     re.I,
 )
+DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d{2}.*)?")
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,9 @@ def numbers(column: "pd.Series[Any]", reading: Reading) -> tuple[np.ndarray, np.
         between = re.compile(rf"(?<=\d){re.escape(mark)}(?=\d{{3}}(?!\d))")
         plain = [between.sub("", text) for text in plain]
     values = [as_number(text.replace(",", ".") if comma else text) for text in plain]
-    unread = [math.isnan(value) and text not in NUMBER_GAPS for text, value in zip(texts, values, strict=True)]
+    unread = [
+        math.isnan(value) and text not in NUMBER_GAPS for text, value in zip(texts, values, strict=True)
+    ]
     codes = column.cat.codes.to_numpy()  # -1 is a gap
     return np.array([*values, math.nan])[codes], np.array([*unread, False])[codes]
 
@@ -127,11 +130,6 @@ def as_number(text: str) -> float:
         return float(plain) if plain.isascii() and "_" not in plain else math.nan
     except ValueError:
         return math.nan
-
-
-def is_number(text: str) -> bool:
-    """Tell whether a text is a finite or infinite number."""
-    return not math.isnan(as_number(text))
 
 
 def check_regular(path: Path) -> None:
@@ -173,7 +171,8 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
     data, notes = _data(path, name), []
     separator = reading.separator or _sniff(data, name)
     rows = _rows(data, separator, name)
-    places, sample = [], []
+    places: list[int] = []
+    sample: list[list[str]] = []
     for line, row in rows:  # each is checked; pandas reads them all in half of the time
         places.append(line)
         if len(sample) < SAMPLE_ROWS:
@@ -204,13 +203,17 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
         cells = pd.DataFrame([row for _, row in _rows(data, separator, name)], dtype=object)
     reading = dataclasses.replace(reading, separator=separator, header=header)
     table = _table(names, cells.iloc[int(header) :], places[header:], name, reading)
-    if reading.decimal is None and separator == ";":
+    if reading.decimal is None and separator != ",":
         comma = dataclasses.replace(reading, decimal=",")
         first = table.cells.head(SAMPLE_ROWS).astype(object).astype("category")
         by_point, by_comma = (
             sum(numbers(first[column], way)[1].sum() for column in first) for way in (reading, comma)
         )
-        if by_comma < by_point:
+        # 1,234 may be more than a thousand; 1,5 may not.
+        is_plain = any(
+            first[column].str.contains(r"\d,(?:\d\d?|\d{4,})$", na=False).any() for column in first
+        )
+        if by_comma < by_point and is_plain:
             table = table._replace(reading=comma)
             notes.append(f"commas in {name} are decimal marks (--decimal . if not)")
     return table._replace(notes=tuple(notes))
@@ -272,7 +275,9 @@ def _sniff(data: bytes, name: str) -> str:
         # Of two that cut alike, the comma is rather a decimal mark.
         found = (len(rows), separator != ",", width)
         # Blanks stand inside texts, too: they separate where nothing else does, and numbers are between them.
-        if separator == " " and not (is_whole and most[2] == 1 and rows and any(map(is_number, rows[-1]))):
+        if separator == " " and not (
+            is_whole and most[2] == 1 and rows and any(map(DRESSED.fullmatch, rows[-1]))
+        ):
             continue
         if width > 1 and found > most:
             best, most = separator, found
@@ -282,13 +287,18 @@ def _sniff(data: bytes, name: str) -> str:
 def _is_data(sample: Sequence[Sequence[str]]) -> bool:
     """Tell whether a first line is plainly data: it holds a number, and its texts come again below them."""
     first, *rows = sample
-    if not rows or not any(map(is_number, first)):
+    if not rows or not any(map(DRESSED.fullmatch, first)):
         return False
     below = [GAPS.union(column) for column in zip(*rows, strict=True)]
-    return all(is_number(cell) or cell in below[place] for place, cell in enumerate(first))
+    return all(
+        DRESSED.fullmatch(cell) or DATE.fullmatch(cell) or cell in known
+        for cell, known in zip(first, below, strict=True)
+    )
 
 
-def _table(names: list[str], cells: "pd.DataFrame", places: Sequence[int], name: str, reading: Reading) -> Table:
+def _table(
+    names: list[str], cells: "pd.DataFrame", places: Sequence[int], name: str, reading: Reading
+) -> Table:
     import pandas as pd
 
     seen: set[str] = set()

@@ -1,12 +1,12 @@
 """How the columns of a table become numbers: learned from the training rows, and kept for later files."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.datasets.reading import DRESSED, Table, numbers
+from jaxmlp.datasets.reading import DATE, DRESSED, Table, numbers
+from jaxmlp.datasets.targets import LARGEST
 from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 MOST_CATEGORIES = 1000  # the most frequent texts of a column; others stand together
 FEW_ROWS = 20  # of so few, texts that all differ may still be categories
 INDICATED = 0.03  # a column with a larger share of gaps says in a column where they were
-DATE = re.compile(r"\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ]\d{1,2}:\d{2}.*)?")
 DATE_FORMATS = tuple(
     date + time
     for time in ("", " %H:%M", " %H:%M:%S")
@@ -39,7 +38,8 @@ def convert(
     if kind is None:
         counts: dict[Any, int] = cells[unread].astype(object).value_counts().to_dict()
         dressed, dated = (
-            sum(count for text, count in counts.items() if pattern.fullmatch(text)) for pattern in (DRESSED, DATE)
+            sum(count for text, count in counts.items() if pattern.fullmatch(text))
+            for pattern in (DRESSED, DATE)
         )
         is_number = 2 * (np.isfinite(values).sum() + dressed) > known.sum() or not known.any()
         kind = "number" if is_number else "date" if 2 * dated > known.sum() else "category"
@@ -48,13 +48,13 @@ def convert(
     if kind == "date":
         values, format = _days(cells, format)
         unread = np.isnan(values) & known
-    wrong = np.flatnonzero(unread | np.isinf(values))
+    wrong = np.flatnonzero(unread | (np.abs(values) > LARGEST))
     if len(wrong):
         row, text = wrong[0], cells.iloc[wrong[0]][:60]
-        what = "an infinite number" if np.isinf(values[row]) else f"no {kind}"
+        what = f"no {kind}" if unread[row] else "too large or infinite"
         raise ArgumentError(
-            f"{table.place(row)}, column '{name}': '{text}' is {what}, as most of the column are: mend it, or say "
-            f"what it is (--na-values, --decimal, --thousands, or --text '{name}' for a column of texts)"
+            f"{table.place(row)}, column '{name}': '{text}' is {what}, and most of the column are {kind}s: mend it, or "
+            f"say what it is (--na-values, --decimal, --thousands, or --text '{name}' for a column of texts)"
         )
     table.cells[name] = values
     return kind, format

@@ -10,6 +10,7 @@ from jaxmlp.types import ArgumentError
 TASKS = ("classification", "multilabel", "regression")
 # Whole numbers of more different values, or more to an example, are quantities: prices, counts, years.
 MOST_INFERRED_CLASSES, MOST_INFERRED_SHARE = 100, 0.2
+LARGEST = np.float64(1e150)  # squares of larger numbers are infinite
 
 
 class Targets(NamedTuple):
@@ -73,7 +74,7 @@ def encode_targets(
     if raw.ndim not in (1, 2) or (raw.ndim == 2 and raw.shape[1] == 0):
         raise ArgumentError(f"{origin} has targets of shape {raw.shape}: give [N] classes or [N, K] values")
     if raw.dtype.kind == "f":
-        finite = np.isfinite(raw)
+        finite = np.abs(raw) <= LARGEST
         if not finite.all():
             row = int(np.argwhere(~finite)[0][0])
             raise ArgumentError(
@@ -83,7 +84,10 @@ def encode_targets(
     if task is None:
         task, notes = infer_task(raw)
     if task == "classification":
-        return _encode_classes(raw, origin)._replace(notes=notes)
+        encoded = _encode_classes(raw, origin)
+        if raw.ndim == 2 and raw.shape[1] > 1 and names:  # one-hot columns name the classes
+            encoded = encoded._replace(class_names=tuple(names[int(each)] for each in encoded.class_names))
+        return encoded._replace(notes=notes)
     columns = raw[:, None] if raw.ndim == 1 else raw
     if columns.dtype.kind == "U":
         raise ArgumentError(

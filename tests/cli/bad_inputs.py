@@ -59,7 +59,7 @@ train --dataset sine --target-accuracy 0.9 | a regression has no accuracy: leave
 {train,gradcheck} --seed -1 | --seed must be a whole number from 0 to 4294967295, given -1
 train --clip-norm 0 | must be above 0, given 0
 train --validation 1 | at least 0 and below 1, given 1: try 0.1
-train --test-fraction 1 | outside (0, 1): give a share such as 0.2
+train --test-fraction 1 | outside [0, 1): give a share such as 0.2
 train --dataset moons --noise -1 | noise -1.0 | finite number, 0 or more
 train --dataset moons --examples 3 | 3 example(s) are too few for 'moons'
 train {--checkpoint-every,--min-improvement} -1 | at least 0, given -1
@@ -72,15 +72,16 @@ train --dataset {sine,fractions.npz} --loss softmax_cross_entropy | '{}' | does 
 train --examples 50 | 'examples' does not apply to data set 'digits'
 train --dataset pets.csv | needs a target column | hue, size, age, pet
 # Data that cannot be trained on.
-{train --target pet --dataset,predict run} nowhere.csv | file 'nowhere.csv' does not exist: check its name and folder
-train --dataset folder.csv --target pet | 'folder.csv' is a folder: give a file that ends in .csv or .npz
-train --dataset notes.txt | ends in '.txt': give one that ends in .csv or .npz
+{train --target pet --dataset,predict run} nowhere.csv | file 'nowhere.csv' cannot be read (No such file
+train --dataset folder.csv --target pet | 'folder.csv' is a folder without images: give a file
+train --dataset notes.txt | 'notes.txt' is empty (0 rows below its first line)
 train --dataset empty.csv --target pet | file 'empty.csv' is empty: the first line names the columns
 {train --target pet --dataset,predict run} header.csv | 'header.csv' is empty (0 rows | give at least one row
 train --dataset cut.csv --target pet | 'cut.csv' has 1 fields in line 41 and 4 in its first: is it cut off?
 train --dataset latin.csv --target pet | 'latin.csv' is not UTF-8 text: save it as csv in UTF-8
-{train --target pet --dataset,predict run} gap.csv | 'gap.csv' has missing values in 'hue' (4), 'age' (6) | fill them
-train --dataset infinite.csv --target pet | 'infinite.csv' | NaN or infinite | 'size' | remove
+{train --target pet --dataset,predict run} gap.csv --missing refuse
+    | 'gap.csv' has missing values in 'age' (6), the first in line 5 of | fill them
+train --dataset infinite.csv --target pet | line 5 of file 'infinite.csv', column 'size': 'inf' is too large or infinite
 train --dataset single.csv --target pet | 'single.csv' has 1 class: classification needs at least 2
 train --dataset pets.csv --target pet --task regression | has text targets | wants numbers
 train --dataset empty.npz | 'empty.npz' | is empty (0 examples): give at least one example
@@ -109,8 +110,11 @@ predict {cut.safetensors,notes.txt} pets.csv | {} is no whole jaxmlp model file
 predict bare.safetensors pets.csv | was not saved by jaxmlp train | jaxmlp.load_model
 predict run narrow.csv | lacks the columns 'age' | 'hue', 'size'
 predict run wide.npz | has 7 features, the network takes 5
-predict run green.csv | 'green' in column 'hue' | 'blue', 'grey', 'red'
-predict run text.csv | 'old' in column 'age' | give numbers there
+predict run green.csv --unseen refuse
+    | column 'hue': 'green' was not in the training data, which had 'blue', 'grey', 'red'
+predict run text.csv
+    | line 6 of file 'text.csv', column 'age': 'old' is no number, and most of the column are numbers: mend it
+predict run pets.csv --keep-columns hu | 'hu': did you mean 'hue'?
 predict run pets.csv --device gup | device 'gup' is not there
 predict run pets.csv --out folder.csv | 'folder.csv' is no file
 predict run | arguments are required: FILE | --help
@@ -177,7 +181,7 @@ benchmark --precision float64 | precision of the benchmark 'float64' | float32
 growth --vary widht | did you mean 'width'?
 growth --vary | --vary needs at least one name
 growth --longest 0 | --longest must be above 0 seconds
-{growth,startup,benchmark,predict run pets.csv,compare run} --out no/x | the folder of no/x is not there: make it
+{growth,startup,benchmark,compare run} --out no/x | the folder of no/x is not there: make it
 report --results none | none holds none of
 growth --out . | --out '.' is no file | json
 """

@@ -1,5 +1,6 @@
 import builtins
 import errno
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ def test_a_file_that_may_not_be_read_is_one_line(
             raise PermissionError(errno.EACCES, "Permission denied", name)
         return right(file, *arguments, **keywords)
 
-    monkeypatch.setattr(builtins, "open", refuse)
+    for module in (builtins, io):  # the second is that of paths
+        monkeypatch.setattr(module, "open", refuse)
     target = ("--target", "pet") if name == "pets.csv" else ()
     arguments = (*BRIEF, "--dataset", name, *target) if script == "train" else ("run", name)
     with inside(bad_files):

@@ -9,7 +9,7 @@ from PIL import Image
 from slow_cases import others_slow
 
 from jaxmlp import init, mlp, predict
-from jaxmlp.cli import pictures
+from jaxmlp.cli import pictures, scores
 from jaxmlp.datasets import load, make_problem
 
 # Drawn for every task, and drawn for what a data set has besides.
@@ -42,7 +42,9 @@ def draw(name: str, folder: Path, loss: str | None = None, train_loss: Any = (1,
     )
     columns = dict.fromkeys(names, np.linspace(1, 0.2, 3)) | {"train_loss": np.array(train_loss)}
     columns["epoch"] = np.arange(1, 4)
-    pictures.draw_pictures(folder, net, init(net, jax.random.key(0)), problem, dataset, columns)
+    params = init(net, jax.random.key(0))
+    answers = scores.answers_of(net, params, problem.test.inputs, task=dataset.task, loss=problem.loss)
+    pictures.draw_pictures(folder, net, params, problem, dataset, columns, answers)
     drawn = list(folder.glob("*.png"))
     for path in drawn:
         check_picture(path)
@@ -85,8 +87,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     net = mlp([3, 4])
     params = init(net, jax.random.key(0))
     inputs = np.random.default_rng(0).normal(size=(11, 3)).astype(np.float32)
-    monkeypatch.setattr(pictures, "CHUNK", 4)
+    monkeypatch.setattr(scores, "CHUNK", 4)
     for ask in ({}, {"probabilities": True}):
         ask |= {"task": "classification", "loss": "softmax_cross_entropy"}
-        in_chunks = pictures.predict_in_chunks(net, params, inputs, **ask)
+        in_chunks = scores.predict_in_chunks(net, params, inputs, **ask)
         np.testing.assert_allclose(in_chunks, predict(net, params, inputs, **ask), rtol=1e-6, strict=True)

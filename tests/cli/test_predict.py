@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from command_runs import BRIEF, FILES, Outcome, contents, run_experiment, train_ok, write_pets
+from command_runs import BRIEF, FILES, contents, run_experiment, train_ok, write_pets
 from slow_cases import others_slow
 
 from jaxmlp import load_model, predict
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predicted(*arguments: object) -> pd.DataFrame:
     """What the command prints, as a table of text."""
     outcome = run_experiment("predict", *arguments)
-    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.status == 0, outcome.err
     return pd.read_csv(io.StringIO(outcome.out), dtype=str)
 
 
@@ -59,7 +59,7 @@ def parts_of(file: Path) -> Iterator[tuple[Part, np.ndarray]]:
 @pytest.mark.parametrize(
     ("name", "columns"),
     [
-        ("pets.csv", "class probability_cat probability_dog"),
+        ("pets.csv", "pet probability_cat probability_dog"),
         ("films.csv", "funny sad probability_funny probability_sad"),
         ("houses.csv", "price tax"),
         ("images.npz", "class probability_above probability_below"),
@@ -86,7 +86,7 @@ def test_predictions_are_the_librarys_with_the_printed_score(name: str, columns:
                 answers, truth, sure = here[names].to_numpy(int), part.targets, told > 0.5
             else:
                 answers, truth, sure = (
-                    here["class"].to_numpy(),
+                    here.iloc[:, 0].to_numpy(),
                     names[part.targets],
                     names[told.argmax(axis=1)],
                 )
@@ -108,7 +108,7 @@ def test_other_losses_predict_classes_too(loss: str, trained: Path, tmp_path: Pa
     outcome = train_ok(tmp_path / "run", *BRIEF, *flags_of(trained / "pets.csv"), "--loss", loss)
     table = predicted(tmp_path / "run", trained / "pets.csv")
     _, (part, rows) = parts_of(trained / "pets.csv")
-    accuracy = np.mean(table["class"].to_numpy()[rows] == np.array(["cat", "dog"])[part.targets])
+    accuracy = np.mean(table["pet"].to_numpy()[rows] == np.array(["cat", "dog"])[part.targets])
     assert f"test accuracy {100 * accuracy:.2f} %" in outcome.out
     assert ("probability_dog" in table) == (loss != "squared_error")
 
@@ -134,20 +134,56 @@ def test_columns_are_found_by_name_and_images_may_lie_flat(trained: Path, tmp_pa
 
 def test_gaps_are_filled_as_in_training_or_on_demand(trained: Path, tmp_path: Path) -> None:
     gaps = write_pets(tmp_path / "gaps.csv", gaps=True)
-    assert "missing values in 'hue' (4), 'age' (6)" in refused(trained / "pets", gaps)
-    assert len(predicted(trained / "pets", gaps, "--missing", "impute")) == 40
-    train_ok(tmp_path / "run", *BRIEF, "--dataset", gaps, "--target", "pet", "--missing", "impute")
-    assert len(predicted(tmp_path / "run", gaps)) == 40
-    assert "missing values" in refused(tmp_path / "run", gaps, "--missing", "refuse")
+    assert len(predicted(trained / "pets", gaps)) == 40
+    said = "missing values in 'age' (6), the first in line 5"
+    assert said in refused(trained / "pets", gaps, "--missing", "refuse")
+    train_ok(tmp_path / "run", *BRIEF, *flags_of(trained / "pets.csv"), "--missing", "refuse")
+    assert said in refused(tmp_path / "run", gaps)
+    assert len(predicted(tmp_path / "run", gaps, "--missing", "impute")) == 40
 
 
 def test_a_model_file_serves_too_and_out_takes_what_would_be_printed(trained: Path, tmp_path: Path) -> None:
     out, pets = tmp_path / "my predictions.csv", trained / "pets.csv"
     out.write_text("older\n")
-    assert run_experiment("predict", trained / "pets", pets, "--out", out) == Outcome(0, "", "")
-    printed = run_experiment("predict", trained / "pets/model.safetensors", pets).out
-    assert contents(tmp_path) == {out.name: printed.encode()}
-    assert list(predicted(trained / "pets", pets, "--no-probabilities")) == ["class"]
+    printed = run_experiment("predict", trained / "pets/model.safetensors", pets)
+    assert run_experiment("predict", trained / "pets", pets, "--out", out) == printed._replace(out="")
+    assert contents(tmp_path) == {out.name: printed.out.encode()}
+    assert list(predicted(trained / "pets", pets, "--no-probabilities")) == ["pet"]
+    for name in ("new/folder/it.parquet", "it.tsv"):
+        assert run_experiment("predict", trained / "pets", pets, "--out", tmp_path / name).status == 0
+    other = pd.read_parquet(tmp_path / "new/folder/it.parquet")
+    assert other["pet"].equals(pd.read_csv(tmp_path / "it.tsv", sep="\t")["pet"])
+
+
+def test_the_targets_own_file_is_scored_beside_guessing_and_columns_are_carried_along(trained: Path) -> None:
+    outcome = run_experiment("predict", trained / "pets", trained / "pets.csv", "--keep-columns", "hue, pet")
+    table, file = pd.read_csv(io.StringIO(outcome.out)), pd.read_csv(trained / "pets.csv")
+    assert list(table) == ["hue", "pet", "predicted_pet", "probability_cat", "probability_dog"]
+    assert table[["hue", "pet"]].equals(file[["hue", "pet"]])
+    accuracy = np.mean(table["pet"] == table["predicted_pet"])
+    assert f"accuracy             {accuracy:.4g}" in outcome.err
+    for score in ("balanced accuracy", "F1 macro", "log loss", "ROC AUC", "average precision", "Brier score"):
+        assert score in outcome.err
+    assert "guessing the most frequent" in outcome.err
+    assert "guessing the mean" in run_experiment("predict", trained / "houses", trained / "houses.csv").err
+    kept = predicted(trained / "houses", trained / "houses.csv", "--keep-columns", "all")
+    assert list(kept) == ["area", "street", "price", "tax", "predicted_price", "predicted_tax"]
+    assert "did you mean 'hue'" in refused(trained / "pets", trained / "pets.csv", "--keep-columns", "hu")
+    assert "is for tables" in refused(trained / "images", trained / "images.npz", "--keep-columns", "all")
+
+
+def test_one_strange_row_does_not_stop_the_others_unless_it_is_to_be_refused(
+    trained: Path, tmp_path: Path
+) -> None:
+    strange = tmp_path / "strange.csv"
+    strange.write_text("hue,size,age\nred,1.5,3\nviolet,1.5,3\n")
+    outcome = run_experiment("predict", trained / "pets", strange, "--no-probabilities")
+    assert len(outcome.out.splitlines()) == 3
+    assert "column 'hue': 1 texts that training did not have count as others" in outcome.error_line
+    line = refused(trained / "pets", strange, "--unseen", "refuse")
+    assert "line 3 of file" in line
+    assert "'violet' was not in the training data, which had 'blue', 'grey', 'red'" in line
+    assert "did you mean 'refuse'" in refused(trained / "pets", strange, "--unseen", "refus")
 
 
 def test_a_model_of_float64_is_read_in_either_precision(trained: Path, tmp_path: Path) -> None:
@@ -162,7 +198,7 @@ def test_a_model_of_float64_is_read_in_either_precision(trained: Path, tmp_path:
 def test_an_older_csv_survives_a_refusal_and_a_full_disk(trained: Path, tmp_path: Path) -> None:
     old = tmp_path / "old.csv"
     old.write_text("precious\n")
-    assert "does not exist" in refused(trained / "pets", tmp_path / "nowhere.csv", "--out", old)
+    assert "cannot be read (No such file" in refused(trained / "pets", tmp_path / "nowhere.csv", "--out", old)
     with mock.patch.object(os, "replace", side_effect=OSError(errno.ENOSPC, "No space left on device")):
         line = refused(trained / "pets", trained / "pets.csv", "--out", old)
     assert "old.csv cannot be written (No space left on device): choose another file with --out" in line

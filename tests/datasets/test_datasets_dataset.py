@@ -7,7 +7,7 @@ import pytest
 from comparisons import refused
 
 from jaxmlp.datasets.dataset import CHUNK_ROWS, Options, check_inputs, flatten_inputs, row_chunks
-from jaxmlp.datasets.splitting import fold_indices, split_indices
+from jaxmlp.datasets.splitting import fold_indices, split_indices, unstratified
 from jaxmlp.datasets.targets import encode_targets, infer_task
 
 
@@ -26,8 +26,10 @@ def test_chunks_cover_every_row_once():
     assert np.concatenate(list(row_chunks(rows))).tolist() == rows.tolist()
 
 
-@pytest.mark.parametrize(("dtype", "kept"), [("u1", "u1"), ("f8", "f4"), ("i8", "f4"), ("?", "f4")])
-def test_inputs_are_flattened_and_only_bytes_keep_their_type(dtype, kept):
+@pytest.mark.parametrize(
+    ("dtype", "kept"), [("u1", "u1"), ("f4", "f4"), ("f8", "f8"), ("i8", "f8"), ("?", "f8")]
+)
+def test_inputs_are_flattened_and_keep_their_numbers(dtype, kept):
     inputs = np.arange(24).reshape(2, 3, 4).astype(dtype)
     flat, shape = flatten_inputs(inputs, "it")
     assert flat.dtype == np.dtype(kept)
@@ -46,7 +48,7 @@ def test_inputs_are_flattened_and_only_bytes_keep_their_type(dtype, kept):
         ("examples", 10.0, "whole number"),
         ("noise", float("nan"), "noise nan"),
         ("noise", float("inf"), "noise inf"),
-        *(("test_fraction", share, "outside (0, 1)") for share in (0.0, 1.0, -0.1, 1.5, np.nan, np.inf)),
+        *(("test_fraction", share, "outside [0, 1)") for share in (1.0, -0.1, 1.5, np.nan, np.inf)),
         *(("test_fraction", given, "not a number") for given in ("0.2", None, True)),
     ],
 )
@@ -101,7 +103,7 @@ def test_folds_that_cannot_be_are_refused(folds):
 
 
 INFERRED = {
-    "classification": (["a", "b"], [True, False], [np.uint8(0), np.uint8(1)], [[3], [4]]),
+    "classification": (["a", "b"], [True, False], [np.uint8(0), np.uint8(1)], [[3], [4]], np.eye(3)),
     "regression": ([0.0, 1.0], [[0.5], [1.0]], [[0.5, 1.0], [2.0, 1.0]], [[0, 2], [1, 1]]),
     "multilabel": ([[0, 1], [1, 1]], [[0.0, 1.0], [1.0, 1.0]], [[True, False]]),
 }
@@ -109,7 +111,7 @@ INFERRED = {
 
 @pytest.mark.parametrize(("task", "raw"), [(task, raw) for task, raws in INFERRED.items() for raw in raws])
 def test_the_task_follows_from_the_targets(task, raw):
-    assert infer_task(np.array(raw)) == task
+    assert infer_task(np.array(raw))[0] == task
     assert encode_targets(np.array(raw), origin="it").task == task
 
 
@@ -132,12 +134,12 @@ def test_classes_are_numbered_from_zero_and_keep_their_names(raw, values, names)
     assert encoded.class_names == names
 
 
-def test_labels_and_values_are_float32_columns_with_names_and_a_task_that_is_asked_for_wins():
+def test_labels_and_values_are_columns_with_names_and_a_task_that_is_asked_for_wins():
     labels = encode_targets(np.array([[0, 1], [1, 1]]), origin="it")
     assert labels.values.dtype == np.float32
     assert labels.class_names == ("label1", "label2")
     values = encode_targets(np.array([1.5, 2.5]), origin="it", names=("price",))
-    assert values.values.dtype == np.float32
+    assert values.values.dtype == np.float64
     assert values.values.tolist() == [[1.5], [2.5]]
     assert values.target_names == ("price",)
     assert values.class_names == ()
@@ -157,16 +159,51 @@ def test_labels_and_values_are_float32_columns_with_names_and_a_task_that_is_ask
         (np.array([[1.0, np.inf]]), None, "NaN or infinite (example 0)"),
         (np.zeros((2, 0)), None, "shape (2, 0)"),
         (np.zeros(2, complex), None, "type 'complex128'"),
-        (np.array([1.0, 1e99]), None, "NaN or infinite (example 1)"),
+        (np.array([1.0, 1e199]), None, "NaN or infinite (example 1)"),
     ],
 )
 def test_targets_that_do_not_fit_are_refused(raw, task, message):
     refused(message, encode_targets, raw, origin="it", task=task)
 
 
-def test_whole_numbers_that_look_like_quantities_must_be_named():
-    prices = np.arange(300)
-    refused("choose task 'regression' if they are quantities", encode_targets, prices, origin="houses")
-    for task in ("regression", "classification"):
-        assert encode_targets(prices, origin="houses", task=task).task == task
-    assert encode_targets(np.repeat(prices, 2), origin="houses").task == "classification"
+# One of 100 values a class, of 101 a quantity, and of a fifth of the rows too; what was decided is said.
+@pytest.mark.parametrize(
+    ("raw", "task"),
+    [
+        (np.arange(1000) % 100, "classification"),
+        (np.arange(1000) % 101, "regression"),
+        (np.arange(100) % 20, "classification"),
+        (np.arange(100) % 21, "regression"),
+        (np.array([3, 4]), "classification"),
+    ],
+)
+def test_many_different_whole_numbers_are_quantities(raw, task):
+    encoded = encode_targets(raw, origin="it")
+    assert encoded.task == task
+    (note,) = encoded.notes
+    assert f"{len(set(raw))} different whole numbers" in note
+    for asked in ("regression", "classification"):
+        assert encode_targets(raw, origin="it", task=asked).task == asked
+        assert (f"--task {asked}" in note) == (asked != task)
+
+
+# 900 of A, 100 of B and a C; and a class of 2 in five folds: those that can be stratified are.
+def test_rare_classes_do_not_keep_the_others_from_their_proportions():
+    labels = np.repeat([0, 1, 2], [900, 100, 1])
+    assert unstratified(labels, 1001, 0.2).tolist() == [2]
+    _, test = split_indices(1001, test_fraction=0.2, seed=0, labels=labels)
+    assert np.bincount(labels[test])[1] == 20
+    folded = np.repeat([0, 1, 2], [60, 30, 2])
+    for _, held_out in fold_indices(92, 5, seed=0, labels=folded):
+        assert np.bincount(folded[held_out], minlength=3)[1] == 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_stay_together_and_time_splits_at_the_end(seed):
+    groups = np.arange(60) // 5
+    train, test = split_indices(60, test_fraction=0.25, seed=seed, groups=groups)
+    assert not set(groups[train]) & set(groups[test])
+    assert sorted([*train, *test]) == list(range(60))
+    train, test = split_indices(60, test_fraction=0.25, seed=seed, is_ordered=True)
+    assert (train.tolist(), test.tolist()) == (list(range(45)), list(range(45, 60)))
+    refused("all examples are of one group", split_indices, 60, test_fraction=0.2, seed=0, groups=groups * 0)

@@ -4,13 +4,12 @@ import json
 import pickle
 
 import numpy as np
-import pandas as pd
 import pytest
 from comparisons import refused
 
 from jaxmlp.datasets import load, read_inputs
-from jaxmlp.datasets.files import INPUT_KEYS, SPLIT_KEYS, WHOLE_KEYS, read_arrays, read_frame
-from jaxmlp.datasets.table import encode_table, fit_table, numeric_column, table_feature_names
+from jaxmlp.datasets.files import INPUT_KEYS, SPLIT_KEYS, WHOLE_KEYS, read_arrays
+from jaxmlp.datasets.reading import Reading, read_table
 
 TEXT = "size,hue,weight,tasty,ripe\n" + "".join(
     f"{row},{'red' if row % 3 else 'blue'},{row / 2},{'yes' if row % 2 else 'no'},{row % 2}\n"
@@ -67,7 +66,7 @@ def test_several_targets_of_zero_and_one_are_labels_and_a_name_may_hold_a_comma(
     assert load(save('x,"a,b",c\n' + rows), target="a,b").feature_names == ("x", "c")
 
 
-@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("separator", [";", "\t", "|", " ", "   "])
 def test_other_separators_and_a_byte_order_mark_are_understood(save, separator):
     expected = load(save(), target="tasty")
     other = load(save(TEXT.replace(",", separator), encoding="utf-8-sig"), target="tasty")
@@ -75,15 +74,18 @@ def test_other_separators_and_a_byte_order_mark_are_understood(save, separator):
     assert np.array_equal(other.train.inputs, expected.train.inputs)
 
 
-def test_missing_values_are_imputed_from_the_training_part(save):
-    dataset = load(save(GAPS), target="tasty", missing="impute")
+def test_gaps_are_filled_from_the_training_part_and_said_to_have_been_gaps(save):
+    dataset = load(save(GAPS), target="tasty")
     whole = load(save(), target="tasty")  # the same seed gives the same split
-    sizes, known = (np.concatenate([each.train.inputs, each.test.inputs])[:, 0] for each in (dataset, whole))
-    changed = np.flatnonzero(sizes != known)
-    assert known[changed].tolist() == [4.0]
+    assert dataset.feature_names[:5] == ("size", "size (missing)", "hue=blue", "hue=red", "hue (missing)")
+    rows, known = (np.concatenate([each.train.inputs, each.test.inputs]) for each in (dataset, whole))
+    changed = np.flatnonzero(rows[:, 0] != known[:, 0])
+    assert known[changed, 0].tolist() == [4.0]
+    assert rows[:, 1].nonzero() == changed
     training = whole.train.inputs[:, 0]
-    assert sizes[changed] == pytest.approx(training[training != 4].mean())
-    assert dataset.table["columns"][1]["fill"] == "red"
+    assert rows[changed, 0] == np.median(training[training != 4])
+    assert rows[known[:, 0] == 5, 2:5].tolist() == [[0, 0, 1]]
+    assert "gaps are filled: 'size' (1), 'hue' (1)" in dataset.notes
 
 
 def test_a_category_that_only_the_test_part_has_is_zeros(save):
@@ -103,13 +105,11 @@ def test_a_category_that_only_the_test_part_has_is_zeros(save):
         (TEXT, "ripe,ripe", {}, "names a column twice"),
         (TEXT, "ripe,tasty", {}, "text in target 'tasty'"),
         (UNTASTED, "tasty", {}, "missing values in target 'tasty' (10)"),
-        (UNTASTED, "tasty", {"missing": "impute"}, "missing values in target"),
-        (TEXT.replace("\n4,", "\ninf,"), "tasty", {}, "infinite (example 4, feature 'size')"),
-        (TEXT.replace("\n4,", "\n1e99,"), "tasty", {}, "NaN or infinite ... feature 'size'"),
-        (TEXT.replace(",2.0,", ",inf,"), "weight", {}, "target that is NaN or infinite"),
+        (TEXT.replace("\n4,", "\ninf,"), "tasty", {}, "line 6 of file ... column 'size': 'inf' is too large"),
+        (TEXT.replace("\n4,", "\n1e199,"), "tasty", {}, "column 'size': '1e199' is too large or infinite"),
+        (TEXT.replace(",2.0,", ",inf,"), "weight", {}, "column 'weight': 'inf' is too large"),
         ("\n\n", "ripe", {}, "is empty"),
         ("ripe\n0\n1\n", "ripe", {}, "no column besides the target"),
-        ("1,2\n3,4\n", "1", {}, "only numbers in its first line"),
         ("a,a,b\n1,2,3\n", "b", {}, "names column 'a' twice"),
         (TEXT + "1,2,3,4,5,6\n", "tasty", {}, "6 fields in line 22 and 5 in its first: is it cut off"),
         (TEXT + '20,"re', "tasty", {}, "not a whole csv"),
@@ -120,14 +120,15 @@ def test_a_faulty_csv_or_target_is_refused(save, text, target, options, message)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
-    refused("cannot be read", read_frame, tmp_path / "absent")
+    refused("cannot be read", read_table, tmp_path / "absent", Reading())
     refused("cannot be read", read_arrays, tmp_path / "absent")
 
 
-def test_blank_lines_and_quotes_do_no_harm(save):
-    frame = read_frame(save('a, b\n\n1,"x, y"\n\n2,"two\nlines"\n'))
-    assert list(frame.columns) == ["a", "b"]
-    assert frame["b"].tolist() == ["x, y", "two\nlines"]
+def test_blank_lines_and_quotes_do_no_harm_and_lines_are_the_files(save):
+    table = read_table(save('a, b\n\n1,"x, y"\n  \n2,"two\nlines"\n3,z\n\n'), Reading())
+    assert table.names == ["a", "b"]
+    assert table.cells["b"].tolist() == ["x, y", "two\nlines", "z"]
+    assert table.cells.index.tolist() == [3, 5, 7]
 
 
 def test_the_identity_changes_with_file_target_and_seed(save):
@@ -136,57 +137,6 @@ def test_the_identity_changes_with_file_target_and_seed(save):
     assert load(save(), target="tasty", seed=1).identity != first
     assert load(save(), target="ripe").identity != first
     assert load(save(TEXT + "\n"), target="tasty").identity != first
-
-
-# --- the table that a csv becomes ---
-
-FRAME = pd.DataFrame(
-    {"size": ["1", "3", None, "100"], "hue": ["red", None, "red", "green"], "flag": ["True", "False"] * 2},
-    dtype=str,
-)
-TRAINING = np.array([0, 1, 2])
-
-
-def test_statistics_come_from_the_training_rows_fill_gaps_and_make_categories_columns():
-    table = fit_table(FRAME, ["size", "hue", "flag"], TRAINING, "impute", "it")
-    assert table["columns"] == [
-        {"name": "size", "kind": "number", "fill": 2.0},
-        {"name": "hue", "kind": "category", "categories": ["red"], "fill": "red"},
-        {"name": "flag", "kind": "category", "categories": ["False", "True"], "fill": "True"},
-    ]
-    assert table_feature_names(table) == ("size", "hue=red", "flag=False", "flag=True")
-    encoded = encode_table(FRAME, table, origin="it", allow_unknown=True)
-    assert encoded.dtype == np.float32
-    assert encoded.tolist() == [[1, 1, 0, 1], [3, 1, 1, 0], [2, 1, 0, 1], [100, 0, 1, 0]]
-
-
-def test_a_column_without_a_training_value_and_too_many_categories_are_refused(monkeypatch):
-    message = "no value in column 'size' of the training part"
-    refused(message, fit_table, FRAME, ["size"], np.array([2]), "impute", "it")
-    monkeypatch.setattr("jaxmlp.datasets.table.MOST_CATEGORIES", 1)
-    message = "2 different texts in column 'flag', at most 1"
-    refused(message, fit_table, FRAME, ["flag"], TRAINING, "refuse", "it")
-
-
-@pytest.mark.parametrize(
-    ("texts", "numbers"),
-    [
-        (["1", "2"], [1, 2]),
-        ([" 1", "2.5", "-2e3"], [1.0, 2.5, -2000.0]),
-        (["1", "b"], None),
-        (["True", "False"], None),
-        (["2020-01-01"], None),
-        ([None, None], None),
-    ],
-)
-def test_a_column_is_numbers_only_if_all_of_it_is(texts, numbers):
-    read = numeric_column(pd.Series(texts, dtype=str))
-    assert (read if read is None else read.tolist()) == numbers
-
-
-def test_whole_numbers_stay_whole_and_gaps_become_nan():
-    assert numeric_column(pd.Series(["1", "2"])).dtype.kind == "i"
-    assert np.isnan(numeric_column(pd.Series(["1", None], dtype=str))[1])
 
 
 # --- npz ---
@@ -204,7 +154,7 @@ def test_whole_arrays_are_split(save, keys):
         assert np.array_equal(part.targets, TARGETS[rows])  # features and targets stay together
     rows = np.concatenate([dataset.train.inputs, dataset.test.inputs])
     assert sorted(rows[:, 0].tolist()) == INPUTS[:, 0].tolist()
-    assert dataset.train.inputs.dtype == np.float32
+    assert dataset.train.inputs.dtype == np.float64  # until they are scaled
     assert dataset.identity["seed"] == 3
 
 
@@ -334,11 +284,19 @@ def test_a_training_file_reads_back_as_it_was_trained_on(save):
     assert sorted(map(tuple, rows)) == sorted(map(tuple, trained_on))
 
 
-def test_gaps_are_filled_when_asked_and_infinite_values_refused(save, trained):
-    filled = read_inputs(save("size,hue\n,\n"), **trained, missing="impute")
-    assert filled[0, 1:].tolist() == [0.0, 1.0]
-    assert filled[0, 0] == pytest.approx(trained["table"]["columns"][0]["fill"])
-    refused("NaN or infinite ... feature 'size'", read_inputs, save("size,hue\ninf,red\n"), **trained)
+def test_gaps_are_filled_as_in_training_or_refused_and_infinite_values_refused(save, trained):
+    filled = read_inputs(save("size,hue\n,\n"), **trained)
+    assert filled.tolist() == [[trained["table"]["columns"][0]["fill"], 0.0, 0.0]]
+    refused(
+        "missing values in 'size' (1), 'hue' (1)",
+        read_inputs,
+        save("size,hue\n,\n"),
+        **trained,
+        missing="refuse",
+    )
+    refused(
+        "line 2 ... column 'size': 'inf' is too large", read_inputs, save("size,hue\ninf,red\n"), **trained
+    )
 
 
 NAMED = "y,x2,x1\n0,2,1\n"
@@ -355,7 +313,8 @@ def test_without_a_table_named_numbers_are_found_and_without_names_all_numeric_c
     [
         (NAMED, {"feature_names": ("x1", "x3")}, "lacks the columns 'x3'"),
         ("name\nx\n", {}, "no column of numbers"),
-        ("a,b\n1,\n", {}, "has 1 features"),
+        ("a,b\n1,\n", {}, "missing values in 'b' (1)"),
+        ("a,b\n1,x\n", {}, "has 1 features"),
         ("a,b\n1,2\n", {"missing": "impute"}, "cannot be imputed"),
         ("a,b\n1,2\n", {"missing": "drop"}, "unknown treatment of missing values 'drop'"),
     ],

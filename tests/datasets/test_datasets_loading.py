@@ -12,7 +12,8 @@ from jaxmlp.datasets.loading import is_at_hand
 from jaxmlp.datasets.mnist import IMAGE_SETS, MANUAL_DIR_VARIABLE, TRAIN_FILES
 from jaxmlp.datasets.prepared import RECORD
 
-VALUES = {"missing": "impute", "task": "regression", "target": "y", "examples": 20, "noise": 0.1}
+VALUES = {"missing": "refuse", "task": "regression", "examples": 20, "noise": 0.1, "header": True}
+VALUES |= {"drop_missing_target": True, "thousands": "'", "decimal": ","}  # all others are names
 READY = [name for name in DATASETS if name not in IMAGE_SETS]
 
 
@@ -37,7 +38,7 @@ def test_a_name_that_needs_no_file_loads_at_once_and_becomes_a_problem(name, tmp
 @pytest.mark.parametrize("name", DATASETS)
 def test_options_that_would_be_ignored_are_refused(name, tmp_path):
     for option in DATASETS[name].unused:
-        given = {option: VALUES[option], "data_dir": tmp_path}
+        given = {option: VALUES.get(option, ";"), "data_dir": tmp_path}
         refused(f"'{option}' does not apply to data set '{name}'", load, name, **given)
 
 
@@ -54,13 +55,13 @@ def test_a_file_is_known_by_its_ending(tmp_path, path_type, suffix):
     ("name", "options", "message"),
     [
         (".", {}, "is a folder"),
-        ("./own", {}, "ends in ''"),
+        ("./own", {"target": "y"}, "'own' is empty"),
         ("", {}, "unknown data set ''"),
         (" ", {}, "unknown data set ' '"),
         ("digits:3", {}, "takes no parameter"),
         ("moons:0.1", {}, "takes no parameter"),
         ("own.npz", {"target": "y"}, "'target' does not apply"),
-        ("own.npz", {"missing": "impute"}, "'missing' does not apply"),
+        ("own.npz", {"missing": "refuse"}, "'missing' does not apply"),
         ("own.csv", {"target": "y", "noise": 0.1}, "'noise' does not apply"),
     ],
 )

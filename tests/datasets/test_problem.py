@@ -33,7 +33,8 @@ def a_dataset(task: str, *, classes: int = 3, examples: int = 40) -> Dataset:
     names = tuple(f"n{number}" for number in range(classes))
     encoded = Targets(task, targets, (), names) if task == "regression" else Targets(task, targets, names)
     rows = np.split(np.arange(examples), [examples * 3 // 4])
-    return divide(inputs, encoded, rows, name="drawn", feature_shape=(4,), identity={"name": "drawn"})
+    parts = [inputs[chosen] for chosen in rows]
+    return divide(parts, encoded, rows, name="drawn", feature_shape=(4,), identity={"name": "drawn"})
 
 
 @pytest.mark.parametrize(
