@@ -17,6 +17,12 @@ MISSING = ("impute", "refuse")
 # Rows looked at together: a large set is never copied whole to be checked or measured.
 CHUNK_ROWS = 8192
 
+# What `load` may be told of a table, and of nothing else.
+OF_TABLES = (
+    *("target", "missing", "ignore", "text", "weight_column", "group_column", "time_column", "test"),
+    *("drop_missing_target", "separator", "header", "decimal", "thousands", "na_values"),
+)
+
 Arrays: TypeAlias = dict[str, np.ndarray]
 Rows: TypeAlias = np.ndarray | slice
 

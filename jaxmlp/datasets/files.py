@@ -1,11 +1,7 @@
-"""A user's own files: tables with a named target, arrays that are never unpickled, folders of images by class."""
+"""A user's own files by their endings, and how a table with a named target becomes a data set."""
 
 import dataclasses
-import functools
-import hashlib
-import math
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxmlp.datasets.archives import file_sha256
+from jaxmlp.datasets.arrays import ARRAY_ENDINGS, input_array, load_arrays, load_images, read_arrays
 from jaxmlp.datasets.dataset import (
-    Arrays,
+    OF_TABLES,
     Dataset,
     Options,
     check_inputs,
     check_missing,
     divide,
     flatten_inputs,
-    from_arrays,
     split_rows,
 )
-from jaxmlp.datasets.reading import Reading, Table, check_regular, numbers, read_table
+from jaxmlp.datasets.reading import Reading, Table, numbers, read_table
 from jaxmlp.datasets.table import check_gaps, convert, encode, feature_names, fit_columns, quoted
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.registry import unknown_name
@@ -33,34 +29,18 @@ from jaxmlp.types import ArgumentError
 if TYPE_CHECKING:
     import pandas as pd
 
-# Spellings that are understood: training features and targets, test features and targets (the second is
-# Keras's); features and targets that are yet to be split; features for prediction.
-SPLIT_KEYS = (
-    ("train_inputs", "train_targets", "test_inputs", "test_targets"),
-    ("x_train", "y_train", "x_test", "y_test"),
-    ("X_train", "y_train", "X_test", "y_test"),
-)
-WHOLE_KEYS = (("inputs", "targets"), ("x", "y"), ("X", "y"))
-INPUT_KEYS = ("inputs", "x", "X", "x_test", "X_test", "test_inputs")
-ARRAY_ENDINGS = (".npz", ".h5", ".hdf5")
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 UNSEEN = ("ignore", "refuse")
 COPIES = 0.99999  # a correlation above this is a copy of the target
-# What `load` may be told of a table, and of nothing else.
-OF_TABLES = (
-    *("target", "missing", "ignore", "text", "weight_column", "group_column", "time_column", "test"),
-    *("drop_missing_target", "separator", "header", "decimal", "thousands", "na_values"),
-)
 
 
 def load_file(path: Path, options: Options) -> Dataset:
     """Load a data set from a file or a folder of images; the ending tells how to read it."""
     options.refuse(path.name, ("examples", "noise"))
     if path.is_dir():
-        return _load_images(path, options)
+        return load_images(path, options)
     if path.suffix.lower() in ARRAY_ENDINGS:
         options.refuse(path.name, OF_TABLES)
-        return _load_arrays(path, options)
+        return load_arrays(path, options)
     return _load_table(path, options)
 
 
@@ -119,7 +99,7 @@ def read_examples(
     table = None
     if path.suffix.lower() in ARRAY_ENDINGS:
         origin = f"file '{path}'"
-        inputs, _ = flatten_inputs(_input_array(read_arrays(path), origin), origin)
+        inputs, _ = flatten_inputs(input_array(read_arrays(path), origin), origin)
         check_inputs(inputs, origin, tuple(names))
     else:
         reading = Reading(**described["reading"]) if described else Reading()
@@ -159,60 +139,6 @@ def read_examples(
             f"give the features that it was trained with"
         )
     return inputs, table, notes
-
-
-def read_arrays(path: Path) -> Arrays:
-    """Read every array of an .npz or .h5 file without unpickling anything."""
-    check_regular(path)
-    try:
-        if path.suffix.lower() != ".npz":
-            return _read_h5(path)
-        with path.open("rb") as file:
-            if file.read(6) == b"\x93NUMPY":
-                raise ArgumentError(f"file '{path}' is a single array, not an .npz: save it with numpy.savez")
-        with zipfile.ZipFile(path) as archive:
-            return {
-                Path(member.filename).stem: _read_member(archive, member, path)
-                for member in archive.infolist()
-            }
-    except (ArgumentError, MemoryError):
-        raise
-    except OSError as error:
-        raise ArgumentError(f"file '{path}' cannot be read ({error.strerror or error})") from None
-    except Exception:  # bytes that are no arrays make zipfile and NumPy raise errors of many kinds
-        raise ArgumentError(
-            f"file '{path}' is not a whole .npz file: save it again with numpy.savez"
-        ) from None
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
-    """Read an array whose declared size is that of its bytes: a header may promise more than a machine holds."""
-    if member.file_size > 2000 * (member.compress_size + 1):  # deflate makes things smaller by 1032 at most
-        raise ValueError
-    with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read_header(file)
-        if dtype.hasobject:
-            raise ArgumentError(
-                f"file '{path}' holds pickled Python objects under '{Path(member.filename).stem}', which are "
-                f"never loaded: save plain arrays of numbers or text"
-            )
-        if file.tell() + dtype.itemsize * math.prod(shape) != member.file_size:
-            raise ValueError
-    with archive.open(member) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _read_h5(path: Path) -> Arrays:
-    try:
-        import h5py
-    except ImportError:
-        raise ArgumentError(f"file '{path}' needs the package h5py: pip install h5py") from None
-    with h5py.File(path) as file:
-        return {name: np.asarray(each) for name, each in file.items() if isinstance(each, h5py.Dataset)}
 
 
 def _load_table(path: Path, options: Options) -> Dataset:
@@ -431,68 +357,3 @@ def _numeric_columns(table: Table) -> list[dict[str, Any]]:
     if not names:
         raise ArgumentError(f"{table.name} has no column of numbers: give one column a feature")
     return [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in names]
-
-
-def _load_images(folder: Path, options: Options) -> Dataset:
-    """Load a folder of images by class: a folder a class, all images of one size and mode."""
-    from PIL import Image, UnidentifiedImageError
-
-    names = sorted(each.name for each in folder.iterdir() if each.is_dir() and not each.name.startswith("."))
-    paths = [
-        (name, path)
-        for name in names
-        for path in sorted((folder / name).iterdir())
-        if path.suffix.lower() in IMAGE_ENDINGS
-    ]
-    if not paths:
-        raise ArgumentError(
-            f"'{folder}' is a folder without images: give a file, or a folder with a folder of images a class"
-        )
-    options.refuse(folder.name, (*OF_TABLES, "task"))
-    images: list[np.ndarray] = []
-    for _, path in paths:
-        try:
-            with Image.open(path) as image:
-                images.append(
-                    np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"))
-                )
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-            raise ArgumentError(f"'{path}' is not a whole image: save it again, or take it away") from None
-        if images[-1].shape != images[0].shape:
-            raise ArgumentError(
-                f"'{path}' has the shape {images[-1].shape}, '{paths[0][1]}' has {images[0].shape}: "
-                f"bring all images to one size and to grey or to colour"
-            )
-    digest = hashlib.sha256(b"".join(image.tobytes() for image in images)).hexdigest()
-    identity = {"name": folder.name, "sha256": digest, "classes": names}
-    encode = functools.partial(encode_targets, origin=f"folder '{folder}'", task="classification")
-    labels = np.array([name for name, _ in paths])
-    return from_arrays(
-        [(np.stack(images), labels)], options, encode, origin=f"folder '{folder}'", identity=identity
-    )
-
-
-def _load_arrays(path: Path, options: Options) -> Dataset:
-    """Load the arrays of SPLIT_KEYS or of WHOLE_KEYS; features of more than two axes are flattened."""
-    arrays, origin = read_arrays(path), f"file '{path}'"
-    keys = next((keys for keys in (*SPLIT_KEYS, *WHOLE_KEYS) if set(keys) <= set(arrays)), None)
-    if keys is None:
-        raise ArgumentError(
-            f"{origin} has the arrays {', '.join(sorted(arrays)) or '(none)'}: give 'inputs' and 'targets', "
-            f"or 'train_inputs', 'train_targets', 'test_inputs' and 'test_targets'"
-        )
-    parts = [(arrays[inputs], arrays[targets]) for inputs, targets in zip(keys[::2], keys[1::2], strict=True)]
-    encode = functools.partial(encode_targets, origin=origin, task=options.task)
-    identity = {"name": path.name, "sha256": file_sha256(path), "task": options.task}
-    return from_arrays(parts, options, encode, origin=origin, identity=identity)
-
-
-def _input_array(arrays: Arrays, origin: str) -> np.ndarray:
-    for key in INPUT_KEYS:
-        if key in arrays:
-            return arrays[key]
-    if len(arrays) == 1:
-        return next(iter(arrays.values()))
-    raise ArgumentError(
-        f"{origin} has the arrays {', '.join(sorted(arrays)) or '(none)'}: name the features 'inputs'"
-    )

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxmlp.datasets.catalogue import find_prepared, load_from_catalogue, tfds_folder
-from jaxmlp.datasets.dataset import Dataset, Options
+from jaxmlp.datasets.dataset import OF_TABLES, Dataset, Options
 from jaxmlp.datasets.digits import TABLES, load_digits, load_table
-from jaxmlp.datasets.files import OF_TABLES, load_file
+from jaxmlp.datasets.files import load_file
 from jaxmlp.datasets.mnist import IMAGE_SETS, are_images_at_hand, load_images
 from jaxmlp.datasets.toys import TOYS, load_toy
 from jaxmlp.registry import Registry, unknown_name

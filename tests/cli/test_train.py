@@ -261,10 +261,12 @@ def test_ones_own_file_is_learned(name: str, tmp_path: Path) -> None:
 
 def test_a_csv_keeps_its_names_categories_and_fills(tmp_path: Path) -> None:
     path = write_pets(tmp_path / "pets.csv", gaps=True)
-    train_ok(tmp_path / "run", *BRIEF, "--dataset", path, "--target", "pet", "--missing", "impute")
+    train_ok(tmp_path / "run", *BRIEF, "--dataset", path, "--target", "pet")
     _, _, saved = load_model(tmp_path / "run/model.safetensors")
     assert saved["class_names"] == ["cat", "dog"]
-    assert saved["feature_names"] == ["hue=blue", "hue=grey", "hue=red", "size", "age"]
+    assert saved["feature_names"] == [
+        *("hue=NA", "hue=blue", "hue=grey", "hue=red", "size", "age", "age (missing)"),
+    ]
     assert saved["table"]["missing"] == "impute"
     assert (saved["task"], saved["dataset"]) == ("classification", "pets.csv")
 

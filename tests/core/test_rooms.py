@@ -39,13 +39,14 @@ TOP = "__init__"  # the public list
 LIBRARIES_EVERYWHERE = {"jax", "jaxtyping", "numpy"}
 LIBRARIES: dict[str, set[str]] = {
     "matplotlib": {"plots"},
-    "PIL": {"plots"},  # comes with matplotlib
+    "PIL": {"plots", "datasets"},  # comes with matplotlib; folders of images
+    "h5py": {"datasets"},
     "optax": {"training", "sweep"},
     "safetensors": {"saving"},
     "tensorflow_datasets": {"datasets"},
     "array_record": {"datasets"},
     "sklearn": {"datasets", "estimators", "cli"},  # cli: sweep --against sklearn
-    "pandas": {"datasets", "estimators"},
+    "pandas": {"datasets", "estimators", "cli"},  # cli: the table that predict writes
     "pooch": {"datasets"},
     "requests": {"datasets"},
     "filelock": {"cli"},

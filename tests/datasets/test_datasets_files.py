@@ -8,7 +8,7 @@ import pytest
 from comparisons import refused
 
 from jaxmlp.datasets import load, read_inputs
-from jaxmlp.datasets.files import INPUT_KEYS, SPLIT_KEYS, WHOLE_KEYS, read_arrays
+from jaxmlp.datasets.arrays import INPUT_KEYS, SPLIT_KEYS, WHOLE_KEYS, read_arrays
 from jaxmlp.datasets.reading import Reading, read_table
 
 TEXT = "size,hue,weight,tasty,ripe\n" + "".join(

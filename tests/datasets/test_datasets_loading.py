@@ -19,7 +19,8 @@ READY = [name for name in DATASETS if name not in IMAGE_SETS]
 
 def test_the_promised_names_are_there():
     toys = {"moons", "circles", "blobs", "xor", "spirals", "classification", "sine", "friedman"}
-    assert set(DATASETS) == {"digits", "mnist", "fashion_mnist", "kmnist"} | toys
+    bundled = {"digits", "iris", "wine", "breast_cancer", "diabetes"}
+    assert set(DATASETS) == {"mnist", "fashion_mnist", "kmnist"} | bundled | toys
     assert all(source.description for source in DATASETS.values())
 
 
