@@ -1,5 +1,6 @@
 """Predict with a trained network: a run folder and a file of new examples in, a csv out."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if options.out is not None and (not options.out or Path(options.out).is_dir()):
         raise ArgumentError(f"--out '{options.out}' is no file: give the name of a table to write")
+    if options.out is not None and os.path.realpath(options.out) == os.path.realpath(file):
+        raise ArgumentError(f"--out {options.out} is the file to predict: give another name to write")
     with compilation_cache(options.compilation_cache), computing(options.device, options.precision):
         net, params, saved = load_run(run_path)
         inputs, table, notes = read_examples(

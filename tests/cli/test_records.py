@@ -133,7 +133,7 @@ def test_events_of_a_run_are_its_table_and_a_resumed_one_goes_on_with_them(tmp_p
             for name in rows[0]
             if name != "epoch"
         }
-        assert {"train_loss", "valid_accuracy", "gradient_norm"} <= set(points)
+        assert {"train_loss", "test_accuracy", "gradient_norm"} <= set(points)
         assert [epoch for epoch, _ in points["train_loss"]] == list(range(1, epochs + 1))
 
 

@@ -53,7 +53,7 @@ def test_other_options_are_refused_with_resume_even_at_their_defaults(name: str,
     begun(tmp_path)
     flag, default = f"--{name.replace('_', '-')}", getattr(RunOptions(), name)
     usual = {"hidden": "8", "batch_size": "32"}.get(name, "1" if default is None else str(default))
-    given = [flag] if isinstance(default, bool) else [flag, usual]
+    given = [flag] if isinstance(default, bool) or name == "header" else [flag, usual]
     refused(f"--resume takes {flag} from the run: leave it out", resumed, tmp_path, *given)
 
 

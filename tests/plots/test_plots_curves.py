@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from jaxmlp import plots
 
@@ -75,3 +76,17 @@ def test_an_infinite_loss_leaves_a_gap() -> None:
 def test_five_panels_take_two_rows_without_an_empty_frame() -> None:
     figure = plots.loss_curves([(str(number), X, {"a": X}) for number in range(5)])
     assert [axes.axison for axes in figure.axes] == [True] * 5 + [False]
+
+
+def test_probabilities_of_two_classes_are_ranked_and_held_against_shares() -> None:
+    random = np.random.default_rng(0)
+    chances = random.uniform(size=4000)
+    truth = (random.uniform(size=4000) < chances).astype(int)
+    ranking, calibration = plots.two_class_curves(truth, chances, "sick").axes
+    assert ranking.get_title() == f"ROC AUC = {roc_auc_score(truth, chances):.3f}"
+    assert ranking.lines[1].get_xydata()[[0, -1]].tolist() == [[0, 0], [1, 1]]
+    predicted, share = calibration.lines[1].get_data()
+    assert len(predicted) == 10
+    assert np.abs(predicted - share).max() < 0.06  # they can be taken at their word
+    overconfident = plots.two_class_curves(truth, chances**4, "sick").axes[1].lines[1].get_data()
+    assert np.abs(overconfident[0] - overconfident[1]).max() > 0.2

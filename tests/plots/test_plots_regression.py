@@ -49,6 +49,12 @@ def test_targets_beyond_twelve_are_left_out_and_that_is_said() -> None:
     assert figure.get_suptitle() == "the first 12 of 20 targets"
 
 
+def test_residuals_are_what_predictions_miss_over_the_predictions() -> None:
+    axes = plots.residuals([[1.0], [2.0], [4.0]], [[1.0], [3.0], [2.0]], ["price"]).axes[0]
+    assert _points(axes) == [[[1.0, 0.0], [2.0, 1.0], [4.0, -2.0]]]
+    assert axes.get_title() == "price: RMSE = 1.291"
+
+
 def test_outliers_are_marked_apart_and_curves_stand_on_their_grid() -> None:
     grid = [0.0, 0.5, 1.0]
     curves = {"absolute error": [0.0, 0.5, 1.0], "squared error": [0.0, 2.0, 4.0]}

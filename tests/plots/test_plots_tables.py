@@ -78,3 +78,14 @@ def test_bars_are_shares_in_percent_from_above() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["beach", "sunset", "field"]
     bottom, top = axes.get_ylim()
     assert bottom > top, "the first label is not above"
+
+
+def test_the_columns_that_matter_most_stand_above_with_their_spread() -> None:
+    falls = np.array([[0.1, 0.3], [0.5, 0.5], [-0.1, 0.0], *[[0.0, 0.0]] * 40])
+    axes = plots.importances(falls, ["age", "sex", "noise", *range(40)], "accuracy").axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["sex", "age"]
+    assert len(axes.patches) == 30
+    assert [bar.get_width() for bar in axes.patches[:2]] == pytest.approx([0.5, 0.2])
+    ends = axes.collections[0].get_segments()[1][:, 0]
+    assert ends.tolist() == pytest.approx([0.1, 0.3])
+    assert axes.get_xlabel() == "fall of accuracy"
