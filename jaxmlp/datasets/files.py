@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from jaxmlp.datasets.table import check_gaps, convert, encode, feature_names, fi
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 UNSEEN = ("ignore", "refuse")
 COPIES = 0.99999  # a correlation above this is a copy of the target
@@ -179,7 +176,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
             )
         notes.append(f"{len(lacking) - len(kept):,} rows without a target are left out")
     # What is learned of columns holds for all rows: prediction takes those without a target, too.
-    labelled, first = table._replace(cells=table.cells.iloc[kept]), int((kept < first).sum())
+    labelled, first = table._replace(cells=table.cells[used].iloc[kept]), int((kept < first).sum())
     targets, more = _read_targets(labelled, target_names, options, text, first)
     notes += more
     groups = labelled.cells[groups_by[0]].cat.codes.to_numpy() if groups_by else None
@@ -195,7 +192,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
     if options.missing == "refuse":
         check_gaps(table, described)
     learned, names = [column["name"] for column in described], feature_names(described)
-    notes += _gap_notes(table, learned) + _copies_of_the_target(table.cells[learned].iloc[kept], targets)
+    notes += _gap_notes(table, learned) + _copies_of_the_target(table, learned, kept, targets)
     weight = None
     for name in weighs:
         convert(labelled, name, "number")
@@ -328,12 +325,15 @@ def _gap_notes(table: Table, names: Sequence[str]) -> list[str]:
     return [f"gaps are filled: {', '.join(lacking)}"] if lacking else []
 
 
-def _copies_of_the_target(columns: "pd.DataFrame", targets: Targets) -> list[str]:
+def _copies_of_the_target(
+    table: Table, names: Sequence[str], rows: np.ndarray, targets: Targets
+) -> list[str]:
     """Warn of columns that determine the target: they are mostly copies, which new rows will not have."""
     import pandas as pd
 
     notes = []
-    for name, cells in columns.items():
+    for name in names:
+        cells = table.cells[name].iloc[rows]
         if targets.task == "classification":
             codes, values = pd.factorize(cells, use_na_sentinel=False)
             few = 2 <= len(values) <= max(2, len(cells) // 10)

@@ -151,11 +151,10 @@ def encode(
     """Encode rows of converted columns as [N, I] numbers; returns with them how many texts a column were unseen."""
     import pandas as pd
 
-    cells = table.cells.iloc[rows]
-    encoded, at = np.zeros((len(cells), len(feature_names(columns)))), 0
+    encoded, at = np.zeros((len(table.cells.index[rows]), len(feature_names(columns)))), 0
     strange: dict[str, int] = {}
     for column in columns:
-        values, width = cells[column["name"]], len(feature_names([column]))
+        values, width = table.cells[column["name"]].iloc[rows], len(feature_names([column]))
         place, gaps = encoded[:, at : at + width], values.isna().to_numpy()
         at += width
         if column["kind"] == "category":
@@ -167,7 +166,7 @@ def encode(
                 if unseen == "refuse":
                     row = int(np.flatnonzero(new)[0])
                     raise ArgumentError(
-                        f"{table._replace(cells=cells).place(row)}, column '{column['name']}': "
+                        f"{table._replace(cells=table.cells.iloc[rows]).place(row)}, column '{column['name']}': "
                         f"'{values.iloc[row]}' was not in the training data, which had {quoted(categories)}: "
                         f"mend it, or --unseen ignore"
                     )

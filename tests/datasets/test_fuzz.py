@@ -1,6 +1,6 @@
 """Generated files through load, training and prediction: nothing but a refusal in a line, and no row is lost.
 
-JAXMLP_FUZZ=5000 tries so many; a seed that fails becomes one of SEEDS once its fault is mended.
+JAXMLP_FUZZ=5000 tries so many; a seed that fails joins SEEDS, which are always tried, once its fault is mended.
 """
 
 import csv
@@ -18,7 +18,7 @@ from jaxmlp import fit, mlp
 from jaxmlp.datasets import load, make_problem, read_inputs
 from jaxmlp.types import ArgumentError
 
-SEEDS: tuple[int, ...] = ()
+SEEDS = (1, 2, 3, 5, 8, 13, 21, 34)
 COUNT, BATCH, FITTED = int(os.environ.get("JAXMLP_FUZZ", "100")), 50, 50
 
 TEXTS = [
@@ -198,7 +198,7 @@ def try_file(seed: int, folder: Path, is_fitted: bool) -> str:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_file_that_failed_once(seed, tmp_path):
+def test_a_few_files_are_always_tried(seed, tmp_path):
     try_file(seed, tmp_path, is_fitted=False)
 
 
