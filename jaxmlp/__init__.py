@@ -4,6 +4,7 @@ The public names are listed in `__all__`. Data sets are in `jaxmlp.datasets` and
 `jaxmlp.plots`, which are imported by those who need them.
 """
 
+import jaxmlp.door  # noqa: F401 (before every library)
 from jaxmlp.activations import ACTIVATIONS, Activation
 from jaxmlp.backprop import LayerTrace, Trace, loss, trace, value_and_grad
 from jaxmlp.gradcheck import GradientReport, GradientRow, check_gradients

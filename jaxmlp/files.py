@@ -1,11 +1,12 @@
 """Files written whole: a reader finds the old contents of a file or the new ones, never a part."""
 
 import contextlib
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 AnyPath: TypeAlias = str | os.PathLike[str]
 
@@ -37,6 +38,9 @@ def whole_file(path: AnyPath, *, sync: bool = False) -> Iterator[Path]:
         os.replace(unfinished, target)
         if sync:
             sync_path(target.parent)
+    except OSError as error:
+        error.filename = os.fspath(path)  # and not the unfinished one
+        raise
     finally:
         with contextlib.suppress(OSError):
             unfinished.unlink(missing_ok=True)
@@ -46,6 +50,20 @@ def write_text(path: AnyPath, text: str) -> None:
     """Write a text file whole, in UTF-8."""
     with whole_file(path) as file:
         file.write_text(text, encoding="utf-8")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON; whatever is wrong with it, too deep a nesting too, is a ValueError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def others_may_write(path: AnyPath) -> bool:
+    """Tell whether somebody besides this user and the administrator may change a file or folder."""
+    found = os.stat(path)
+    return os.name == "posix" and (bool(found.st_mode & 0o022) or found.st_uid not in (0, os.geteuid()))
 
 
 def sync_path(path: AnyPath) -> None:

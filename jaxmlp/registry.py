@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from jaxmlp.types import ArgumentError
 
 Thing = TypeVar("Thing")
+MOST_NAMES = 30  # that a message lists
 
 
 class UnknownNameError(ArgumentError, KeyError):
@@ -23,7 +24,9 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UnknownNameEr
     names = sorted(allowed)
     nearest = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
-    return UnknownNameError(f"unknown {kind} '{given}': {hint}Choose one of: {', '.join(names)}")
+    more = f", … ({len(names)} in all)" if len(names) > MOST_NAMES else ""
+    choices = ", ".join(f"{name:.80}" for name in names[:MOST_NAMES]) + more
+    return UnknownNameError(f"unknown {kind} '{given:.80}': {hint}Choose one of: {choices}")
 
 
 class Registry(Mapping[str, Thing], Generic[Thing]):

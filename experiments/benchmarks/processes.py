@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.session import one_line
+from jaxmlp.door import one_line
 
 WORKER = Path(__file__).parent / "peers" / "worker.py"
 

@@ -11,7 +11,6 @@ import os
 import socket
 import sys
 import time
-import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ from jax.experimental import multihost_utils
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import ProcessOptions, split_address
-from jaxmlp.cli.session import tell_error
+from jaxmlp.door import tell_error
 
 START = 120  # seconds that processes wait for each other at the start
 HEARTBEAT = 20  # seconds without a heartbeat until a process counts as dead
@@ -97,11 +96,9 @@ def together(options: ProcessOptions) -> Iterator[Group]:
         if group.has_parted:
             raise
         status = tell_error(error)
-        if status is None:
-            traceback.print_exception(error)
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(1 if status is None else status)  # JAX's own end would wait for the others
+        os._exit(status)  # JAX's own end would wait for the others
 
 
 def _start(address: str, count: int, index: int) -> None:

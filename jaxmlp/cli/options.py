@@ -19,12 +19,12 @@ from jaxmlp import ArgumentError, Stopping, make_optimizer, mlp
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.text import program
 from jaxmlp.datasets import DATASETS, METHODS
+from jaxmlp.door import USAGE_ERROR, one_line
 from jaxmlp.initializers import INITIALIZERS
 from jaxmlp.losses import LOSSES
 from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES
 from jaxmlp.types import LARGEST_SEED, check_whole
 
-USAGE_ERROR = 2
 LARGEST = float(np.finfo(np.float32).max)
 MOST_DEVICES = 1024  # of a process; from 2048 on JAX takes them for another's
 Options = TypeVar("Options")
@@ -55,6 +55,7 @@ class Parser(argparse.ArgumentParser):
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            epilog="--debug shows where an error arose",
             usage=" ".join(["%(prog)s", *positionals, "[options]"]),
         )
 
@@ -62,7 +63,8 @@ class Parser(argparse.ArgumentParser):
         unknown = re.split("[ =]", message.partition("unrecognized arguments: ")[2])[0]
         nearest = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
         hint = f" (did you mean {nearest[0]}?)" if nearest else ""
-        self.exit(USAGE_ERROR, f"{self.prog}: {message}{hint}; see {self.prog} --help\n")
+        line = one_line(ArgumentError(f"{message}{hint}; see {self.prog} --help"))
+        self.exit(USAGE_ERROR, f"{self.prog}: {line}\n")
 
 
 def option(default: Any, help: str, *, group: str, metavar: str | None = None, read: Any = None) -> Any:

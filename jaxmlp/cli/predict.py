@@ -113,10 +113,6 @@ def write_columns(columns: dict[str, np.ndarray], out: str | None) -> None:
                 frame.to_csv(file, index=False, lineterminator="\n", sep="\t" if ending == ".tsv" else ",")
     except ImportError:
         raise ArgumentError(f"--out {out} needs the package pyarrow: pip install pyarrow") from None
-    except OSError as error:
-        raise ArgumentError(
-            f"{out} cannot be written ({error.strerror}): choose another file with --out"
-        ) from None
 
 
 def truth_of(table: Table, saved: dict[str, Any]) -> np.ndarray | None:

@@ -1,6 +1,8 @@
 """How a run is gone on with: its own options read back from config.json, and what this call may say again."""
 
 import dataclasses
+import os
+import shlex
 import typing
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -64,7 +66,7 @@ def remember(folder: Path, options: RunOptions) -> None:
 
 def _place(name: str, value: str | None, folder: str) -> str | None:
     """Find a place that was named in a folder; where it is not there, but is here, it is the one here."""
-    path = Path(value or "").expanduser()
+    path = Path(os.path.expanduser(value or ""))
     if value is None or (name == "dataset" and path.suffix.lower() not in (".csv", ".npz")):
         return value
     there = folder / path
@@ -85,7 +87,9 @@ def _stored(kind: type[Options], folder: Path, what: str) -> tuple[Options, str]
     is_sweep, mark = "grid" in given, "hidden"
     if mark in given and is_sweep != (what == "sweep"):
         found, its = ("sweep", "sweep") if is_sweep else ("training run", "train")
-        raise ArgumentError(f"{folder} is the folder of a {found}: go on by jaxmlp {its} --resume {folder}")
+        raise ArgumentError(
+            f"{folder} is the folder of a {found}: go on by jaxmlp {its} --resume {shlex.quote(str(folder))}"
+        )
     unknown = sorted(set(given) - {field.name for field in dataclasses.fields(kind)})
     if unknown and mark in given:
         raise ArgumentError(

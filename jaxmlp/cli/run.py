@@ -22,10 +22,12 @@ import jax
 import numpy as np
 
 from jaxmlp import ArgumentError, EpochReport, FitState
+from jaxmlp.cli.options import PROCESSES, flag
 from jaxmlp.cli.records import EventFile, add_row, write_metrics
-from jaxmlp.cli.session import one_line, tell
+from jaxmlp.cli.session import tell
 from jaxmlp.cli.text import command, counted
-from jaxmlp.files import write_text
+from jaxmlp.door import one_line
+from jaxmlp.files import parse_json, write_text
 from jaxmlp.saving import CheckpointWriter, checkpoints_in, fit_arrays
 from jaxmlp.training.metrics import METRICS as SCORES
 
@@ -57,7 +59,9 @@ class Run:
     @property
     def advice(self) -> str:
         """How to go on with it, as the user would type it."""
-        return f"go on with: {command()} --resume {shlex.quote(str(self.folder))}"
+        given = {name: getattr(self._options, name, None) for name in PROCESSES}
+        shared = "".join(f" {flag(name)} {value}" for name, value in given.items() if value is not None)
+        return f"go on with: {command()} --resume {shlex.quote(str(self.folder))}{shared}"
 
     @property
     def last_saved(self) -> int:
@@ -130,7 +134,7 @@ class Run:
     def _try(self, what: str, write: Callable[[], None]) -> bool:
         try:
             write()
-        except (OSError, ArgumentError) as error:
+        except Exception as error:  # not only of a disk: memory, threads, a library of the format
             if not self._lock.is_held:
                 self._tell_gone()
                 return False
@@ -200,9 +204,11 @@ def configuration(job: AnyJob) -> dict[str, Any]:
 def make_run_folder(out: str | None, name: str) -> Path:
     """Make the folder of a new run; a folder that holds a run already is refused, and nothing is lost."""
     folder = _fresh_folder(name) if out is None else Path(out)
+    if folder.resolve() == folder.resolve().parent:
+        raise ArgumentError(f"--out {out} is the root of all folders: name a folder for the run")
     if (folder / CONFIG).exists() or (folder / MODEL).exists():
         has_checkpoints = (folder / CONFIG).exists() and checkpoints_in(folder / CHECKPOINTS)
-        go_on = f", or go on with it by --resume {folder}" if has_checkpoints else ""
+        go_on = f", or go on with it by --resume {shlex.quote(str(folder))}" if has_checkpoints else ""
         raise ArgumentError(f"{folder} holds a run already: choose another folder with --out{go_on}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +245,7 @@ def read_config(folder: Path, what: str) -> dict[str, Any]:
     """Read back config.json; `what` it should be of is named where it is damaged."""
     reason = "it is no JSON text"
     with contextlib.suppress(ValueError):
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = parse_json((folder / CONFIG).read_bytes())
         if isinstance(config, dict) and isinstance(config.get("options"), dict):
             return config
         reason = "options is missing"

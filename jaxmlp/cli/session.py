@@ -20,15 +20,14 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.options import USAGE_ERROR
-from jaxmlp.cli.text import program
+from jaxmlp.door import DEBUG, HEARD, LOST, one_line, program, tell_error
+from jaxmlp.files import others_may_write
 from jaxmlp.layers import PRECISIONS
 from jaxmlp.registry import unknown_name
 from jaxmlp.training.parallel import memory_of
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells tell it
 COMPUTED_IN = ("float32", "float64", "tensorfloat32", "bfloat16")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
 
 # Every program is kept, however quickly it was compiled: a run has many small ones.
 SETTINGS = {
@@ -39,20 +38,24 @@ MAX_SIZE, MOST_ROOM = "jax_compilation_cache_max_size", 256 * 2**20  # bytes; a 
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
-    """Run a command's `main` as a program: what the user can set right is told in one line."""
+    """Run a command's `main` as a program: whatever is raised becomes one line and a status."""
     # All that is left ends with the process: to look through it for cycles first took a third of a second.
     atexit.register(gc.freeze)
+    os.environ["MPLBACKEND"] = "agg"  # no picture is shown, whatever is set
+    if "--debug" in sys.argv:
+        sys.argv.remove("--debug")
+        os.environ[DEBUG] = "1"
     try:
-        try:
-            sys.exit(main(None))
-        finally:
-            sys.stdout.flush()  # to meet a closed pipe here, and not at Python's exit
-    except BrokenPipeError:
-        # The reader of our output has closed it, as `head` does; Python's own flush at exit would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except (KeyboardInterrupt, ArgumentError, OSError) as error:
-        sys.exit(tell_error(error))
+        status = main(None)
+    except (Exception, KeyboardInterrupt) as error:
+        status = tell_error(error)
+    sys.stdout.flush()
+    if LOST:
+        status = tell_error(OSError(f"standard output cannot be written ({LOST[0].strerror})"))
+    if HEARD:
+        sys.stderr.flush()
+        os._exit(status)  # Python's own end can meet what JAX still computes
+    sys.exit(status)
 
 
 def tell(line: str) -> None:
@@ -60,26 +63,12 @@ def tell(line: str) -> None:
     tqdm.write(f"{program()}: {line}", file=sys.stderr)
 
 
-def tell_error(error: BaseException) -> int | None:
-    """Tell what the user can set right in one line; returns the exit status, None for a defect of ours."""
-    if isinstance(error, KeyboardInterrupt):
-        tell("interrupted")
-        return INTERRUPTED
-    if isinstance(error, ArgumentError | OSError):
-        tell(one_line(error))
-        return USAGE_ERROR
-    return None
-
-
-def one_line(error: Exception) -> str:
-    """Say what went wrong in one line."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
-    return " ".join(str(error).split())
-
-
 def find_device(name: str) -> jax.Device:
     """Find a device by name."""
+    try:
+        jax.devices()
+    except Exception as error:
+        raise ArgumentError(f"JAX does not start ({one_line(error)}): see JAX_PLATFORMS") from error
     if name == "auto":
         return jax.local_devices()[0]
     platform, _, number = name.partition(":")
@@ -143,9 +132,15 @@ def compilation_cache(wanted: bool) -> Iterator[None]:
         if config.jax_compilation_cache_dir:
             _warn_if_unusable(config.jax_compilation_cache_dir)
         else:
-            with contextlib.suppress(RuntimeError):  # there is no home
-                settings |= {"jax_compilation_cache_dir": str(compiled_folder()), MAX_SIZE: MOST_ROOM}
-                _heal(compiled_folder())
+            with contextlib.suppress(RuntimeError, OSError):  # there is no home, or it cannot be written
+                folder = compiled_folder()
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(0o700, exist_ok=True)
+                if others_may_write(folder):
+                    tell(f"{folder} is not used, as others may write programs into it: delete it")
+                else:
+                    settings |= {"jax_compilation_cache_dir": str(folder), MAX_SIZE: MOST_ROOM}
+                    _heal(folder)
     before = {name: getattr(config, name) for name in settings}
     _apply(settings)
     try:
@@ -208,7 +203,7 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruption(advice: str = "") -> Iterator[Interruption]:
-    """Note SIGINT and SIGTERM inside a `with`; a second one ends the process at once.
+    """Note SIGINT, SIGTERM and SIGHUP inside a `with`; a second one ends the process at once.
 
     Both are heard by a thread: Python's own handlers wait until the compiled program that computes an epoch returns.
     """
@@ -221,7 +216,8 @@ def interruption(advice: str = "") -> Iterator[Interruption]:
     # Python writes the number of every signal that has a handler here, before it runs the handler.
     descriptor = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
     for number in SIGNALS:
-        signal.signal(number, lambda number, frame: None)
+        if before[number] is not signal.SIG_IGN:  # as of nohup, or of a job in the background
+            signal.signal(number, lambda number, frame: None)
     try:
         yield asked
     finally:

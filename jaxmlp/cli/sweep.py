@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import math
 import os
@@ -16,10 +17,12 @@ from tqdm import tqdm
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.run import open_run, read_config
-from jaxmlp.cli.session import INTERRUPTED, available_cores, compilation_cache, computing, tell
+from jaxmlp.cli.session import Interruption, available_cores, compilation_cache, computing, interruption, tell
 from jaxmlp.cli.sweep_options import SweepJob, prepare, read_sweep
 from jaxmlp.cli.sweep_report import print_ranking, print_start, print_time, report_best
 from jaxmlp.cli.text import show_score
+from jaxmlp.door import INTERRUPTED
+from jaxmlp.files import parse_json
 from jaxmlp.saving import check_description
 from jaxmlp.sweep.sweep import Progress, SweepResult, sweep_plan
 from jaxmlp.sweep.trials import TrialReport, planned_epochs
@@ -45,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not options.quiet:
                 print_start(job, len(finished))
             started = time.perf_counter()
-            try:
-                result, trained = train_missing(job, run.folder, finished)
-            except KeyboardInterrupt:
-                tell(f"interrupted; {run.advice}")
-                return INTERRUPTED
+            with interruption(run.advice) as asked:
+                try:
+                    result, trained = train_missing(job, run.folder, finished, asked)
+                except KeyboardInterrupt:
+                    tell(f"interrupted; {run.advice}")
+                    return asked.status or INTERRUPTED
             seconds = time.perf_counter() - started
             # Of a sweep that went on, the time of what was there is not known.
             each = None if finished else seconds / len(job.trials)
@@ -64,7 +68,9 @@ def use_cores(count: int | None) -> None:
         jax.config.update("jax_num_cpu_devices", count or available_cores())
 
 
-def train_missing(job: SweepJob, folder: Path, finished: Sequence[TrialReport]) -> tuple[SweepResult, int]:
+def train_missing(
+    job: SweepJob, folder: Path, finished: Sequence[TrialReport], asked: Interruption
+) -> tuple[SweepResult, int]:
     """Train everything that is missing, with a progress bar, and keep what finishes; counts what was trained."""
     options, metric = job.options, job.problem.metric
     done: dict[int, int] = {}
@@ -92,6 +98,8 @@ def train_missing(job: SweepJob, folder: Path, finished: Sequence[TrialReport]) 
             if scores:
                 best = better(scores if best is None else [best, *scores])
                 bar.set_postfix_str(f"best {show_score(metric, best)}")
+            if asked.signal is not None:
+                raise KeyboardInterrupt  # here, where JAX computes nothing
 
         plan = dataclasses.replace(
             job.plan, halving=options.rungs, keep_params=bool(options.check), tell=tell
@@ -114,7 +122,8 @@ def append_reports(
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in report._asdict().items()
         }
-        lines.append(json.dumps(row | dict(described(report.number))) + "\n")
+        row |= described(report.number)
+        lines.append(json.dumps(row | {"hash": _hash_of(row)}) + "\n")
     if lines:
         with (folder / TRIALS).open("a", encoding="utf-8") as file:
             file.write("".join(lines))
@@ -134,12 +143,14 @@ def read_reports(folder: Path, described: Sequence[Mapping[str, Any]] | None = N
     reports = []
     for line, text in enumerate(lines, start=1):
         try:
-            row = json.loads(text)
+            row = parse_json(text)
+            if row.pop("hash") != _hash_of(row):
+                raise ValueError
             loss, score = (math.nan if row[name] is None else float(row[name]) for name in ("loss", "score"))
             report = TrialReport(row["number"], row["epochs"], loss, score, row["diverged"])
             if [type(part) for part in report] != [int, int, float, float, bool]:
                 raise TypeError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise ArgumentError(
                 f"{path}, line {line} is damaged: delete that line; its network is then trained again"
             ) from None
@@ -147,6 +158,10 @@ def read_reports(folder: Path, described: Sequence[Mapping[str, Any]] | None = N
             _check_same_network(f"{path}, line {line}", row, described)
         reports.append(report)
     return reports
+
+
+def _hash_of(row: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(row).encode()).hexdigest()[:16]
 
 
 def _check_same_network(line: str, row: Mapping[str, Any], described: Sequence[Mapping[str, Any]]) -> None:

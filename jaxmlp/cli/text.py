@@ -1,20 +1,15 @@
 """Texts for people: numbers as they read them, tables, and the file that --out names."""
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxmlp.door import program as program
 from jaxmlp.files import write_text
 from jaxmlp.types import ArgumentError
-
-
-def program() -> str:
-    """Name the program that is running, as its messages begin: `jaxmlp train`, or `train.py`."""
-    return os.path.basename(sys.argv[0])
 
 
 def command() -> str:
@@ -106,14 +101,4 @@ def check_out(out: str | None, kind: str = "json") -> None:
 def write_result(out: str | None, result: dict[str, Any]) -> None:
     """Write a result as JSON."""
     if out is not None:
-        write_whole(Path(out), json.dumps(result, indent=1) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; an older one survives a full disk."""
-    try:
-        write_text(path, text)
-    except OSError as error:
-        raise ArgumentError(
-            f"{path} cannot be written ({error.strerror}): choose another file with --out"
-        ) from None
+        write_text(out, json.dumps(result, indent=1) + "\n")

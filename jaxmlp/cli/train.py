@@ -30,9 +30,10 @@ from jaxmlp.cli.records import write_metrics
 from jaxmlp.cli.resume import read_options, read_progress, remember
 from jaxmlp.cli.run import MODEL, Run, open_run
 from jaxmlp.cli.scores import Answers, answers_of, class_rows, score_rows, scores
-from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, one_line, tell
+from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, tell
 from jaxmlp.cli.text import aligned, counted, score_name, show_score, spell
 from jaxmlp.datasets.table import column_rows
+from jaxmlp.door import one_line
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.fit import Hooks, fit_recipe
 

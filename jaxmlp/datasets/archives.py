@@ -18,6 +18,7 @@ class Archive(NamedTuple):
     filename: str
     size: int
     sha256: str
+    unpacked: str | None = None  # the hash of its contents, where it is known
 
 
 class ArchiveSet(NamedTuple):
@@ -46,8 +47,12 @@ def check_archive(path: Path, archive: Archive, owner: str, owners: Mapping[str,
         raise ArgumentError(
             f"archive '{path}' of '{owner}' cannot be read ({error.strerror}): put the original file there"
         ) from None
-    if sha256 == archive.sha256:
+    if sha256 in (archive.sha256, archive.unpacked):
         return
+    if path.suffix != ".gz":
+        raise ArgumentError(
+            f"file '{path}' is not known to be what {archive.filename} of '{owner}' unpacks to: put that archive there"
+        )
     if sha256 in owners:
         raise ArgumentError(
             f"archive '{path}' is the one of '{owners[sha256]}', expected that of '{owner}' (they share their names): "
@@ -66,9 +71,16 @@ def check_archive(path: Path, archive: Archive, owner: str, owners: Mapping[str,
 def find_manual_folder(archive_set: ArchiveSet, manual_dir: Path) -> Path | None:
     """Find the folder that holds the archives downloaded by hand."""
     for folder in (manual_dir / archive_set.name, manual_dir):
-        if any((folder / archive.filename).is_file() for archive in archive_set.archives):
+        if any(find_archive(folder, archive.filename).is_file() for archive in archive_set.archives):
             return folder
     return None
+
+
+def find_archive(folder: Path, filename: str) -> Path:
+    """Find an archive, or what it unpacks to under one of the names that programs give it."""
+    plain = filename.removesuffix(".gz")
+    paths = [folder / name for name in (filename, plain, plain.replace("-idx", ".idx"))]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def how_to_provide(archive_set: ArchiveSet) -> str:

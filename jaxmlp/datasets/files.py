@@ -88,7 +88,7 @@ def read_examples(
     unseen: str = "ignore",
 ) -> tuple[np.ndarray, Table | None, list[str]]:
     """Read the features of new examples, the table that they stand in, and what is to be said of it."""
-    path, notes = Path(path).expanduser(), []
+    path, notes = Path(os.path.expanduser(path)), []
     if missing is not None:
         check_missing(missing)
     if unseen not in UNSEEN:
@@ -143,7 +143,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
     table = read_table(path, options.reading)
     notes, first, files = list(table.notes), len(table.cells), [path]
     if options.test is not None:
-        files.append(Path(options.test).expanduser())
+        files.append(Path(os.path.expanduser(options.test)))
         table = _with_test(table, files[1], options)
     target_names = _target_columns(options.target, table)
     text, ignored = (_named(table, what, getattr(options, what)) for what in ("text", "ignore"))

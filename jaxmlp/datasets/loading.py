@@ -132,7 +132,7 @@ def load(
     """
     given = {key: value for key, value in locals().items() if key not in ("name", "data_dir", "manual_dir")}
     given["test"] = None if test is None else os.fspath(test)
-    by_hand = None if manual_dir is None else Path(manual_dir).expanduser()
+    by_hand = None if manual_dir is None else Path(os.path.expanduser(manual_dir))
     options, name = Options(data_dir=_data_folder(data_dir), manual_dir=by_hand, **given), os.fspath(name)
     if not name.strip():
         raise unknown_name("data set", name, DATASETS)
@@ -141,7 +141,7 @@ def load(
         options.refuse(name, source.unused)
         return source.load(options)
     if _is_path(name, options):
-        return load_file(Path(name).expanduser(), options)
+        return load_file(Path(os.path.expanduser(name)), options)
     options.refuse(name, _FIXED_UNUSED)
     return load_from_catalogue(name, options, DATASETS)
 
@@ -154,18 +154,18 @@ def is_at_hand(
 ) -> bool:
     """Tell whether a data set known by name can be loaded without downloading anything."""
     DATASETS[name]  # raises for an unknown name
-    by_hand = None if manual_dir is None else Path(manual_dir).expanduser()
+    by_hand = None if manual_dir is None else Path(os.path.expanduser(manual_dir))
     return name not in IMAGE_SETS or are_images_at_hand(name, _data_folder(data_dir), by_hand)
 
 
 def _data_folder(given: str | os.PathLike[str] | None) -> Path:
-    return Path.home() / ".cache" / "jaxmlp" if given is None else Path(given).expanduser()
+    return Path(os.path.expanduser("~/.cache/jaxmlp" if given is None else given))
 
 
 def _is_path(name: str, options: Options) -> bool:
     if find_prepared(name, (options.data_dir, tfds_folder())) is not None:
         return False
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name == "-":
         return True
     has_ending = bool(path.suffix) and not path.suffix[1:].isdigit()  # a TFDS version ends in digits

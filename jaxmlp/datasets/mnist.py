@@ -16,6 +16,7 @@ from jaxmlp.datasets.archives import (
     ArchiveSet,
     check_archive,
     download,
+    find_archive,
     find_manual_folder,
     how_to_provide,
 )
@@ -38,12 +39,17 @@ class ImageSet(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def _archives(*sizes_and_hashes: tuple[int, str]) -> tuple[Archive, ...]:
+def _archives(*told: tuple[Any, ...]) -> tuple[Archive, ...]:
     names = (*TRAIN_FILES, *TEST_FILES)
-    return tuple(
-        Archive(name, size, sha256) for name, (size, sha256) in zip(names, sizes_and_hashes, strict=True)
-    )
+    return tuple(Archive(name, *each) for name, each in zip(names, told, strict=True))
 
+
+_UNPACKED = (  # hashes of what the archives of MNIST unpack to
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+)
 
 # Sizes and hashes are those that tensorflow-datasets registers. The three sets share their file names.
 IMAGE_SETS: dict[str, ImageSet] = {
@@ -52,10 +58,10 @@ IMAGE_SETS: dict[str, ImageSet] = {
         ArchiveSet(
             "mnist",
             _archives(
-                (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
-                (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
-                (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
-                (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
+                (9912422, "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609", _UNPACKED[0]),
+                (28881, "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c", _UNPACKED[1]),
+                (1648877, "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6", _UNPACKED[2]),
+                (4542, "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6", _UNPACKED[3]),
             ),
             (
                 "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -125,6 +131,10 @@ def load_images(image_set: ImageSet, options: Options) -> Dataset:
                 f"package array_record is not installed (it is built for Linux and for macOS on Arm, this is "
                 f"{platform.system()} on {platform.machine()}): install it, or choose 'digits' or your own file"
             )
+        if str(folder).startswith("~"):
+            raise ArgumentError(
+                f"no home folder is known to keep '{archive_set.name}' in: give a folder as data_dir"
+            )
         archive_folder = _obtain(archive_set, options)
         if not options.quiet:
             print(f"preparing {archive_set.name} in {folder}; this is done once", file=sys.stderr)
@@ -148,7 +158,7 @@ def are_images_at_hand(name: str, data_dir: Path, manual_dir: Path | None) -> bo
 
 def _manual_folder(archive_set: ArchiveSet, manual_dir: Path | None) -> Path | None:
     if manual_dir is None and os.environ.get(MANUAL_DIR_VARIABLE):
-        manual_dir = Path(os.environ[MANUAL_DIR_VARIABLE]).expanduser()
+        manual_dir = Path(os.path.expanduser(os.environ[MANUAL_DIR_VARIABLE]))
     return None if manual_dir is None else find_manual_folder(archive_set, manual_dir)
 
 
@@ -169,7 +179,7 @@ def _obtain(archive_set: ArchiveSet, options: Options) -> Path:
         for archive in image_set.archive_set.archives
     }
     for archive in archive_set.archives:
-        check_archive(folder / archive.filename, archive, archive_set.name, owners)
+        check_archive(find_archive(folder, archive.filename), archive, archive_set.name, owners)
     return folder
 
 
@@ -218,7 +228,9 @@ def prepare_records(image_set: ImageSet, archive_folder: Path, data_dir: Path) -
             return {split: self._generate_examples(*names) for split, names in files.items()}
 
         def _generate_examples(self, images_file: str, labels_file: str) -> Iterator[tuple[int, Any]]:
-            images, labels = read_idx(archive_folder / images_file), read_idx(archive_folder / labels_file)
+            images, labels = (
+                read_idx(find_archive(archive_folder, name)) for name in (images_file, labels_file)
+            )
             for index, (image, label) in enumerate(zip(images, labels, strict=True)):
                 yield index, {"image": image, "label": int(label)}
 
@@ -228,12 +240,12 @@ def prepare_records(image_set: ImageSet, archive_folder: Path, data_dir: Path) -
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read a gzipped IDX archive of unsigned bytes, whose hash is right.
+    """Read an IDX archive of unsigned bytes, packed or unpacked, whose hash is right.
 
     Behind two zero bytes, the type of its numbers (8) and the number of axes stand one big-endian 32-bit
     size an axis, and then the numbers, last axis fastest.
     """
-    content = gzip.decompress(path.read_bytes())
+    content = path.read_bytes() if path.suffix != ".gz" else gzip.decompress(path.read_bytes())
     axes = content[3]
     shape = np.frombuffer(content, ">u4", axes, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

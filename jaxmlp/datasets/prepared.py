@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxmlp.datasets.archives import file_sha256
 from jaxmlp.datasets.dataset import Arrays
+from jaxmlp.files import others_may_write, parse_json
 from jaxmlp.types import ArgumentError
 
 RECORD = "prepared.json"
@@ -21,8 +22,12 @@ FORMAT = 1
 
 def read_prepared(folder: Path, identity: Mapping[str, Any]) -> Arrays | None:
     """Map the arrays of a prepared folder into memory, if it is whole and of this identity."""
+    if folder.is_dir() and any(map(others_may_write, [folder, *folder.glob("*.npy")])):
+        raise ArgumentError(
+            f"others may change the prepared data in '{folder}' while they are read: delete them, or chmod -R go-w"
+        )
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = parse_json((folder / RECORD).read_bytes())
         if record["format"] != FORMAT or record["identity"] != dict(identity):
             return None
         return {
@@ -67,6 +72,7 @@ def _write_record(folder: Path, identity: Mapping[str, Any], arrays: Arrays) -> 
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
         np.save(path, array, allow_pickle=False)
+        path.chmod(0o644)  # whatever the umask
         described[name] = {"shape": list(array.shape), "dtype": array.dtype.str, "sha256": file_sha256(path)}
     record = {"format": FORMAT, "identity": dict(identity), "arrays": described}
     (folder / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlp.files import AnyPath
+from jaxmlp.files import AnyPath, parse_json
 from jaxmlp.registry import unknown_name
 from jaxmlp.saving.model_file import read_tensors, write_tensors
 from jaxmlp.training.fit import FitState
@@ -80,7 +80,7 @@ def read_checkpoint(path: AnyPath) -> Checkpoint:
         stored, texts = read_tensors(path)
         if texts["sha256"] != _hash_of(texts["jaxmlp"], stored):
             raise ValueError("it does not have the SHA-256 hash that was written")
-        header = json.loads(texts["jaxmlp"])
+        header = parse_json(texts["jaxmlp"])
         if header["format"] == FORMAT:
             arrays = {name: _held_as(stored[name], kind) for name, kind in header["types"].items()}
             return Checkpoint(header["epoch"], arrays, header["description"], header["value"])

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlp.files import AnyPath, whole_file
+from jaxmlp.files import AnyPath, parse_json, whole_file
 from jaxmlp.layers import LAYERS
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.types import ArgumentError, Params
@@ -139,7 +139,7 @@ def load_model(path: AnyPath) -> tuple[Network, Params, dict[str, Any]]:
         raise ArgumentError(f"no model file at {where}: give the path of a saved model")
     try:
         tensors, texts = read_tensors(path)
-        description = json.loads(texts["jaxmlp"])
+        description = parse_json(texts["jaxmlp"])
         found_format = description["format"]
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ArgumentError(

@@ -1,4 +1,5 @@
 import errno
+import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -193,3 +194,16 @@ def test_a_program_whose_time_stamp_is_missing_stops_no_keeping(home: Path) -> N
     program.with_name(program.name.removesuffix("cache") + "atime").unlink()  # as of a run killed between
     compile_once()
     assert compile_once()["cache_hits"] == 1
+
+
+def test_the_folder_is_of_the_user_alone_or_not_used(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = os.umask(0)
+    try:
+        compile_once()
+    finally:
+        os.umask(before)
+    (program,) = kept(home)
+    assert program.parent.stat().st_mode & 0o777 == 0o700
+    program.parent.chmod(0o770)
+    assert compile_once()["cache_hits"] == 0
+    assert "is not used, as others may write programs into it: delete it\n" in capsys.readouterr().err

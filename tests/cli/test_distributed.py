@@ -109,7 +109,11 @@ class Exit(Exception):
     [
         (KeyboardInterrupt(), 130, "train.py: interrupted\n"),
         (ArgumentError("no"), 2, "train.py: no\n"),
-        (ValueError("Gloo"), 1, "ValueError: Gloo\n"),
+        (
+            ValueError("Gloo"),
+            1,
+            "train.py: a defect of jaxmlp, ValueError('Gloo'); --debug shows where: report it\n",
+        ),
     ],
 )
 def test_a_process_ends_with_the_status_of_its_error_and_waits_for_nobody(

@@ -94,13 +94,17 @@ class AskedAfter:
 def test_a_run_that_is_stopped_says_what_is_saved(
     every: int, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / "a run"
     with monkeypatch.context() as patched:
         patched.setattr(train, "interruption", lambda advice: contextlib.nullcontext(AskedAfter(3)))
-        outcome = run_experiment("train", *SIX, "--checkpoint-every", every, "--out", run)
+        outcome = run_experiment("train", *SIX, "--checkpoint-every", every, "--devices", 1, "--out", run)
     assert outcome.status == 143
     assert not (run / MODEL).exists()
-    end = f"go on with: python train.py --resume {run}" if every else "nothing of it is saved: begin it again"
+    end = (
+        f"go on with: python train.py --resume '{run}' --devices 1"
+        if every
+        else "nothing of it is saved: begin it again"
+    )
     assert outcome.error_line == f"train.py: stopped by SIGTERM after epoch 3 of 6; {end}"
     if every:
         assert list(checkpoints_in(run / CHECKPOINTS)) == [3]

@@ -27,7 +27,7 @@ from jaxmlp.cli import sweep_options
 from jaxmlp.cli.options import TrainOptions
 from jaxmlp.cli.resume import read_options
 from jaxmlp.cli.run import write_config
-from jaxmlp.cli.sweep import append_reports, read_reports
+from jaxmlp.cli.sweep import _hash_of, append_reports, read_reports
 from jaxmlp.cli.sweep_options import read_sweep, train_command
 from jaxmlp.cli.sweep_report import difference, say, scores_of
 from jaxmlp.cli.text import spell
@@ -190,7 +190,10 @@ def test_a_check_that_meets_nan_names_the_network(place: int, capsys: pytest.Cap
 
 # --- resuming ---
 
-WHOLE = '{"number": 0, "epochs": 2, "loss": null, "score": null, "diverged": true}\n'
+WHOLE = '{"number": 0, "epochs": 2, "loss": null, "score": null, "diverged": true, "hash": "HASH"}\n'
+WHOLE = WHOLE.replace(
+    "HASH", _hash_of({name: each for name, each in json.loads(WHOLE).items() if name != "hash"})
+)
 
 
 @mock.patch.object(
@@ -205,7 +208,7 @@ def test_a_line_that_was_cut_off_is_left_out_where_the_disk_is_full_too(tmp_path
 @pytest.mark.parametrize(
     "damaged",
     [b"[]", b"", b"{", b'{"number": 0}', b"\xff", WHOLE[:-1].replace("0", '"zero"').encode(),
-     WHOLE[:-1].replace("2", "2.5").encode()],
+     WHOLE[:-1].replace(": 2,", ": 3,").encode(), b"[" * 10_000],
 )  # fmt: skip
 def test_a_damaged_line_is_named(damaged: bytes, tmp_path: Path) -> None:
     (tmp_path / "trials.jsonl").write_bytes(WHOLE.encode() + damaged + b"\n" + WHOLE.encode())
@@ -252,7 +255,7 @@ def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Pa
     assert "times as long" not in outcome.out
     log = folder / "trials.jsonl"
     log.write_text(log.read_text().replace('"seed": 1', '"seed": 2'))
-    assert "begin a new run" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
+    assert "line 2 is damaged" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
 
 
 @pytest.mark.parametrize(("given", "checked"), [([], 3), (["--check", "5"], 5), (["--check", "0"], 0)])

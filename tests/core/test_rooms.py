@@ -18,6 +18,7 @@ PACKAGE = Path(jaxmlp.__file__).parent
 
 # The one ordered list: a room, which is a file or a folder of the package, imports only rooms of lines above its own.
 ORDER = """
+door
 types
 files registry
 plots

@@ -156,3 +156,18 @@ def test_with_tensorflow_a_set_is_prepared_first_and_a_line_says_if_that_fails(t
     message = "'tiny_unreachable' cannot be prepared (no route to host)"
     refused(message, load, "tiny_unreachable", data_dir=tmp_path, quiet=True)
     assert catalogue.find_prepared("tiny_unreachable", [tmp_path]) is None
+
+
+@pytest.mark.parametrize(
+    "named", ["intruder.Label", "tensorflow_datasets.intruder.Label", "tensorflow_datasets"]
+)
+def test_no_module_that_the_files_name_is_imported(prepare, named, tmp_path, monkeypatch):
+    folder = prepare()
+    (tmp_path / "intruder.py").write_text("raise SystemExit('code of others was run')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (features,) = folder.rglob("features.json")
+    own = "tensorflow_datasets.core.features.class_label_feature.ClassLabel"
+    text = features.read_text()
+    features.write_text(text.replace(own, named))
+    assert text != features.read_text()
+    refused(f"features.json names the class '{named}'", load, "tiny", data_dir=folder)

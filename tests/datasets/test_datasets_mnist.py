@@ -83,6 +83,26 @@ def test_archives_become_a_data_set_and_are_not_needed_again(tiny, tmp_path, mon
     assert isinstance(dataset.train.inputs, np.memmap)
 
 
+@pytest.mark.parametrize("name", ["-idx", ".idx"])
+def test_unpacked_archives_are_read_by_their_own_hashes(tiny, tmp_path, name):
+    image_set, manual, arrays = tiny
+    archives = []
+    for archive in image_set.archive_set.archives:
+        content = gzip.decompress((manual / archive.filename).read_bytes())
+        (manual / archive.filename).unlink()
+        (manual / archive.filename.removesuffix(".gz").replace("-idx", name)).write_bytes(content)
+        archives.append(archive._replace(unpacked=hashlib.sha256(content).hexdigest()))
+    known = image_set._replace(archive_set=image_set.archive_set._replace(archives=tuple(archives)))
+    check_same(mnist.load_images(known, options(tmp_path, manual)), arrays)
+    unknown = options(tmp_path / "other", manual)
+    refused(
+        "is not known to be what train-images-idx3-ubyte.gz of 'tiny_set' unpacks to: put that archive there",
+        mnist.load_images,
+        image_set,
+        unknown,
+    )
+
+
 @pytest.mark.parametrize("shape", [(5,), (3, 4, 2), (0, 28, 28), (1, 300)])
 def test_an_archive_is_read_as_written(tmp_path, shape):
     array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

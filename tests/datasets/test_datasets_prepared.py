@@ -129,3 +129,18 @@ def test_what_cannot_be_written_is_one_line_and_objects_are_never_pickled(tmp_pa
     (tmp_path / "file").write_text("no folder")
     message = "cannot be written ... choose another as data_dir"
     refused(message, prepare, tmp_path / "file" / "tiny", IDENTITY, lambda _: ARRAYS)
+
+
+@pytest.mark.parametrize("name", ["", "inputs.npy"])
+def test_what_others_may_change_is_not_mapped(folder, name):
+    (folder / name).chmod(0o777)
+    refused("others may change the prepared data in", read_prepared, folder, IDENTITY)
+
+
+def test_the_umask_does_not_let_others_write(tmp_path):
+    before = os.umask(0)
+    try:
+        prepare(tmp_path / "tiny", IDENTITY, lambda _: ARRAYS)
+    finally:
+        os.umask(before)
+    assert read_prepared(tmp_path / "tiny", IDENTITY) is not None
