@@ -155,7 +155,8 @@ def test_registered_archives_are_those_of_tensorflow_datasets(name):
     sums = Path(tfds.__file__).parent / "url_checksums" / f"{name}.txt"
     registered = sorted(line.split("\t") for line in sums.read_text().splitlines())
     archives, (mirror, *_) = IMAGE_SETS[name].archive_set[1:]
-    assert registered == sorted([mirror + name, str(size), sha256, name] for name, size, sha256 in archives)
+    told = [(archive.filename, str(archive.size), archive.sha256) for archive in archives]
+    assert registered == sorted([mirror + name, size, sha256, name] for name, size, sha256 in told)
 
 
 @needs_real_archives
