@@ -1,6 +1,6 @@
 """The chain rule: one loop forward that keeps residuals, one loop back that turns them into gradients.
 
-    objective   E = Σ_b s_b·ℓ_b + l2/2 · Σ‖w‖²,   s_b = weight_b / Σ weight
+    objective   E = Σ_b s_b·ℓ_b + l2/2 · Σ‖w‖²,   s_b = weight_b / Σ weight, or over a total that is given
     forward     (x_l, residuals_l) = forward_l(params_l, x_{l−1}),   l = 1 … L,   x_0 the inputs
     start       δ_L = ∂E/∂x_L: row b is s_b·∂ℓ_b/∂x_L
     backward    (∂E/∂params_l, δ_{l−1}) = backward_l(params_l, residuals_l, δ_l),   l = L … 1
@@ -50,25 +50,29 @@ def backpropagate(
     return tuple(grads[::-1]), deltas[::-1]
 
 
-def mean_loss(losses: Float[Array, "B"], weight: Weight | None) -> Scalar:
+def mean_loss(losses: Float[Array, "B"], weight: Weight | None, total: Scalar | None = None) -> Scalar:
     """Average the losses of the examples: Σ_b s_b·ℓ_b."""
-    return jnp.sum(example_shares(weight, losses) * losses)
+    return jnp.sum(example_shares(weight, losses, total) * losses)
 
 
-def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch) -> Outputs:
+def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch, total: Scalar | None = None) -> Outputs:
     """Start the way back with δ_L = ∂E/∂x_L."""
     # row b is s_b·∂ℓ_b/∂x_L
-    return example_shares(batch.weight, outputs)[:, None] * pair.gradient(outputs, batch.targets)
+    return example_shares(batch.weight, outputs, total)[:, None] * pair.gradient(outputs, batch.targets)
 
 
-def example_shares(weight: Weight | None, outputs: Array) -> Weight:
-    """Share the mean out among the examples, s_b = weight_b / Σ weight, for the loss and its gradient alike."""
+def example_shares(weight: Weight | None, outputs: Array, total: Scalar | None = None) -> Weight:
+    """Share the mean out among the examples, for the loss and its gradient alike: s_b = weight_b / Σ weight.
+
+    A minibatch of weighted data is divided by a `total` that follows from its number of examples, not by Σ weight:
+    its weights count against those of other minibatches, and its gradient estimates that of all data without bias.
+    """
     examples = outputs.shape[0]
     if weight is None:
         return jnp.full(examples, 1 / max(examples, 1), outputs.dtype)
     if jnp.shape(weight) != (examples,):
         raise ArgumentError(f"sample_weight must have shape [{examples}], given {list(jnp.shape(weight))}")
-    total = jnp.sum(weight)
+    total = jnp.sum(weight) if total is None else total
     # Only a sum of exactly 0 is held to 0: a weight that is NaN must be seen in the loss.
     return jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total)).astype(outputs.dtype)
 
@@ -134,14 +138,22 @@ def objective(
 
 
 def objective_and_grads(
-    net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, train: bool, key: Key | None
+    net: Network,
+    params: Params,
+    batch: Batch,
+    *,
+    loss: str | Loss,
+    l2: L2,
+    train: bool,
+    key: Key | None,
+    total: Scalar | None = None,
 ) -> Trace:
     """Compute E and ∂E/∂params, going forward and back; plain, and the compiler drops what a caller leaves unused."""
     pair = resolve_loss(loss)
     passed, residuals = propagate(net, params, batch, train=train, key=key)
     losses = pair.value(passed[-1], batch.targets)
-    value = mean_loss(losses, batch.weight) + l2_term(net, params, l2)
-    grads, deltas = backpropagate(net, params, residuals, mean_loss_gradient(pair, passed[-1], batch))
+    value = mean_loss(losses, batch.weight, total) + l2_term(net, params, l2)
+    grads, deltas = backpropagate(net, params, residuals, mean_loss_gradient(pair, passed[-1], batch, total))
     grads = add_l2_gradient(net, params, grads, l2)
     names = [f"{place} {layer_title(layer)}" for place, layer in enumerate(net.layers)]
     stations = zip(names, params, passed, passed[1:], residuals, deltas[1:], grads, deltas, strict=False)

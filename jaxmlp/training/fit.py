@@ -218,7 +218,8 @@ def fit(
         shuffle: a fresh permutation every epoch, of a stream within each window, or the given order.
         metric: a metric's name; None takes the one that fits the loss.
         l2: strength of the penalty on weights.
-        sample_weight: [N] for the training examples, or None; a stream brings its own.
+        sample_weight: [N] for the training examples, or None; a stream brings its own. They count as multiples of
+            their mean, and a minibatch divides by its number of examples: scaling all of them changes nothing.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each training minibatch.
         stopping: when to end before the last epoch, and whether to return the best parameters.
         resume: where an interrupted fit stood, in place of key and state; its history goes on. Patience that it

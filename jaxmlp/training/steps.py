@@ -129,13 +129,15 @@ def _step_keys(state: TrainState) -> tuple[Key, Key]:
     return transform_key, layer_key
 
 
-def step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tuple[TrainState, Trace]:
+def step(
+    recipe: Recipe, state: TrainState, batch: Batch, l2: L2, total: Scalar | None = None
+) -> tuple[TrainState, Trace]:
     """Take one step; plain, as all down to `epoch_of_steps`, to be shared by a step, an epoch and a sweep."""
     transform_key, layer_key = _step_keys(state)
     if recipe.transform is not None:
         batch = batch._replace(inputs=recipe.transform(transform_key, batch.inputs))
     found = objective_and_grads(
-        recipe.net, state.params, batch, loss=recipe.loss, l2=l2, train=True, key=layer_key
+        recipe.net, state.params, batch, loss=recipe.loss, l2=l2, train=True, key=layer_key, total=total
     )
     # Optax mixes integers and floats inside, which a program may have forbidden for its own code.
     with jax.numpy_dtype_promotion("standard"):
@@ -153,9 +155,12 @@ def measured_step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tu
 
 
 def scan_steps(
-    recipe: Recipe, state: TrainState, data: Batch, key: Key | None, l2: L2
+    recipe: Recipe, state: TrainState, data: Batch, key: Key | None, l2: L2, mean_weight: Scalar | None
 ) -> tuple[TrainState, BatchSums, Scalar]:
-    """Scan over the minibatches of some examples: an epoch's or a window's, shuffled where a key is given."""
+    """Scan over the minibatches of some examples: an epoch's or a window's, shuffled where a key is given.
+
+    Weights count as multiples of their mean over the data set, a minibatch as its number of examples.
+    """
     blocks = minibatch_indices(key, data.inputs.shape[0], recipe.batch_size)
     indices, held = share_rows(recipe.mesh, *blocks)
     steps = indices.shape[0]
@@ -166,18 +171,22 @@ def scan_steps(
         chosen, there, is_measured = block
         # Gathering here, and not the whole epoch before, is faster on a CPU and is not copied by vmap.
         batch = gather(data, chosen, there)
-        carried, found = step(recipe, carried, batch, l2)
+        total = None if mean_weight is None else jnp.sum(there).astype(batch.weight.dtype) * mean_weight
+        carried, found = step(recipe, carried, batch, l2, total)
         norm = jax.lax.cond(
             is_measured, optax.tree.norm, lambda grads: jnp.zeros_like(found.value), found.grads
         )
-        return keep_whole(recipe.mesh, carried), (found.value, found.outputs, batch.weight, norm)
+        return keep_whole(recipe.mesh, carried), (found.value, found.outputs, batch.weight, norm, total)
 
-    state, (values, outputs, weight, norms) = jax.lax.scan(body, state, (indices, held, measured))
+    state, (values, outputs, weight, norms, totals) = jax.lax.scan(body, state, (indices, held, measured))
     # Measured once over the epoch, not in every step: a small step is mostly the starting of its parts.
     seen = Batch(data.inputs, data.targets[indices.ravel()], weight.ravel())
-    # Each step's objective counts by the weight of its examples: the last minibatch may be shorter.
-    value = weighted_mean(values, jnp.sum(weight, axis=1).astype(values.dtype))
+    # Each step's objective counts by what it was divided by: the last minibatch may be shorter.
+    divided = (jnp.sum(weight, axis=1) if totals is None else totals).astype(values.dtype)
+    value = weighted_mean(values, divided)
     sums = batch_sums(value, outputs.reshape(-1, outputs.shape[-1]), seen, recipe.metric)
+    if totals is not None:
+        sums = sums._replace(loss=jnp.sum(divided) * value)
     return state, sums, jnp.sum(norms) / -(-steps // interval)
 
 
@@ -190,7 +199,8 @@ def epoch_of_steps(
     """
     recipe = replace(recipe, batch_size=min(recipe.batch_size, data.inputs.shape[0]))
     key = shuffle_key(state) if recipe.shuffle else None
-    state, sums, norm = scan_steps(recipe, state, data, key, l2)
+    mean_weight = None if data.weight is None else jnp.mean(data.weight)
+    state, sums, norm = scan_steps(recipe, state, data, key, l2, mean_weight)
     metrics = summarise(sums, recipe.metric, variance_for(recipe.metric, data), norm)
     return state._replace(epoch=state.epoch + 1), metrics
 
@@ -269,7 +279,7 @@ def train_epoch(
         shuffle: a fresh permutation every epoch, or the given order (static).
         metric: a metric's name; None takes the one that fits the loss (static).
         l2: strength of the penalty on weights.
-        sample_weight: [N], or None.
+        sample_weight: [N], as multiples of their mean; a minibatch divides by its number of examples. None for none.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch (static).
         mesh: devices that share each minibatch, see `parallel.batch_mesh`; None for one device (static).
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -60,6 +60,18 @@ class Stream:
     def __post_init__(self) -> None:
         check_whole("window", self.window)
 
+    @cached_property
+    def mean_weight(self) -> Scalar:
+        """Average the weights of the first epoch, for which it is read once more."""
+        if self.once:
+            raise ArgumentError(
+                "weights count as multiples of their mean, and an iterator of chunks can be gone through once: "
+                "give a function of the epoch that returns a new one"
+            )
+        with _closing(self.read(0, self.window, 0)) as windows:
+            weights = [np.array(window.weight) for window in windows]
+        return jax.device_get(jnp.mean(jnp.asarray(np.concatenate(weights))))
+
 
 def stream_from_chunks(chunks: Chunks, *, window: int = ROWS) -> Stream:
     """Make a stream of chunks of arrays, each of any number of rows.
@@ -68,7 +80,7 @@ def stream_from_chunks(chunks: Chunks, *, window: int = ROWS) -> Stream:
 
     Args:
         chunks: an iterable of (inputs [N, I], targets) or (inputs, targets, weight [N]), or a function of the epoch
-            (from 0) that returns one. An iterator, which can be gone through once, serves for one epoch. It is
+            (from 0) that returns one. Weights are read once before, for their mean to count as 1 in every epoch. An iterator, which can be gone through once, serves for one epoch. It is
             called or gone through by another thread; a chunk may be altered once the next is asked for.
         window: rows that are shuffled together, made up to a multiple of the batch size.
 
@@ -217,10 +229,12 @@ def _room_for(part: Any, rows: int) -> Any:
     return None if part is None else np.empty((rows, *part.shape[1:]), part.dtype)
 
 
-def checked(windows: Iterator[Batch], recipe: Recipe, epoch: int, row: int) -> Iterator[Batch]:
-    """Check each window as arrays are checked, and name its rows where something is wrong."""
+def checked(
+    stream: Stream, rows: int, recipe: Recipe, epoch: int, row: int
+) -> Iterator[tuple[Batch, Scalar | None]]:
+    """Check each window as arrays are checked, and name its rows where something is wrong; with the mean weight."""
     outputs = layer_shapes(recipe.net)[-1].out_features
-    with _closing(windows):
+    with _closing(stream.read(epoch, rows, row)) as windows:
         for window in windows:
             rows, weight = len(window.inputs), window.weight
             weigh_nothing = weight is not None and np.shape(weight) == (rows,) and not np.any(weight)
@@ -229,10 +243,10 @@ def checked(windows: Iterator[Batch], recipe: Recipe, epoch: int, row: int) -> I
                 in_features=recipe.net.in_features,
                 outputs=outputs,
                 loss=recipe.loss,
-                name=f"training data, epoch {epoch}, rows {row} to {row + rows - 1}",
+                name=f"training data, epoch {epoch + 1}, rows {row} to {row + rows - 1}",
             )
             row += rows
-            yield window
+            yield window, None if weight is None else stream.mean_weight
             del window, weight  # or it would be held while the next is read
 
 
@@ -324,11 +338,11 @@ def window_key(state: TrainState, window: Int[Array, ""]) -> Key:
 
 @partial(jax.jit, static_argnums=0)
 def train_window(
-    recipe: Recipe, state: TrainState, data: Batch, window: Int[Array, ""], l2: L2
+    recipe: Recipe, state: TrainState, data: Batch, window: Int[Array, ""], l2: L2, mean_weight: Scalar | None
 ) -> tuple[TrainState, WindowSums]:
     """Train on one window: the very steps of `train_epoch`, with sums that can be added to other windows'."""
     key = window_key(state, jnp.asarray(window)) if recipe.shuffle else None
-    state, sums, norm = scan_steps(recipe, state, data, key, l2)
+    state, sums, norm = scan_steps(recipe, state, data, key, l2, mean_weight)
     mean = variance = jnp.zeros(0)
     if METRICS[recipe.metric].needs_variance:
         mean, variance = weighted_mean(data.targets, data.weight), target_variance(data.targets, data.weight)
@@ -354,14 +368,14 @@ def train_stream(
             f"the fit stood after {place.windows} windows of {place.rows // place.windows} rows, and the stream's "
             f"have {rows} here: give the window and the batch size that it began with"
         )
-    found = checked(stream.read(epoch, rows, place.rows), recipe, epoch + 1, place.rows)
+    found = checked(stream, rows, recipe, epoch, place.rows)
     with read_ahead(found) as windows:
-        for window in windows:
+        for window, mean_weight in windows:
             number = place.windows + (running is not None)
             # The size of a whole set that is smaller, as of arrays.
             size = recipe.batch_size if number else min(recipe.batch_size, len(window.inputs))
             data = place_whole(window, recipe.mesh)
-            state, sums = train_window(replace(recipe, batch_size=size), state, data, number, l2)
+            state, sums = train_window(replace(recipe, batch_size=size), state, data, number, l2, mean_weight)
             new = _Running(state, sums, len(window.inputs), size)
             # Computed while what comes before is looked at and the next is read; to hold it would be one too many.
             del window, data

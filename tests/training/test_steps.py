@@ -24,8 +24,10 @@ from jaxmlp.training import steps as training
 from jaxmlp.training.batching import minibatch_indices, steps_per_epoch
 from jaxmlp.training.evaluation import evaluate
 from jaxmlp.training.fit import fit
+from jaxmlp.training.metrics import accuracy
 from jaxmlp.training.optimizers import OPTIMIZERS, make_optimizer
 from jaxmlp.training.steps import TrainState, init_state, train_epoch, train_step
+from jaxmlp.training.stream import stream_from_chunks
 from jaxmlp.types import Batch, Key
 
 # --- a step ---
@@ -111,21 +113,24 @@ def test_the_initial_state_is_drawn_from_the_key() -> None:
 
 
 def loop_of_steps(
-    state: TrainState, data: Batch, *, batch_size: int, shuffle: bool = True, **options: Any
+    state: TrainState, data: Batch, *, batch_size: int, shuffle: bool = True, l2: float | None = None
 ) -> tuple[TrainState, np.ndarray]:
     """Train an epoch by a plain Python loop; its last minibatch is short, not filled up."""
     order = np.arange(EXAMPLES)
     if shuffle:
         order = np.asarray(minibatch_indices(training.shuffle_key(state), EXAMPLES, EXAMPLES)[0][0])
-    rows, weights = [], []
+    recipe, rows = training.Recipe(NET, "sgd"), []
     for start in range(0, EXAMPLES, batch_size):
         chosen = order[start : start + batch_size]
         batch = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], data)
-        state, metrics = train_step(NET, "sgd", state, batch, **options)
-        rows.append([float(jnp.asarray(value)) for value in metrics])
-        weights.append(len(chosen) if batch.weight is None else np.sum(batch.weight))
-    losses, scores, _, norms = np.array(rows).T
-    loss, score = (np.average(column, weights=weights) for column in (losses, scores))
+        weight = np.ones(len(chosen)) if batch.weight is None else batch.weight
+        total = None if data.weight is None else len(chosen) * np.mean(data.weight)
+        state, found = training.step(recipe, state, batch, l2, total)
+        score = accuracy(found.outputs, batch.targets, jnp.asarray(weight))
+        row = found.value, score, optax.tree.norm(found.grads), len(chosen), np.sum(weight)
+        rows.append([float(each) for each in row])
+    losses, scores, norms, counts, weights = np.array(rows).T
+    loss, score = np.average(losses, weights=counts), np.average(scores, weights=weights)
     return state._replace(epoch=state.epoch + 1), np.array([loss, score, sum(weights), norms.mean()])
 
 
@@ -151,6 +156,38 @@ def test_an_epoch_equals_a_loop_of_steps(options: dict[str, Any], weight: Any) -
         bookkeeping = [(s.key, s.step, s.epoch, s.opt_state) for s in (found_state, expected_state)]
         assert same_bits(*bookkeeping)
     assert int(state.step) == 2 * -(-EXAMPLES // options["batch_size"])
+
+
+# What an epoch's steps follow stands, summed, in this optimiser's state; it does not move the parameters.
+SUM = optax.GradientTransformation(
+    lambda params: jax.tree.map(jnp.zeros_like, params),
+    lambda grads, state, params=None: (
+        jax.tree.map(jnp.zeros_like, grads),
+        jax.tree.map(jnp.add, state, grads),
+    ),
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+@pytest.mark.parametrize("weight", [WEIGHT, 1000 * WEIGHT, np.where(np.arange(EXAMPLES) < 3, 0, WEIGHT) ** 8])
+def test_the_mean_gradient_of_weighted_minibatches_is_that_of_all_data(size: int, weight: Any) -> None:
+    state = init_state(NET, SUM, KEY)
+    value, expected = value_and_grad(NET, state.params, INPUTS, LABELS, sample_weight=weight)
+    given: dict[str, Any] = {"optimizer": SUM, "batch_size": size, "epochs": 1, "state": state}
+    stream = stream_from_chunks([(*DATA, weight)], window=2)
+    for found in (fit(NET, DATA, sample_weight=weight, **given), fit(NET, stream, **given)):
+        mean = jax.tree.map(lambda total: total * size / EXAMPLES, found.state.opt_state)
+        assert_close(mean, expected, relative=1e-5, absolute=1e-5)
+        assert found.history[0].train_loss == pytest.approx(float(value), rel=1e-5)
+
+
+def test_a_heavy_example_moves_more_and_scaling_all_weights_changes_nothing() -> None:
+    given: dict[str, Any] = {"optimizer": "sgd", "batch_size": 1, "epochs": 1, "key": KEY, "shuffle": False}
+    ends = [
+        fit(NET, (INPUTS[:2], LABELS[:2]), sample_weight=weight, **given).state
+        for weight in (None, [1, 1000], [2, 2], [2**32, 2**32])
+    ]
+    assert [same_bits(end, ends[0]) for end in ends] == [True, False, True, True]
 
 
 def norms_agree(steps: int) -> None:
