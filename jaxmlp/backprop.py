@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from jaxmlp.checks import as_batch
 from jaxmlp.layers import Inputs, Weight
 from jaxmlp.losses import Loss, Outputs, Targets, resolve_loss
 from jaxmlp.network import Network, check_fit, layer_title
@@ -62,17 +64,13 @@ def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch, total: Scalar
 
 
 def example_shares(weight: Weight | None, outputs: Array, total: Scalar | None = None) -> Weight:
-    """Share the mean out among the examples, for the loss and its gradient alike: s_b = weight_b / Σ weight.
-
-    A minibatch of weighted data is divided by a `total` that follows from its number of examples, not by Σ weight:
-    its weights count against those of other minibatches, and its gradient estimates that of all data without bias.
-    """
+    """Share the mean out among the examples, s_b = weight_b / Σ weight or total, for loss and gradient alike."""
     examples = outputs.shape[0]
     if weight is None:
         return jnp.full(examples, 1 / max(examples, 1), outputs.dtype)
     if jnp.shape(weight) != (examples,):
         raise ArgumentError(f"sample_weight must have shape [{examples}], given {list(jnp.shape(weight))}")
-    total = jnp.sum(weight) if total is None else total
+    total = jnp.sum(weight) if total is None else jnp.asarray(total, weight.dtype)
     # Only a sum of exactly 0 is held to 0: a weight that is NaN must be seen in the loss.
     return jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total)).astype(outputs.dtype)
 
@@ -101,6 +99,8 @@ def decayed(net: Network, params: Params) -> Params:
 
 def traced_l2(l2: L2) -> L2:
     """Turn a plain 0 into None, to leave L2 out of the program."""
+    if not (isinstance(l2, jax.Array | None) or (isinstance(l2, float | int | np.number) and l2 >= 0)):
+        raise ArgumentError(f"l2 must be a number of at least 0, given {l2!r}")
     return None if isinstance(l2, int | float) and l2 == 0 else l2
 
 
@@ -195,7 +195,7 @@ def loss(
         key: random key for layers that draw in training.
 
     Returns:
-        E, a scalar.
+        E, a scalar; NaN where a label lies outside 0..K−1, which a compiled function cannot refuse.
 
     Raises:
         ArgumentError: shapes that do not fit, or an unknown loss.
@@ -207,7 +207,7 @@ def loss(
         >>> round(float(value), 4)  # ln 3
         1.0986
     """
-    batch = Batch(inputs, targets, sample_weight)
+    batch = as_batch((inputs, targets), sample_weight)
     return _compiled_objective(net, params, batch, loss=loss, l2=traced_l2(l2), train=train, key=key)
 
 
@@ -238,7 +238,7 @@ def value_and_grad(
         >>> float(value), grads[0].w.tolist(), grads[0].b.tolist()
         (4.5, [[-3.0], [-6.0]], [-3.0])
     """
-    batch = Batch(inputs, targets, sample_weight)
+    batch = as_batch((inputs, targets), sample_weight)
     return _compiled_value_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), train=train, key=key)
 
 
@@ -268,5 +268,5 @@ def trace(
         >>> [layer.name for layer in traced.layers]
         ['0 dense', '1 tanh', '2 dense']
     """
-    batch = Batch(inputs, targets, sample_weight)
+    batch = as_batch((inputs, targets), sample_weight)
     return objective_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), train=train, key=key)

@@ -1,7 +1,10 @@
 """Checks of a data set's values before a run: a wrong label stops it, not a strange loss."""
 
+import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp.losses import Loss, resolve_loss
@@ -10,20 +13,47 @@ from jaxmlp.types import ArgumentError, Batch
 COUNTED_LABELS = ("labels", "soft_labels")
 
 
-def as_batch(data: Any, sample_weight: Any = None) -> Batch:
-    """Take a data set as a `Batch` or a pair of inputs and targets."""
+def as_batch(data: Any, sample_weight: Any = None, name: str = "data") -> Batch:
+    """Take a data set as a `Batch` or a pair of inputs and targets, of whatever NumPy takes for an array."""
     if not isinstance(data, tuple) or len(data) not in (2, 3):
-        raise ArgumentError(f"data must be a pair (inputs, targets) or a Batch, given {type(data).__name__}")
-    batch = Batch(*map(_as_array, data))
-    if sample_weight is None:
-        return batch
-    weight = _as_array(sample_weight)
-    return batch._replace(weight=weight if batch.weight is None else batch.weight * weight)
+        kind = type(data).__name__
+        raise ArgumentError(f"{name} must be a pair (inputs, targets) or a Batch, given {kind}")
+    features, targets = as_array(data[0], f"{name}: features"), as_array(data[1], f"{name}: targets")
+    given = [each for each in (*data[2:], sample_weight) if each is not None]
+    weights = [as_array(each, f"{name}: sample weights") for each in given]
+    if len({np.shape(each) for each in weights}) > 1:
+        raise ArgumentError(f"{name}: sample weights of Batch and call differ in shape: give N each")
+    weights = [each if each.dtype.kind == "f" else each.astype(float) for each in weights]
+    return Batch(features, targets, math.prod(weights[1:], start=weights[0]) if weights else None)
 
 
-def _as_array(given: Any) -> Any:
-    # Lists become arrays; whatever has a shape already, a traced array too, stays as it is.
-    return given if given is None or hasattr(given, "shape") else np.asarray(given)
+def as_array(given: Any, name: str) -> Any:
+    """Take what NumPy takes for an array of numbers; whole numbers that JAX would wrap around become floats."""
+    if isinstance(given, jax.Array):
+        return given
+    if hasattr(given, "toarray"):
+        raise ArgumentError(f"{name} must be dense, given {type(given).__name__}: give its .toarray()")
+    try:
+        array = np.asarray(given)
+        array = np.asarray(array.tolist()) if array.dtype == object else array
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ArgumentError(f"{name} must be an array of numbers: {str(error).splitlines()[0]}") from None
+    if not (array.dtype.kind in "biuf" or jnp.issubdtype(array.dtype, jnp.floating)):
+        found = f"type {array.dtype}; encode them first" if array.ndim else type(given).__name__
+        raise ArgumentError(f"{name} must be numbers, given {found}")
+    if array.dtype.kind in "iu" and array.size:
+        held = np.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
+        if array.dtype != held.dtype and not held.min <= array.min() <= array.max() <= held.max:
+            return array.astype(float)
+    return array
+
+
+def check_key(key: Any) -> None:
+    """Raise an ArgumentError unless what is given is one random key, of JAX's new kind or its old one."""
+    kind, axes = getattr(key, "dtype", None), np.ndim(key)
+    fits = kind == np.uint32 and axes == 1
+    if not fits and (kind is None or axes or not jnp.issubdtype(kind, jax.dtypes.prng_key)):
+        raise ArgumentError(f"key must be one random key, given {type(key).__name__}: give jax.random.key(0)")
 
 
 def check_lengths(data: Batch, name: str = "data") -> None:
@@ -54,14 +84,22 @@ def check_data(data: Batch, *, in_features: int, outputs: int, loss: str | Loss,
             f"{name}: inputs must have shape [N, {in_features}] for this network, given {list(inputs.shape)}"
         )
     check_lengths(data, name)
-    if inputs.dtype.kind in "OSU":
-        raise ArgumentError(f"{name}: features must be numbers, given type {inputs.dtype}; encode them first")
-    if not np.all(np.isfinite(inputs)):
-        count = int(np.sum(~np.isfinite(inputs)))
-        raise ArgumentError(f"{name}: {count} feature(s) are NaN or infinite; remove or fill them first")
+    check_finite(inputs, "feature(s)", name)
     _check_targets(targets, outputs, resolve_loss(loss), name)
     if data.weight is not None:
         _check_weight(np.asarray(data.weight), name)
+
+
+def check_finite(array: np.ndarray, what: str, name: str) -> None:
+    """Refuse what is NaN or infinite, or becomes so in the type in which JAX computes."""
+    if array.dtype.kind in "biu":
+        return
+    held = jnp.finfo(jax.dtypes.canonicalize_dtype(array.dtype))
+    if not (-float(held.max) <= array.min() and array.max() <= float(held.max)):
+        count = int(np.sum(~(np.abs(array) <= float(held.max))))
+        raise ArgumentError(
+            f"{name}: {count} {what} are NaN or infinite in {held.dtype}: remove or fill them"
+        )
 
 
 def _check_targets(targets: np.ndarray, outputs: int, loss: Loss, name: str) -> None:
@@ -74,8 +112,13 @@ def _check_targets(targets: np.ndarray, outputs: int, loss: Loss, name: str) -> 
             f"{name}: this loss takes targets of shape [N, {outputs}], as the network's outputs, "
             f"given {list(targets.shape)}"
         )
-    if not np.all(np.isfinite(targets)):
-        raise ArgumentError(f"{name}: some targets are NaN or infinite; remove or fill them first")
+    check_finite(targets, "target(s)", name)
+    sums = np.sum(targets, axis=1, dtype=float)
+    if soft and (targets.min() < 0 or np.max(np.abs(sums - 1)) > 1e-3):
+        raise ArgumentError(
+            f"{name}: this loss takes labels, or probabilities of at least 0 whose rows sum to 1, given "
+            f"{targets.min():g} to {targets.max():g}, sums {sums.min():g} to {sums.max():g}: divide by the sums"
+        )
     if loss.targets == "binary" and not np.all((targets >= 0) & (targets <= 1)):
         raise ArgumentError(
             f"{name}: this loss takes targets from 0 to 1, given {targets.min():g} to {targets.max():g}"
@@ -87,7 +130,7 @@ def _check_labels(labels: np.ndarray, classes: int, name: str) -> None:
         raise ArgumentError(
             f"{name}: this loss takes integer labels of shape [N], given {list(labels.shape)}"
         )
-    if not np.issubdtype(labels.dtype, np.integer):
+    if labels.dtype.kind not in "iu" and not (labels.dtype.kind == "f" and np.max(np.abs(labels)) >= 2**31):
         raise ArgumentError(
             f"{name}: this loss takes integer labels 0 to {classes - 1}, given type {labels.dtype}; "
             "make them integers, or choose a loss for values such as squared_error"
@@ -100,7 +143,8 @@ def _check_labels(labels: np.ndarray, classes: int, name: str) -> None:
 
 
 def _check_weight(weight: np.ndarray, name: str) -> None:
-    if not np.all(np.isfinite(weight)) or np.any(weight < 0):
-        raise ArgumentError(f"{name}: sample weights must be finite and at least 0")
-    if not np.any(weight > 0):
+    held, total = jnp.finfo(jax.dtypes.canonicalize_dtype(float)), np.sum(weight, dtype=float)
+    if not total <= held.max or np.any(weight < 0):
+        raise ArgumentError(f"{name}: sample weights must be finite and at least 0, and so must their sum")
+    if total < held.tiny:
         raise ArgumentError(f"{name}: all sample weights are 0; give at least one example a weight")

@@ -19,6 +19,7 @@ from jax.tree_util import keystr, tree_leaves_with_path
 from jaxtyping import Array, Float
 
 from jaxmlp.backprop import L2, decayed, example_shares, objective, objective_and_grads, propagate, traced_l2
+from jaxmlp.checks import as_batch
 from jaxmlp.layers import Activate, Dense, Inputs, Softmax, Weight
 from jaxmlp.losses import Loss, Targets, resolve_loss
 from jaxmlp.network import Network
@@ -138,7 +139,7 @@ def check_gradients(
         True
     """
     with jax.enable_x64(True):
-        batch = Batch(inputs, targets, sample_weight)
+        batch = as_batch((inputs, targets), sample_weight)
         params, batch = jax.tree.map(_to_float64, (params, batch))
         keywords: dict[str, Any] = {"loss": loss, "l2": traced_l2(l2), "train": train, "key": key}
         hand, auto, terms = _gradients(net, params, batch, **keywords)

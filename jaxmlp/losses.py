@@ -28,6 +28,7 @@ class Loss(NamedTuple):
         gradient: (outputs [B, K], targets) -> [B, K], dℓ_b / d outputs_b.
         targets: what the targets are: "labels" (integers [B] in 0..K−1), "soft_labels" (labels,
             or [B, K] probabilities), "binary" ([B, K] in [0, 1]) or "values" ([B, K]).
+        takes: "probabilities" or "logits", where the outputs have to be those; None for any.
 
     Example:
         >>> import jax.numpy as jnp
@@ -40,6 +41,7 @@ class Loss(NamedTuple):
     value: Callable[[Outputs, Targets], PerExample]
     gradient: Callable[[Outputs, Targets], Outputs]
     targets: str = "values"
+    takes: str | None = None
 
 
 def _require_values(outputs: Outputs, targets: Targets) -> None:
@@ -71,14 +73,20 @@ def _are_labels(outputs: Outputs, targets: Targets) -> bool:
     return True
 
 
+def _wide(labels: Labels) -> Labels:
+    # Few bits could not hold K, with which labels are compared.
+    return labels if labels.dtype.itemsize >= 4 else labels.astype(jnp.int32)
+
+
 def _chosen(outputs: Outputs, labels: Labels) -> PerExample:
     # A label outside 0..K−1 gives NaN: indexing would silently take another class for it.
+    labels = _wide(labels)
     chosen = jnp.take_along_axis(outputs, labels[:, None], axis=1)[:, 0]
     return jnp.where((labels >= 0) & (labels < outputs.shape[1]), chosen, jnp.nan)
 
 
 def _one_hot(outputs: Outputs, labels: Labels) -> Outputs:
-    return jax.nn.one_hot(labels, outputs.shape[1], dtype=outputs.dtype)
+    return jax.nn.one_hot(_wide(labels), outputs.shape[1], dtype=outputs.dtype)
 
 
 # --- softmax cross-entropy on logits (Bridle 1990) ---
@@ -91,7 +99,7 @@ def _softmax_cross_entropy(logits: Outputs, targets: Targets) -> PerExample:
     return -jnp.sum(targets * jax.nn.log_softmax(logits, axis=1), axis=1)
 
 
-def _softmax_cross_entropy_gradient(logits: Outputs, targets: Targets) -> Outputs:
+def _softmax_gradient(logits: Outputs, targets: Targets) -> Outputs:
     # ∂ℓ/∂z_k = p_k Σ_j t_j − t_k, p = softmax(z); Σ_j t_j is 1 for labels
     if _are_labels(logits, targets):
         return jax.nn.softmax(logits, axis=1) - _one_hot(logits, targets)
@@ -107,7 +115,7 @@ def _sigmoid_cross_entropy(logits: Outputs, targets: Targets) -> PerExample:
     return jnp.sum(jax.nn.softplus(logits) - targets * logits, axis=1)
 
 
-def _sigmoid_cross_entropy_gradient(logits: Outputs, targets: Targets) -> Outputs:
+def _sigmoid_gradient(logits: Outputs, targets: Targets) -> Outputs:
     # ∂ℓ/∂z_k = sigmoid(z_k) − t_k
     _require_values(logits, targets)
     return jax.nn.sigmoid(logits) - targets
@@ -124,7 +132,7 @@ def _negative_log_likelihood(probabilities: Outputs, labels: Targets) -> PerExam
     return -jnp.log(jnp.where(chosen <= tiny, tiny, chosen))
 
 
-def _negative_log_likelihood_gradient(probabilities: Outputs, labels: Targets) -> Outputs:
+def _likelihood_gradient(probabilities: Outputs, labels: Targets) -> Outputs:
     # ∂ℓ/∂p_k = −[k = y]/p_y, and 0 where the value is held
     _require_labels(probabilities, labels)
     chosen = _chosen(probabilities, labels)
@@ -209,10 +217,10 @@ def _multiclass_hinge_gradient(scores: Outputs, labels: Targets) -> Outputs:
 LOSSES: Registry[Loss] = Registry(
     "loss",
     {
-        "softmax_cross_entropy": Loss(_softmax_cross_entropy, _softmax_cross_entropy_gradient, "soft_labels"),
-        "sigmoid_cross_entropy": Loss(_sigmoid_cross_entropy, _sigmoid_cross_entropy_gradient, "binary"),
+        "softmax_cross_entropy": Loss(_softmax_cross_entropy, _softmax_gradient, "soft_labels", "logits"),
+        "sigmoid_cross_entropy": Loss(_sigmoid_cross_entropy, _sigmoid_gradient, "binary", "logits"),
         "negative_log_likelihood": Loss(
-            _negative_log_likelihood, _negative_log_likelihood_gradient, "labels"
+            _negative_log_likelihood, _likelihood_gradient, "labels", "probabilities"
         ),
         "half_squared_error": _squared(lambda outputs: 2),
         "squared_error": _squared(lambda outputs: 1),

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlp.layers import Activate, Dense, Layer, Softmax
-from jaxmlp.losses import LOSSES
+from jaxmlp.checks import as_array, check_finite, check_key
+from jaxmlp.layers import LAYERS, Activate, Dense, Layer, Softmax
+from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError, Key, Params, check_whole
 
@@ -179,11 +180,39 @@ def init(net: Network, key: Key) -> Params:
         >>> params[0].w.shape, params[1]
         ((2, 3), ())
     """
+    check_network(net)
+    check_key(key)
     return _draw(net, key)[0]
+
+
+def check_network(net: Any) -> None:
+    """Raise an ArgumentError unless what is given is a network."""
+    if not isinstance(net, Network):
+        raise ArgumentError(f"net must be a Network, as mlp([4, 8, 3]) makes one, given {type(net).__name__}")
+
+
+def check_head(net: Network, loss: str | Loss, *, trains: bool = True) -> None:
+    """Raise an ArgumentError where the last layer does not make what a loss takes; logits, only where it `trains`."""
+    takes, last = resolve_loss(loss).takes, net.layers[-1]
+    is_own = not isinstance(last, tuple(LAYERS.values()))  # of the user: what it makes is not known
+    if takes == "probabilities" and not (is_own or isinstance(last, Softmax)):
+        remedy = "end it in Softmax() (output_activation='softmax'), or choose softmax_cross_entropy"
+    elif takes == "logits" and trains and outputs_are_probabilities(net):
+        remedy = "leave that layer out, or choose negative_log_likelihood after a softmax"
+    else:
+        return
+    raise ArgumentError(f"this loss takes {takes}, and the network ends in {layer_title(last)}: {remedy}")
+
+
+@cache
+def count_outputs(net: Network) -> int:
+    """Count a network's outputs: K."""
+    return layer_shapes(net)[-1].out_features
 
 
 def check_fit(net: Network, params: Params, inputs: Float[Array, "B I"]) -> None:
     """Raise an ArgumentError unless inputs and parameters have the shapes that a network takes."""
+    check_network(net)
     if jnp.ndim(inputs) != 2 or jnp.shape(inputs)[1] != net.in_features:
         raise ArgumentError(
             f"inputs must have shape [B, {net.in_features}] for this network, given {list(jnp.shape(inputs))}"
@@ -195,7 +224,7 @@ def check_fit(net: Network, params: Params, inputs: Float[Array, "B I"]) -> None
             "make them with init(net, key)"
         )
     structure, shapes = _expected_params(net)
-    found = [jnp.shape(leaf) for leaf in jax.tree.leaves(params)]
+    found = [np.shape(leaf) for leaf in jax.tree.leaves(params)]
     if jax.tree.structure(params) != structure or found != shapes:
         raise ArgumentError(
             f"params are those of another network: this one's have shapes {[list(shape) for shape in shapes]}, "
@@ -209,7 +238,6 @@ def _expected_params(net: Network) -> tuple[Any, list[tuple[int, ...]]]:
     return jax.tree.structure(params), [leaf.shape for leaf in jax.tree.leaves(params)]
 
 
-@partial(jax.jit, static_argnums=0)
 def forward(net: Network, params: Params, inputs: Float[Array, "B I"]) -> Float[Array, "B K"]:
     """Compute the network's outputs at inference.
 
@@ -229,6 +257,11 @@ def forward(net: Network, params: Params, inputs: Float[Array, "B I"]) -> Float[
         >>> forward(net, init(net, jax.random.key(0)), jnp.ones((4, 2))).shape
         (4, 1)
     """
+    return _forward(net, params, as_array(inputs, "inputs"))
+
+
+@partial(jax.jit, static_argnums=0)
+def _forward(net: Network, params: Params, inputs: Float[Array, "B I"]) -> Float[Array, "B K"]:
     check_fit(net, params, inputs)
     outputs = inputs
     for layer, layer_params in zip(net.layers, params, strict=True):
@@ -269,10 +302,13 @@ def predict(
         >>> predict(net, init(net, jax.random.key(0)), jnp.zeros((4, 2)), task="classification").tolist()
         [0, 0, 0, 0]
     """
-    if task not in TASKS:
-        raise unknown_name("task", task, TASKS)
-    if loss is not None:
-        LOSSES[loss]  # raises for an unknown name
+    if not isinstance(task, str) or task not in TASKS:
+        raise unknown_name("task", str(task), TASKS)
+    inputs = as_array(inputs, "inputs")
+    check_fit(net, params, inputs)
+    threshold = class_threshold(net, loss)
+    if not isinstance(inputs, jax.core.Tracer):
+        check_finite(np.asarray(inputs), "feature(s)", "inputs")
     outputs = forward(net, params, inputs)
     if task == "regression":
         if probabilities:
@@ -280,14 +316,17 @@ def predict(
         return outputs
     if probabilities:
         return _probabilities(net, outputs, task, loss)
-    # Halfway between class 0 and class 1: a logit of 0, or 0.5 where outputs are fitted to 0 and 1.
-    is_logit = loss is None or loss.partition(":")[0] == "sigmoid_cross_entropy"
-    threshold = 0.0 if is_logit and not outputs_are_probabilities(net) else 0.5
     if task == "multilabel":
         return (outputs > threshold).astype(jnp.int32)
     if outputs.shape[1] == 1:
         return (outputs[:, 0] > threshold).astype(jnp.int32)
     return jnp.argmax(outputs, axis=1)
+
+
+def class_threshold(net: Network, loss: str | Loss | None) -> float:
+    """Halfway between class 0 and class 1: a logit of 0, or 0.5 of probabilities and of outputs fitted to 0 and 1."""
+    is_fitted = loss is not None and resolve_loss(loss).targets == "values"
+    return 0.5 if is_fitted or outputs_are_probabilities(net) else 0.0
 
 
 def outputs_are_probabilities(net: Network) -> bool:

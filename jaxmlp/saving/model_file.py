@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmlp.checks import check_finite
 from jaxmlp.files import AnyPath, parse_json, whole_file
 from jaxmlp.layers import LAYERS
-from jaxmlp.network import Network, layer_shapes
+from jaxmlp.network import Network, check_network, layer_shapes
 from jaxmlp.types import ArgumentError, Params
 
 FORMAT = "jaxmlp-1"
@@ -49,7 +50,7 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         # Not mapped into memory, where a disk that fails would end the process.
         with safetensors.safe_open(os.fspath(path), framework="numpy", backend="pread") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, OverflowError) as error:  # the latter of an axis that is too long
         raise ValueError(str(error)) from None
 
 
@@ -91,8 +92,8 @@ def save_model(
             values by name, given back as they are by `load_model`.
 
     Raises:
-        ArgumentError: a layer is not a registered one, the parameters are not this network's, or
-            the preprocessing is not plain data.
+        ArgumentError: a layer is not a registered one, none has parameters, they are not this network's or
+            not finite, the preprocessing is not plain data, or the path is a folder.
         OSError: the file cannot be written.
 
     Example:
@@ -103,6 +104,11 @@ def save_model(
         >>> loaded == net, preprocessing["shift"].tolist()
         (True, [1.0, 1.0])
     """
+    check_network(net)
+    if not isinstance(path, str | os.PathLike) or Path(path).is_dir():
+        raise ArgumentError(f"path must be that of a file, given {path!r}: give its name as text or Path")
+    if not isinstance(preprocessing, Mapping | None):
+        raise ArgumentError(f"preprocessing must map names to values, given {type(preprocessing).__name__}")
     preprocessing = dict(preprocessing or {})
     arrays = {name: value for name, value in preprocessing.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in preprocessing.items() if name not in arrays}
@@ -134,9 +140,9 @@ def load_model(path: AnyPath) -> tuple[Network, Params, dict[str, Any]]:
         Traceback (most recent call last):
         jaxmlp.types.ArgumentError: no model file at nowhere.safetensors: give the path of a saved model
     """
-    where = os.fspath(path)
-    if not Path(path).is_file():
-        raise ArgumentError(f"no model file at {where}: give the path of a saved model")
+    where = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
+    if not Path(where).is_file():
+        raise ArgumentError(f"no model file at {path}: give the path of a saved model")
     try:
         tensors, texts = read_tensors(path)
         description = parse_json(texts["jaxmlp"])
@@ -169,14 +175,18 @@ def _name(place: Any) -> str:
 
 
 def _params_of(net: Network, tensors: Mapping[str, np.ndarray], path: AnyPath) -> Params:
-    """Take a network's parameters from among tensors; one that is missing or has another shape is refused."""
+    """Take a network's parameters from among tensors; what is missing, misshapen or not finite is refused."""
+    expected = tuple(shape.params for shape in layer_shapes(net))
+    if not jax.tree.leaves(expected):
+        raise ArgumentError(f"{path}: a network without parameters predicts nothing: add a Dense layer")
 
-    def take(place: Any, expected: Any) -> np.ndarray:
+    def take(place: Any, shape: Any) -> np.ndarray:
         tensor = tensors.get(_name(place))
-        if tensor is None or tensor.shape != expected.shape:
+        which = f"{os.fspath(path)}: parameter {_name(place).removeprefix('params.')}"
+        if tensor is None or tensor.shape != shape.shape:
             found = "none" if tensor is None else f"shape {list(tensor.shape)}"
-            which = f"{os.fspath(path)}: parameter {_name(place).removeprefix('params.')}"
-            raise ArgumentError(f"{which} should have shape {list(expected.shape)}, found {found}")
+            raise ArgumentError(f"{which} should have shape {list(shape.shape)}, found {found}")
+        check_finite(tensor, "number(s)", which)
         return tensor
 
-    return jax.tree_util.tree_map_with_path(take, tuple(shape.params for shape in layer_shapes(net)))
+    return jax.tree_util.tree_map_with_path(take, expected)

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmlp.checks import as_batch, check_data
 from jaxmlp.losses import Loss
-from jaxmlp.network import layer_shapes
+from jaxmlp.network import check_head, count_outputs
 from jaxmlp.sweep.blocks import block_size, narrowed_size
 from jaxmlp.sweep.members import (
     Members,
@@ -295,7 +295,9 @@ def _check_trials(
             "give one of them"
         )
     nets = {trial.net for trial in trials}
-    for in_features, outputs in {(net.in_features, layer_shapes(net)[-1].out_features) for net in nets}:
+    for net in nets:
+        check_head(net, loss)
+    for in_features, outputs in {(net.in_features, count_outputs(net)) for net in nets}:
         for data, name in ((train, "training data"), (valid, "validation data")):
             if data is not None:
                 check_data(data, in_features=in_features, outputs=outputs, loss=loss, name=name)

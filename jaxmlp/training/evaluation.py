@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jaxmlp.backprop import L2, l2_term, mean_loss, traced_l2
-from jaxmlp.checks import as_batch, check_lengths
+from jaxmlp.checks import as_batch, check_data, check_key, check_lengths
 from jaxmlp.losses import Loss, resolve_loss
-from jaxmlp.network import Network, forward
+from jaxmlp.network import Network, check_fit, check_head, count_outputs, forward
 from jaxmlp.training.batching import gather, minibatch_indices
 from jaxmlp.training.metrics import BatchSums, batch_sums, summarise, variance_for
 from jaxmlp.training.parallel import share_rows
 from jaxmlp.training.steps import Data, Recipe, Transform, Weight
-from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Params
+from jaxmlp.types import Batch, Key, Metrics, Params
 
 CHUNK = 1024  # examples that are measured at a time
 
@@ -94,8 +94,13 @@ def evaluate(
         (0.6931, 1.0)
     """
     recipe = Recipe(net, "sgd", loss, metric, batch_size, transform=transform, mesh=mesh)
-    if transform is not None and key is None:
-        raise ArgumentError("a transform draws from a key: give key=jax.random.key(0) along with it")
+    if not (transform is None and key is None):
+        check_key(key)
+    check_head(net, loss, trains=False)
     batch = as_batch(data, sample_weight)
-    check_lengths(batch)
+    if any(isinstance(part, jax.core.Tracer) for part in batch):
+        check_lengths(batch)
+    else:
+        check_data(batch, in_features=net.in_features, outputs=count_outputs(net), loss=loss)
+    check_fit(net, params, batch.inputs)
     return jitted_evaluation(recipe, params, batch, traced_l2(l2), key)

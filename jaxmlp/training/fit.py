@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from jaxmlp.backprop import L2, decayed, traced_l2
 from jaxmlp.checks import as_batch, check_data
 from jaxmlp.losses import Loss
-from jaxmlp.network import Network, layer_shapes
+from jaxmlp.network import Network, count_outputs
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.optimizers import Optimizer
 from jaxmlp.training.parallel import Devices, batch_mesh, largest_of_processes, place_whole
@@ -247,8 +247,11 @@ def fit(
         (2, 'accuracy')
     """
     recipe = Recipe(net, optimizer, loss, metric, batch_size, shuffle, transform, batch_mesh(devices))
-    if save is not None and not callable(save):
-        raise ArgumentError(f"save takes a function of the FitState, and here it is {save!r}")
+    for name, given, of in (("save", save, "the FitState"), ("callback", callback, "report and state")):
+        if given is not None and not callable(given):
+            raise ArgumentError(f"{name} takes a function of {of}, and here it is {given!r}")
+    if not isinstance(stopping, Stopping):
+        raise ArgumentError(f"stopping must be a Stopping, as Stopping(patience=5), given {stopping!r}")
     if resume is None or epochs != 0:
         check_whole("number of epochs", epochs)
     if isinstance(train, Stream):
@@ -263,8 +266,8 @@ def fit(
                 "give a function of the epoch that returns a new one"
             )
     else:
-        examples = _on_devices(recipe, as_batch(train, sample_weight), "training data")
-    valid_data = None if valid is None else _on_devices(recipe, as_batch(valid), "validation data")
+        examples = _on_devices(recipe, train, sample_weight, "training data")
+    valid_data = None if valid is None else _on_devices(recipe, valid, None, "validation data")
     if stopping.patience is not None and valid is None:
         raise ArgumentError(
             "patience watches validation data, and there are none: give valid=(inputs, targets)"
@@ -287,30 +290,28 @@ def _start(recipe: Recipe, key: Key | None, state: TrainState | None, resume: Fi
         )
     if resume is not None and state is not None:
         raise ArgumentError("fit goes on from a state or resumes a fit: give state= or resume=, not both")
-    if resume is None:
-        if state is None:
-            if key is None:
-                raise ArgumentError(
-                    "fit needs a random key to start from, or a state to go on from: give key=jax.random.key(0)"
-                )
-            state = init_state(recipe.net, recipe.optimizer, key)
+    given = "fit to resume" if state is None else "state to go on from"
+    if state is not None:
+        if not isinstance(state, TrainState):
+            raise ArgumentError(f"state takes what init_state makes, and here it is a {type(state).__name__}")
         resume = FitState(state)
-    else:
-        wanted = jax.eval_shape(lambda: init_state(recipe.net, recipe.optimizer, jax.random.key(0)))
-        for part, what in (("params", "network"), ("opt_state", "optimiser")):
-            ours, theirs = (
-                jax.tree.flatten(jax.tree.map(np.shape, getattr(each, part)))
-                for each in (resume.train, wanted)
+    if resume is None:
+        fresh = init_state(recipe.net, recipe.optimizer, key)  # type: ignore[arg-type]  # it refuses None
+        return FitState(place_whole(fresh, recipe.mesh))
+    wanted = jax.eval_shape(lambda: init_state(recipe.net, recipe.optimizer, jax.random.key(0)))
+    for part, what in (("params", "network"), ("opt_state", "optimiser")):
+        ours, theirs = (
+            jax.tree.flatten(jax.tree.map(np.shape, getattr(each, part))) for each in (resume.train, wanted)
+        )
+        if ours != theirs:
+            raise ArgumentError(
+                f"the {given} is of another {what}: give the {what} that it was begun with, or a new fit"
             )
-            if ours != theirs:
-                raise ArgumentError(
-                    f"the fit to resume is of another {what}: give the {what} that it was begun with, or a new fit"
-                )
     return resume._replace(train=place_whole(resume.train, recipe.mesh))
 
 
-def _on_devices(recipe: Recipe, data: Batch, name: str) -> Batch:
+def _on_devices(recipe: Recipe, given: Data, sample_weight: Weight | None, name: str) -> Batch:
     """Check a data set and bring it to the devices, both once."""
-    outputs = layer_shapes(recipe.net)[-1].out_features
-    check_data(data, in_features=recipe.net.in_features, outputs=outputs, loss=recipe.loss, name=name)
+    data, net = as_batch(given, sample_weight, name), recipe.net
+    check_data(data, in_features=net.in_features, outputs=count_outputs(net), loss=recipe.loss, name=name)
     return place_whole(data, recipe.mesh)

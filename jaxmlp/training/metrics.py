@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
 from jaxmlp.losses import Loss, resolve_loss
+from jaxmlp.network import Network, class_threshold, count_outputs
 from jaxmlp.registry import Registry
 from jaxmlp.types import ArgumentError, Batch, Metrics, Scalar
 
@@ -98,12 +99,15 @@ METRICS: Registry[Metric] = Registry(
 )
 
 
-def resolve_metric(metric: str | None, loss: str | Loss) -> str:
-    """Name the metric to report: the given one, or the one that fits the loss."""
+def resolve_metric(metric: str | None, loss: str | Loss, net: Network | None = None) -> str:
+    """Name the metric to report: the given one, or the one that fits the loss; of a network, with its threshold."""
     fitting = {"values": "r2", "binary": "label_accuracy"}.get(resolve_loss(loss).targets, "accuracy")
     name = fitting if metric is None else metric
     METRICS[name]  # raises for an unknown name
-    return name
+    splits = name == "label_accuracy" or (
+        name in ("accuracy", "zero_one_loss") and net and count_outputs(net) == 1
+    )
+    return f"{name}:0.5" if splits and net and class_threshold(net, loss) else name
 
 
 def weighted_mean(values: Float[Array, "B ..."], weight: Float[Array, "B"] | None) -> Float[Array, "..."]:

@@ -5,9 +5,10 @@ the other; `make_optimizer` gives the same object for the same description. The 
 optimiser's state (`opt_state`), where they can be traced; a schedule multiplies the updates.
 """
 
+import contextlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -183,6 +184,21 @@ def _build(
     if make_factor is not None and horizon is not None:
         parts.append(optax.scale_by_schedule(make_factor(*horizon)))
     return parts[0] if len(parts) == 1 else optax.chain(*parts)
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[None]:
+    """Let optax work on a state, and tell in a line what a transformation lacks here."""
+    try:
+        # Optax mixes integers and floats inside, which a program may have forbidden for its own code.
+        with jax.numpy_dtype_promotion("standard"):
+            yield
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ArgumentError(
+            f"this optax transformation cannot train here ({str(error).splitlines()[0]}): it is given gradients, "
+            "parameters and value=, the objective. What asks for value_fn, as optax.lbfgs with its line search, "
+            "or for parameters of another kind, as optax.lookahead, is not served"
+        ) from error
 
 
 def resolve_optimizer(optimizer: Optimizer) -> optax.GradientTransformation:

@@ -39,9 +39,10 @@ def batch_mesh(devices: Devices) -> Mesh | None:
     """Lay out devices to share the minibatches of one network, its parameters being on all of them."""
     if devices is None:
         return None
-    if not devices or len(set(devices)) < len(devices):
+    given = list(devices) if isinstance(devices, Sequence) else []
+    if not (0 < len(given) == len(set(given)) and all(isinstance(each, jax.Device) for each in given)):
         raise ArgumentError(
-            f"devices must be at least one and each once, given {len(devices)}: jax.devices() are all of them"
+            f"devices must be at least one and each once, given {len(given)}: jax.devices() are all of them"
         )
     if set(devices) == jax.device_put(0.0).devices():
         return None

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlp.backprop import L2, Trace, objective_and_grads, traced_l2
-from jaxmlp.checks import as_batch, check_lengths
+from jaxmlp.checks import as_batch, check_key, check_lengths
 from jaxmlp.losses import Loss
-from jaxmlp.network import Network, init
+from jaxmlp.network import Network, check_head, check_network, init
 from jaxmlp.training.batching import gather, minibatch_indices
 from jaxmlp.training.metrics import (
     BatchSums,
@@ -24,9 +24,9 @@ from jaxmlp.training.metrics import (
     variance_for,
     weighted_mean,
 )
-from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
+from jaxmlp.training.optimizers import Optimizer, resolve_optimizer, telling
 from jaxmlp.training.parallel import keep_whole, share_rows
-from jaxmlp.types import Batch, Key, Metrics, Params, Scalar, check_whole
+from jaxmlp.types import ArgumentError, Batch, Key, Metrics, Params, Scalar, check_whole
 
 Data: TypeAlias = Batch | tuple[Any, Any]
 Weight: TypeAlias = Float[Array, "N"]
@@ -64,8 +64,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_whole("batch size", self.batch_size)
+        check_network(self.net)
+        if self.transform is not None and not callable(self.transform):
+            raise ArgumentError(f"transform must be a function of key and inputs, given {self.transform!r}")
         object.__setattr__(self, "optimizer", resolve_optimizer(self.optimizer))
-        object.__setattr__(self, "metric", resolve_metric(self.metric, self.loss))
+        object.__setattr__(self, "metric", resolve_metric(self.metric, self.loss, self.net))
 
 
 class TrainState(NamedTuple):
@@ -105,9 +108,11 @@ def init_state(net: Network, optimizer: Optimizer, key: Key) -> TrainState:
         >>> int(init_state(mlp([2, 3, 2]), "adam", jax.random.key(0)).step)
         0
     """
+    check_key(key)
     init_key, run_key = jax.random.split(key)
     params = init(net, init_key)
-    opt_state = resolve_optimizer(optimizer).init(params)
+    with telling():
+        opt_state = resolve_optimizer(optimizer).init(params)
     return TrainState(params, opt_state, run_key, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
@@ -133,15 +138,16 @@ def step(
     recipe: Recipe, state: TrainState, batch: Batch, l2: L2, total: Scalar | None = None
 ) -> tuple[TrainState, Trace]:
     """Take one step; plain, as all down to `epoch_of_steps`, to be shared by a step, an epoch and a sweep."""
+    check_head(recipe.net, recipe.loss)
     transform_key, layer_key = _step_keys(state)
     if recipe.transform is not None:
         batch = batch._replace(inputs=recipe.transform(transform_key, batch.inputs))
     found = objective_and_grads(
         recipe.net, state.params, batch, loss=recipe.loss, l2=l2, train=True, key=layer_key, total=total
     )
-    # Optax mixes integers and floats inside, which a program may have forbidden for its own code.
-    with jax.numpy_dtype_promotion("standard"):
-        updates, opt_state = recipe.optimizer.update(found.grads, state.opt_state, state.params)
+    with telling():
+        update = optax.with_extra_args_support(recipe.optimizer).update
+        updates, opt_state = update(found.grads, state.opt_state, state.params, value=found.value)
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1), found
 
@@ -157,10 +163,8 @@ def measured_step(recipe: Recipe, state: TrainState, batch: Batch, l2: L2) -> tu
 def scan_steps(
     recipe: Recipe, state: TrainState, data: Batch, key: Key | None, l2: L2, mean_weight: Scalar | None
 ) -> tuple[TrainState, BatchSums, Scalar]:
-    """Scan over the minibatches of some examples: an epoch's or a window's, shuffled where a key is given.
-
-    Weights count as multiples of their mean over the data set, a minibatch as its number of examples.
-    """
+    """Scan over the minibatches of some examples: an epoch's or a window's, shuffled where a key is given."""
+    # Weights count as multiples of their mean over the data set, a minibatch as its number of examples.
     blocks = minibatch_indices(key, data.inputs.shape[0], recipe.batch_size)
     indices, held = share_rows(recipe.mesh, *blocks)
     steps = indices.shape[0]
@@ -171,7 +175,7 @@ def scan_steps(
         chosen, there, is_measured = block
         # Gathering here, and not the whole epoch before, is faster on a CPU and is not copied by vmap.
         batch = gather(data, chosen, there)
-        total = None if mean_weight is None else jnp.sum(there).astype(batch.weight.dtype) * mean_weight
+        total = None if mean_weight is None else jnp.sum(there).astype(mean_weight.dtype) * mean_weight
         carried, found = step(recipe, carried, batch, l2, total)
         norm = jax.lax.cond(
             is_measured, optax.tree.norm, lambda grads: jnp.zeros_like(found.value), found.grads
@@ -285,7 +289,8 @@ def train_epoch(
 
     Returns:
         The next state, and the epoch's metrics as the steps were taken: loss and score over all examples,
-        the gradient's norm over steps spread evenly (all of them up to 127). The outputs of the epoch
+        the gradient's norm over steps spread evenly (all of them up to 127). A label outside
+        0..K−1 makes the loss NaN: only `fit` and `evaluate` read the values first. The outputs of the epoch
         are kept until it is over, which takes the memory of N·K numbers.
 
     Raises:

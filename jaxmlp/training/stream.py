@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxmlp.backprop import L2
 from jaxmlp.checks import as_batch, check_data
-from jaxmlp.network import layer_shapes
+from jaxmlp.network import count_outputs
 from jaxmlp.training.batching import steps_per_epoch
 from jaxmlp.training.metrics import METRICS, BatchSums, summarise, target_variance, weighted_mean
 from jaxmlp.training.parallel import keep_whole, place_whole
@@ -65,8 +65,7 @@ class Stream:
         """Average the weights of the first epoch, for which it is read once more."""
         if self.once:
             raise ArgumentError(
-                "weights count as multiples of their mean, and an iterator of chunks can be gone through once: "
-                "give a function of the epoch that returns a new one"
+                "the mean weight of an iterator cannot be known: give a function of the epoch"
             )
         with _closing(self.read(0, self.window, 0)) as windows:
             weights = [np.array(window.weight) for window in windows]
@@ -80,8 +79,9 @@ def stream_from_chunks(chunks: Chunks, *, window: int = ROWS) -> Stream:
 
     Args:
         chunks: an iterable of (inputs [N, I], targets) or (inputs, targets, weight [N]), or a function of the epoch
-            (from 0) that returns one. Weights are read once before, for their mean to count as 1 in every epoch. An iterator, which can be gone through once, serves for one epoch. It is
-            called or gone through by another thread; a chunk may be altered once the next is asked for.
+            (from 0) that returns one. An iterator, which can be gone through once, serves for one epoch. It is
+            called or gone through by another thread; a chunk may be altered once the next is asked for. Where there
+            are weights, the first epoch's are read once before, for their mean to count as 1.
         window: rows that are shuffled together, made up to a multiple of the batch size.
 
     Returns:
@@ -229,11 +229,8 @@ def _room_for(part: Any, rows: int) -> Any:
     return None if part is None else np.empty((rows, *part.shape[1:]), part.dtype)
 
 
-def checked(
-    stream: Stream, rows: int, recipe: Recipe, epoch: int, row: int
-) -> Iterator[tuple[Batch, Scalar | None]]:
+def checked(stream: Stream, rows: int, recipe: Recipe, epoch: int, row: int) -> Iterator[tuple[Batch, Any]]:
     """Check each window as arrays are checked, and name its rows where something is wrong; with the mean weight."""
-    outputs = layer_shapes(recipe.net)[-1].out_features
     with _closing(stream.read(epoch, rows, row)) as windows:
         for window in windows:
             rows, weight = len(window.inputs), window.weight
@@ -241,7 +238,7 @@ def checked(
             check_data(
                 window._replace(weight=None) if weigh_nothing else window,
                 in_features=recipe.net.in_features,
-                outputs=outputs,
+                outputs=count_outputs(recipe.net),
                 loss=recipe.loss,
                 name=f"training data, epoch {epoch + 1}, rows {row} to {row + rows - 1}",
             )

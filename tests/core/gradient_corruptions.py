@@ -90,16 +90,16 @@ LOSS_CORRUPTIONS: Mapping[str, Corruption] = {
 }
 
 
-# --- of the mean's derivative, backprop.mean_loss_gradient(pair, outputs, batch) ---
+# --- of the mean's derivative, backprop.mean_loss_gradient(pair, outputs, batch, total) ---
 
 MEAN_CORRUPTIONS: Mapping[str, Corruption] = {
-    "missing_1/B": lambda rule: lambda pair, outputs, batch: outputs.shape[0] * rule(pair, outputs, batch),
-    "extra_1/K": lambda rule: lambda pair, outputs, batch: rule(pair, outputs, batch) / outputs.shape[1],
+    "missing_1/B": lambda rule: lambda pair, outputs, batch, _: outputs.shape[0] * rule(pair, outputs, batch),
+    "extra_1/K": lambda rule: lambda pair, outputs, batch, _: rule(pair, outputs, batch) / outputs.shape[1],
     "weights_dropped": lambda rule: (
-        lambda pair, outputs, batch: rule(pair, outputs, batch._replace(weight=None))
+        lambda pair, outputs, batch, _: rule(pair, outputs, batch._replace(weight=None))
     ),
     "weights_summed_not_averaged": lambda rule: (
-        lambda pair, outputs, batch: jnp.sum(batch.weight) * rule(pair, outputs, batch)
+        lambda pair, outputs, batch, _: jnp.sum(batch.weight) * rule(pair, outputs, batch)
     ),
 }
 

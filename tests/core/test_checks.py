@@ -50,12 +50,15 @@ BAD_INPUTS: list[tuple[dict[str, Any], str]] = [
     ({"targets": np.array(1)}, f"{COUNT} a single number for 4 inputs"),
     (
         {"inputs": np.array([[1, np.nan], [1, 1], [np.inf, -np.inf], [1, 1]])},
-        "3 feature(s) are NaN or infinite; remove or fill them first",
+        "3 feature(s) are NaN or infinite in float32: remove or fill them",
     ),
     ({"weight": np.ones(3)}, "sample weights must have shape [4], given [3]"),
     ({"weight": np.ones((N, 1))}, "sample weights must have shape [4], given [4, 1]"),
     *(
-        ({"weight": np.array([1, wrong, 1, 1])}, "sample weights must be finite and at least 0")
+        (
+            {"weight": np.array([1, wrong, 1, 1])},
+            "sample weights must be finite and at least 0, and so must their sum",
+        )
         for wrong in (np.nan, np.inf, -0.1)
     ),
     ({"weight": np.zeros(N)}, "all sample weights are 0; give at least one example a weight"),
@@ -116,7 +119,7 @@ def test_soft_labels_of_another_width_are_refused() -> None:
 def test_targets_that_are_not_finite_are_refused(loss: str, wrong: float) -> None:
     targets = np.zeros((N, OUTPUTS))
     targets[1, 2] = wrong
-    message = "train: some targets are NaN or infinite; remove or fill them first"
+    message = "train: 1 target(s) are NaN or infinite in float32: remove or fill them"
     assert refused("", check, loss, targets=targets) == message
 
 

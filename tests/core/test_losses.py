@@ -281,3 +281,13 @@ def test_every_loss_says_what_its_targets_are(name: str) -> None:
 def test_a_label_outside_the_classes_is_seen_in_the_loss(name, label):
     outputs = jnp.full((2, 3), 1 / 3)
     assert np.isnan(LOSSES[name].value(outputs, jnp.array([label, 0]))).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "negative_log_likelihood", "multiclass_hinge"])
+@pytest.mark.parametrize(
+    ("kind", "outputs"), [(np.uint8, 256), (np.uint8, 300), (np.int8, 200), (np.uint16, 3)]
+)
+def test_labels_of_few_bits_are_those_of_many(name: str, kind: type, outputs: int) -> None:
+    scores, labels = jax.nn.softmax(jax.random.normal(jax.random.key(0), (3, outputs))), np.array([0, 1, 2])
+    for part in (LOSSES[name].value, LOSSES[name].gradient):
+        np.testing.assert_array_equal(part(scores, jnp.array(labels, kind)), part(scores, jnp.array(labels)))

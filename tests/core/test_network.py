@@ -10,6 +10,7 @@ from comparisons import refused
 from gradient_cases import Scale
 from scipy import special
 
+from jaxmlp import network
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.backprop import propagate
 from jaxmlp.layers import Activate, Dense, DenseParams, Layer, Softmax
@@ -143,7 +144,7 @@ def test_networks_described_otherwise_are_not(other: Network) -> None:
 @pytest.mark.parametrize(("layer", "traces"), [(Counted, 1), (Unequal, 2)])
 def test_two_equal_networks_compile_once_and_others_would_be_seen(layer: type[Scale], traces: int) -> None:
     TRACES.clear()
-    forward.clear_cache()
+    network._forward.clear_cache()
     for _ in range(2):
         forward(Network(3, [layer()]), ({"s": jnp.full(3, 2.0)},), jnp.ones((2, 3)))
     assert len(TRACES) == traces
@@ -369,8 +370,14 @@ def test_unknown_names_and_inputs_that_do_not_fit_are_refused(task: str) -> None
         ({"loss": "squared_eror"}, "unknown loss 'squared_eror': did you mean 'squared_error'"),
         ({"task": task[:4] + task[5:]}, f"unknown task '{task[:4] + task[5:]}': did you mean '{task}'"),
         ({"inputs": LOGITS[:, :2]}, "inputs must have shape [B, 3]"),
+        ({"inputs": LOGITS * np.nan}, "inputs: 9 feature(s) are NaN or infinite in float32"),
+        ({"inputs": "abc"}, "inputs must be numbers, given str"),
+        ({"inputs": None}, "inputs must be numbers, given NoneType"),
+        ({"params": None}, "params must be a tuple with one entry"),
+        ({"params": (DenseParams("w", None),)}, "params are those of another network"),
     ]:
-        refused(message, predict, *passing(3), **{"inputs": LOGITS, "task": task, **given})
+        net, params = passing(3)
+        refused(message, predict, net, **{"params": params, "inputs": LOGITS, "task": task, **given})
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,10 @@ NET = mlp([4, 3, 2], activation="tanh")
 
 def params_of(net: Network, dtype: Any = jnp.float32) -> Any:
     shapes = tuple(shape.params for shape in layer_shapes(net))
-    return odd_like(jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape.shape, dtype), shapes))
+    odd = odd_like(jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape.shape, dtype), shapes))
+    return jax.tree.map(
+        lambda leaf: jnp.array(np.where(np.isfinite(leaf), leaf, leaf.dtype.type(1 / 7))), odd
+    )
 
 
 @pytest.fixture
@@ -122,6 +125,15 @@ def test_safetensors_of_something_else_is_refused(metadata: dict[str, str] | Non
         (lambda d: d["network"]["layers"][1].update(activation=3), "does not describe a network"),
         (lambda d: d["network"].update(in_features=5), "0.w should have shape [5, 3], found shape [4, 3]"),
         (lambda d: d["network"]["layers"].append({"layer": "Dense", "features": 1}), "found none"),
+        (
+            lambda d: d["network"].update(layers=[{"layer": "Activate", "activation": "tanh"}]),
+            "without parameters",
+        ),
+        (lambda d: d["network"].update(in_features=2**62), "0.w should have shape [4611686018427387904, 3]"),
+        (
+            lambda d: d["network"]["layers"][0].update(features=10**30),
+            "0.w should have shape [4, 1000000",
+        ),
     ],
 )
 def test_an_altered_description_is_refused(saved: Path, alter: Any, words: str) -> None:
@@ -139,6 +151,9 @@ def test_missing_and_misshapen_parameters_are_refused(saved: Path) -> None:
     refused("parameter 2.b should have shape [2], found none", load_model, saved)
     write_tensors(saved, tensors | {"params.2.b": np.ones((1, 2))}, texts)
     refused("parameter 2.b should have shape [2], found shape [1, 2]", load_model, saved)
+    for value in (np.nan, np.inf):
+        write_tensors(saved, tensors | {"params.2.b": np.array([1, value], np.float32)}, texts)
+        refused("parameter 2.b: 1 number(s) are NaN or infinite in float32", load_model, saved)
 
 
 def test_rebuilding_refuses_wrong_settings_by_itself() -> None:
@@ -168,6 +183,9 @@ NO_NUMBERS = [np.array(["a", "b"]), np.array([None]), np.arange(2) * 1j, jnp.one
         *((Network(4, [Dense(2), each()]), None, {}, "of another kind") for each in (HomeMade, Impostor)),
         *((NET, None, {"odd": each}, "preprocessing must be NumPy arrays of numbers") for each in NO_NUMBERS),
         (NET, mlp([5, 3, 2]), {}, "parameter 0.w should have shape [4, 3], found shape [5, 3]"),
+        (Network(4, [Softmax()]), None, {}, "a network without parameters predicts nothing"),
+        (NET, None, [1, 2], "preprocessing must map names to values, given list"),
+        (None, NET, {}, "net must be a Network, as mlp([4, 8, 3]) makes one, given NoneType"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_and_leaves_what_was_there(
@@ -198,3 +216,18 @@ def test_a_failing_save_leaves_the_old_file_whole(
     assert (saved.read_bytes(), list(saved.parent.iterdir())) == (before, [saved])
     save_model(saved, NET, params)
     assert saved.read_bytes() != before
+
+
+def test_a_header_that_nests_or_counts_too_far_is_refused(saved: Path) -> None:
+    tensors, _ = read_tensors(saved)
+    write_tensors(saved, tensors, {"jaxmlp": "[" * 100_000})
+    refused("no whole jaxmlp model file", load_model, saved)
+    header = json.dumps({"x": {"dtype": "F32", "shape": [0, 2**63], "data_offsets": [0, 0]}}).encode()
+    saved.write_bytes(len(header).to_bytes(8, "little") + header)
+    refused("no whole jaxmlp model file", load_model, saved)
+
+
+@pytest.mark.parametrize("path", [None, 3, b"model", "", ["model"], "."])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    refused(f"no model file at {path}: give", load_model, path)
+    refused(f"path must be that of a file, given {path!r}", save_model, path, NET, params_of(NET))

@@ -9,8 +9,9 @@ import pytest
 from training_cases import add_noise
 
 import jaxmlp
+from jaxmlp.layers import DenseParams
 from jaxmlp.losses import LOSSES
-from jaxmlp.network import Network, forward, init, mlp
+from jaxmlp.network import Network, forward, init, mlp, predict
 from jaxmlp.training import evaluation
 from jaxmlp.training.batching import gather
 from jaxmlp.training.evaluation import evaluate
@@ -158,9 +159,14 @@ def test_a_drawing_transform_follows_its_key_and_differs_from_chunk_to_chunk() -
     assert loss_of(6, 0) != pytest.approx(loss_of(2, 0), rel=1e-4)
 
 
-def test_lists_are_taken_as_arrays() -> None:
-    net, params = make_net()
-    lists = (INPUTS.tolist(), TARGETS["labels"].tolist())
-    found = evaluate(net, params, lists, sample_weight=WEIGHT.tolist())
-    expected = evaluate(net, params, DATA, sample_weight=WEIGHT)
-    assert float(found.loss) == float(expected.loss)
+@pytest.mark.parametrize("loss", ["sigmoid_cross_entropy", "half_squared_error"])
+@pytest.mark.parametrize("metric", ["label_accuracy", "accuracy"])
+@pytest.mark.parametrize("end", ["sigmoid", None])
+def test_the_score_splits_outputs_where_predict_does(loss: str, metric: str, end: str | None) -> None:
+    net = mlp([1, 1], bias=False, output_activation=end)
+    params: Any = (DenseParams(np.ones((1, 1), np.float32), None), ())[: len(net.layers)]
+    inputs = np.array([[-3.0], [0.3], [3.0]], np.float32)
+    predicted = predict(net, params, inputs, task="multilabel", loss=loss).astype(np.float32)
+    assert predicted.tolist() == [[0], [int(end is not None or loss == "sigmoid_cross_entropy")], [1]]
+    assert float(evaluate(net, params, (inputs, predicted), loss=loss, metric=metric).score) == 1
+    assert float(evaluate(net, params, (inputs, predicted), loss=loss, metric=f"{metric}:-9").score) < 1

@@ -7,14 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 from comparisons import assert_close, refused, same_bits
 from sklearn.linear_model import LogisticRegression
 from training_cases import BATCH, DATA, EXAMPLES, INPUTS, KEY, LABELS, NET, VALUES, WEIGHT, add_noise
 
+from jaxmlp.backprop import value_and_grad
 from jaxmlp.datasets.toys import TOYS
 from jaxmlp.layers import Dense
-from jaxmlp.network import Network, mlp
+from jaxmlp.network import Network, forward, mlp
 from jaxmlp.training import fit as fitting
 from jaxmlp.training.evaluation import evaluate
 from jaxmlp.training.fit import FitResult, FitState, fit
@@ -444,7 +446,25 @@ def test_a_fit_of_another_network_or_optimiser_is_not_resumed(net: Any, optimize
         refused(words, fit, net, DATA, optimizer=optimizer, batch_size=BATCH, epochs=1, resume=state)
 
 
-def test_lists_are_taken_as_arrays() -> None:
-    lists = fit(NET, (INPUTS.tolist(), LABELS.tolist()), sample_weight=WEIGHT.tolist(), **GIVEN)
-    arrays = fit(NET, DATA, sample_weight=WEIGHT, **GIVEN)
-    assert same_bits(lists.state, arrays.state)
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        (np.ndarray.tolist, np.ndarray.tolist),
+        (pd.DataFrame, pd.Series),
+        (lambda array: array.astype(object), lambda array: array.astype(object)),
+    ],
+    ids=["lists", "pandas", "objects"],
+)
+def test_what_numpy_takes_for_arrays_is_taken(table: Any, column: Any) -> None:
+    data, weight = (table(INPUTS), column(LABELS)), column(WEIGHT)
+    found, expected = (
+        fit(NET, data, data, sample_weight=weight, **GIVEN),
+        fit(NET, DATA, DATA, sample_weight=WEIGHT, **GIVEN),
+    )
+    assert same_bits(found.state, expected.state)
+    params = expected.state.params
+    assert evaluate(NET, params, data, sample_weight=weight) == evaluate(
+        NET, params, DATA, sample_weight=WEIGHT
+    )
+    assert same_bits(value_and_grad(NET, params, *data), value_and_grad(NET, params, *DATA))
+    assert same_bits(forward(NET, params, data[0]), forward(NET, params, INPUTS))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 from comparisons import assert_close, plain, refused, same_bits
 from scipy import stats
@@ -75,18 +76,22 @@ def test_weights_of_a_batch_and_of_the_call_multiply_and_without_any_the_paramet
     [
         lambda: optax.chain(optax.clip(0.01), optax.trace(0.9), optax.scale(-0.1)),
         lambda: optax.adamw(optax.cosine_decay_schedule(0.1, 5)),
+        # These ask for the value.
+        lambda: optax.polyak_sgd(),
+        lambda: optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau(patience=1)),
+        lambda: optax.lbfgs(0.1, linesearch=None),
     ],
-    ids=["chain", "schedule"],
+    ids=["chain", "schedule", "polyak", "plateau", "lbfgs"],
 )
 def test_any_optax_transformation_trains(make: Callable[[], optax.GradientTransformation]) -> None:
     optimizer = make()
     state = init_state(NET, optimizer, KEY)
     params, opt_state = state.params, optimizer.init(state.params)
-    update = jax.jit(optimizer.update)
+    update = jax.jit(optax.with_extra_args_support(optimizer).update)
     for _ in range(2):
-        _, grads = value_and_grad(NET, params, INPUTS, LABELS)
+        value, grads = value_and_grad(NET, params, INPUTS, LABELS)
         with jax.numpy_dtype_promotion("standard"):
-            updates, opt_state = update(grads, opt_state, params)
+            updates, opt_state = update(grads, opt_state, params, value=value)
         params = optax.apply_updates(params, updates)
         state, _ = train_step(NET, optimizer, state, DATA)
     assert_close(state.params, params)
