@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from jaxmlp import fit, mlp
@@ -185,15 +186,8 @@ def try_file(seed: int, folder: Path, is_fitted: bool) -> str:
     assert np.isfinite(known).all()
     if is_fitted:
         net = mlp([features, 3, problem.outputs], output_activation=problem.output_activation)
-        fit(
-            net,
-            problem.train,
-            problem.test,
-            loss=problem.loss,
-            epochs=1,
-            key=jax.random.key(0),
-            batch_size=32,
-        )
+        given = {"loss": problem.loss, "optimizer": optax.adam(0.01), "epochs": 1, "batch_size": 32}
+        fit(net, problem.train, problem.test, key=jax.random.key(0), **given)
     return "taken"
 
 
