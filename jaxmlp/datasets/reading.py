@@ -111,11 +111,13 @@ def read_table(path: Path, reading: Reading) -> Table:
 def numbers(column: "pd.Series[Any]", reading: Reading) -> tuple[np.ndarray, np.ndarray]:
     """Read texts as numbers: [N] values, NaN where there is none, and [N] truths where a text is no number."""
     texts, mark, comma = column.cat.categories.tolist(), reading.thousands, reading.decimal == ","
-    plain = ["?" if comma and "." in text and mark != "." else text for text in texts]
+    plain = texts
     if mark is not None:
         between = re.compile(rf"(?<=\d){re.escape(mark)}(?=\d{{3}}(?!\d))")
         plain = [between.sub("", text) for text in plain]
-    values = [as_number(text.replace(",", ".") if comma else text) for text in plain]
+    if comma:
+        plain = ["?" if "." in text else text.replace(",", ".") for text in plain]
+    values = [*map(as_number, plain)]
     unread = [
         math.isnan(value) and text not in NUMBER_GAPS for text, value in zip(texts, values, strict=True)
     ]
