@@ -14,7 +14,7 @@ from tables import parts
 from time_to_accuracy import measure_time_to_accuracy
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.options import parse_options
+from jaxmlp.cli.parser import parse_options
 from jaxmlp.cli.session import find_device, run
 from jaxmlp.registry import unknown_name
 

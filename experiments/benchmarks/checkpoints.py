@@ -12,7 +12,7 @@ from cases import Data, digits, mnist
 from measurement import MnistOptions, Part, Result, check, describe, finish, tell
 
 from jaxmlp import EpochReport, FitState, TrainState, fit, mlp
-from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import computing, run
 from jaxmlp.cli.text import seconds
 from jaxmlp.saving import CheckpointWriter, fit_arrays

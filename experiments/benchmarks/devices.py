@@ -16,7 +16,7 @@ from measurement import OutOptions, Part, Result, check, describe, finish, tell
 from processes import in_processes
 
 from jaxmlp import ArgumentError, EpochReport, TrainState, fit, init_state, make_optimizer, mlp
-from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import run
 from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import seconds

@@ -16,7 +16,8 @@ from peers import MATMUL, OURS, PEERS, peers_on
 from peers.job import read_layers, write_job
 from processes import ProcessFailed, WorkerProcess
 
-from jaxmlp.cli.options import DeviceOptions, option
+from jaxmlp.cli.options import DeviceOptions
+from jaxmlp.cli.parser import option
 from jaxmlp.cli.session import available_cores
 from jaxmlp.cli.sweep_report import difference
 

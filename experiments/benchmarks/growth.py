@@ -19,7 +19,8 @@ from peers.job import Settings
 from processes import ProcessFailed, in_process
 
 from jaxmlp import ArgumentError, Batch, TrainState
-from jaxmlp.cli.options import DeviceOptions, option, parse_options
+from jaxmlp.cli.options import DeviceOptions
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import computing, run
 from jaxmlp.cli.text import amount, seconds
 from jaxmlp.registry import Registry

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.options import option
+from jaxmlp.cli.parser import option
 from jaxmlp.cli.run import describe_machine
 from jaxmlp.cli.session import available_cores
 from jaxmlp.cli.text import aligned, check_out, machine_line, seconds, write_result

@@ -19,7 +19,7 @@ from peers import OURS, PEERS
 from targets import measured
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import run
 from jaxmlp.cli.text import machine_line, markdown
 from jaxmlp.files import write_text

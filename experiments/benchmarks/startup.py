@@ -13,7 +13,7 @@ from processes import run_programs
 from targets import ACCURACY, SECOND_RUN
 from time_to_accuracy import FLAGS, place_flags, printed_accuracy
 
-from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import SETTINGS, run
 from jaxmlp.cli.text import seconds
 from jaxmlp.datasets import load

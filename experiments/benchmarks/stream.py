@@ -16,7 +16,8 @@ from peak_memory import begin_peak, peak_bytes
 from processes import in_process
 
 from jaxmlp import ArgumentError, evaluate, fit, make_optimizer, mlp, stream_from_chunks
-from jaxmlp.cli.options import DeviceOptions, option, parse_options
+from jaxmlp.cli.options import DeviceOptions
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import computing, run
 from jaxmlp.cli.text import amount
 

@@ -27,7 +27,8 @@ from side_by_side import spread
 
 from jaxmlp import LOSSES, Dense, DenseParams, Network, Softmax, value_and_grad
 from jaxmlp import loss as mean_loss
-from jaxmlp.cli.options import CompilationCacheOptions, option, parse_options
+from jaxmlp.cli.options import CompilationCacheOptions
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import compilation_cache, run
 from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import aligned

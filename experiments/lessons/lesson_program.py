@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp import ArgumentError, Batch
-from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option
+from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions
+from jaxmlp.cli.parser import option
 from jaxmlp.cli.run import describe_machine, make_run_folder, write_config
 from jaxmlp.cli.session import compilation_cache, computing
 from jaxmlp.datasets import Dataset, Problem, load, make_problem

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from jaxmlp import ArgumentError, mlp
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.run import describe_machine
 from jaxmlp.cli.session import run
 from jaxmlp.datasets import Problem

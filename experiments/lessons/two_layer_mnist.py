@@ -25,7 +25,7 @@ from side_by_side import Epoch, compile_epoch, evaluate_members, keep_members, p
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError, Network, TrainState, mlp, plots
-from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import run
 from jaxmlp.cli.text import aligned, counted
 from jaxmlp.datasets import Problem

@@ -22,7 +22,7 @@ from small_network import POST, Numbers, SmallNetwork
 import jaxmlp
 from jaxmlp import LOSSES, ArgumentError, Trace, make_optimizer, plots
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.cli.options import option, parse_options
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import computing, run
 from jaxmlp.cli.text import counted
 from jaxmlp.files import write_text

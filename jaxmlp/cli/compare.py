@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmlp import ArgumentError
-from jaxmlp.cli.options import Parser, RunOptions
+from jaxmlp.cli.options import RunOptions
+from jaxmlp.cli.parser import Parser
 from jaxmlp.cli.records import METRICS
 from jaxmlp.cli.run import CONFIG, MODEL, is_locked, no_run, read_config
 from jaxmlp.cli.text import aligned, check_out, program, score_name, seconds, show_score, spell

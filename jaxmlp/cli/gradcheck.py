@@ -12,7 +12,8 @@ import numpy as np
 from jaxmlp import LOSSES, ArgumentError, check_gradients, init, mlp
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.job import load_dataset
-from jaxmlp.cli.options import DataOptions, option, parse_options
+from jaxmlp.cli.options import DataOptions
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.datasets import make_problem
 from jaxmlp.types import LARGEST_SEED, check_whole
 

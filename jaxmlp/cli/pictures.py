@@ -105,7 +105,7 @@ def _importances(net: Network, params: Any, problem: Problem, dataset: Dataset) 
     recipe = Recipe(net, loss=problem.loss, metric=problem.metric)
 
     def score(changed: np.ndarray) -> float:
-        return float(evaluate_recipe(recipe, params, Batch(changed, targets)).score)
+        return float(evaluate_recipe(recipe, params, Batch(jnp.asarray(changed), jnp.asarray(targets))).score)
 
     whole, drops, start = score(inputs), [], 0
     for width in widths:

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from jaxmlp import ArgumentError, Network, load_model
-from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions, option, parse_options
+from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.run import MODEL
 from jaxmlp.cli.scores import Answers, answers_of, score_rows, scores
 from jaxmlp.cli.session import compilation_cache, computing, tell

@@ -20,8 +20,8 @@ from jaxmlp.cli.options import (
     TrainOptions,
     check_run,
     flag,
-    given_options,
 )
+from jaxmlp.cli.parser import given_options
 from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL, no_run, read_config, write_config
 from jaxmlp.saving import check_description, checkpoints_in, latest_checkpoint, restore_fit
 

@@ -15,16 +15,8 @@ import numpy as np
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.job import learning_rate_of, load_dataset, network_of, problem_of
-from jaxmlp.cli.options import (
-    PLACES,
-    TrainOptions,
-    batch_size,
-    check_options,
-    flag,
-    given_options,
-    option,
-    sizes,
-)
+from jaxmlp.cli.options import PLACES, TrainOptions, batch_size, check_options, flag, sizes
+from jaxmlp.cli.parser import given_options, option
 from jaxmlp.cli.resume import resumed
 from jaxmlp.cli.text import spell
 from jaxmlp.datasets import Dataset, Problem

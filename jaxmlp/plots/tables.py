@@ -130,13 +130,11 @@ def label_scores(accuracy_by_label: Any, names: Sequence[object]) -> Figure:
     shares = np.asarray(accuracy_by_label)
     if not np.all((shares >= 0) & (shares <= 1)):
         raise ArgumentError("accuracy_by_label holds values that are no shares: give numbers from 0 to 1")
-    axes = _bars(100.0 * shares, names, "right answers (%)", "label")
-    axes.bar_label(
-        axes.containers[0], fmt="%.1f", padding=3, fontsize=axes.get_yticklabels()[0].get_fontsize()
-    )
+    figure, axes, bars = _bars(100.0 * shares, names, "right answers (%)", "label")
+    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=axes.get_yticklabels()[0].get_fontsize())
     axes.set_xlim(0, 108)  # room for the number at the end of a full bar
     axes.set_xticks(range(0, 101, 20))
-    return axes.figure
+    return figure
 
 
 def importances(drops: Any, names: Sequence[object], score: str) -> Figure:
@@ -158,22 +156,25 @@ def importances(drops: Any, names: Sequence[object], score: str) -> Figure:
     falls = np.asarray(drops, float)
     order = np.argsort(-falls.mean(axis=1), kind="stable")[:30]
     spread = falls[order].std(axis=1)
-    axes = _bars(
+    figure, _, _ = _bars(
         falls[order].mean(axis=1), [names[place] for place in order], f"fall of {score}", "column", spread
     )
-    return axes.figure
+    return figure
 
 
-def _bars(values: np.ndarray, names: Sequence[object], across: str, up: str, spread: Any = None) -> Axes:
+def _bars(
+    values: np.ndarray, names: Sequence[object], across: str, up: str, spread: Any = None
+) -> tuple[Figure, Axes, Any]:
     height = float(np.clip(0.3 * len(values) + 1.0, 2.2, 16.0))
     size = float(np.clip(50 * (height - 1.0) / len(values), 5, 9))  # points, for the height of a bar
-    axes = style.new_figure(6.4, height).subplots()
-    axes.barh(np.arange(len(values)), values, xerr=spread, color=style.OKABE_ITO[0], ecolor="0.4")
+    figure = style.new_figure(6.4, height)
+    axes = figure.subplots()
+    bars = axes.barh(np.arange(len(values)), values, xerr=spread, color=style.OKABE_ITO[0], ecolor="0.4")
     axes.set_yticks(np.arange(len(values)), [style.plain(name) for name in names], fontsize=size)
     axes.set(ylim=(len(values) - 0.4, -0.6), xlabel=across, ylabel=up)
     style.quiet_grid(axes)
     axes.grid(visible=False, axis="y")
-    return axes
+    return figure, axes, bars
 
 
 def _named(given: Any, rows: Sequence[object], columns: Sequence[object]) -> np.ndarray:

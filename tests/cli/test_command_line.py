@@ -16,7 +16,8 @@ from comparisons import refused
 
 from jaxmlp import ArgumentError, __version__, cli
 from jaxmlp.cli import session
-from jaxmlp.cli.options import DeviceOptions, TrainOptions, option, parse_options
+from jaxmlp.cli.options import DeviceOptions, TrainOptions
+from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import check_fits, computing, find_device, run
 from jaxmlp.cli.text import check_out, command, program, write_result
 
