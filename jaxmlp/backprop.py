@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlp.checks import as_batch
+from jaxmlp.checks import as_batch, traced_l2
 from jaxmlp.layers import Inputs, Weight
 from jaxmlp.losses import Loss, Outputs, Targets, resolve_loss
 from jaxmlp.network import Network, check_fit, layer_title
@@ -52,18 +51,18 @@ def backpropagate(
     return tuple(grads[::-1]), deltas[::-1]
 
 
-def mean_loss(losses: Float[Array, "B"], weight: Weight | None, total: Scalar | None = None) -> Scalar:
+def mean_loss(losses: Float[Array, "B"], weight: Weight | None, total: L2 = None) -> Scalar:
     """Average the losses of the examples: Σ_b s_b·ℓ_b."""
     return jnp.sum(example_shares(weight, losses, total) * losses)
 
 
-def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch, total: Scalar | None = None) -> Outputs:
+def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch, total: L2 = None) -> Outputs:
     """Start the way back with δ_L = ∂E/∂x_L."""
     # row b is s_b·∂ℓ_b/∂x_L
     return example_shares(batch.weight, outputs, total)[:, None] * pair.gradient(outputs, batch.targets)
 
 
-def example_shares(weight: Weight | None, outputs: Array, total: Scalar | None = None) -> Weight:
+def example_shares(weight: Weight | None, outputs: Array, total: L2 = None) -> Weight:
     """Share the mean out among the examples, s_b = weight_b / Σ weight or total, for loss and gradient alike."""
     examples = outputs.shape[0]
     if weight is None:
@@ -95,13 +94,6 @@ def add_l2_gradient(net: Network, params: Params, grads: Params, l2: L2) -> Para
 def decayed(net: Network, params: Params) -> Params:
     """Mark the leaves that L2 acts on: weights, not biases."""
     return tuple(layer.decayed(layer_params) for layer, layer_params in zip(net.layers, params, strict=True))
-
-
-def traced_l2(l2: L2) -> L2:
-    """Turn a plain 0 into None, to leave L2 out of the program."""
-    if not (isinstance(l2, jax.Array | None) or (isinstance(l2, float | int | np.number) and l2 >= 0)):
-        raise ArgumentError(f"l2 must be a number of at least 0, given {l2!r}")
-    return None if isinstance(l2, int | float) and l2 == 0 else l2
 
 
 class LayerTrace(NamedTuple):
@@ -138,15 +130,7 @@ def objective(
 
 
 def objective_and_grads(
-    net: Network,
-    params: Params,
-    batch: Batch,
-    *,
-    loss: str | Loss,
-    l2: L2,
-    train: bool,
-    key: Key | None,
-    total: Scalar | None = None,
+    net: Network, params: Params, batch: Batch, *, loss: Any, l2: L2, train: bool, key: Any, total: L2 = None
 ) -> Trace:
     """Compute E and ∂E/∂params, going forward and back; plain, and the compiler drops what a caller leaves unused."""
     pair = resolve_loss(loss)

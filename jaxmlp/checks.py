@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmlp.losses import Loss, resolve_loss
-from jaxmlp.types import ArgumentError, Batch
+from jaxmlp.types import L2, ArgumentError, Batch
 
 COUNTED_LABELS = ("labels", "soft_labels")
 
@@ -148,3 +148,10 @@ def _check_weight(weight: np.ndarray, name: str) -> None:
         raise ArgumentError(f"{name}: sample weights must be finite and at least 0, and so must their sum")
     if total < held.tiny:
         raise ArgumentError(f"{name}: all sample weights are 0; give at least one example a weight")
+
+
+def traced_l2(l2: L2) -> L2:
+    """Turn a plain 0 into None, to leave L2 out of the program."""
+    if not (isinstance(l2, jax.Array | None) or (isinstance(l2, float | int | np.number) and l2 >= 0)):
+        raise ArgumentError(f"l2 must be a number of at least 0, given {l2!r}")
+    return None if isinstance(l2, int | float) and l2 == 0 else l2

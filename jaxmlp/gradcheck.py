@@ -18,8 +18,8 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves_with_path
 from jaxtyping import Array, Float
 
-from jaxmlp.backprop import L2, decayed, example_shares, objective, objective_and_grads, propagate, traced_l2
-from jaxmlp.checks import as_batch
+from jaxmlp.backprop import L2, decayed, example_shares, objective, objective_and_grads, propagate
+from jaxmlp.checks import as_batch, traced_l2
 from jaxmlp.layers import Activate, Dense, Inputs, Softmax, Weight
 from jaxmlp.losses import Loss, Targets, resolve_loss
 from jaxmlp.network import Network

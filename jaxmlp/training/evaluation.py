@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxmlp.backprop import L2, l2_term, mean_loss, traced_l2
-from jaxmlp.checks import as_batch, check_data, check_key, check_lengths
+from jaxmlp.backprop import L2, l2_term, mean_loss
+from jaxmlp.checks import as_batch, check_data, check_key, check_lengths, traced_l2
 from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.network import Network, check_fit, check_head, count_outputs, forward
 from jaxmlp.training.batching import gather, minibatch_indices

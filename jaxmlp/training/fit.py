@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxmlp.backprop import L2, decayed, traced_l2
-from jaxmlp.checks import as_batch, check_data
+from jaxmlp.backprop import L2, decayed
+from jaxmlp.checks import as_batch, check_data, traced_l2
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, count_outputs
 from jaxmlp.training.evaluation import evaluate_recipe

@@ -11,8 +11,8 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlp.backprop import L2, Trace, objective_and_grads, traced_l2
-from jaxmlp.checks import as_batch, check_key, check_lengths
+from jaxmlp.backprop import L2, Trace, objective_and_grads
+from jaxmlp.checks import as_batch, check_key, check_lengths, traced_l2
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, check_head, check_network, init
 from jaxmlp.training.batching import gather, minibatch_indices
