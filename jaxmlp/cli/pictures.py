@@ -77,7 +77,7 @@ def _of_classes(
             raw, dataset.feature_shape, labels, predicted, certainty, names
         )
     if len(names) == 2 and chances is not None and len(np.unique(labels)) == 2:
-        figures["ranking"] = plots.two_class_curves(labels, chances[:, 1], names[1])
+        figures["ranking"] = _ranking(labels, chances[:, 1], names[1])
     if problem.in_features == 2:
         grid_x, grid_y, points = plots.boundary_grid(raw)
         scaled = problem.preprocessing.inputs(points).astype(problem.test.inputs.dtype)
@@ -91,6 +91,15 @@ def _of_classes(
             axis_names=dataset.feature_names or ("x1", "x2"),
         )
     return figures
+
+
+def _ranking(labels: np.ndarray, chances: np.ndarray, name: str) -> Any:
+    from sklearn.calibration import calibration_curve
+    from sklearn.metrics import roc_auc_score, roc_curve
+
+    share, predicted = calibration_curve(labels, chances, n_bins=10, strategy="quantile")
+    roc = roc_curve(labels, chances)[:2]
+    return plots.two_class_curves(roc, roc_auc_score(labels, chances), (predicted, share), name)
 
 
 def _importances(net: Network, params: Any, problem: Problem, dataset: Dataset) -> Any:

@@ -68,12 +68,12 @@ def begin(job: Job, run: Run | None, group: Group) -> FitState | None:
     if run is not None and not options.quiet:
         print(
             f"{job.dataset.name}: {job.dataset.task}, {len(problem.train.inputs):,} examples to train on, "
-            f"{len(problem.test.inputs):,} to test on\n"
+            f"{len(problem.test.inputs):,} to test on"
         )
         if job.dataset.table is not None:
-            print(aligned(column_rows(job.dataset.table["columns"])) + "\n")
-        for note in job.dataset.notes:
-            print(f"note: {note}")
+            print(f"\n{aligned(column_rows(job.dataset.table['columns']))}")
+        for place, note in enumerate(job.dataset.notes):
+            print("" if place else "\n", f"note: {note}", sep="")
         told = ", ".join(f"{name.replace('_', ' ')} {spell(value)}" for name, value in job.in_force.items())
         print(f"\n{job.recipe.net}\n\nsettings: {told}\n")
     before = FitState(job.start())
@@ -175,10 +175,11 @@ def report(
         tell(f"stopped by {asked_by} after epoch {reached} of {job.options.epochs}{note}; {advice}")
         return asked.status or 1
     params = job.local(result.state.params)
-    answers = answers_of(
-        job.recipe.net, params, job.problem.test.inputs, task=job.dataset.task, loss=job.problem.loss
-    )
-    tables = score_tables(job, answers)
+    answers, tables = None, Tables()
+    if job.options.pictures or not job.options.quiet:
+        ask = {"task": job.dataset.task, "loss": job.problem.loss}
+        answers = answers_of(job.recipe.net, params, job.problem.test.inputs, **ask)
+        tables = score_tables(job, answers)
     try:
         run.take_place()
         save(job, run, result, answers, tables)
@@ -190,8 +191,8 @@ def report(
         )
         raise ArgumentError(f"the result could not be written ({one_line(error)}): {advice}") from None
     print_result(job, run, result, len(before.history), seconds)
-    for _, rows in tables:
-        print("\n" + aligned(rows))
+    for _, rows in () if job.options.quiet else tables:
+        print(f"\n{aligned(rows)}")
     print(f"run folder {run.folder}")
     if result.stopped != "diverged":
         return 0
@@ -202,12 +203,12 @@ def report(
     return 1
 
 
-def save(job: Job, run: Run, result: FitResult, answers: Answers, tables: Tables) -> None:
+def save(job: Job, run: Run, result: FitResult, answers: Answers | None, tables: Tables) -> None:
     """Write the table, the model, the pictures and the page into the run folder."""
     net, params = job.recipe.net, job.local(result.state.params)
     write_metrics(run.folder, result.history, result.metric, run.part)
     save_model(run.folder / MODEL, net, params, job.saved)
-    if job.options.pictures:
+    if job.options.pictures and answers is not None:
         from jaxmlp.cli.pictures import draw_pictures
 
         columns = history_columns(result.history, result.metric)

@@ -139,9 +139,10 @@ def check_regular(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
+        is_there = not isinstance(error, FileNotFoundError)
+        what = f"cannot be read ({error.strerror or error})" if is_there else "does not exist"
         raise ArgumentError(
-            f"file '{path}' cannot be read ({error.strerror or error}): check its name and folder "
-            f"('{Path.cwd()}' is here)"
+            f"file '{path}' {what}: check its name and folder ('{Path.cwd()}' is here)"
         ) from None
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"

@@ -102,43 +102,34 @@ def loss_curves(
     return figure
 
 
-def two_class_curves(truth: Any, chances: Any, name: object) -> Figure:
+def two_class_curves(ranking: Any, area: float, calibration: Any, name: object) -> Figure:
     """Draw how well probabilities of one of two classes rank, and whether they can be taken at their word.
 
     Args:
-        truth: [N] 1 for the class, 0 for the other; both are there.
-        chances: [N] predicted probabilities of the class.
+        ranking: shares [P] of false and of true positives, the ROC curve.
+        area: the area under it.
+        calibration: predicted probabilities [G] of groups of examples, and the shares of the class in them.
         name: the class's name.
 
     Returns:
-        The figure: the ROC curve, and beside it the share of the class over the predicted probability,
-        in ten groups of equally many examples.
+        The figure: the ROC curve, and beside it the share of the class over the predicted probability.
 
     Example:
-        >>> two_class_curves([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4], "sick").axes[0].get_title()
+        >>> two_class_curves(([0, 0.5, 1], [0, 1, 1]), 0.75, ([0.2, 0.8], [0.1, 0.9]), "sick").axes[0].get_title()
         'ROC AUC = 0.750'
     """
-    from sklearn.calibration import calibration_curve
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    labels, scores = np.asarray(truth), np.asarray(chances, float)
     figure = style.new_figure(8.4, 4.0)
-    for axes, (across, up), title, names in zip(
+    for axes, (across, up), title, x_label, y_label in zip(
         figure.subplots(1, 2),
-        (
-            roc_curve(labels, scores)[:2],
-            calibration_curve(labels, scores, n_bins=10, strategy="quantile")[::-1],
-        ),
-        (f"ROC AUC = {roc_auc_score(labels, scores):.3f}", f"calibration of '{style.plain(name)}'"),
-        (
-            ("false positives (share)", "true positives (share)"),
-            ("predicted probability", "share of the class"),
-        ),
+        (ranking, calibration),
+        (f"ROC AUC = {area:.3f}", f"calibration of '{style.plain(name)}'"),
+        ("false positives (share)", "predicted probability"),
+        ("true positives (share)", "share of the class"),
         strict=True,
     ):
         axes.plot([0, 1], [0, 1], color="0.5", linewidth=1.0, linestyle="--")
-        axes.plot(across, up, color=style.OKABE_ITO[0], marker="o" if len(across) <= 12 else "", markersize=4)
-        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=names[0], ylabel=names[1])
+        axes.plot(across, up, color=style.OKABE_ITO[0], **style.marker_every(len(across)))
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=x_label, ylabel=y_label)
         axes.set_title(title, fontsize=10)
         style.quiet_grid(axes)
     return figure

@@ -52,7 +52,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "label_scores": lambda: plots.label_scores([0.5, 0.9, 1.0], NAMES),
     "importances": lambda: plots.importances([[0.1, 0.3], [0.5, 0.4], [0.0, 0.0]], NAMES, "accuracy"),
     "residuals": lambda: plots.residuals(INPUTS, INPUTS + 0.1, ["a", "b"]),
-    "two_class_curves": lambda: plots.two_class_curves([0, 1, 0, 1], [0.1, 0.9, 0.6, 0.4], NAMES[2]),
+    "two_class_curves": lambda: plots.two_class_curves(([0, 1], [0, 1]), 0.5, ([0.2], [0.1]), NAMES[2]),
     "confident_mistakes": lambda: plots.confident_mistakes(
         np.eye(4)[:3], (2, 2), LABELS, [1, 1, 0], [0.9] * 3, NAMES
     ),
