@@ -10,7 +10,7 @@ from command_runs import run_experiment
 from jaxmlp.saving import CheckpointWriter
 
 
-@pytest.mark.parametrize(("busy", "written"), [(False, 3), (True, 1)])
+@pytest.mark.parametrize(("busy", "written"), [(True, 1), pytest.param(False, 3, marks=pytest.mark.slow)])
 def test_pairs_of_runs_are_measured_and_their_checkpoints_counted(
     busy: bool, written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

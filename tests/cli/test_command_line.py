@@ -193,7 +193,7 @@ def test_what_cannot_be_written_is_refused_with_what_to_do(tmp_path: Path) -> No
         ("/bin/jaxmlp", "train --help", 0, "usage: jaxmlp train [options]"),
         ("/bin/jaxmlp", "sweep --help", 0, "usage: jaxmlp sweep [options]"),
         ("/bin/jaxmlp", "tran", 2, "jaxmlp: unknown command 'tran': did you mean 'train'?"),
-        ("/bin/jaxmlp", "train --seed -1", 2, "jaxmlp train: --seed must lie in 0"),
+        ("/bin/jaxmlp", "train --seed -1", 2, "jaxmlp train: --seed must be a whole number from 0"),
         (MODULE, "train --loss x", 2, "python -m jaxmlp train: unknown loss 'x'"),
         (MODULE, "train x", 2, "python -m jaxmlp train: unrecognized arguments: x; see python"),
     ],

@@ -69,7 +69,7 @@ def test_a_blank_picture_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "loss"),
     [
-        ("images.npz", "negative_log_likelihood"),
+        pytest.param("images.npz", "negative_log_likelihood", marks=pytest.mark.slow),
         ("images.npz", "multiclass_hinge"),  # with scores that are no probabilities
         *others_slow([pytest.param(name, None) for name in DRAWN], kept=2),
     ],

@@ -121,6 +121,7 @@ def add(folder: Path, *rows: EpochReport) -> None:
     events.close()
 
 
+@pytest.mark.slow
 def test_events_of_a_run_are_its_table_and_a_resumed_one_goes_on_with_them(tmp_path: Path) -> None:
     brief = (*BRIEF, "--dataset", "moons", "--examples", "60", "--tensorboard")
     train_ok(tmp_path, *brief, "--epochs", "3")

@@ -324,6 +324,7 @@ def test_a_full_disk_is_a_line_and_says_how_to_go_on(tmp_path: Path, monkeypatch
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_wrong_derivative_stops_the_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = ACTIVATIONS["relu"]
     wrong = right._replace(derivative=lambda z, a: 1.01 * right.derivative(z, a))

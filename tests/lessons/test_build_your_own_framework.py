@@ -121,6 +121,7 @@ def test_layers_called_by_hand_give_the_same_weights() -> None:
     assert build_your_own_framework.largest_difference(LESSON.starts[1][0], trained) > 0.1
 
 
+@pytest.mark.slow
 def test_the_fused_route_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     numbers = build_your_own_framework.show_layers(LESSON)
     apart, joined, gradient, largest, weight = numbers.values()

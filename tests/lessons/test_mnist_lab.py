@@ -69,6 +69,7 @@ def test_without_a_name_mnist_is_taken_where_it_is_here(
     assert ("mnist is not here: taking digits" in capsys.readouterr().out) == (not is_here)
 
 
+@pytest.mark.slow
 def test_a_survey_is_what_a_trace_holds() -> None:
     net, random = mlp([6, 5, 3], activation="tanh"), np.random.default_rng(0)
     batch = Batch(random.normal(size=(22, 6)).astype(np.float32), random.integers(0, 3, 22))

@@ -33,6 +33,7 @@ def assert_close(ours: Any, theirs: Any, rtol: float = 1e-5) -> None:
 
 
 @pytest.mark.parametrize("shuffle", others_slow([True, False]))
+@pytest.mark.slow
 def test_a_member_is_what_its_seed_gives(shuffle: bool) -> None:
     states = start_members(NET, SEEDS, RATE)
     epoch = compile_epoch(NET, states, data(), batch_size=4, shuffle=shuffle)

@@ -122,6 +122,7 @@ def test_each_network_stops_at_the_target_by_itself(tmp_path: Path) -> None:
         assert np.isnan(train).tolist() == [place >= stopped for place in range(len(train))]
 
 
+@pytest.mark.slow
 def test_the_table_holds_every_setting_as_its_own_run_and_is_drawn(
     single: tuple[Path, Outcome, list[dict]], tmp_path: Path
 ) -> None:

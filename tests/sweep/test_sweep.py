@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from command_runs import EXPERIMENTS
 from comparisons import refused
+from slow_cases import others_slow
 from sweep_cases import alone, examples
 
 from jaxmlp import Batch, evaluate, mlp
@@ -92,7 +93,7 @@ CASES: dict[str, list[Trial]] = {
     "adam": [vary(optimizer="adam", learning_rate=rate) for rate in (0.001, 0.03)],
     "lion": [vary(optimizer=f"lion:{value}", learning_rate=0.01) for value in (0.001, 0.5)],
 }
-BRIEF = ("sgd", "groups")
+BRIEF = ("sgd",)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in BRIEF else SLOW) for name in CASES])
@@ -108,6 +109,7 @@ def test_a_trial_ends_as_alone_in_float64(name: str, x64: None) -> None:
                 assert difference(params, end) > 1e-6
 
 
+@pytest.mark.slow
 def test_a_trial_is_as_alone_after_an_epoch_in_float32() -> None:
     trials = [*CASES["sgd"], *CASES["adamw"]]
     result = sweep(trials, TRAIN, VALID, epochs=1, keep_params=True)
@@ -158,7 +160,7 @@ def test_a_wrong_trial_is_refused_before_any_is_trained(wrong: Trial, words: str
 
 @pytest.mark.parametrize(
     ("compiling", "block", "narrowed"),
-    [(0, 4, [4, 2]), pytest.param(0, 8, [8, 4, 2], marks=SLOW), (1e30, 8, [8])],
+    others_slow([pytest.param(0, 4, [4, 2]), pytest.param(0, 8, [8, 4, 2]), pytest.param(1e30, 8, [8])]),
 )
 def test_survivors_of_halving_go_on_where_they_stood_in_blocks_as_narrow_as_is_worth_compiling(
     compiling: float, block: int, narrowed: list[int], caplog: Any, monkeypatch: pytest.MonkeyPatch
@@ -231,6 +233,7 @@ def test_only_parameters_of_the_end_are_kept_where_a_rung_was_missing_and_the_en
     assert difference(resumed.params[second], alone(trials[second], TRAIN, 4)) <= 1e-5
 
 
+@pytest.mark.slow
 def test_folds_of_another_size_are_not_filled_up_to_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = record_sizes(monkeypatch)
     folds = [(np.arange(count), np.arange(count, 31)) for count in (20, 21, 21)]
