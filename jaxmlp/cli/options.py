@@ -78,7 +78,10 @@ def batch_size(text: str) -> int | None:
 
 def sizes(text: str) -> tuple[int, ...]:
     """Read the sizes of hidden layers: 64x32, or none."""
-    return () if text == "none" else tuple(int(size) for size in text.split("x"))
+    try:
+        return () if text == "none" else tuple(int(size) for size in text.split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of sizes: write 64x32, or none") from None
 
 
 _data = partial(option, group="data")

@@ -90,7 +90,7 @@ def read_checkpoint(path: AnyPath) -> Checkpoint:
         wrong = f"is damaged (it cannot be read: {error.strerror or error})"
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         wrong = f"is damaged ({f'it has no {error}' if isinstance(error, KeyError) else error})"
-    raise ArgumentError(f"checkpoint {path.name} {wrong}")
+    raise ArgumentError(" ".join(f"checkpoint {path.name} {wrong}".split()))
 
 
 def latest_checkpoint(folder: AnyPath) -> tuple[Checkpoint, tuple[str, ...]]:

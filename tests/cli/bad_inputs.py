@@ -48,7 +48,7 @@ train --learning-rate {nan,inf,0,-1} | the learning rate must be a finite number
 train --learning-rate 1e300 | at most 3.4e+38, given 1e+300
 train --learning-rate fast | --learning-rate: invalid float value: 'fast'
 train --hidden {0,-2} | --hidden takes sizes of at least 1, given {}
-train --hidden x | --hidden: invalid int value: 'x'
+train --hidden x | --hidden: 'x' is no list of sizes: write 64x32, or none
 train --hidden 99999999999999 | 99999999999999 | choose smaller sizes
 train {--epochs,--keep} 0 | {} must be at least 1, given 0
 train --epochs 1.5 | --epochs: invalid int value: '1.5'
@@ -72,7 +72,7 @@ train --dataset {sine,fractions.npz} --loss softmax_cross_entropy | '{}' | does 
 train --examples 50 | 'examples' does not apply to data set 'digits'
 train --dataset pets.csv | needs a target column | hue, size, age, pet
 # Data that cannot be trained on.
-{train --target pet --dataset,predict run} nowhere.csv | file 'nowhere.csv' cannot be read (No such file
+{train --target pet --dataset,predict run} nowhere.csv | file 'nowhere.csv' does not exist
 train --dataset folder.csv --target pet | 'folder.csv' is a folder without images: give a file
 train --dataset notes.txt | 'notes.txt' is empty (0 rows below its first line)
 train --dataset empty.csv --target pet | file 'empty.csv' is empty: the first line names the columns
