@@ -77,7 +77,7 @@ def _of_classes(
             raw, dataset.feature_shape, labels, predicted, certainty, names
         )
     if len(names) == 2 and answers.chances is not None and len(np.unique(labels)) == 2:
-        figures["ranking"] = _ranking(labels, chances[:, 1], names[1])
+        figures["ranking"] = _ranking(labels, answers.chances[:, 1], names[1])
     if problem.in_features == 2:
         grid_x, grid_y, points = plots.boundary_grid(raw)
         scaled = problem.preprocessing.inputs(points).astype(problem.test.inputs.dtype)
