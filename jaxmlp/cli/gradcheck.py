@@ -12,7 +12,7 @@ import numpy as np
 from jaxmlp import LOSSES, ArgumentError, check_gradients, init, mlp
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.job import load_dataset
-from jaxmlp.cli.options import DataOptions
+from jaxmlp.cli.options import DataOptions, sizes
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.datasets import make_problem
 from jaxmlp.types import LARGEST_SEED, check_whole
@@ -32,7 +32,9 @@ class GradcheckOptions(DataOptions):
     dataset: str = option(
         "", "take the batch from this data set; it must fit --sizes", group="data", metavar="NAME"
     )
-    sizes: tuple[int, ...] = _option((784, 300, 10), "of the input, hidden layers and output", metavar="SIZE")
+    sizes: tuple[int, ...] = _option(
+        (784, 300, 10), "of the input, hidden layers and output", metavar="SIZExSIZE", read=sizes
+    )
     activation: str = _option(
         "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1", metavar="NAME"
     )

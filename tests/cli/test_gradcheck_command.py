@@ -10,7 +10,7 @@ from jaxmlp import LOSSES
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.layers import Dense
 
-SMALL = ("--sizes", "3", "4", "2", "--batch-size", "3", "--entries", "3")
+SMALL = ("--sizes", "3x4x2", "--batch-size", "3", "--entries", "3")
 
 
 def check(*arguments: str) -> Outcome:
