@@ -34,7 +34,14 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "status", "said"), RUNS, ids=[f"{run[0]:.60}" for run in RUNS])
+# The runs that train take seconds each: the first stands for the others by default.
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        pytest.param(*run, marks=pytest.mark.slow if place and "train" in run[0] else (), id=f"{run[0]:.60}")
+        for place, run in enumerate(RUNS)
+    ],
+)
 def test_wherever_it_runs_it_works_or_says_in_a_line_why_not(
     line: str, status: int, said: str, tmp_path: Path
 ) -> None:
@@ -53,7 +60,7 @@ def test_at_any_moment_an_interruption_is_one_line_and_130(command: str, tmp_pat
         with subprocess.Popen(
             [sys.executable, "-m", "jaxmlp", *given], stderr=subprocess.PIPE, text=True
         ) as run:
-            time.sleep(0.2 + 0.3 * number)  # Python itself begins before that
+            time.sleep(0.6 + 0.3 * number)  # Python itself begins before that
             run.send_signal(signal.SIGINT)
             said = run.communicate(timeout=60)[1]
         assert run.returncode == 130, said

@@ -120,8 +120,8 @@ def test_a_faulty_csv_or_target_is_refused(save, text, target, options, message)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
-    refused("cannot be read", read_table, tmp_path / "absent", Reading())
-    refused("cannot be read", read_arrays, tmp_path / "absent")
+    refused("does not exist", read_table, tmp_path / "absent", Reading())
+    refused("does not exist", read_arrays, tmp_path / "absent")
 
 
 def test_blank_lines_and_quotes_do_no_harm_and_lines_are_the_files(save):

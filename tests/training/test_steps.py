@@ -395,6 +395,7 @@ def test_layers_and_transform_draw_from_different_keys() -> None:
 # --- pure functions: vmap, inputs that stay, compiling once ---
 
 
+@pytest.mark.slow
 def test_seeds_rates_and_strengths_of_l2_side_by_side_equal_separate_runs() -> None:
     adam = make_optimizer("adam")
     keys, rates = jax.random.split(KEY, 3), jnp.array([0.001, 0.01, 0.1])
