@@ -34,7 +34,7 @@ class _Dropping(io.FileIO):
 
 def program() -> str:
     """Name the program that is running, as its messages begin: `jaxmlp train`, or `train.py`."""
-    return os.path.basename(sys.argv[0])
+    return "python -m jaxmlp" if sys.argv[0] == "-m" else os.path.basename(sys.argv[0])
 
 
 def one_line(error: BaseException) -> str:

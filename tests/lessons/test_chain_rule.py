@@ -19,7 +19,7 @@ NETWORKS = [
     "--sizes 3 4 3 --activation gelu --loss softmax_cross_entropy",
     "--sizes 3 4 3 --activation sigmoid --loss mean_squared_error",
     "--sizes 2 2 3 --activation leaky_relu:0.1 --loss absolute_error --seed 3",
-    "--loss softmax_cross_entropy --targets 0.2 0.7",
+    "--loss softmax_cross_entropy --targets 0.3 0.7",
     "--sizes 2 3 --loss sigmoid_cross_entropy",
     "--sizes 2 3 2 --activation softplus --loss negative_log_likelihood",
     "--sizes 2 3 2 --loss huber:0.5 --output-activation none",
