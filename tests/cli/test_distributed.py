@@ -220,7 +220,7 @@ def test_the_others_end_where_one_dies_and_the_run_goes_on_in_one_process(
         both[victim].process.send_signal(how)
         assert end(both[1 - victim], BOUND)[0] not in (0, 2)
         both[victim].process.kill()
-        assert f"then go on with: python {TRAIN} --resume {run}\n" in end(both[0])[2]
+        assert f"then go on with: python {TRAIN} --resume {run}" in end(both[0])[2]
     epochs = rows_in(run) + 2
     resumed = run_experiment("train", "--resume", run, "--epochs", epochs)
     assert resumed.status == 0, resumed.err
