@@ -130,6 +130,7 @@ def _check_labels(labels: np.ndarray, classes: int, name: str) -> None:
         raise ArgumentError(
             f"{name}: this loss takes integer labels of shape [N], given {list(labels.shape)}"
         )
+    # Whole numbers beyond int32 have become floats, and are refused by their range below.
     if labels.dtype.kind not in "iu" and not (labels.dtype.kind == "f" and np.max(np.abs(labels)) >= 2**31):
         raise ArgumentError(
             f"{name}: this loss takes integer labels 0 to {classes - 1}, given type {labels.dtype}; "

@@ -17,7 +17,8 @@ from jaxmlp.cli.options import RunOptions
 from jaxmlp.cli.parser import Parser
 from jaxmlp.cli.records import METRICS
 from jaxmlp.cli.run import CONFIG, MODEL, is_locked, no_run, read_config
-from jaxmlp.cli.text import aligned, check_out, program, score_name, seconds, show_score, spell
+from jaxmlp.cli.text import aligned, check_out, score_name, seconds, show_score, spell
+from jaxmlp.door import program
 from jaxmlp.plots import run_curves, save
 from jaxmlp.training.metrics import METRICS as SCORES
 

@@ -20,7 +20,8 @@ from jax.experimental import multihost_utils
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import ProcessOptions, split_address
-from jaxmlp.door import tell_error
+from jaxmlp.cli.session import tell
+from jaxmlp.door import one_line, tell_error
 
 START = 120  # seconds that processes wait for each other at the start
 HEARTBEAT = 20  # seconds without a heartbeat until a process counts as dead
@@ -95,7 +96,11 @@ def together(options: ProcessOptions) -> Iterator[Group]:
     except BaseException as error:
         if group.has_parted:
             raise
-        status = tell_error(error)
+        if group.count > 1 and not isinstance(error, ArgumentError | OSError | KeyboardInterrupt):
+            tell(f"another process is gone, or this one has failed: {one_line(error)}")
+            status = 1
+        else:
+            status = tell_error(error)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)  # JAX's own end would wait for the others

@@ -9,8 +9,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from jaxmlp.cli.text import program
-from jaxmlp.door import USAGE_ERROR, one_line
+from jaxmlp.door import USAGE_ERROR, one_line, program
 from jaxmlp.types import ArgumentError
 
 Options = TypeVar("Options")

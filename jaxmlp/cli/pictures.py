@@ -80,7 +80,7 @@ def _of_classes(
         figures["ranking"] = _ranking(labels, answers.chances[:, 1], names[1])
     if problem.in_features == 2:
         grid_x, grid_y, points = plots.boundary_grid(raw)
-        scaled = problem.preprocessing.inputs(points).astype(problem.test.inputs.dtype)
+        scaled = problem.preprocessing.inputs(points, problem.test.inputs.dtype)
         figures["boundary"] = plots.decision_boundary(
             grid_x,
             grid_y,

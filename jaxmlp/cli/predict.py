@@ -123,11 +123,8 @@ def truth_of(table: Table, saved: dict[str, Any]) -> np.ndarray | None:
         return None
     if saved["task"] == "classification" and len(names) == 1:
         place = {name: number for number, name in enumerate(classes)}
-        found = (
-            table.cells[names[0]]
-            .astype(object)
-            .map(lambda text: place.get(text, place.get(text.rstrip("."), np.nan)))
-        )
+        cells = table.cells[names[0]].astype(object)
+        found = cells.map(lambda text: place.get(text, place.get(text.rstrip("."), np.nan)))
         return None if found.isna().any() else found.to_numpy(int)
     values = [numbers(table.cells[name], table.reading) for name in names]
     if any(unread.any() for _, unread in values):
@@ -159,11 +156,8 @@ def predict_columns(
     """Predict in the names and units of the training data; the answers, and the columns to write."""
     preprocessing = Preprocessing.from_dict(saved)
     scaled = preprocessing.inputs(inputs, jax.tree.leaves(params)[0].dtype)
-    answers, names = (
-        answers_of(net, params, scaled, task=saved["task"], loss=saved["loss"]),
-        saved["class_names"],
-    )
-    predicted, chances = answers
+    answers = answers_of(net, params, scaled, task=saved["task"], loss=saved["loss"])
+    (predicted, chances), names = answers, saved["class_names"]
     if saved["task"] == "regression":
         values = preprocessing.restore_targets(predicted)
         return Answers(values, None), dict(zip(saved["target_names"], values.T, strict=True))

@@ -32,7 +32,7 @@ def add_row(folder: Path, report: EpochReport, metric: str, part: str = "valid")
         raise
 
 
-def _add_rows(path: Path, history: Sequence[EpochReport], metric: str, part: str = "valid") -> None:
+def _add_rows(path: Path, history: Sequence[EpochReport], metric: str, part: str) -> None:
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if history and file.tell() == 0:
@@ -40,7 +40,7 @@ def _add_rows(path: Path, history: Sequence[EpochReport], metric: str, part: str
         writer.writerows(_rows(history, metric, part))
 
 
-def _rows(history: Sequence[EpochReport], metric: str, part: str = "valid") -> Iterator[list[str]]:
+def _rows(history: Sequence[EpochReport], metric: str, part: str) -> Iterator[list[str]]:
     # A value that was never measured is left empty; one that is NaN says so.
     columns = history_columns(tuple(history), metric, part)
     for place, report in enumerate(history):

@@ -20,7 +20,7 @@ from jaxmlp.cli.parser import given_options, option
 from jaxmlp.cli.resume import resumed
 from jaxmlp.cli.text import spell
 from jaxmlp.datasets import Dataset, Problem
-from jaxmlp.datasets.splitting import fold_indices
+from jaxmlp.datasets.splitting import fold_indices, unstratified
 from jaxmlp.registry import unknown_name
 from jaxmlp.sweep.members import place_shared
 from jaxmlp.sweep.sweep import Folds, Plan
@@ -238,8 +238,12 @@ def prepare(options: SweepOptions, precision: str, device: jax.Device) -> SweepJ
     problem = problem_of(options, dataset, 0.0 if options.folds else options.validation)
     folds: Folds | None = None
     if options.folds is not None:
-        labels = dataset.train.targets if dataset.task == "classification" else None
-        folds = fold_indices(len(problem.train.inputs), options.folds, seed=options.seed, labels=labels)
+        labels, count = None, len(problem.train.inputs)
+        if dataset.task == "classification":
+            labels = dataset.train.targets
+            rare = unstratified(labels, dataset.class_names, options.folds, count)
+            dataset = dataset._replace(notes=(*dataset.notes, *rare))
+        folds = fold_indices(count, options.folds, seed=options.seed, labels=labels)
     planned = options.settings(learning_rate_of(options.plain, problem))
     pairs = [(setting, fold) for setting in planned for fold in range(len(folds or [None]))]
     trials = [

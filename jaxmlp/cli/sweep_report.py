@@ -48,6 +48,8 @@ def print_start(job: SweepJob, finished: int) -> None:
         + counted(len(job.devices), f"{job.devices[0].platform} device")
         + (f"; {finished} reports are there already" if finished else "")
     )
+    for note in job.dataset.notes:
+        print(f"note: {note}")
 
 
 def print_time(trained: int, seconds: float, each: float | None) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxmlp.door import program as program
 from jaxmlp.files import write_text
 from jaxmlp.types import ArgumentError
 

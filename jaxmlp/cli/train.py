@@ -5,7 +5,7 @@ import dataclasses
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -32,13 +32,14 @@ from jaxmlp.cli.run import MODEL, Run, open_run
 from jaxmlp.cli.scores import Answers, answers_of, class_rows, score_rows, scores
 from jaxmlp.cli.session import Interruption, compilation_cache, computing, interruption, tell
 from jaxmlp.cli.text import aligned, counted, score_name, show_score, spell
-from jaxmlp.datasets.table import column_rows
+from jaxmlp.datasets.table import feature_names
 from jaxmlp.door import one_line
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.fit import Hooks, fit_recipe
 
 Tables: TypeAlias = list[tuple[str, list[list[str]]]]
-MOST_CLASSES, LOG_EVERY = 20, 5.0  # classes that are told of one by one; seconds between the lines of a log
+MOST_CLASSES, MOST_COLUMNS = 20, 40  # that are told of one by one
+LOG_EVERY = 5.0  # seconds between the lines of a log
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,8 +73,8 @@ def begin(job: Job, run: Run | None, group: Group) -> FitState | None:
         )
         if job.dataset.table is not None:
             print(f"\n{aligned(column_rows(job.dataset.table['columns']))}")
-        for place, note in enumerate(job.dataset.notes):
-            print("" if place else "\n", f"note: {note}", sep="")
+        if job.dataset.notes:
+            print("", *(f"note: {note}" for note in job.dataset.notes), sep="\n")
         told = ", ".join(f"{name.replace('_', ' ')} {spell(value)}" for name, value in job.in_force.items())
         print(f"\n{job.recipe.net}\n\nsettings: {told}\n")
     before = FitState(job.start())
@@ -138,8 +139,8 @@ def fit(job: Job, run: Run | None, group: Group, before: FitState, asked: Interr
     bar = tqdm(total=options.epochs, initial=done, unit="epoch", disable=hidden or in_log, file=sys.stderr)
 
     def after_epoch(report: EpochReport, state: TrainState) -> bool:
-        score = show_score(problem.metric, report.valid_score)
         nonlocal last
+        score = show_score(problem.metric, report.valid_score)
         told = f"running loss {report.train_loss:.4f}, {part} {name} {score}"
         bar.set_postfix_str(told, refresh=False)
         bar.update()
@@ -175,7 +176,8 @@ def report(
         tell(f"stopped by {asked_by} after epoch {reached} of {job.options.epochs}{note}; {advice}")
         return asked.status or 1
     params = job.local(result.state.params)
-    answers, tables = None, Tables()
+    answers: Answers | None = None
+    tables: Tables = []
     if job.options.pictures or not job.options.quiet:
         ask = {"task": job.dataset.task, "loss": job.problem.loss}
         answers = answers_of(job.recipe.net, params, job.problem.test.inputs, **ask)
@@ -214,9 +216,10 @@ def save(job: Job, run: Run, result: FitResult, answers: Answers | None, tables:
         columns = history_columns(result.history, result.metric)
         draw_pictures(run.folder, net, params, job.problem, job.dataset, columns, answers)
         settings = [["setting", "value"], *([name, spell(value)] for name, value in job.in_force.items())]
-        columns_read = column_rows(job.dataset.table["columns"]) if job.dataset.table else []
-        pages = [("Settings", settings), ("Columns", columns_read), *tables]
-        write_page(run.folder, job.dataset.name, pages, job.dataset.notes, str(net))
+        told: Tables = [("Settings", settings)]
+        if job.dataset.table is not None:
+            told.append(("Columns", column_rows(job.dataset.table["columns"])))
+        write_page(run.folder, job.dataset.name, [*told, *tables], job.dataset.notes, str(net))
 
 
 def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: float) -> None:
@@ -238,6 +241,19 @@ def print_result(job: Job, run: Run, result: FitResult, done: int, seconds: floa
     print(f"train {name} {show_score(result.metric, float(train.score))}, loss {float(train.loss):.4f}")
     print(f"test {name} {show_score(result.metric, float(test.score))}")
     print(f"test loss {float(test.loss):.4f}")
+
+
+def column_rows(columns: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Lay out how columns were read: name, kind, gaps, and inputs made of it; beyond 40 only their sums."""
+    kinds = {"category": "text"}
+    rows = [[each["name"], kinds.get(each["kind"], each["kind"]), [each]] for each in columns[:MOST_COLUMNS]]
+    if rest := columns[MOST_COLUMNS:]:
+        rows.append([f"and {len(rest)} more", "", rest])
+    told = [
+        [name, kind, f"{sum(each['gaps'] for each in of):,}", str(len(feature_names(of)))]
+        for name, kind, of in rows
+    ]
+    return [["column", "read as", "gaps", "inputs"], *told]
 
 
 def score_tables(job: Job, answers: Answers) -> Tables:

@@ -136,6 +136,7 @@ def load_arrays(path: Path, options: Options) -> Dataset:
 
 
 def input_array(arrays: Arrays, origin: str) -> np.ndarray:
+    """Find the features among arrays, [N, ...]: by one of INPUT_KEYS, or the only array there is."""
     for key in INPUT_KEYS:
         if key in arrays:
             return arrays[key]

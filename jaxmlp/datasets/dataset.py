@@ -1,5 +1,6 @@
 """What every loader takes and returns, and the checks that stand between a user's data and a training run."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,14 +209,10 @@ def split_rows(
             "no part is held out: what is said of the test part is measured on the training rows"
         ]
     labels = targets.values if targets.task == "classification" else None
-    notes = []
+    notes: list[str] = []
     if labels is not None and groups is None and options.time_column is None:
-        rare = unstratified(labels, examples, options.test_fraction)
-        if len(rare):
-            named = ", ".join(f"'{targets.class_names[each]}'" for each in rare[:10])
-            notes.append(
-                f"too few examples to stand in both parts by their share: class {named}{' …' * (len(rare) > 10)}"
-            )
+        held_out = math.ceil(examples * options.test_fraction)
+        notes = unstratified(labels, targets.class_names, 2, min(held_out, examples - held_out))
     rows = split_indices(
         examples, labels=labels, groups=groups, is_ordered=options.time_column is not None, **options.split
     )

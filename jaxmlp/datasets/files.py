@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxmlp.datasets.archives import file_sha256
 from jaxmlp.datasets.arrays import ARRAY_ENDINGS, input_array, load_arrays, load_images, read_arrays
 from jaxmlp.datasets.dataset import (
     OF_TABLES,
@@ -108,10 +107,9 @@ def read_examples(
             raise ArgumentError(
                 f"{origin} cannot be imputed: the model was trained on no table; fill its gaps"
             )
-        elif names:  # numbers of a data set that is no table
-            columns = [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in names]
-        else:
-            columns = _numeric_columns(table)
+        else:  # a data set that was no table: its named numbers, or all numbers that there are
+            chosen = names or _numeric_columns(table)
+            columns = [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in chosen]
         wanted = [column["name"] for column in columns]
         absent = [name for name in wanted if name not in table.names]
         if absent:
@@ -141,10 +139,9 @@ def read_examples(
 def _load_table(path: Path, options: Options) -> Dataset:
     """Load a table: how its columns are encoded is learned from the training part."""
     table = read_table(path, options.reading)
-    notes, first, files = list(table.notes), len(table.cells), [path]
+    notes, first = list(table.notes), len(table.cells)
     if options.test is not None:
-        files.append(Path(os.path.expanduser(options.test)))
-        table = _with_test(table, files[1], options)
+        table = _with_test(table, Path(os.path.expanduser(options.test)), options)
     target_names = _target_columns(options.target, table)
     text, ignored = (_named(table, what, getattr(options, what)) for what in ("text", "ignore"))
     weighs, groups_by, orders = (
@@ -193,15 +190,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
         check_gaps(table, described)
     learned, names = [column["name"] for column in described], feature_names(described)
     notes += _gap_notes(table, learned) + _copies_of_the_target(table, learned, kept, targets)
-    weight = None
-    for name in weighs:
-        convert(labelled, name, "number")
-        weights = labelled.cells[name].to_numpy(np.float64)
-        if not (weights >= 0).all():
-            raise ArgumentError(
-                f"{labelled.place(int(np.argmin(weights >= 0)))}: a weight must be a number of at least 0"
-            )
-        weight = (weights[rows[0]], weights[rows[1]])
+    weights = _read_weights(labelled, weighs[0]) if weighs else None
     given = {name: getattr(options, name) for name in (*OF_TABLES, "task") if name != "test"}
     return divide(
         [encode(table, described, kept[part])[0] for part in rows],
@@ -221,11 +210,11 @@ def _load_table(path: Path, options: Options) -> Dataset:
         identity={
             **{name: value for name, value in given.items() if value not in (None, (), False)},
             "name": path.name,
-            "sha256": ["" if str(file) == "-" else file_sha256(file) for file in files],
+            "sha256": list(table.sha256),
             **options.split,
         },
         notes=tuple(notes),
-        weight=weight,
+        weight=None if weights is None else (weights[rows[0]], weights[rows[1]]),
         groups=None if groups is None else groups[rows[0]],
         is_ordered=bool(orders),
     )
@@ -246,7 +235,8 @@ def _with_test(table: Table, path: Path, options: Options) -> Table:
     more = test.cells[table.names].set_axis(
         [f"line {line} of {test.name}" for line in test.cells.index], axis=0
     )
-    return table._replace(cells=pd.concat([table.cells, more]).astype("category"))
+    cells = pd.concat([table.cells, more]).astype("category")
+    return table._replace(cells=cells, sha256=table.sha256 + test.sha256)
 
 
 def _target_columns(target: str | None, table: Table) -> list[str]:
@@ -304,6 +294,15 @@ def _read_targets(
     return encode_targets(raw, origin=table.name, task=options.task, names=tuple(columns)), notes
 
 
+def _read_weights(table: Table, name: str) -> np.ndarray:
+    convert(table, name, "number")
+    weights = table.cells[name].to_numpy(np.float64)
+    if not (weights >= 0).all():
+        place = table.place(int(np.argmin(weights >= 0)))
+        raise ArgumentError(f"{place}, column '{name}': a weight must be a number of at least 0: mend it")
+    return weights
+
+
 def _as_in_training(classes: np.ndarray, first: int, table: Table) -> tuple[np.ndarray, list[str]]:
     """Hold the classes of a test file against those of the training file."""
     known, notes = set(classes[:first]), []
@@ -352,8 +351,8 @@ def _copies_of_the_target(
     return notes
 
 
-def _numeric_columns(table: Table) -> list[dict[str, Any]]:
+def _numeric_columns(table: Table) -> list[str]:
     names = [name for name in table.names if not numbers(table.cells[name], table.reading)[1].any()]
     if not names:
         raise ArgumentError(f"{table.name} has no column of numbers: give one column a feature")
-    return [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in names]
+    return names

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import gzip
+import hashlib
 import io
 import itertools
 import math
@@ -18,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxmlp.datasets.archives import file_sha256
 from jaxmlp.types import ArgumentError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".data")
-# Read by pandas: the function's name, and the package that it needs.
+# Read by pandas: the function's name, and the package that it needs. Any other ending is that of a text file.
 TYPED_ENDINGS = {
     ".parquet": ("read_parquet", "pyarrow"),
     ".feather": ("read_feather", "pyarrow"),
@@ -83,12 +84,14 @@ class Table(NamedTuple):
         name: the file's, as messages name it.
         reading: how it was read, with what the file itself told.
         notes: what was decided that the user did not say, a sentence each.
+        sha256: the hash of what was read, a file each.
     """
 
     cells: "pd.DataFrame"
     name: str
     reading: Reading
     notes: tuple[str, ...] = ()
+    sha256: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -165,7 +168,8 @@ def _read_typed(path: Path, name: str, reading: Reading) -> Table:
     headings = ["" if str(each).startswith("Unnamed: ") else str(each).strip() for each in frame]
     texts = frame.astype(object).map(str).where(frame.notna(), "")
     reading = dataclasses.replace(reading, header=True, decimal=".", thousands=None)
-    return _table(headings, texts, range(1, len(frame) + 1), name, reading)
+    table = _table(headings, texts, range(1, len(frame) + 1), name, reading)
+    return table._replace(sha256=(file_sha256(path),))
 
 
 def _read_text(path: Path, name: str, reading: Reading) -> Table:
@@ -219,7 +223,7 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
         if by_comma < by_point and is_plain:
             table = table._replace(reading=comma)
             notes.append(f"commas in {name} are decimal marks (--decimal . if not)")
-    return table._replace(notes=tuple(notes))
+    return table._replace(notes=tuple(notes), sha256=(hashlib.sha256(data).hexdigest(),))
 
 
 def _data(path: Path, name: str) -> bytes:

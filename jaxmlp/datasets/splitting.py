@@ -1,6 +1,7 @@
 """How a data set that brings no test part is divided, the same way for every loader."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -17,10 +18,11 @@ def check_test_fraction(test_fraction: float) -> None:
         )
 
 
-def unstratified(labels: np.ndarray, examples: int, test_fraction: float) -> np.ndarray:
-    """Name the classes that a split into two parts cannot stratify, the rarest first."""
-    held_out = math.ceil(examples * test_fraction)
-    return _rarest(labels, 2, min(held_out, examples - held_out))
+def unstratified(labels: np.ndarray, names: Sequence[str], least: int, most: int) -> list[str]:
+    """Say in a sentence which classes are too rare to stratify: fewer than `least`, or beyond `most` classes."""
+    rare = [f"'{names[each]}'" for each in _rarest(labels, least, most)]
+    named, more = ", ".join(rare[:10]), " …" if len(rare) > 10 else ""
+    return [f"too few examples to stand in all parts by their share: class {named}{more}"] if rare else []
 
 
 def _rarest(labels: np.ndarray, least: int, most: int) -> np.ndarray:

@@ -87,7 +87,8 @@ def fit_columns(
                 notes.append(
                     f"column '{name}': NA ({counts['NA']:,}) is a text there and no gap (--na-values NA if it is one)"
                 )
-            often = counts[counts > 1] if once < len(counts) > 2 else counts
+            # Texts that occur once stand together, where that leaves others, and more than two categories.
+            often = counts[counts > 1] if len(counts) > 2 and once < len(counts) else counts
             column["categories"] = sorted(often.index[:MOST_CATEGORIES])
             column["other"] = len(column["categories"]) < len(counts)
             column["missing"] = len(present) < len(known)
@@ -120,25 +121,6 @@ def feature_names(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
             names.extend([f"{name} (other)"] * column["other"])
         names.extend([f"{name} (missing)"] * column["missing"])
     return tuple(names)
-
-
-def column_rows(columns: Sequence[Mapping[str, Any]], most: int = 40) -> list[list[str]]:
-    """Lay out how columns were read, for a table."""
-    rows = [["column", "read as", "gaps", "inputs"]]
-    for column in columns[:most]:
-        kind = "text" if column["kind"] == "category" else column["kind"]
-        rows.append([column["name"], kind, f"{column['gaps']:,}", str(len(feature_names([column])))])
-    if len(columns) > most:
-        rest = columns[most:]
-        rows.append(
-            [
-                f"and {len(rest)} more",
-                "",
-                f"{sum(each['gaps'] for each in rest):,}",
-                str(len(feature_names(rest))),
-            ]
-        )
-    return rows
 
 
 def encode(
@@ -176,9 +158,8 @@ def encode(
                 place[new, len(categories)] = 1
         else:
             filled = values.fillna(column["fill"]).to_numpy(np.float64)
-            place[:, : len(DATE_PARTS) if column["kind"] == "date" else 1] = (
-                _date_parts(filled) if column["kind"] == "date" else filled[:, None]
-            )
+            parts = _date_parts(filled) if column["kind"] == "date" else filled[:, None]
+            place[:, : parts.shape[1]] = parts
         if column["missing"]:
             place[gaps, -1] = 1
     return encoded, strange

@@ -10,6 +10,7 @@ import numpy as np
 from jaxmlp.plots import style
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _MOST_TARGETS = 12
@@ -30,28 +31,15 @@ def predicted_against_true(predicted: Any, true: Any, target_names: Sequence[obj
         >>> predicted_against_true([1.0, 2.0, 4.0], [1.0, 2.0, 3.0], ["price"]).axes[0].get_title()
         'price: R² = 0.500'
     """
-    named = list(target_names)
-    values, targets = (np.asarray(each, float).reshape(len(each), -1) for each in (predicted, true))
-    shown = min(len(named), _MOST_TARGETS)
-    rows, columns = style.grid_of(shown, 3)
-    figure = style.new_figure(3.3 * columns + 0.6, 3.5 * rows)
-    for index, axes in enumerate(style.axes_grid(figure, shown, 3)):
-        known = np.isfinite(values[:, index])
-        across, up = targets[known, index], values[known, index]
-        size, faint = float(np.clip(6000 / max(1, len(up)), 4, 20)), 0.7 if len(up) <= 500 else 0.35
-        many = len(up) > style.MANY_POINTS
-        look: dict[str, Any] = {"alpha": faint, "linewidths": 0, "rasterized": many}
-        axes.scatter(across, up, size, style.OKABE_ITO[0], label="an example", **look)
-        ends = _span(np.concatenate([targets[:, index], up]))
+    figure, panels = _panels(predicted, true, target_names, 3.3, 3.5)
+    for axes, name, values, targets, points in panels:
+        known = np.isfinite(values)
+        axes.scatter(targets[known], values[known], label="an example", **points)
+        ends = _span(np.concatenate([targets, values[known]]))
         axes.plot(ends, ends, color="0.3", linewidth=1.0, linestyle="--", label="predicted = true")
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="true value", ylabel="predicted value")
-        fit = _r2_text(values[:, index], targets[:, index])
-        axes.set_title(f"{style.plain(named[index])}: {fit}", fontsize=10)
-        axes.locator_params(nbins=5)  # of six numbers, as prices have, no more fit side by side
+        axes.set_title(f"{name}: {_r2_text(values, targets)}", fontsize=10)
         axes.legend(frameon=False, loc="upper left", fontsize="small")
-        style.quiet_grid(axes)
-    if shown < len(named):
-        figure.suptitle(f"the first {shown} of {len(named)} targets", fontsize=10)
     return figure
 
 
@@ -70,20 +58,12 @@ def residuals(predicted: Any, true: Any, target_names: Sequence[object]) -> Figu
         >>> residuals([1.0, 2.0], [2.0, 1.0], ["price"]).axes[0].get_title()
         'price: RMSE = 1'
     """
-    values, targets = (np.asarray(each, float).reshape(len(each), -1) for each in (predicted, true))
-    shown = min(values.shape[1], _MOST_TARGETS)
-    rows, columns = style.grid_of(shown, 3)
-    figure = style.new_figure(3.9 * columns + 0.6, 3.2 * rows)
-    for index, axes in enumerate(style.axes_grid(figure, shown, 3)):
-        across, missed = values[:, index], targets[:, index] - values[:, index]
-        size, many = float(np.clip(6000 / max(1, len(missed)), 4, 20)), len(missed) > style.MANY_POINTS
-        axes.scatter(across, missed, size, style.OKABE_ITO[0], alpha=0.4, linewidths=0, rasterized=many)
+    figure, panels = _panels(predicted, true, target_names, 3.9, 3.2)
+    for axes, name, values, targets, points in panels:
+        axes.scatter(values, targets - values, **points)
         axes.axhline(0, color="0.3", linewidth=1.0, linestyle="--")
-        rmse = float(np.sqrt(np.mean(missed**2)))
-        axes.set_title(f"{style.plain(target_names[index])}: RMSE = {rmse:.4g}", fontsize=10)
+        axes.set_title(f"{name}: RMSE = {np.sqrt(np.mean((targets - values) ** 2)):.4g}", fontsize=10)
         axes.set(xlabel="predicted value", ylabel="residual, true − predicted")
-        axes.locator_params(nbins=5)
-        style.quiet_grid(axes)
     return figure
 
 
@@ -130,6 +110,34 @@ def regression_curve(
     axes.legend(frameon=False, fontsize="small")
     style.quiet_grid(axes)
     return figure
+
+
+def _panels(
+    predicted: Any, true: Any, target_names: Sequence[object], width: float, height: float
+) -> tuple[Figure, list[tuple[Axes, str, np.ndarray, np.ndarray, dict[str, Any]]]]:
+    """Make a panel a target: its axes, its name, predicted and true values [N], and how points look."""
+    named = list(target_names)
+    values, targets = (np.asarray(each, float).reshape(len(each), -1) for each in (predicted, true))
+    examples, shown = len(values), min(len(named), _MOST_TARGETS)
+    rows, columns = style.grid_of(shown, 3)
+    figure = style.new_figure(width * columns + 0.6, height * rows)
+    points = {
+        "s": float(np.clip(6000 / max(1, examples), 4, 20)),
+        "color": style.OKABE_ITO[0],
+        "alpha": 0.7 if examples <= 500 else 0.35,
+        "linewidths": 0,
+        "rasterized": examples > style.MANY_POINTS,
+    }
+    every = style.axes_grid(figure, shown, 3)
+    for axes in every:
+        axes.locator_params(nbins=5)  # of six numbers, as prices have, no more fit side by side
+        style.quiet_grid(axes)
+    if shown < len(named):
+        figure.suptitle(f"the first {shown} of {len(named)} targets", fontsize=10)
+    return figure, [
+        (axes, style.plain(named[place]), values[:, place], targets[:, place], points)
+        for place, axes in enumerate(every)
+    ]
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:

@@ -19,7 +19,8 @@ from jaxmlp.cli import session
 from jaxmlp.cli.options import DeviceOptions, TrainOptions
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import check_fits, computing, find_device, run
-from jaxmlp.cli.text import check_out, command, program, write_result
+from jaxmlp.cli.text import check_out, command, write_result
+from jaxmlp.door import program
 
 SCRIPTS, AS_FILES = ("train", "predict", "gradcheck", "benchmark"), ("train", "benchmark")
 MODULE = "/x/jaxmlp/__main__.py"

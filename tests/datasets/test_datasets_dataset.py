@@ -190,7 +190,10 @@ def test_many_different_whole_numbers_are_quantities(raw, task):
 # 900 of A, 100 of B and a C; and a class of 2 in five folds: those that can be stratified are.
 def test_rare_classes_do_not_keep_the_others_from_their_proportions():
     labels = np.repeat([0, 1, 2], [900, 100, 1])
-    assert unstratified(labels, 1001, 0.2).tolist() == [2]
+    assert unstratified(labels, "ABC", 2, 201) == [
+        "too few examples to stand in all parts by their share: class 'C'"
+    ]
+    assert unstratified(labels, "ABC", 1, 1001) == []
     _, test = split_indices(1001, test_fraction=0.2, seed=0, labels=labels)
     assert np.bincount(labels[test])[1] == 20
     folded = np.repeat([0, 1, 2], [60, 30, 2])
