@@ -112,7 +112,7 @@ class Exit(Exception):
         (
             ValueError("Gloo"),
             1,
-            "train.py: a defect of jaxmlp, ValueError('Gloo'); --debug shows where: report it\n",
+            "train.py: another process is gone, or this one has failed: Gloo\n",
         ),
     ],
 )
