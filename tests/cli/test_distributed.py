@@ -47,6 +47,7 @@ SMALL = ("--hidden", "12", "--no-pictures", "--quiet")
     ],
 )
 def test_options_that_do_not_fit_are_refused_in_one_line(arguments: Any, words: str, tmp_path: Path) -> None:
+    jax.devices()  # begun, whichever test is the first: JAX makes no more of them
     outcome = run_experiment("train", *SMALL, *arguments, "--out", tmp_path / "run")
     assert outcome.status == 2
     assert re.search(words, outcome.error_line)
