@@ -9,7 +9,7 @@ from jaxmlp.activations import ACTIVATIONS, Activation
 from jaxmlp.backprop import LayerTrace, Trace, loss, trace, value_and_grad
 from jaxmlp.gradcheck import GradientReport, GradientRow, check_gradients
 from jaxmlp.initializers import INITIALIZERS
-from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams, Layer, Softmax
+from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams, Layer, Scale, Softmax
 from jaxmlp.losses import LOSSES, Loss
 from jaxmlp.network import Network, forward, init, mlp, predict
 from jaxmlp.saving.model_file import load_model, save_model
@@ -50,6 +50,7 @@ __all__ = [
     "Metric",
     "Metrics",
     "Network",
+    "Scale",
     "Softmax",
     "Stopping",
     "Stream",

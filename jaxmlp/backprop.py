@@ -20,11 +20,11 @@ from jaxmlp.checks import as_batch, traced_l2
 from jaxmlp.layers import Inputs, Weight
 from jaxmlp.losses import Loss, Outputs, Targets, resolve_loss
 from jaxmlp.network import Network, check_fit, layer_title
-from jaxmlp.types import L2, ArgumentError, Batch, Key, Params, Residuals, Scalar
+from jaxmlp.types import L2, ArgumentError, Batch, Key, Params, Progress, Residuals, Scalar
 
 
 def propagate(
-    net: Network, params: Params, batch: Batch, *, train: bool = False, key: Key | None = None
+    net: Network, params: Params, batch: Batch, *, key: Key | None = None, **training: Any
 ) -> tuple[list[Array], list[Residuals]]:
     """Go forward through every layer: [x_0 … x_L], and what each layer keeps for the way back."""
     check_fit(net, params, batch.inputs)
@@ -32,7 +32,7 @@ def propagate(
     passed, residuals = [batch.inputs], []
     for layer, layer_params, layer_key in zip(net.layers, params, keys, strict=True):
         # (x_l, residuals_l) = forward_l(params_l, x_{l−1})
-        x, kept = layer.forward(layer_params, passed[-1], train=train, key=layer_key, weight=batch.weight)
+        x, kept = layer.forward(layer_params, passed[-1], key=layer_key, weight=batch.weight, **training)
         passed.append(x)
         residuals.append(kept)
     return passed, residuals
@@ -75,25 +75,28 @@ def example_shares(weight: Weight | None, outputs: Array, total: L2 = None) -> W
 
 
 def l2_term(net: Network, params: Params, l2: L2) -> Scalar | float:
-    """Penalise large weights: l2/2 · Σ‖w‖² over decayed leaves."""
+    """Penalise large weights: l2/2 · Σ‖w‖²."""
     if l2 is None:
         return 0.0
-    marked = zip(jax.tree.leaves(params), jax.tree.leaves(decayed(net, params)), strict=True)
-    return 0.5 * l2 * sum(jnp.sum(jnp.square(leaf)) for leaf, is_decayed in marked if is_decayed)
+    named = zip(jax.tree.leaves(params), jax.tree.leaves(kinds(net, params)), strict=True)
+    return 0.5 * l2 * sum(jnp.sum(jnp.square(leaf)) for leaf, kind in named if kind == "weight")
 
 
 def add_l2_gradient(net: Network, params: Params, grads: Params, l2: L2) -> Params:
     """Add the penalty's gradient to that of the loss."""
     if l2 is None:
         return grads
-    marks = decayed(net, params)
-    # ∂/∂w (l2/2 · Σ‖w‖²) = l2·w
-    return jax.tree.map(lambda grad, w, marked: grad + l2 * w if marked else grad, grads, params, marks)
+
+    def with_penalty(grad: Array, w: Array, kind: str) -> Array:
+        # ∂/∂w (l2/2 · Σ‖w‖²) = l2·w
+        return grad + l2 * w if kind == "weight" else grad
+
+    return jax.tree.map(with_penalty, grads, params, kinds(net, params))
 
 
-def decayed(net: Network, params: Params) -> Params:
-    """Mark the leaves that L2 acts on: weights, not biases."""
-    return tuple(layer.decayed(layer_params) for layer, layer_params in zip(net.layers, params, strict=True))
+def kinds(net: Network, params: Params) -> Params:
+    """Name what each leaf is, see `Layer`: L2 acts on "weight"."""
+    return tuple(layer.kinds(layer_params) for layer, layer_params in zip(net.layers, params, strict=True))
 
 
 class LayerTrace(NamedTuple):
@@ -121,20 +124,20 @@ class Trace(NamedTuple):
 
 
 def objective(
-    net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, train: bool, key: Key | None
+    net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, **training: Any
 ) -> Scalar:
     """Compute E, going forward only; plain, not jitted."""
-    passed, _ = propagate(net, params, batch, train=train, key=key)
+    passed, _ = propagate(net, params, batch, **training)
     losses = resolve_loss(loss).value(passed[-1], batch.targets)
     return mean_loss(losses, batch.weight) + l2_term(net, params, l2)
 
 
 def objective_and_grads(
-    net: Network, params: Params, batch: Batch, *, loss: Any, l2: L2, train: bool, key: Any, total: L2 = None
+    net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, total: L2 = None, **training: Any
 ) -> Trace:
     """Compute E and ∂E/∂params, going forward and back; plain, and the compiler drops what a caller leaves unused."""
     pair = resolve_loss(loss)
-    passed, residuals = propagate(net, params, batch, train=train, key=key)
+    passed, residuals = propagate(net, params, batch, **training)
     losses = pair.value(passed[-1], batch.targets)
     value = mean_loss(losses, batch.weight, total) + l2_term(net, params, l2)
     grads, deltas = backpropagate(net, params, residuals, mean_loss_gradient(pair, passed[-1], batch, total))
@@ -164,6 +167,7 @@ def loss(
     l2: L2 = 0.0,
     train: bool = False,
     key: Key | None = None,
+    progress: Progress = None,
 ) -> Scalar:
     """Compute the objective of a batch: E = Σ_b weight_b·ℓ_b / Σ_b weight_b + l2/2 · Σ‖w‖².
 
@@ -177,6 +181,7 @@ def loss(
         l2: strength of the penalty on weights (biases are left out); 0 for none.
         train: whether layers behave as in training (static).
         key: random key for layers that draw in training.
+        progress: how far training is, from 0 to 1, for layers with a schedule; None stands for 0.
 
     Returns:
         E, a scalar; NaN where a label lies outside 0..K−1, which a compiled function cannot refuse.
@@ -192,7 +197,8 @@ def loss(
         1.0986
     """
     batch = as_batch((inputs, targets), sample_weight)
-    return _compiled_objective(net, params, batch, loss=loss, l2=traced_l2(l2), train=train, key=key)
+    training = {"train": train, "key": key, "progress": progress}
+    return _compiled_objective(net, params, batch, loss=loss, l2=traced_l2(l2), **training)
 
 
 def value_and_grad(
@@ -206,6 +212,7 @@ def value_and_grad(
     l2: L2 = 0.0,
     train: bool = False,
     key: Key | None = None,
+    progress: Progress = None,
 ) -> tuple[Scalar, Params]:
     """Compute the objective of a batch and its gradient, by hand-written backpropagation.
 
@@ -223,7 +230,8 @@ def value_and_grad(
         (4.5, [[-3.0], [-6.0]], [-3.0])
     """
     batch = as_batch((inputs, targets), sample_weight)
-    return _compiled_value_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), train=train, key=key)
+    training = {"train": train, "key": key, "progress": progress}
+    return _compiled_value_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), **training)
 
 
 def trace(
@@ -237,6 +245,7 @@ def trace(
     l2: L2 = 0.0,
     train: bool = False,
     key: Key | None = None,
+    progress: Progress = None,
 ) -> Trace:
     """Go forward and back through a network and keep every number on the way; plain, not jitted.
 
@@ -253,4 +262,5 @@ def trace(
         ['0 dense', '1 tanh', '2 dense']
     """
     batch = as_batch((inputs, targets), sample_weight)
-    return objective_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), train=train, key=key)
+    training = {"train": train, "key": key, "progress": progress}
+    return objective_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), **training)

@@ -18,12 +18,12 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves_with_path
 from jaxtyping import Array, Float
 
-from jaxmlp.backprop import L2, decayed, example_shares, objective, objective_and_grads, propagate
+from jaxmlp.backprop import L2, example_shares, kinds, objective, objective_and_grads, propagate
 from jaxmlp.checks import as_batch, traced_l2
 from jaxmlp.layers import Activate, Dense, Inputs, Softmax, Weight
 from jaxmlp.losses import Loss, Targets, resolve_loss
 from jaxmlp.network import Network
-from jaxmlp.types import Batch, Key, Params, Residuals, Scalar
+from jaxmlp.types import Batch, Key, Params, Progress, Residuals, Scalar
 
 AUTODIFF_RELATIVE, AUTODIFF_TERM = 1e-10, 1e-14
 DIFFERENCE_RELATIVE, DIFFERENCE_ABSOLUTE = 1e-6, 1e-9
@@ -113,6 +113,7 @@ def check_gradients(
     l2: float = 0.0,
     train: bool = False,
     key: Key | None = None,
+    progress: Progress = None,
     finite_differences: bool = True,
     entries: int = 64,
     seed: int = 0,
@@ -141,7 +142,8 @@ def check_gradients(
     with jax.enable_x64(True):
         batch = as_batch((inputs, targets), sample_weight)
         params, batch = jax.tree.map(_to_float64, (params, batch))
-        keywords: dict[str, Any] = {"loss": loss, "l2": traced_l2(l2), "train": train, "key": key}
+        training: dict[str, Any] = {"train": train, "key": key, "progress": progress}
+        keywords = {"loss": loss, "l2": traced_l2(l2), **training}
         hand, auto, terms = _gradients(net, params, batch, **keywords)
         rows = _compare_with_autodiff(hand, auto, terms)
         if not finite_differences:
@@ -189,11 +191,11 @@ def _compare_with_autodiff(hand: Params, auto: Params, terms: Params) -> tuple[G
 
 
 def _largest_terms(
-    net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, train: bool, key: Key | None
+    net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, **training: Any
 ) -> Params:
     """Bound the absolute terms that are summed into each gradient tensor, by going back in magnitudes."""
     pair = resolve_loss(loss)
-    passed, residuals = propagate(net, params, batch, train=train, key=key)
+    passed, residuals = propagate(net, params, batch, **training)
     slope = jax.grad(lambda row, target: pair.value(row[None], target[None])[0])
     slopes = jnp.abs(jax.vmap(slope)(passed[-1], batch.targets))
     # A cross-entropy's gradient p − t cancels terms of size 1.
@@ -203,10 +205,10 @@ def _largest_terms(
         layer_terms, size = _layer_terms(layer, layer_params, kept, size)
         terms.append(layer_terms)
 
-    def with_penalty(term: Array, leaf: Array, is_decayed: bool) -> Array:
-        return jnp.maximum(term, l2 * _largest(leaf)) if is_decayed and l2 is not None else term
+    def with_penalty(term: Array, leaf: Array, kind: str) -> Array:
+        return jnp.maximum(term, l2 * _largest(leaf)) if kind == "weight" and l2 is not None else term
 
-    return jax.tree.map(with_penalty, tuple(terms[::-1]), params, decayed(net, params))
+    return jax.tree.map(with_penalty, tuple(terms[::-1]), params, kinds(net, params))
 
 
 @singledispatch

@@ -1,5 +1,6 @@
 """The network: a tuple of layers, its parameters, and what it predicts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlp.checks import as_array, check_finite, check_key
-from jaxmlp.layers import LAYERS, Activate, Dense, Layer, Softmax
+from jaxmlp.layers import LAYERS, Activate, Dense, Layer, Softmax, check_layers
 from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError, Key, Params, check_whole
@@ -52,11 +53,12 @@ class Network:
             raise ArgumentError(
                 "a network needs at least one layer, given none: for instance Network(2, [Dense(1)])"
             )
-        for layer in self.layers:
-            if isinstance(layer, type) or not isinstance(layer, Layer):
-                raise ArgumentError(
-                    f"not a layer: {layer!r}; give layers such as Dense(10) or Activate('relu')"
-                )
+        check_layers(self.layers)
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether a layer asks how far training is."""
+        return any(getattr(layer, "scheduled", False) for layer in self.layers)
 
     def __str__(self) -> str:
         """A table: layer, output shape, parameters; the total below it."""
@@ -104,9 +106,7 @@ def _draw(net: Network, key: Key) -> tuple[Params, list[int]]:
 
 def layer_title(layer: Layer) -> str:
     """Name a layer as people do: "dense", or its activation's name."""
-    if isinstance(layer, Dense):
-        return "dense" if layer.bias else "dense, no bias"
-    return layer.activation if isinstance(layer, Activate) else type(layer).__name__.lower()
+    return getattr(layer, "title", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(layer).__name__).lower())
 
 
 def mlp(

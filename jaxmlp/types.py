@@ -25,6 +25,7 @@ Params: TypeAlias = PyTree
 Scalar: TypeAlias = Float[Array, ""]
 Residuals: TypeAlias = Any
 L2: TypeAlias = float | Scalar | None
+Progress: TypeAlias = float | Scalar | None  # how far training is, from 0 to 1; None stands for 0
 
 
 class Batch(NamedTuple):

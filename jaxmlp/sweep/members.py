@@ -17,7 +17,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlp.backprop import decayed
+from jaxmlp.backprop import kinds
 from jaxmlp.network import Network
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
@@ -47,10 +47,10 @@ class MemberScores(NamedTuple):
 def scale_weights(net: Network, params: Params, factor: Any) -> Params:
     """Multiply the weights of a network, not its biases: W → factor·W."""
 
-    def scaled(leaf: Array, is_weight: bool) -> Array:
-        return leaf * jnp.asarray(factor, leaf.dtype) if is_weight else leaf
+    def scaled(leaf: Array, kind: str) -> Array:
+        return leaf * jnp.asarray(factor, leaf.dtype) if kind == "weight" else leaf
 
-    return jax.tree.map(scaled, params, decayed(net, params))
+    return jax.tree.map(scaled, params, kinds(net, params))
 
 
 # Runs once a block, and compiling is what it costs: without optimisation that takes a third of the time.

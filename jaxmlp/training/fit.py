@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from jaxmlp.backprop import L2, decayed
+from jaxmlp.backprop import L2, kinds
 from jaxmlp.checks import as_batch, check_data, traced_l2
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, count_outputs
@@ -92,9 +92,9 @@ REASONS = (None, "time", "patience", "target", "callback")
 def _survey(net: Network, params: Params) -> tuple[Bool[Array, ""], list[Float[Array, ""]]]:
     """Tell whether all parameters are finite, and each layer's largest |w|."""
     largest = []
-    for layer_params, marks in zip(params, decayed(net, params), strict=True):
-        leaves = zip(jax.tree.leaves(layer_params), jax.tree.leaves(marks), strict=True)
-        weights = [jnp.max(jnp.abs(leaf)) for leaf, marked in leaves if marked]
+    for layer_params, named in zip(params, kinds(net, params), strict=True):
+        leaves = zip(jax.tree.leaves(layer_params), jax.tree.leaves(named), strict=True)
+        weights = [jnp.max(jnp.abs(leaf)) for leaf, kind in leaves if kind == "weight"]
         if weights:
             largest.append(jnp.max(jnp.stack(weights)))
     return all_finite(params), largest

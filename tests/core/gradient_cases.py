@@ -29,7 +29,7 @@ class Scale:
         return {"s": jax.random.normal(key, (in_features,))}, in_features
 
     def forward(
-        self, params: Any, inputs: Any, *, train: bool = False, key: Any = None, weight: Any = None
+        self, params: Any, inputs: Any, *, train: bool = False, key: Any = None, **training: Any
     ) -> tuple[Any, Any]:
         kept = jax.random.bernoulli(key, 0.5, inputs.shape) if train else jnp.ones(inputs.shape, bool)
         inputs = inputs * kept.astype(inputs.dtype)
@@ -40,8 +40,8 @@ class Scale:
         slope = output_grad * params["s"][None, :] * kept.astype(output_grad.dtype)
         return {"s": jnp.sum(output_grad * inputs, axis=0)}, slope
 
-    def decayed(self, params: Any) -> Any:
-        return {"s": True}
+    def kinds(self, params: Any) -> Any:
+        return {"s": "weight"}
 
 
 class Problem(NamedTuple):

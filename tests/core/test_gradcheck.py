@@ -10,10 +10,10 @@ import pytest
 from comparisons import refused
 from gradient_cases import Scale, check_without_compiling, make_problem, make_weight, stack, target_kinds
 
-from jaxmlp import backprop, layers
+from jaxmlp import backprop
 from jaxmlp.activations import ACTIVATIONS, Activation
 from jaxmlp.gradcheck import STEP, GradientReport, GradientRow, check_gradients
-from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams
+from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams, elementwise
 from jaxmlp.losses import LOSSES, Loss
 from jaxmlp.network import Network, init, mlp
 
@@ -188,7 +188,7 @@ def test_finite_differences_catch_an_error_that_hand_and_autodiff_share(unjitted
 
     sine.defjvps(lambda tangent, a, z: -jnp.cos(z) * tangent)
     wrong = Activation(sine, lambda z, a: -jnp.cos(z))
-    unjitted.setattr(layers, "ACTIVATIONS", {"sine": wrong})
+    unjitted.setattr(elementwise, "ACTIVATIONS", {"sine": wrong})
     problem = make_problem(Network(3, [Dense(3), Activate("sine"), Dense(3)]), "values")
     found = check_gradients(*problem, loss="half_squared_error")
     by_path = {entry.path: entry for entry in found.rows}
@@ -272,7 +272,7 @@ def test_corrupted_derivative_is_caught(unjitted: Any, activation: str, corrupti
         assert np.array_equal(wrong(z, value(z)), derivative(z, value(z)))
         return
     problem = activation_problem(activation)
-    unjitted.setattr(layers, "ACTIVATIONS", {**ACTIVATIONS, activation: Activation(value, wrong)})
+    unjitted.setattr(elementwise, "ACTIVATIONS", {**ACTIVATIONS, activation: Activation(value, wrong)})
     assert not check(problem).passed
 
 

@@ -15,7 +15,6 @@ from jaxmlp import backprop
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.layers import LAYERS, NARROW, Activate, Dense, DenseParams, Layer, Softmax, weight_gradient
 from jaxmlp.network import Network
-from jaxmlp.training import optimizers
 
 # One layer of each registered kind, with the settings it cannot do without; a new kind without any is built bare.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
@@ -195,15 +194,18 @@ def test_activate_refuses_an_unknown_name() -> None:
     refused("unknown activation 'tahn': did you mean 'tanh'", Activate, "tahn")
 
 
+KINDS = {"weight", "bias", "scale", "activation", "embedding", "statistic"}
+
+
 @pytest.mark.parametrize("layer", layers(), ids=str)
-def test_decayed_leaves_are_the_weights(layer: Layer) -> None:
+def test_each_leaf_has_a_kind(layer: Layer) -> None:
     params, _ = layer.init(jax.random.key(0), INPUTS)
-    marks = layer.decayed(params)
-    assert jax.tree.structure(marks) == jax.tree.structure(params)
-    # The optimisers know no layers: what they hold for a weight must be what the objective decays.
-    assert (marks,) == backprop.decayed(Network(INPUTS, [layer]), (params,)) == optimizers.matrices((params,))
+    kinds = layer.kinds(params)
+    assert jax.tree.structure(kinds) == jax.tree.structure(params)
+    assert {*jax.tree.leaves(kinds)} <= KINDS
+    assert (kinds,) == backprop.kinds(Network(INPUTS, [layer]), (params,))
     if isinstance(layer, Dense):
-        assert marks == DenseParams(w=True, b=False if layer.bias else None)
+        assert kinds == DenseParams("weight", "bias" if layer.bias else None)
 
 
 @pytest.mark.parametrize("layer", layers(), ids=str)

@@ -80,12 +80,12 @@ class Autodiff(Jaxmlp):
 
 
 def autodiff_objective(
-    net: Network, params: Any, batch: Batch, *, loss: str, l2: Any, train: bool, key: Any, total: Any = None
+    net: Network, params: Any, batch: Batch, *, loss: str, l2: Any, total: Any = None, **training: Any
 ) -> Any:
     """Compute what `objective_and_grads` computes, with the same way forward and JAX's own way back."""
 
     def value_and_outputs(candidate: Any) -> tuple[Any, Any]:
-        passed, _ = propagate(net, candidate, batch, train=train, key=key)
+        passed, _ = propagate(net, candidate, batch, **training)
         losses = LOSSES[loss].value(passed[-1], batch.targets)
         return mean_loss(losses, batch.weight, total) + l2_term(net, candidate, l2), passed[-1]
 
