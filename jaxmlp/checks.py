@@ -119,6 +119,8 @@ def _check_targets(targets: np.ndarray, outputs: int, loss: Loss, name: str) -> 
             f"{name}: this loss takes labels, or probabilities of at least 0 whose rows sum to 1, given "
             f"{targets.min():g} to {targets.max():g}, sums {sums.min():g} to {sums.max():g}: divide by the sums"
         )
+    if loss.takes == "rates" and targets.min() < 0:
+        raise ArgumentError(f"{name}: this loss takes counts of at least 0, given {targets.min():g}")
     if loss.targets == "binary" and not np.all((targets >= 0) & (targets <= 1)):
         raise ArgumentError(
             f"{name}: this loss takes targets from 0 to 1, given {targets.min():g} to {targets.max():g}"

@@ -28,7 +28,8 @@ class Loss(NamedTuple):
         gradient: (outputs [B, K], targets) -> [B, K], dℓ_b / d outputs_b.
         targets: what the targets are: "labels" (integers [B] in 0..K−1), "soft_labels" (labels,
             or [B, K] probabilities), "binary" ([B, K] in [0, 1]) or "values" ([B, K]).
-        takes: "probabilities" or "logits", where the outputs have to be those; None for any.
+        takes: "probabilities", "logits" or "rates", where the outputs have to be those; None for any.
+        measured: the loss that an evaluation takes in place of one that only training softens; None for itself.
 
     Example:
         >>> import jax.numpy as jnp
@@ -42,6 +43,7 @@ class Loss(NamedTuple):
     gradient: Callable[[Outputs, Targets], Outputs]
     targets: str = "values"
     takes: str | None = None
+    measured: "Loss | None" = None
 
 
 def _require_values(outputs: Outputs, targets: Targets) -> None:
@@ -104,6 +106,29 @@ def _softmax_gradient(logits: Outputs, targets: Targets) -> Outputs:
     if _are_labels(logits, targets):
         return jax.nn.softmax(logits, axis=1) - _one_hot(logits, targets)
     return jax.nn.softmax(logits, axis=1) * jnp.sum(targets, axis=1, keepdims=True) - targets
+
+
+def _smooth_cross_entropy(smoothing: float = 0.0) -> Loss:
+    # The cross-entropy with softened labels t̃_k = (1 − ε)·t_k + ε/K·Σ_j t_j (Szegedy et al. 2016)
+    hard = Loss(_softmax_cross_entropy, _softmax_gradient, "soft_labels", "logits")
+    if not 0 <= smoothing < 1:
+        raise ArgumentError(f"label smoothing must be at least 0 and below 1, given {smoothing:g}: try 0.1")
+
+    def soften(logits: Outputs, targets: Targets) -> Targets:
+        if _are_labels(logits, targets):
+            seen = _chosen(jnp.ones_like(logits), targets)  # 1, or NaN for a label outside 0..K−1
+            targets = _one_hot(logits, targets) * seen[:, None]
+        return (1 - smoothing) * targets + smoothing * jnp.mean(targets, axis=1, keepdims=True)
+
+    def value(logits: Outputs, targets: Targets) -> PerExample:
+        # ℓ = −Σ_k t̃_k ln softmax(z)_k
+        return _softmax_cross_entropy(logits, soften(logits, targets))
+
+    def gradient(logits: Outputs, targets: Targets) -> Outputs:
+        # ∂ℓ/∂z_k = p_k Σ_j t_j − t̃_k
+        return _softmax_gradient(logits, soften(logits, targets))
+
+    return hard._replace(value=value, gradient=gradient, measured=hard) if smoothing else hard
 
 
 # --- sigmoid cross-entropy on logits, summed over the K labels ---
@@ -190,6 +215,45 @@ def _huber(delta: float = 1.0) -> Loss:
     return Loss(value, gradient)
 
 
+def _quantile(level: float = 0.5) -> Loss:
+    if not 0 < level < 1:
+        raise ArgumentError(f"a quantile must lie between 0 and 1, given {level:g}: try 'quantile:0.9'")
+
+    def value(predictions: Outputs, values: Targets) -> PerExample:
+        # ℓ = Σ_k (1 − q) r_k for r_k ≥ 0, −q r_k below: the pinball loss (Koenker and Bassett 1978)
+        residuals = _residuals(predictions, values)
+        return jnp.sum(jnp.maximum((1 - level) * residuals, -level * residuals), axis=1)
+
+    def gradient(predictions: Outputs, values: Targets) -> Outputs:
+        # ∂ℓ/∂f_k = ½ sign r_k + ½ − q: 1 − q above, −q below, their mean at the kink
+        return 0.5 * jnp.sign(_residuals(predictions, values)) + (0.5 - level)
+
+    return Loss(value, gradient)
+
+
+# --- half the Poisson deviance of rates f > 0, as after a layer of softplus, from counts t ≥ 0 ---
+
+
+def _held(rates: Outputs) -> Outputs:
+    # Held finite at 0 by the smallest normal number; below 0 the logarithm gives NaN.
+    tiny = jnp.finfo(rates.dtype).tiny
+    return jnp.where((rates >= 0) & (rates <= tiny), tiny, rates)
+
+
+def _poisson(rates: Outputs, counts: Targets) -> PerExample:
+    # ℓ = Σ_k f_k − t_k − t_k ln(f_k / t_k), the last term 0 for t_k = 0
+    residuals, least = _residuals(rates, counts), jnp.maximum(counts, 0)
+    ratio = jnp.log(_held(rates)) - jnp.log(_held(least))
+    return jnp.sum(residuals - least * ratio, axis=1)
+
+
+def _poisson_gradient(rates: Outputs, counts: Targets) -> Outputs:
+    # ∂ℓ/∂f_k = 1 − t_k / f_k, and 1 where f_k is held
+    _require_values(rates, counts)
+    held = _held(rates)
+    return jnp.where(held == rates, 1 - jnp.maximum(counts, 0) / held, 1)
+
+
 # --- multi-class hinge on scores (Crammer and Singer 2001) ---
 
 
@@ -214,10 +278,12 @@ def _multiclass_hinge_gradient(scores: Outputs, labels: Targets) -> Outputs:
     return active[:, None].astype(scores.dtype) * (_one_hot(scores, rival) - _one_hot(scores, labels))
 
 
+# What a network ends in for a loss that takes something else than its last products.
+HEADS = {"probabilities": "softmax", "rates": "softplus"}
+
 LOSSES: Registry[Loss] = Registry(
     "loss",
     {
-        "softmax_cross_entropy": Loss(_softmax_cross_entropy, _softmax_gradient, "soft_labels", "logits"),
         "sigmoid_cross_entropy": Loss(_sigmoid_cross_entropy, _sigmoid_gradient, "binary", "logits"),
         "negative_log_likelihood": Loss(
             _negative_log_likelihood, _likelihood_gradient, "labels", "probabilities"
@@ -227,8 +293,9 @@ LOSSES: Registry[Loss] = Registry(
         "mean_squared_error": _squared(lambda outputs: outputs),
         "absolute_error": Loss(_absolute_error, _absolute_error_gradient),
         "multiclass_hinge": Loss(_multiclass_hinge, _multiclass_hinge_gradient, "labels"),
+        "poisson": Loss(_poisson, _poisson_gradient, "values", "rates"),
     },
-    {"huber": _huber},
+    {"softmax_cross_entropy": _smooth_cross_entropy, "huber": _huber, "quantile": _quantile},
 )
 
 

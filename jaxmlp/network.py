@@ -199,6 +199,8 @@ def check_head(net: Network, loss: str | Loss, *, trains: bool = True) -> None:
         remedy = "end it in Softmax() (output_activation='softmax'), or choose softmax_cross_entropy"
     elif takes == "logits" and trains and outputs_are_probabilities(net):
         remedy = "leave that layer out, or choose negative_log_likelihood after a softmax"
+    elif takes == "rates" and not (is_own or outputs_are_probabilities(net) or last == Activate("softplus")):
+        remedy = "end it in Activate('softplus'), as mlp(…, output_activation='softplus') does"
     else:
         return
     raise ArgumentError(f"this loss takes {takes}, and the network ends in {layer_title(last)}: {remedy}")
@@ -337,7 +339,7 @@ def outputs_are_probabilities(net: Network) -> bool:
 def _probabilities(
     net: Network, outputs: Float[Array, "B K"], task: str, loss: str | None
 ) -> Float[Array, "B K"]:
-    single = task == "multilabel" or outputs.shape[1] == 1
+    single, loss = task == "multilabel" or outputs.shape[1] == 1, loss and loss.partition(":")[0]
     if outputs_are_probabilities(net):
         chances, sum_to_one = outputs, isinstance(net.layers[-1], Softmax)
     elif loss == "sigmoid_cross_entropy" or (loss is None and single):

@@ -26,6 +26,7 @@ from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import computing, run
 from jaxmlp.cli.text import counted
 from jaxmlp.files import write_text
+from jaxmlp.losses import HEADS
 from jaxmlp.plots.graph import MOST_NEURONS, count_neurons, short_number
 
 DESCRIPTION = f"""Follow one example through a small network, in float64, with the formula beside every number:
@@ -148,9 +149,8 @@ def choose_output_activation(options: WorkedOptions) -> str:
     """Take the output activation that is asked for, or the one that the loss calls for."""
     if options.output_activation is not None:
         return options.output_activation
-    if options.loss == "negative_log_likelihood":
-        return "softmax"
-    return options.activation if LOSSES[options.loss].targets == "values" else "none"
+    loss = LOSSES[options.loss]
+    return HEADS.get(loss.takes or "", options.activation if loss.targets == "values" else "none")
 
 
 def is_the_posts(options: WorkedOptions) -> bool:

@@ -15,6 +15,7 @@ from jaxmlp.cli.job import load_dataset
 from jaxmlp.cli.options import DataOptions, sizes
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.datasets import make_problem
+from jaxmlp.losses import HEADS
 from jaxmlp.types import LARGEST_SEED, check_whole
 
 DESCRIPTION = """Check a network's hand-written gradient against jax.grad and against finite differences, in float64.
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     net = mlp(
         options.sizes,
         activation=options.activation,
-        output_activation="softmax" if options.loss == "negative_log_likelihood" else None,
+        output_activation=HEADS.get(LOSSES[options.loss].takes or ""),
         init=options.init,
         bias_init=options.bias_init,
     )

@@ -1,6 +1,7 @@
 """The learning problem: a data set scaled, encoded, split and checked once, for a network and a loss."""
 
 import math
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxmlp.checks import check_data
 from jaxmlp.datasets.dataset import Dataset, Part, Rows
 from jaxmlp.datasets.preprocessing import Preprocessing, fit_preprocessing
 from jaxmlp.datasets.splitting import split_indices
-from jaxmlp.losses import LOSSES
+from jaxmlp.losses import HEADS, LOSSES
 from jaxmlp.types import ArgumentError, Batch
 
 DEFAULT_LOSS = {
@@ -30,7 +31,7 @@ class Problem(NamedTuple):
         test: the same of the test part.
         in_features: I.
         outputs: K, the outputs that the network needs.
-        output_activation: what the network must end in: "softmax" before a likelihood, else None.
+        output_activation: what the network must end in, as "softmax" before a likelihood; None for nothing.
         loss: the loss's name.
         metric: the name of the metric that fits the task.
         preprocessing: the features' (and a regression's targets') shift and scale.
@@ -85,6 +86,8 @@ def make_problem(
     preprocessing = fit_preprocessing(
         first, method=scaling, feature_shape=dataset.feature_shape, task=dataset.task
     )
+    if LOSSES[loss].takes == "rates":  # counts stay counts
+        preprocessing = replace(preprocessing, target_shift=None, target_scale=None)
     outputs = count_outputs(dataset, loss)
     are_values = dataset.task == "multilabel" and LOSSES[loss].targets == "values"
     in_features, classifies = dataset.train.inputs.shape[1], dataset.task == "classification"
@@ -113,7 +116,7 @@ def make_problem(
         test=train if is_whole else ready(dataset.test, test_weight, "test part"),
         in_features=in_features,
         outputs=outputs,
-        output_activation="softmax" if loss == "negative_log_likelihood" else None,
+        output_activation=HEADS.get(LOSSES[loss].takes or ""),
         loss=loss,
         metric=FITTED_TO_0_AND_1 if are_values else METRIC[dataset.task],
         preprocessing=preprocessing,

@@ -25,6 +25,7 @@ CHUNK = 1024  # examples that are measured at a time
 def jitted_evaluation(recipe: Recipe, params: Params, data: Batch, l2: L2, key: Key | None) -> Metrics:
     """Measure a network in chunks of the recipe's batch size; its transform applies where a key is given."""
     pair, examples = resolve_loss(recipe.loss), data.inputs.shape[0]
+    pair = pair.measured or pair  # what is measured stays hard where training softens the labels
     blocks = minibatch_indices(None, examples, min(recipe.batch_size, examples))
     indices, held = share_rows(recipe.mesh, *blocks)
 
@@ -70,7 +71,7 @@ def evaluate(
         net: the network (static).
         params: its parameters.
         data: Batch or (inputs [N, I], targets).
-        loss: a loss's name or pair (static).
+        loss: a loss's name or pair, without its label smoothing (static).
         batch_size: examples a chunk (static).
         metric: a metric's name; None takes the one that fits the loss (static).
         l2: strength of the penalty on weights, part of the reported loss.

@@ -15,8 +15,10 @@ from jaxmlp.losses import LOSSES
 from jaxmlp.network import Network, layer_shapes
 from jaxmlp.types import Batch
 
-# Losses on probabilities: before them the network ends in a Softmax layer.
-ON_PROBABILITIES = ("negative_log_likelihood",)
+# Losses on probabilities and on other positive numbers: before them the network ends in a Softmax layer.
+ON_PROBABILITIES = ("negative_log_likelihood", "poisson")
+# Rules that the bare names do not reach.
+WITH_PARAMETERS = ("softmax_cross_entropy:0.1", "quantile:0.2")
 # Losses that compare classes and refuse a single output; any other loss is tested at K = 1 too.
 FEWEST_OUTPUTS = {"multiclass_hinge": 2}
 

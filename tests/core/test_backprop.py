@@ -11,6 +11,7 @@ from comparisons import refused
 from gradient_cases import (
     FEWEST_OUTPUTS,
     ON_PROBABILITIES,
+    WITH_PARAMETERS,
     assert_close,
     check_without_compiling,
     largest_difference,
@@ -36,7 +37,7 @@ from jaxmlp.types import Batch
 pytestmark = pytest.mark.usefixtures("x64")
 
 L2 = 0.1
-LOSSES_AND_KINDS = [(loss, kind) for loss in LOSSES for kind in target_kinds(loss)]
+LOSSES_AND_KINDS = [(loss, kind) for loss in (*LOSSES, *WITH_PARAMETERS) for kind in target_kinds(loss)]
 
 
 # --- the grid ---
@@ -304,7 +305,7 @@ def test_softmax_layer_and_likelihood_equal_the_fused_cross_entropy(outputs: int
 SMOOTH = (
     *("identity", "gelu", "gelu_tanh", "silu", "mish", "softplus", "sigmoid", "tanh", "scaled_tanh"),
     *("softmax_cross_entropy", "sigmoid_cross_entropy", "negative_log_likelihood"),
-    *("half_squared_error", "squared_error", "mean_squared_error"),
+    *("half_squared_error", "squared_error", "mean_squared_error", "poisson", "softmax_cross_entropy:0.1"),
 )
 LARGEST_SKIPPED_SHARE = 0.05
 

@@ -9,7 +9,7 @@ import pytest
 from comparisons import refused
 
 from jaxmlp.checks import as_batch, check_data, check_lengths
-from jaxmlp.losses import LOSSES
+from jaxmlp.losses import LOSSES, Loss
 from jaxmlp.types import Batch, check_whole
 
 N, INPUTS, OUTPUTS = 4, 2, 3
@@ -22,20 +22,29 @@ GOOD_TARGETS: dict[str, list[np.ndarray]] = {
 }
 
 
+def good_targets(loss: Loss) -> list[np.ndarray]:
+    """Give targets that a loss takes; counts are not negative."""
+    return [np.abs(each) if loss.takes == "rates" else each for each in GOOD_TARGETS[loss.targets]]
+
+
+def test_negative_counts_are_refused() -> None:
+    refused("takes counts of at least 0, given -7.5", check, "poisson", targets=GOOD_TARGETS["values"][0])
+
+
 def check(loss: str, **changes: Any) -> None:
     """Check a good data set for a loss, but for the changes."""
-    good = {"inputs": np.ones((N, INPUTS)), "targets": GOOD_TARGETS[LOSSES[loss].targets][0], "weight": None}
+    good = {"inputs": np.ones((N, INPUTS)), "targets": good_targets(LOSSES[loss])[0], "weight": None}
     check_data(Batch(**{**good, **changes}), in_features=INPUTS, outputs=OUTPUTS, loss=loss, name="train")
 
 
 @pytest.mark.parametrize("loss", [*LOSSES, "huber:0.5"])
 def test_good_data_pass(loss: str) -> None:
-    for targets in GOOD_TARGETS[LOSSES[loss].targets]:
+    for targets in good_targets(LOSSES[loss]):
         check(loss, targets=targets)
         check(loss, targets=targets, weight=np.array([0.0, 1.0, 2.0, 0.5]))
         check(loss, inputs=jnp.ones((N, INPUTS)), targets=jnp.asarray(targets))
     pair = LOSSES[loss]
-    data = Batch(np.ones((N, INPUTS)), GOOD_TARGETS[pair.targets][0])
+    data = Batch(np.ones((N, INPUTS)), good_targets(pair)[0])
     check_data(data, in_features=INPUTS, outputs=OUTPUTS, loss=pair)
 
 

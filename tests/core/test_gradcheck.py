@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from comparisons import refused
-from gradient_cases import Scale, check_without_compiling, make_problem, make_weight, stack, target_kinds
+from gradient_cases import (
+    WITH_PARAMETERS,
+    Scale,
+    check_without_compiling,
+    make_problem,
+    make_weight,
+    stack,
+    target_kinds,
+)
 
 from jaxmlp import backprop
 from jaxmlp.activations import ACTIVATIONS, Activation
@@ -246,7 +254,7 @@ def layer_problem(name: str) -> Any:
     return make_problem(net, "values")
 
 
-LOSS_CASES = [(loss, kind) for loss in LOSSES for kind in target_kinds(loss)]
+LOSS_CASES = [(loss, kind) for loss in (*LOSSES, *WITH_PARAMETERS) for kind in target_kinds(loss)]
 LAYER_CASES = [(name, corruption) for name in LAYERS for corruption in corruptions.layer_corruptions(name)]
 
 

@@ -11,9 +11,9 @@ import pytest
 from comparisons import refused
 from scipy import special
 
-from jaxmlp.losses import LOSSES, Loss
+from jaxmlp.losses import HEADS, LOSSES, Loss
 
-NAMES = [*LOSSES, "huber:0.5"]
+NAMES = [*LOSSES, "huber:0.5", "softmax_cross_entropy:0.1", "quantile:0.2"]
 SIZES = [(1, 1), (1, 3), (5, 1), (5, 3)]
 
 
@@ -32,6 +32,15 @@ def huber(delta: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     return formula
 
 
+def pinball(level: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return lambda f, t: np.where(f > t, (1 - level) * (f - t), level * (t - f)).sum(axis=1)
+
+
+def smoothed(z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    soft = 0.9 * np.eye(z.shape[1])[y] + 0.1 / z.shape[1]
+    return -(soft * special.log_softmax(z, axis=1)).sum(axis=1)
+
+
 FORMULAS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "softmax_cross_entropy": lambda z, y: -special.log_softmax(z, axis=1)[np.arange(len(y)), y],
     "sigmoid_cross_entropy": lambda z, t: (
@@ -45,6 +54,10 @@ FORMULAS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "huber": huber(1.0),
     "huber:0.5": huber(0.5),
     "multiclass_hinge": hinge,
+    "softmax_cross_entropy:0.1": smoothed,
+    "quantile": pinball(0.5),
+    "quantile:0.2": pinball(0.2),
+    "poisson": lambda f, t: (f - t + special.xlogy(t, t / f)).sum(axis=1),
 }
 
 
@@ -59,6 +72,8 @@ def example_data(name: str, examples: int, outputs: int) -> tuple[np.ndarray, np
         return scores, random.integers(0, outputs, examples)
     if kind == "binary":
         return scores, random.uniform(size=(examples, outputs))
+    if name == "poisson":
+        return np.exp(scores), random.poisson(2.0, (examples, outputs)).astype(float)
     return scores, random.normal(scale=2.0, size=(examples, outputs))
 
 
@@ -185,6 +200,11 @@ def test_the_right_class_is_never_its_own_rival(scores: list[float], label: int)
     assert sum(gradient) == 0.0
 
 
+def test_a_quantile_slopes_by_its_level_and_halfway_at_the_kink() -> None:
+    outputs, slope = [[3.0, -3.0, 0.0, 1e4]], [[0.75, -0.25, 0.25, 0.75]]
+    assert slopes("quantile:0.25", outputs, [[0.0] * 4]) == ([2.25 + 0.75 + 7500], slope, slope)
+
+
 @pytest.mark.parametrize("delta", [1.0, 0.5])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_huber_joins_smoothly_at_delta(delta: float, sign: float) -> None:
@@ -198,7 +218,7 @@ def test_huber_joins_smoothly_at_delta(delta: float, sign: float) -> None:
 
 
 @pytest.mark.parametrize("size", [1e-30, 88.0, 1e2, 1e4])
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "negative_log_likelihood"])
+@pytest.mark.parametrize("name", [name for name in NAMES if LOSSES[name].takes not in HEADS])
 def test_extreme_outputs_stay_finite_in_float32(name: str, size: float) -> None:
     outputs = [[size, -size, 0.0], [-size, -size, size], [0.0, 0.0, -size]]
     kind = LOSSES[name].targets
@@ -207,6 +227,29 @@ def test_extreme_outputs_stay_finite_in_float32(name: str, size: float) -> None:
     assert np.all(np.isfinite(values))
     assert np.all(np.isfinite(by_hand))
     assert np.all(np.asarray(values) >= 0)
+
+
+def test_a_rate_of_0_stays_finite_and_one_below_is_seen() -> None:
+    tiny = float(np.finfo(np.float32).tiny)
+    values, by_hand, by_autodiff = slopes("poisson", [[0.0, 1e30, 0.0]], [[0.0, 0.0, 2.0]])
+    assert values == pytest.approx([1e30])
+    assert by_hand == by_autodiff == [[1.0, 1.0, 1.0]]
+    values, by_hand, _ = slopes("poisson", [[0.0], [1e30], [-1.0]], [[1.0], [1e30], [1.0]])
+    assert values == pytest.approx([-1 - np.log(tiny), 0, np.nan], nan_ok=True)
+    assert by_hand[1] == [0.0]
+
+
+@pytest.mark.usefixtures("x64")
+def test_smoothing_softens_labels_and_leaves_what_is_measured_hard() -> None:
+    loss, (z, y) = LOSSES["softmax_cross_entropy:0.1"], example_data("softmax_cross_entropy", 5, 3)
+    soft = 0.9 * np.eye(3)[y] + 0.1 / 3
+    for given in (y, np.eye(3)[y]):
+        for part in ("value", "gradient"):
+            hard = getattr(LOSSES["softmax_cross_entropy"], part)
+            np.testing.assert_allclose(getattr(loss, part)(z, given), hard(z, soft), rtol=1e-13)
+            assert loss.measured is not None
+            np.testing.assert_array_equal(getattr(loss.measured, part)(z, given), hard(z, given))
+    assert np.isnan(loss.value(z, y + 3)).all()
 
 
 def test_cross_entropies_are_right_where_a_naive_one_overflows() -> None:
@@ -265,9 +308,20 @@ def test_labels_that_are_no_integers_and_a_single_output_of_a_hinge_are_refused(
     refused("give the network at least 2 outputs, not 1", hinge, jnp.zeros((2, 1)), jnp.zeros(2, int))
 
 
-@pytest.mark.parametrize("delta", ["-1", "0", "-0.5"])
-def test_huber_refuses_a_delta_that_is_not_positive(delta: str) -> None:
-    refused(f"huber's delta must be positive, given {delta}", LOSSES.__getitem__, f"huber:{delta}")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *(
+            (f"huber:{delta}", f"huber's delta must be positive, given {delta}")
+            for delta in ("-1", "0", "-0.5")
+        ),
+        *((f"quantile:{level}", f"must lie between 0 and 1, given {level}") for level in ("0", "1", "-1")),
+        ("softmax_cross_entropy:1", "label smoothing must be at least 0 and below 1, given 1"),
+        ("softmax_cross_entropy:-0.1", "label smoothing must be at least 0 and below 1, given -0.1"),
+    ],
+)
+def test_parameters_out_of_range_are_refused(name: str, words: str) -> None:
+    refused(words, LOSSES.__getitem__, name)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -49,8 +49,9 @@ def test_every_loss_gets_a_network_and_targets_that_it_takes_or_is_refused(loss,
         assert refused(message, make_problem, dataset, loss=loss).endswith(message)
         return
     problem = make_problem(dataset, loss=loss)
-    # Only a likelihood wants a softmax before it.
-    assert problem.output_activation == ("softmax" if loss == "negative_log_likelihood" else None)
+    # A likelihood wants a softmax before it, rates a softplus.
+    heads = {"negative_log_likelihood": "softmax", "poisson": "softplus"}
+    assert problem.output_activation == heads.get(loss)
     sizes = [problem.in_features, 3, problem.outputs]
     net = mlp(sizes, output_activation=problem.output_activation, init="zeros")
     for part in (problem.train, problem.test):
@@ -84,6 +85,7 @@ ENCODE = {
         ("multilabel", 2, "squared_error", 2, "same"),
         ("regression", 2, "huber:0.5", 2, "standardised"),
         ("regression", 1, "mean_squared_error", 1, "standardised"),
+        ("regression", 1, "poisson", 1, "same"),
     ],
 )
 def test_outputs_are_counted_and_targets_encoded_for_the_loss(task, classes, loss, outputs, encode) -> None:

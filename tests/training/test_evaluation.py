@@ -10,7 +10,7 @@ from training_cases import add_noise
 
 import jaxmlp
 from jaxmlp.layers import DenseParams
-from jaxmlp.losses import LOSSES
+from jaxmlp.losses import HEADS, LOSSES
 from jaxmlp.network import Network, forward, init, mlp, predict
 from jaxmlp.training import evaluation
 from jaxmlp.training.batching import gather
@@ -35,7 +35,7 @@ DATA = (INPUTS, TARGETS["labels"])
 
 
 def make_net(loss: str = "softmax_cross_entropy") -> tuple[Network, Any]:
-    last = "softmax" if loss == "negative_log_likelihood" else None  # this one takes probabilities
+    last = HEADS.get(LOSSES[loss].takes or "")
     net = mlp([FEATURES, 5, OUTPUTS], activation="tanh", bias_init="normal:0.1", output_activation=last)
     return net, init(net, jax.random.key(3))
 
@@ -51,6 +51,7 @@ def close(found: Any, expected: Any) -> None:
 def test_loss_in_chunks_is_the_objective_of_the_whole(loss: str) -> None:
     net, params = make_net(loss)
     targets = jnp.asarray(TARGETS[LOSSES[loss].targets])
+    targets = jnp.abs(targets) if loss == "poisson" else targets
     options: dict[str, Any] = {"loss": loss, "sample_weight": jnp.asarray(WEIGHT), "l2": 0.01}
     expected = jaxmlp.loss(net, params, jnp.asarray(INPUTS), targets, **options)
     found = evaluate(net, params, (INPUTS, targets), batch_size=5, **options)
@@ -78,6 +79,16 @@ def test_float64_is_kept(x64: None) -> None:
     outputs = np.asarray(forward(net, params, jnp.asarray(INPUTS, jnp.float64)))
     expected = ((outputs - TARGETS["values"]) ** 2).sum(axis=1).mean()
     np.testing.assert_allclose(float(found.loss), expected, rtol=1e-13)
+
+
+def test_label_smoothing_is_left_out_of_what_is_measured() -> None:
+    net, params = make_net()
+    soft, hard = (
+        evaluate(net, params, DATA, loss=f"softmax_cross_entropy{end}", batch_size=5) for end in (":0.2", "")
+    )
+    assert float(soft.loss) == float(hard.loss)
+    smooth = jaxmlp.loss(net, params, *DATA, loss="softmax_cross_entropy:0.2")
+    assert abs(float(smooth) - float(hard.loss)) > 1e-3
 
 
 # --- chunks ---
