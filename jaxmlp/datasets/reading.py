@@ -120,7 +120,10 @@ def numbers(column: "pd.Series[Any]", reading: Reading) -> tuple[np.ndarray, np.
         plain = [between.sub("", text) for text in plain]
     if comma:
         plain = ["?" if "." in text else text.replace(",", ".") for text in plain]
-    values = [*map(as_number, plain)]
+    try:  # several times as fast
+        values = [*map(float if re.fullmatch(r"[-+.\deE]*", "".join(plain), re.A) else as_number, plain)]
+    except ValueError:
+        values = [*map(as_number, plain)]
     unread = [
         math.isnan(value) and text not in NUMBER_GAPS for text, value in zip(texts, values, strict=True)
     ]

@@ -178,7 +178,7 @@ def try_file(seed: int, folder: Path, is_fitted: bool) -> str:
     counted = len(dataset.train.inputs) + len(dataset.test.inputs) * (dataset.test is not dataset.train)
     table = json.loads(json.dumps(dataset.table))
     names, features = dataset.feature_names, problem.in_features
-    read = read_inputs(path, features=features, feature_names=names, table=table)
+    read = read_inputs(path, features=features, feature_names=names, table=table).inputs
     assert len(read) == counted or (options.get("drop_missing_target") and len(read) > counted)
     if is_whole:
         assert len(read) == rows
