@@ -36,7 +36,7 @@ def write_page(
     for path in sorted(folder.glob("*.png")):
         data = base64.b64encode(path.read_bytes()).decode()
         parts.append(f'<h2>{path.stem}</h2><img alt="{path.stem}" src="data:image/png;base64,{data}">')
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     write_text(
         folder / PAGE,
         f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n",
