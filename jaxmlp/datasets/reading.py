@@ -37,7 +37,7 @@ GAPS = frozenset({"", "?", "nan", "NaN", "null", "NULL", "N/A", "#N/A", "n/a", "
 NUMBER_GAPS = frozenset({"NA", "None", "NAN", "Null", "none", "na"})
 # A number with what people write around it: a currency, marks between digits, per cent, a unit behind a blank.
 DRESSED = re.compile(
-    r"\(?[-+−]?\s?[$€£¥]?\s?[-+−]?(?=[.,]?\d)(\d{1,3}([.,' ]\d{3})+|\d*)([.,]\d*)?(e[-+]?\d+)?"
+    r"\(?[-+−]?\s?[$€£¥]?\s?[-+−]?(?=[.,]?\d)(\d{1,3}([.,'\s]\d{3})+|\d*)([.,]\d*)?(e[-+]?\d+)?"
     r"(\s?[%$€£¥]|\s[^\W\d]{1,5}[²³]?)?\)?",
     re.I,
 )
@@ -167,7 +167,7 @@ def _read_typed(path: Path, name: str, reading: Reading) -> Table:
     except Exception as error:  # each of these packages has errors of its own
         reason = " ".join(str(error).split())
         raise ArgumentError(f"{name} is not a whole {path.suffix} file ({reason}): save it again") from None
-    headings = ["" if str(each).startswith("Unnamed: ") else str(each).strip() for each in frame]
+    headings = [str(each).strip() for each in frame]
     texts = frame.astype(object).map(str).where(frame.notna(), "")
     reading = dataclasses.replace(reading, header=True, decimal=".", thousands=None)
     table = _table(headings, texts, range(1, len(frame) + 1), name, reading)
@@ -311,7 +311,7 @@ def _table(
     import pandas as pd
 
     for number, column in enumerate(names, start=1):
-        if not column:
+        if not column or re.fullmatch(r"Unnamed: \d+", column):  # what pandas calls those without a name
             raise ArgumentError(
                 f"{name} has no name for column {number}: if it is a DataFrame's index, save without it "
                 f"(index=False); else name it, or say --no-header where the first line is data"
@@ -323,9 +323,9 @@ def _table(
     held, gaps = {}, {*GAPS, *reading.na_values}
     for place, column in enumerate(names):
         codes, texts = pd.factorize(cells.iloc[:, place].to_numpy())
-        plain = [*map(str.strip, texts)]
-        if plain != [*texts]:
-            again, plain = pd.factorize(np.array(plain, object))
+        plain = np.array([*map(str.strip, texts)], object)
+        if (plain != texts).any():
+            again, plain = pd.factorize(plain)
             codes = again[codes]
         codes[np.array([text in gaps for text in plain])[codes]] = -1
         held[column] = pd.Categorical.from_codes(codes, pd.Index(plain, dtype=object))

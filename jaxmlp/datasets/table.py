@@ -93,6 +93,10 @@ def fit_columns(
             column["other"] = len(column["categories"]) < len(counts)
             column["missing"] = len(present) < len(known)
         else:
+            if kind == "number" and len(present) > FEW_ROWS and (np.diff(table.cells[name]) == 1).all():
+                notes.append(
+                    f"column '{name}' counts the rows: if it says no more, leave it out (--ignore '{name}')"
+                )
             column["fill"] = float(np.median(present))
             column["missing"] = len(known) - len(present) > INDICATED * len(known)
         if kind == "date":

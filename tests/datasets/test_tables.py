@@ -100,6 +100,7 @@ def test_one_cell_that_is_no_number_is_refused_by_line_column_and_text_in_both_c
         (["1.5", "2", "3", "4"], {"thousands": ".", "decimal": ","}, None),
         (["1 234", "2", "3", "4"], {"thousands": " "}, [1234, 2, 3, 4]),
         (["1 234", "22 222", "3 333", "4 444"], {}, None),
+        (["1\N{NO-BREAK SPACE}234", "2", "3\N{NARROW NO-BREAK SPACE}333", "4"], {}, None),
         (["\N{MINUS SIGN}5", "+2", "3.", ".5"], {}, [-5, 2, 3, 0.5]),
         (["nan ", "2", "none", "4"], {}, [np.nan, 2, np.nan, 4]),
         (["1,234", "2", "3", "4"], {}, None),
@@ -356,6 +357,7 @@ FIRST = "a,y\n" + "1,u\n2,v\n" * 20
             {},
             "no name for column 1: if it is a DataFrame's index...index=False",
         ),
+        ("Unnamed: 0,x,y\n" + "0,1,u\n1,2,v\n" * 9, {}, "no name for column 1: if it is"),
         ("x,y,\n" + "0,u,\n1,v,\n" * 9, {}, "no name for column 3"),
         (FIRST, {"separator": ";;"}, "';;' cannot be one: give one character"),
         (FIRST, {"decimal": ";"}, "decimal ';' is not allowed"),
@@ -497,7 +499,8 @@ def test_a_column_that_determines_the_target_is_warned_of(save):
     assert [note for note in notes if "determines" in note] == [
         "column 'alive' determines the target: if it is a copy of it, leave it out (--ignore 'alive')"
     ]
-    notes = load(save(frame.to_csv(index=False)), target="t", task="regression").notes
+    notes = load(save(frame.assign(id=range(200)).to_csv(index=False)), target="t", task="regression").notes
+    assert "column 'id' counts the rows: if it says no more, leave it out (--ignore 'id')" in notes
     assert any(note.startswith("column 'copy' determines the target") for note in notes)
 
 
