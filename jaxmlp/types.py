@@ -43,6 +43,9 @@ class ArgumentError(ValueError):
     program and keeps its traceback.
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # a text of the user's may hold several lines
+
 
 LARGEST_SEED = 2**32 - 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxmlp.files import write_text
 
 PAGE = "report.html"
+METAS = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; border-bottom: 1px solid #ddd }
@@ -36,7 +37,7 @@ def write_page(
     for path in sorted(folder.glob("*.png")):
         data = base64.b64encode(path.read_bytes()).decode()
         parts.append(f'<h2>{path.stem}</h2><img alt="{path.stem}" src="data:image/png;base64,{data}">')
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    head = f"{METAS}<title>{html.escape(title)}</title><style>{STYLE}</style>"
     write_text(
         folder / PAGE,
         f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n",

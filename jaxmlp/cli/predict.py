@@ -17,8 +17,7 @@ from jaxmlp.cli.run import MODEL
 from jaxmlp.cli.scores import Answers, answers_of, score_rows, scores
 from jaxmlp.cli.session import compilation_cache, computing, tell
 from jaxmlp.cli.text import aligned
-from jaxmlp.datasets import Preprocessing
-from jaxmlp.datasets.files import read_examples
+from jaxmlp.datasets import Preprocessing, read_inputs
 from jaxmlp.datasets.reading import Table, numbers
 from jaxmlp.files import whole_file
 from jaxmlp.registry import unknown_name
@@ -67,8 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ArgumentError(f"--out {options.out} is the file to predict: give another name to write")
     with compilation_cache(options.compilation_cache), computing(options.device, options.precision):
         net, params, saved = load_run(run_path)
-        inputs, table, notes = read_examples(
-            file, net.in_features, saved["feature_names"], saved["table"], options.missing, options.unseen
+        inputs, table, notes = read_inputs(
+            file,
+            features=net.in_features,
+            feature_names=saved["feature_names"],
+            table=saved["table"],
+            missing=options.missing,
+            unseen=options.unseen,
         )
         kept = kept_columns(table, options.keep_columns)
         found, columns = predict_columns(net, params, saved, inputs, options.probabilities)

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from jaxmlp.datasets.dataset import (
     split_rows,
 )
 from jaxmlp.datasets.reading import Reading, Table, numbers, read_table
-from jaxmlp.datasets.table import check_gaps, convert, encode, feature_names, fit_columns, quoted
+from jaxmlp.datasets.table import check_gaps, convert, encode, feature_names, fit_columns, gap_notes, quoted
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
@@ -40,6 +40,20 @@ def load_file(path: Path, options: Options) -> Dataset:
     return _load_table(path, options)
 
 
+class NewExamples(NamedTuple):
+    """Examples to predict.
+
+    Attributes:
+        inputs: [N, I] raw features, to be given to `Preprocessing.inputs`.
+        table: the table that they stand in; None for arrays.
+        notes: what was decided that the user did not say, a sentence each.
+    """
+
+    inputs: np.ndarray
+    table: Table | None
+    notes: tuple[str, ...]
+
+
 def read_inputs(
     path: str | os.PathLike[str],
     *,
@@ -47,7 +61,8 @@ def read_inputs(
     feature_names: Sequence[str] = (),
     table: Mapping[str, Any] | None = None,
     missing: str | None = None,
-) -> np.ndarray:
+    unseen: str = "ignore",
+) -> NewExamples:
     """Read the features of a file for prediction.
 
     A table is read by its column names, in any order; the target may be there or not. Where no names are
@@ -60,9 +75,10 @@ def read_inputs(
         feature_names: I names as the data set gave them, or ().
         table: how the columns of a table were encoded in training, or None.
         missing: "refuse" or "impute"; None does as in training.
+        unseen: "ignore" texts that training did not have, or "refuse" them.
 
     Returns:
-        [N, I] raw features, to be given to `Preprocessing.inputs`.
+        The examples.
 
     Raises:
         ArgumentError: the file cannot be read or has another ending, columns are not there, cells are no
@@ -72,68 +88,51 @@ def read_inputs(
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "new.npz"
         >>> np.savez(path, inputs=np.ones((3, 2, 2)))
-        >>> read_inputs(path, features=4).shape
+        >>> read_inputs(path, features=4).inputs.shape
         (3, 4)
     """
-    return read_examples(path, features, feature_names, table, missing)[0]
-
-
-def read_examples(
-    path: str | os.PathLike[str],
-    features: int,
-    names: Sequence[str],
-    described: Mapping[str, Any] | None,
-    missing: str | None = None,
-    unseen: str = "ignore",
-) -> tuple[np.ndarray, Table | None, list[str]]:
-    """Read the features of new examples, the table that they stand in, and what is to be said of it."""
     path, notes = Path(os.path.expanduser(path)), []
     if missing is not None:
         check_missing(missing)
     if unseen not in UNSEEN:
         raise unknown_name("treatment of unseen texts", unseen, UNSEEN)
-    table = None
+    found = None
     if path.suffix.lower() in ARRAY_ENDINGS:
         origin = f"file '{path}'"
         inputs, _ = flatten_inputs(input_array(read_arrays(path), origin), origin)
-        check_inputs(inputs, origin, tuple(names))
+        check_inputs(inputs, origin, tuple(feature_names))
     else:
-        reading = Reading(**described["reading"]) if described else Reading()
-        table = read_table(path, reading)
-        origin, notes = table.name, list(table.notes)
-        if described:
-            columns = described["columns"]
+        found = read_table(path, Reading(**table["reading"]) if table else Reading())
+        origin, notes = found.name, list(found.notes)
+        if table:
+            columns = table["columns"]
         elif missing == "impute":
             raise ArgumentError(
                 f"{origin} cannot be imputed: the model was trained on no table; fill its gaps"
             )
         else:  # a data set that was no table: its named numbers, or all numbers that there are
-            chosen = names or _numeric_columns(table)
+            chosen = feature_names or _numeric_columns(found)
             columns = [{"name": name, "kind": "number", "fill": 0.0, "missing": False} for name in chosen]
         wanted = [column["name"] for column in columns]
-        absent = [name for name in wanted if name not in table.names]
+        absent = [name for name in wanted if name not in found.names]
         if absent:
             raise ArgumentError(
                 f"{origin} lacks the columns {quoted(absent)} that the model was trained with: "
-                f"its columns are {quoted(table.names)}"
+                f"its columns are {quoted(found.names)}"
             )
-        read = table._replace(cells=table.cells.copy(deep=False))
+        read = found._replace(cells=found.cells.copy(deep=False))
         for column in columns:
             convert(read, column["name"], column["kind"], column.get("format"))
-        if (missing or (described or {}).get("missing", "refuse")) == "refuse":
+        if (missing or (table or {}).get("missing", "refuse")) == "refuse":
             check_gaps(read, columns)
         inputs, strange = encode(read, columns, unseen=unseen)
-        notes += _gap_notes(read, wanted)
-        notes += [
-            f"column '{name}': {count:,} texts that training did not have count as others"
-            for name, count in strange.items()
-        ]
+        notes += gap_notes(read, columns) + strange
     if inputs.shape[1] != features:
         raise ArgumentError(
             f"{origin} has {inputs.shape[1]} features, the network takes {features}: "
             f"give the features that it was trained with"
         )
-    return inputs, table, notes
+    return NewExamples(inputs, found, tuple(notes))
 
 
 def _load_table(path: Path, options: Options) -> Dataset:
@@ -189,7 +188,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
     if options.missing == "refuse":
         check_gaps(table, described)
     learned, names = [column["name"] for column in described], feature_names(described)
-    notes += _gap_notes(table, learned) + _copies_of_the_target(table, learned, kept, targets)
+    notes += gap_notes(table, described) + _copies_of_the_target(table, learned, kept, targets)
     weights = _read_weights(labelled, weighs[0]) if weighs else None
     given = {name: getattr(options, name) for name in (*OF_TABLES, "task") if name != "test"}
     return divide(
@@ -316,12 +315,6 @@ def _as_in_training(classes: np.ndarray, first: int, table: Table) -> tuple[np.n
             f"have: its classes are {quoted(sorted(known))}"
         )
     return classes, notes
-
-
-def _gap_notes(table: Table, names: Sequence[str]) -> list[str]:
-    counts = table.cells[list(names)].isna().sum()
-    lacking = [f"'{name}' ({count:,})" for name, count in counts.items() if count]
-    return [f"gaps are filled: {', '.join(lacking)}"] if lacking else []
 
 
 def _copies_of_the_target(

@@ -1,6 +1,5 @@
 """A table as it stands in a file: every cell a text, every row known by its line, nothing decided in silence."""
 
-import contextlib
 import csv
 import dataclasses
 import gzip
@@ -12,7 +11,7 @@ import re
 import stat
 import sys
 import zlib
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,7 +37,7 @@ GAPS = frozenset({"", "?", "nan", "NaN", "null", "NULL", "N/A", "#N/A", "n/a", "
 NUMBER_GAPS = frozenset({"NA", "None", "NAN", "Null", "none", "na"})
 # A number with what people write around it: a currency, marks between digits, per cent, a unit behind a blank.
 DRESSED = re.compile(
-    r"\(?[-+−]?\s?[$€£¥]?\s?[-+−]?(?=[.,]?\d)(\d{1,3}([.,' ]\d{3})+|\d*)([.,]\d*)?(e[-+]?\d+)?"
+    r"\(?[-+−]?\s?[$€£¥]?\s?[-+−]?(?=[.,]?\d)(\d{1,3}([.,'\s]\d{3})+|\d*)([.,]\d*)?(e[-+]?\d+)?"
     r"(\s?[%$€£¥]|\s[^\W\d]{1,5}[²³]?)?\)?",
     re.I,
 )
@@ -120,12 +119,15 @@ def numbers(column: "pd.Series[Any]", reading: Reading) -> tuple[np.ndarray, np.
         plain = [between.sub("", text) for text in plain]
     if comma:
         plain = ["?" if "." in text else text.replace(",", ".") for text in plain]
-    values = [*map(as_number, plain)]
-    unread = [
-        math.isnan(value) and text not in NUMBER_GAPS for text, value in zip(texts, values, strict=True)
-    ]
+    try:  # float takes more than is a number; where no such text is there, it is fast
+        is_plain = re.fullmatch(r"[-+.\deE]*", "".join(plain), re.A)
+        values = np.array([*map(float if is_plain else as_number, plain)])
+    except ValueError:
+        values = np.array([*map(as_number, plain)])
+    unread = np.isnan(values)
+    unread[unread] = [texts[place] not in NUMBER_GAPS for place in np.flatnonzero(unread)]
     codes = column.cat.codes.to_numpy()  # -1 is a gap
-    return np.array([*values, math.nan])[codes], np.array([*unread, False])[codes]
+    return np.append(values, np.nan)[codes], np.append(unread, False)[codes]
 
 
 def as_number(text: str) -> float:
@@ -165,7 +167,7 @@ def _read_typed(path: Path, name: str, reading: Reading) -> Table:
     except Exception as error:  # each of these packages has errors of its own
         reason = " ".join(str(error).split())
         raise ArgumentError(f"{name} is not a whole {path.suffix} file ({reason}): save it again") from None
-    headings = ["" if str(each).startswith("Unnamed: ") else str(each).strip() for each in frame]
+    headings = [str(each).strip() for each in frame]
     texts = frame.astype(object).map(str).where(frame.notna(), "")
     reading = dataclasses.replace(reading, header=True, decimal=".", thousands=None)
     table = _table(headings, texts, range(1, len(frame) + 1), name, reading)
@@ -178,12 +180,8 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
     data, notes = _data(path, name), []
     separator = reading.separator or _sniff(data, name)
     rows = _rows(data, separator, name)
-    places: list[int] = []
-    sample: list[list[str]] = []
-    for line, row in rows:  # each is checked; pandas reads them all in half of the time
-        places.append(line)
-        if len(sample) < SAMPLE_ROWS:
-            sample.append([cell.strip() for cell in row])
+    first = [*itertools.islice(rows, SAMPLE_ROWS)]
+    sample = [[*map(str.strip, row)] for _, row in first]
     if not sample:
         raise ArgumentError(f"{name} is empty: the first line names the columns, one row an example")
     width, header = len(sample[0]), reading.header
@@ -194,31 +192,34 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
                 f"the first line of {name} is data: columns are named x1 to x{width} (--header if not)"
             )
     names = sample[0] if header else [f"x{number}" for number in range(1, width + 1)]
-    cells, between = pd.DataFrame(), r"\s+" if separator == " " else separator
-    if width > 1:
-        with contextlib.suppress(pd.errors.ParserError):
-            cells = pd.read_csv(
-                io.BytesIO(data),
-                sep=between,
-                header=None,
-                dtype=object,
-                na_filter=False,
-                skipinitialspace=True,
-                low_memory=False,
-            )
-    if len(cells) != len(places):
-        cells = pd.DataFrame([row for _, row in _rows(data, separator, name)], dtype=object)
     reading = dataclasses.replace(reading, separator=separator, header=header)
+    places = [line for line, _ in itertools.chain(first, rows)]
+    # csv's reader has checked every row; pandas reads texts in half of the time, and some files otherwise.
+    try:
+        between = r"\s+" if separator == " " else separator
+        cells = pd.read_csv(
+            io.BytesIO(data),
+            sep=between,
+            header=None,
+            dtype=object,
+            na_filter=False,
+            skipinitialspace=True,
+            low_memory=False,
+        )
+    except pd.errors.ParserError:
+        cells = pd.DataFrame()
+    if cells.shape != (len(places), width) or width == 1:
+        cells = pd.DataFrame([row for _, row in _rows(data, separator, name)], dtype=object)
     table = _table(names, cells.iloc[int(header) :], places[header:], name, reading)
     if reading.decimal is None and separator != ",":
         comma = dataclasses.replace(reading, decimal=",")
-        first = table.cells.head(SAMPLE_ROWS).astype(object).astype("category")
+        cells = table.cells.head(SAMPLE_ROWS).astype(object).astype("category")
         by_point, by_comma = (
-            sum(numbers(first[column], way)[1].sum() for column in first) for way in (reading, comma)
+            sum(numbers(cells[column], way)[1].sum() for column in cells) for way in (reading, comma)
         )
         # 1,234 may be more than a thousand; 1,5 may not.
         is_plain = any(
-            first[column].str.contains(r"\d,(?:\d\d?|\d{4,})$", na=False).any() for column in first
+            cells[column].str.contains(r"\d,(?:\d\d?|\d{4,})$", na=False).any() for column in cells
         )
         if by_comma < by_point and is_plain:
             table = table._replace(reading=comma)
@@ -306,30 +307,26 @@ def _is_data(sample: Sequence[Sequence[str]]) -> bool:
 def _table(
     names: list[str], cells: "pd.DataFrame", places: Sequence[int], name: str, reading: Reading
 ) -> Table:
+    """Hold each text of a column once, without the blanks around it, and no gaps."""
     import pandas as pd
 
-    seen: set[str] = set()
     for number, column in enumerate(names, start=1):
-        if not column:
+        if not column or re.fullmatch(r"Unnamed: \d+", column):  # what pandas calls those without a name
             raise ArgumentError(
                 f"{name} has no name for column {number}: if it is a DataFrame's index, save without it "
                 f"(index=False); else name it, or say --no-header where the first line is data"
             )
-        if column in seen:
+        if column in names[: number - 1]:
             raise ArgumentError(f"{name} names column '{column}' twice: give every column its own name")
-        seen.add(column)
     if not len(places):
         raise ArgumentError(f"{name} is empty (0 rows below its first line): give at least one row")
-    gaps = {*GAPS, *reading.na_values}
-    held = {each: _held_once(cells.iloc[:, place].to_numpy(), gaps) for place, each in enumerate(names)}
+    held, gaps = {}, {*GAPS, *reading.na_values}
+    for place, column in enumerate(names):
+        codes, texts = pd.factorize(cells.iloc[:, place].to_numpy())
+        plain = np.array([*map(str.strip, texts)], object)
+        if (plain != texts).any():
+            again, plain = pd.factorize(plain)
+            codes = again[codes]
+        codes[np.array([text in gaps for text in plain])[codes]] = -1
+        held[column] = pd.Categorical.from_codes(codes, pd.Index(plain, dtype=object))
     return Table(pd.DataFrame(held, index=list(places)), name, reading)
-
-
-def _held_once(cells: np.ndarray, gaps: Container[str]) -> "pd.Categorical":
-    """Hold each text of a column once, without the blanks around it, and no gaps."""
-    import pandas as pd
-
-    codes, texts = pd.factorize(cells)
-    plain = [None if text in gaps else text for text in map(str.strip, texts)]
-    again, kept = pd.factorize(np.array(plain, object))
-    return pd.Categorical.from_codes(again[codes], pd.Index(kept, dtype=object))

@@ -75,7 +75,7 @@ def fit_columns(
             notes.append(f"column '{name}' is left out: the training part has no value in it")
             continue
         if kind == "category":
-            counts = present.astype(object).value_counts()
+            counts = present.cat.remove_unused_categories().value_counts()
             once = int((counts == 1).sum())
             if name not in text and len(present) > FEW_ROWS and 2 * once > len(present):
                 notes.append(
@@ -93,6 +93,10 @@ def fit_columns(
             column["other"] = len(column["categories"]) < len(counts)
             column["missing"] = len(present) < len(known)
         else:
+            if kind == "number" and len(present) > FEW_ROWS and (np.diff(table.cells[name]) == 1).all():
+                notes.append(
+                    f"column '{name}' counts the rows: if it says no more, leave it out (--ignore '{name}')"
+                )
             column["fill"] = float(np.median(present))
             column["missing"] = len(known) - len(present) > INDICATED * len(known)
         if kind == "date":
@@ -129,12 +133,12 @@ def encode(
     rows: np.ndarray | slice = slice(None),
     *,
     unseen: str = "ignore",
-) -> tuple[np.ndarray, dict[str, int]]:
-    """Encode rows of converted columns as [N, I] numbers; returns with them how many texts a column were unseen."""
+) -> tuple[np.ndarray, list[str]]:
+    """Encode rows of converted columns as [N, I] numbers; returns with them what is to be said of unseen texts."""
     import pandas as pd
 
     encoded, at = np.zeros((len(table.cells.index[rows]), len(feature_names(columns)))), 0
-    strange: dict[str, int] = {}
+    notes: list[str] = []
     for column in columns:
         values, width = table.cells[column["name"]].iloc[rows], len(feature_names([column]))
         place, gaps = encoded[:, at : at + width], values.isna().to_numpy()
@@ -152,7 +156,8 @@ def encode(
                         f"'{values.iloc[row]}' was not in the training data, which had {quoted(categories)}: "
                         f"mend it, or --unseen ignore"
                     )
-                strange[column["name"]] = int(new.sum())
+                counted = "as other" if column["other"] else "as none of its categories"
+                notes.append(f"column '{column['name']}': {new.sum():,} unseen texts count {counted}")
             place[np.flatnonzero(known), codes[known]] = 1
             if column["other"]:
                 place[new, len(categories)] = 1
@@ -162,7 +167,19 @@ def encode(
             place[:, : parts.shape[1]] = parts
         if column["missing"]:
             place[gaps, -1] = 1
-    return encoded, strange
+    return encoded, notes
+
+
+def gap_notes(table: Table, columns: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Count the gaps of columns aloud, and say what becomes of them."""
+    treated: dict[str, list[str]] = {}
+    for column in columns:
+        gaps = int(table.cells[column["name"]].isna().sum())
+        if gaps:
+            texts = "a category" if column["missing"] else "none of the categories"
+            becomes = texts if column["kind"] == "category" else "the median"
+            treated.setdefault(becomes, []).append(f"'{column['name']}' ({gaps:,})")
+    return [f"gaps become {becomes}: {', '.join(names)}" for becomes, names in treated.items()]
 
 
 def check_gaps(table: Table, columns: Sequence[Mapping[str, Any]]) -> None:

@@ -51,15 +51,16 @@ def infer_task(raw: np.ndarray) -> tuple[str, tuple[str, ...]]:
                 "each row of the targets has a single 1: they are classes (--task multilabel if not)",
             )
         return "multilabel", ()
-    if raw.dtype.kind == "f":
-        return "regression", ()
-    if raw.dtype.kind not in "iu":
+    if raw.dtype.kind not in "iuf":
         return "classification", ()
     different = len(np.unique(raw))
-    many = different > MOST_INFERRED_CLASSES or different > max(2, MOST_INFERRED_SHARE * len(raw))
-    what, other = ("quantities: a regression", "classification") if many else ("classes", "regression")
+    are_few = different <= MOST_INFERRED_CLASSES and different <= max(2, MOST_INFERRED_SHARE * len(raw))
+    are_whole, are_classes = bool(np.all(raw == np.round(raw))), are_few and raw.dtype.kind != "f"
+    what, other = ("classes", "regression") if are_classes else ("quantities: a regression", "classification")
     note = f"the target's {different:,} different whole numbers are taken as {what} (--task {other} if not)"
-    return ("regression" if many else "classification"), (note,)
+    # Those with a decimal point, 1.0 and 2.0, are worth a line where they could be classes.
+    is_told = are_whole and (are_few or raw.dtype.kind != "f")
+    return ("classification" if are_classes else "regression"), (note,) * is_told
 
 
 def encode_targets(

@@ -62,10 +62,9 @@ def scatter_classes(
         >>> scatter_classes([[0, 0], [1, 2]], [0, 1], ["a", "b"]).axes[0].get_xlabel()
         'x₁'
     """
-    figure = style.new_figure(4.9 + _legend_width(class_names), 4.2)
-    axes = figure.subplots()
+    figure, (axes,) = style.new_panels(1, 4.9, 4.2, side=_legend_width(class_names), grid=False)
     _draw_points(axes, inputs, labels, class_names, axis_names)
-    _legend(axes)
+    _legend(axes, len(class_names))
     return figure
 
 
@@ -103,11 +102,9 @@ def decision_boundary(
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
         ['below', 'above']
     """
-    figure = style.new_figure(4.9 + _legend_width(class_names), 4.2)
-    axes = figure.subplots()
-    _draw_regions(axes, grid_x, grid_y, regions, class_names, threshold)
-    _draw_points(axes, inputs, labels, class_names, axis_names)
-    _legend(axes)
+    figure, (axes,) = style.new_panels(1, 4.9, 4.2, side=_legend_width(class_names), grid=False)
+    _draw_boundary(axes, (grid_x, grid_y, regions, inputs, labels), class_names, axis_names, threshold)
+    _legend(axes, len(class_names))
     return figure
 
 
@@ -136,14 +133,11 @@ def side_by_side_boundaries(
         >>> [axes.get_title() for axes in side_by_side_boundaries([panel, panel], ["a", "b"]).axes]
         ['one layer', 'one layer']
     """
-    rows, columns = style.grid_of(len(panels), 3)
-    figure = style.new_figure(3.7 * columns + _legend_width(class_names), 3.6 * rows)
-    every = style.axes_grid(figure, len(panels), 3)
-    for axes, (title, grid_x, grid_y, regions, inputs, labels) in zip(every, panels, strict=True):
-        _draw_regions(axes, grid_x, grid_y, regions, class_names, threshold)
-        _draw_points(axes, inputs, labels, class_names, axis_names)
+    figure, every = style.new_panels(len(panels), 3.7, 3.6, side=_legend_width(class_names), grid=False)
+    for axes, (title, *panel) in zip(every, panels, strict=True):
+        _draw_boundary(axes, panel, class_names, axis_names, threshold)
         axes.set_title(style.plain(title, 48), fontsize=10)
-    _legend(every[columns - 1])
+    _legend(every[:3][-1], len(class_names))
     return figure
 
 
@@ -180,38 +174,41 @@ def accuracy_and_boundary(
         [50.0, 100.0]
     """
     epochs = np.asarray(columns["epoch"], float)
-    grid_x, grid_y, regions, inputs, labels = panel
-    figure = style.new_figure(8.4 + _legend_width(class_names), 4.0)
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = style.new_panels(2, 4.2, 4.0, side=_legend_width(class_names), grid=False)
     draw_metric(left, columns, "accuracy", valid_label)
     end = epochs.max() if last_epoch is None else max(float(last_epoch), epochs.max())
     epoch_axis(left, np.array([epochs.min(), end]))
+    style.quiet_grid(left)
     left.set_ylim(0, 103)
     left.set_title(f"epoch {epochs[-1]:g}", fontsize=10)
     if left.lines:
         left.legend(frameon=False, loc="lower right")  # a fixed place, to stay where it is between frames
-    _draw_regions(right, grid_x, grid_y, regions, class_names, threshold)
-    _draw_points(right, inputs, labels, class_names, axis_names)
-    _legend(right)
+    _draw_boundary(right, panel, class_names, axis_names, threshold)
+    _legend(right, len(class_names))
     return figure
 
 
-def _draw_regions(
-    axes: Axes, grid_x: Any, grid_y: Any, regions: Any, class_names: Sequence[object], threshold: float
+def _draw_boundary(
+    axes: Axes,
+    panel: Sequence[Any],
+    class_names: Sequence[object],
+    axis_names: Sequence[str],
+    threshold: float,
 ) -> None:
-    from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+    from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_rgb
 
+    grid_x, grid_y, regions, inputs, labels = panel
     values, names = np.asarray(regions), len(class_names)
-    tints = [_tint(color) for color in style.colors(names)]
+    # Thinned with white, for the area behind the points of that colour.
+    colors = [np.array(to_rgb(color)) for color in style.colors(names)]
+    tints: list[Any] = [tuple(0.3 * color + 0.7) for color in colors]
     if values.dtype.kind == "f":
         if names != 2:
             raise ArgumentError(
                 f"regions holds scores, but there are {names} class names: give integers or two names"
             )
         reach = float(np.abs(values - threshold).max()) or 1.0
-        scale: Colormap = LinearSegmentedColormap.from_list(
-            "two classes", [tints[0], (1.0, 1.0, 1.0), tints[1]]
-        )
+        scale: Colormap = LinearSegmentedColormap.from_list("two classes", [tints[0], "white", tints[1]])
         limits = (threshold - reach, threshold + reach)
         predicted = (values >= threshold).astype(int)
     else:
@@ -221,6 +218,7 @@ def _draw_regions(
     axes.pcolormesh(grid_x, grid_y, values, rasterized=True, **look)
     for number in np.unique(predicted)[:-1]:  # the last region's line is drawn by its neighbours
         axes.contour(grid_x, grid_y, predicted == number, levels=[0.5], colors="0.25", linewidths=0.8)
+    _draw_points(axes, inputs, labels, class_names, axis_names)
 
 
 def _draw_points(
@@ -246,36 +244,12 @@ def _draw_points(
     axes.set(xlabel=across, ylabel=up)
 
 
-def _tint(color: str) -> tuple[float, float, float]:
-    """The colour thinned with white, for the area behind the points of that colour."""
-    from matplotlib.colors import to_rgb
-
-    red, green, blue = (0.3 * part + 0.7 for part in to_rgb(color))
-    return red, green, blue
-
-
-def _legend(axes: Axes) -> None:
-    from matplotlib.collections import PathCollection
-
-    handles, labels = axes.get_legend_handles_labels()
-    legend = axes.legend(
-        handles,
-        labels,
-        loc="center left",
-        bbox_to_anchor=(1.0, 0.5),  # beside the data, which may be anywhere inside
-        frameon=False,
-        ncols=_legend_columns(len(labels)),
-        fontsize="small",
-    )
-    for handle in legend.legend_handles:
-        if isinstance(handle, PathCollection):
-            handle.set_sizes([28])  # however small the points are
+def _legend(axes: Axes, classes: int) -> None:
+    handles: list[Any] = style.legend_beside(axes, classes).legend_handles
+    for handle in handles:
+        handle.set_sizes([28])  # however small the points are
 
 
 def _legend_width(class_names: Sequence[object]) -> float:
     longest = max((len(style.plain(name)) for name in class_names), default=0)
-    return _legend_columns(len(class_names)) * (0.4 + 0.075 * longest)
-
-
-def _legend_columns(count: int) -> int:
-    return 1 + (count - 1) // 16
+    return style.legend_columns(len(class_names)) * (0.4 + 0.075 * longest)

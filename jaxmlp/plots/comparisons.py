@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -44,15 +45,22 @@ def run_curves(
         >>> [axes.get_ylabel() for axes in figure.axes], [len(axes.lines) for axes in figure.axes]
         (['training loss', 'validation loss'], [2, 0])
     """
-    looks = dict(zip(_places(groups), _looks(sum(map(len, groups.values()))), strict=True))
-    panels = [(title, metric) for title, runs in groups.items() for metric in _metrics(runs)]
+    places = [(title, name) for title, runs in groups.items() for name in runs]
+    looks = dict(zip(places, _looks(len(places)), strict=True))
+    panels = [
+        (title, metric)
+        for title, runs in groups.items()
+        for metric in ["loss", *histories.score_names(itertools.chain.from_iterable(runs.values()))]
+    ]
     figure = style.new_figure(10.4, 0.3 + 2.9 * len(panels))
     rows = figure.subplots(len(panels), 2, squeeze=False, sharey="row")
     for (title, metric), row in zip(panels, rows, strict=True):
         for axes, part, label in zip(row, ("train", "valid"), ("training", valid_label), strict=True):
             for name, columns in groups[title].items():
-                _draw_run(axes, columns, f"{part}_{metric}", metric, looks[title, name])
-            _finish(axes, groups[title], metric)
+                _draw_run(axes, columns, f"{part}_{metric}", looks[title, name])
+            epochs = [columns["epoch"] for columns in groups[title].values()]
+            histories.epoch_axis(axes, np.concatenate(epochs))
+            style.quiet_grid(axes)
             shown = histories.metric_label(metric)
             if metric == "loss":
                 shown = style.plain((loss_labels or {}).get(title, shown))
@@ -60,7 +68,7 @@ def run_curves(
         if metric == "r2":
             _cut_below(row)
         elif metric == "loss":
-            _log_if_one_is(row)
+            histories.log_when_wide(*row)  # both share their axis
             _cut_above(row[0], groups[title])
         for axes in row:
             _keep_crosses_inside(axes)
@@ -70,59 +78,22 @@ def run_curves(
     return figure
 
 
-def _places(groups: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    return [(title, name) for title, runs in groups.items() for name in runs]
-
-
 def _looks(count: int) -> list[dict[str, Any]]:
     """A colour and a line for each run: the palette without its faint yellow, solid, then dashed and so on."""
-    palette = style.OKABE_ITO[:7]
-    if count > len(palette) * len(style.LINES):
-        return [{"color": color, "linestyle": "-"} for color in style.ordered_colors(count)]
-    return [
-        {"color": palette[place % len(palette)], "linestyle": style.LINES[place // len(palette)]}
-        for place in range(count)
-    ]
+    looks = list(itertools.product(style.LINES, style.OKABE_ITO[:7]))
+    if count > len(looks):
+        looks = [("-", color) for color in style.ordered_colors(count)]
+    return [{"linestyle": line, "color": color} for line, color in looks[:count]]
 
 
-def _metrics(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    names = [name for columns in runs.values() for name in histories.score_names(columns)]
-    return ["loss", *dict.fromkeys(names)]
-
-
-def _draw_run(
-    axes: Axes, columns: Mapping[str, Any], column: str, metric: str, look: Mapping[str, Any]
-) -> None:
-    if column not in columns:
-        return
-    epochs, values = np.asarray(columns["epoch"]), np.asarray(columns[column], float)
-    values = histories.scale_of(metric) * values
-    known = np.isfinite(values)
-    if not known.any():
-        return
-    markers: dict[str, Any] = {"marker": "o", "markersize": 4} if known.sum() == 1 else {}
-    axes.plot(epochs[known], values[known], linewidth=1.4, **look, **markers)
-    if _diverged(columns):
-        axes.plot(epochs[known][-1], values[known][-1], "x", color=look["color"], markersize=8, clip_on=False)
+def _draw_run(axes: Axes, columns: Mapping[str, Any], name: str, look: Mapping[str, Any]) -> None:
+    if histories.draw_column(axes, columns, name, few=1, linewidth=1.4, **look) and _diverged(columns):
+        line: Any = axes.lines[-1]
+        axes.plot(*line.get_xydata()[-1], "x", color=look["color"], markersize=8, clip_on=False)
 
 
 def _diverged(columns: Mapping[str, Any]) -> bool:
     return not np.isfinite(np.asarray(columns["train_loss"], float)[-1])
-
-
-def _finish(axes: Axes, runs: Mapping[str, Mapping[str, Any]], metric: str) -> None:
-    if not axes.lines:
-        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", va="center")
-    histories.epoch_axis(axes, np.concatenate([columns["epoch"] for columns in runs.values()]))
-    style.quiet_grid(axes)
-
-
-def _log_if_one_is(row: np.ndarray) -> None:
-    """Both panels share their axis, so what is drawn in either decides."""
-    for axes in row:
-        histories.log_when_wide(axes)
-    if any(np.min(line.get_ydata()) <= 0 for axes in row for line in axes.lines):
-        row[0].set_yscale("linear")  # a value of 0, as of a loss that was driven there, has no logarithm
 
 
 def _cut_below(row: np.ndarray) -> None:
@@ -153,10 +124,10 @@ def _legend(figure: Figure, groups: Mapping[str, Mapping[str, Any]], looks: Mapp
     from matplotlib.lines import Line2D
 
     entries = []
-    for title, name in _places(groups):
+    for (title, name), look in looks.items():
         ended = " ×" if _diverged(groups[title][name]) else ""
         label = style.plain(name, _LONGEST_NAME) + ended
-        entries.append(Line2D([], [], linewidth=1.6, label=label, **looks[title, name]))
+        entries.append(Line2D([], [], linewidth=1.6, label=label, **look))
     has_cross = any(str(entry.get_label()).endswith(" ×") for entry in entries)
     figure.legend(
         handles=entries,

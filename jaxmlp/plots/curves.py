@@ -46,8 +46,7 @@ def band_curves(
     x = np.asarray(x)
     if log_x and np.any(x <= 0):
         raise ArgumentError(f"x holds {x.min():g}, which a logarithmic axis cannot show: give x above 0")
-    figure = style.new_figure(6.4, 4.0)
-    axes = figure.subplots()
+    figure, (axes,) = style.new_panels(1, 6.4, 4.0)
     arrays = {label: np.asarray(values, float) for label, values in series.items()}
     for index, (label, values) in enumerate(arrays.items()):
         values = np.where(np.isfinite(values), values, np.nan)
@@ -66,7 +65,6 @@ def band_curves(
     counted = " or ".join(map(str, sorted({len(values) for values in arrays.values()})))
     title = f"median, least to largest of {counted} seeds"
     axes.legend(frameon=False, fontsize="small", title_fontsize="small", title=title)
-    style.quiet_grid(axes)
     return figure
 
 
@@ -88,9 +86,8 @@ def loss_curves(
         >>> figure.axes[0].lines[0].get_ydata().tolist()
         [1, 0, 1]
     """
-    rows, columns = style.grid_of(len(panels), 3)
-    figure = style.new_figure(3.2 * columns + 0.6, 2.9 * rows)
-    for axes, (title, x, curves) in zip(style.axes_grid(figure, len(panels), 3), panels, strict=True):
+    figure, every = style.new_panels(len(panels), 3.2, 2.9, side=0.6)
+    for axes, (title, x, curves) in zip(every, panels, strict=True):
         for index, (label, values) in enumerate(curves.items()):
             color, line = style.colors(len(curves))[index], style.LINES[index % 4]
             axes.plot(x, values, line, color=color, linewidth=1.8, label=style.plain(label))
@@ -98,7 +95,6 @@ def loss_curves(
             axes.legend(frameon=False, fontsize="small")
         axes.set_title(style.plain(title, 40), fontsize=10)
         axes.set(xlabel=x_label, ylabel=y_label)
-        style.quiet_grid(axes)
     return figure
 
 
@@ -118,9 +114,9 @@ def two_class_curves(ranking: Any, area: float, calibration: Any, name: object) 
         >>> two_class_curves(([0, 0.5, 1], [0, 1, 1]), 0.75, ([0.2, 0.8], [0.1, 0.9]), "sick").axes[0].get_title()
         'ROC AUC = 0.750'
     """
-    figure = style.new_figure(8.4, 4.0)
+    figure, panels = style.new_panels(2, 4.2, 4.0)
     for axes, (across, up), title, x_label, y_label in zip(
-        figure.subplots(1, 2),
+        panels,
         (ranking, calibration),
         (f"ROC AUC = {area:.3f}", f"calibration of '{style.plain(name)}'"),
         ("false positives (share)", "predicted probability"),
@@ -128,8 +124,7 @@ def two_class_curves(ranking: Any, area: float, calibration: Any, name: object) 
         strict=True,
     ):
         axes.plot([0, 1], [0, 1], color="0.5", linewidth=1.0, linestyle="--")
-        axes.plot(across, up, color=style.OKABE_ITO[0], **style.marker_every(len(across)))
+        style.draw_finite(axes, across, up, color=style.OKABE_ITO[0])
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xlabel=x_label, ylabel=y_label)
         axes.set_title(title, fontsize=10)
-        style.quiet_grid(axes)
     return figure

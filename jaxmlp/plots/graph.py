@@ -93,7 +93,8 @@ def computational_graph(
         >>> net = jaxmlp.mlp([2, 3, 1], activation="tanh")
         >>> batch = np.ones((1, 2)), np.ones((1, 1))
         >>> traced = jaxmlp.trace(net, jaxmlp.init(net, jax.random.key(0)), *batch, loss="half_squared_error")
-        >>> [text.get_text() for text in computational_graph(traced, targets=batch[1]).axes[0].texts][:2]
+        >>> texts = computational_graph(traced, targets=batch[1]).axes[0].texts
+        >>> [text.get_text() for text in texts if text.get_weight() == "bold"][:2]
         ['inputs', 'layer 1: dense, tanh']
     """
     examples = len(traced.layers[0].inputs)
@@ -101,8 +102,9 @@ def computational_graph(
         raise ArgumentError(f"example is {example}: give a number from 0 to {examples - 1}")
     if count_neurons(traced) > MOST_NEURONS:
         return _layer_diagram(traced, loss, example)
-    columns = [_input_column(traced, example)]
-    number = 0
+    first, number = traced.layers[0], 0
+    rows = _rows("x", None, first.inputs[example], first.input_grad[example])
+    columns = [Column("inputs", tuple(Unit((row,)) for row in rows))]
     for layer in traced.layers:
         number += _has_weights(layer)
         _add_layer(columns, layer, example, number, mixing)
@@ -146,21 +148,20 @@ def short_number(value: float, digits: int = 6) -> str:
 # --- what stands in the graph ---
 
 
-def _input_column(traced: Any, example: int) -> Column:
-    first = traced.layers[0]
-    pairs = zip(first.inputs[example], first.input_grad[example], strict=True)
-    rows = [Row(symbol("x", None, i), float(v), float(g)) for i, (v, g) in enumerate(pairs, start=1)]
-    return Column("inputs", tuple(Unit((row,)) for row in rows))
+def _rows(letter: str, layer: int | None, values: Any, gradients: Any, *above: int) -> list[Row]:
+    pairs = enumerate(zip(values, gradients, strict=True), start=1)
+    return [Row(symbol(letter, layer, *above, i), float(v), float(g)) for i, (v, g) in pairs]
 
 
 def _add_layer(columns: list[Column], layer: Any, example: int, number: int, mixing: Sequence[str]) -> None:
     """Add a dense or mixing layer as a column, and any other to the boxes before it, each of which it follows."""
-    kind = layer.name.partition(" ")[2] or layer.name
+    kind, last = layer.name.partition(" ")[2] or layer.name, columns[-1]
+    values, gradients = layer.outputs[example], layer.output_grad[example]
     if _has_weights(layer):
-        columns.append(_dense_column(layer, example, number))
+        units = _dense_units(layer.params, layer.param_grads, number, _rows("z", number, values, gradients))
+        columns.append(Column(f"layer {number}: dense", units))
         return
-    rows = _output_rows(layer, example, "a", number)
-    last = columns[-1]
+    rows = _rows("a", number, values, gradients)
     if kind not in mixing and len(rows) == len(last.units):
         units = tuple(
             unit._replace(rows=(*unit.rows, row)) for unit, row in zip(last.units, rows, strict=True)
@@ -171,26 +172,13 @@ def _add_layer(columns: list[Column], layer: Any, example: int, number: int, mix
         columns.append(Column(kind, tuple(Unit((row,), sources=sources) for row in rows)))
 
 
-def _output_rows(layer: Any, example: int, letter: str, number: int) -> list[Row]:
-    pairs = zip(layer.outputs[example], layer.output_grad[example], strict=True)
-    return [Row(symbol(letter, number, j), float(v), float(g)) for j, (v, g) in enumerate(pairs, start=1)]
-
-
-def _dense_column(layer: Any, example: int, number: int) -> Column:
-    params, grads = layer.params, layer.param_grads
-    inputs, outputs = params.w.shape
-    sums = _output_rows(layer, example, "z", number)
-    units = []
-    for j in range(outputs):
-        edges = tuple(
-            Row(symbol("W", number, j + 1, i + 1), float(params.w[i, j]), float(grads.w[i, j]))
-            for i in range(inputs)
-        )
-        rows: tuple[Row, ...] = (sums[j],)
-        if getattr(params, "b", None) is not None:
-            rows = (Row(symbol("b", number, j + 1), float(params.b[j]), float(grads.b[j])), sums[j])
-        units.append(Unit(rows, edges))
-    return Column(f"layer {number}: dense", tuple(units))
+def _dense_units(params: Any, grads: Any, number: int, sums: list[Row]) -> tuple[Unit, ...]:
+    has_bias = getattr(params, "b", None) is not None
+    biases = [(row,) for row in _rows("b", number, params.b, grads.b)] if has_bias else [()] * len(sums)
+    return tuple(
+        Unit((*bias, row), tuple(_rows("W", number, params.w[:, j], grads.w[:, j], j + 1)))
+        for j, (bias, row) in enumerate(zip(biases, sums, strict=True))
+    )
 
 
 def _loss_column(traced: Any, targets: Any, loss: str, example: int) -> Column:
@@ -205,35 +193,34 @@ def _loss_column(traced: Any, targets: Any, loss: str, example: int) -> Column:
 # --- where it stands ---
 
 
-def _unit_height(unit: Unit) -> float:
-    return max(len(unit.rows), len(unit.edges)) * _ROW + 2 * _PAD
-
-
-def _column_height(column: Column) -> float:
-    return sum(map(_unit_height, column.units)) + _GAP * (len(column.units) - 1)
+def _heights(column: Column) -> np.ndarray:
+    lines = [max(len(unit.rows), len(unit.edges)) for unit in column.units]
+    return np.array(lines) * _ROW + 2 * _PAD
 
 
 def _draw_columns(columns: list[Column]) -> Figure:
     heading, legend = 0.35, 0.4
-    height = max(map(_column_height, columns)) + heading + legend
+    tall = [_heights(column).sum() + _GAP * (len(column.units) - 1) for column in columns]
+    height = max(tall) + heading + legend
     crossing = max(_CROSSING, height / 8)  # steep edges could not be followed
     ports = [_PORT if column.units[0].edges else 0.0 for column in columns]
     width = len(columns) * _BOX + sum(ports) + crossing * (len(columns) - 1)
     figure, axes = _blank_figure(width, height)
     left = 0.0
     before: list[tuple[float, float]] = []  # where the edges of the column before begin
-    bodies = []
-    for column, port in zip(columns, ports, strict=True):
+    for column, port, own in zip(columns, ports, tall, strict=True):
         left += (crossing if before else 0.0) + port
         axes.text(
             left + _BOX / 2, height - 0.1, column.title, ha="center", va="center", size=9, weight="bold"
         )
-        top = legend + (height - heading - legend + _column_height(column)) / 2
-        bodies.append((column, left, top, before))
-        before = [(left + _BOX, middle) for middle in _middles(column, top)]
+        top = legend + (height - heading - legend + own) / 2
+        heights = _heights(column)
+        middles = top - np.cumsum(heights + _GAP) + _GAP + heights / 2
+        for unit, middle, box in zip(column.units, middles, heights, strict=True):
+            _draw_box(axes, left, middle, box)
+            _draw_unit(axes, unit, left, middle, before)
         left += _BOX
-    for column, start, top, sources in bodies:
-        _draw_column(axes, column, start, top, sources)
+        before = [(left, middle) for middle in middles]
     _draw_legend(axes, width)
     return figure
 
@@ -249,33 +236,23 @@ def _blank_figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _middles(column: Column, top: float) -> list[float]:
-    found = []
-    for unit in column.units:
-        found.append(top - _unit_height(unit) / 2)
-        top -= _unit_height(unit) + _GAP
-    return found
-
-
 # --- how it looks ---
 
 
-def _draw_column(
-    axes: Axes, column: Column, left: float, top: float, sources: list[tuple[float, float]]
+def _draw_unit(
+    axes: Axes, unit: Unit, left: float, middle: float, sources: list[tuple[float, float]]
 ) -> None:
-    for unit, middle in zip(column.units, _middles(column, top), strict=True):
-        _draw_box(axes, left, middle, _unit_height(unit))
-        for row, y in zip(unit.rows, _levels(len(unit.rows), middle), strict=True):
-            _draw_row(axes, row, left + _PAD, y)
-        levels = _levels(len(unit.edges), middle)
-        for row, y, (x, start) in zip(unit.edges, levels, sources if unit.edges else [], strict=True):
-            port = left - _PORT
-            axes.plot(
-                [x, port, left], [start, y - _ROW / 2 + 0.02, y - _ROW / 2 + 0.02], color=EDGE, linewidth=0.7
-            )
-            _draw_row(axes, row, port + 0.1, y)
-        for x, start in sources[: unit.sources]:
-            axes.plot([x, left], [start, middle], color=EDGE, linewidth=0.7)
+    """Draw the lines of a box, and the edges that lead into it from its sources."""
+    port, look = left - _PORT, dict[str, Any](color=EDGE, linewidth=0.7)
+    for row, y in zip(unit.rows, _levels(len(unit.rows), middle), strict=True):
+        _draw_row(axes, row, left + _PAD, y)
+    edges = zip(unit.edges, _levels(len(unit.edges), middle), strict=True)
+    for (row, y), (x, start) in zip(edges, sources, strict=False):
+        under = y - _ROW / 2 + 0.02
+        axes.plot([x, port, left], [start, under, under], **look)
+        _draw_row(axes, row, port + 0.1, y)
+    for x, start in sources[: unit.sources]:
+        axes.plot([x, left], [start, middle], **look)
 
 
 def _levels(count: int, middle: float) -> list[float]:
@@ -307,12 +284,14 @@ def _draw_legend(axes: Axes, width: float) -> None:
 
 
 def _layer_diagram(traced: Any, loss: str, example: int) -> Figure:
-    boxes: list[tuple[str, list[str], list[str]]] = [
-        ("inputs", _range_row("x", traced.layers[0].inputs[example]), [])
-    ]
-    boxes += [(layer.name, *_layer_lines(layer, example)) for layer in traced.layers]
-    boxes.append((loss.replace("_", " "), [f"E = {short_number(float(traced.value), _DIGITS)}"], []))
-    return _draw_diagram(boxes)
+    value = f"E = {short_number(float(traced.value), _DIGITS)}"
+    return _draw_diagram(
+        [
+            ("inputs", _range_row("x", traced.layers[0].inputs[example]), []),
+            *((layer.name, *_layer_lines(layer, example)) for layer in traced.layers),
+            (loss.replace("_", " "), [value], []),
+        ]
+    )
 
 
 def _range_row(name: str, values: Any) -> list[str]:

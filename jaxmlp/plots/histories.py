@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _METRIC_NAMES = {"r2": "R²"}
-_WEIGHT_COLUMN = "max_weight_"
 
 
 def learning_curves(
@@ -40,8 +40,8 @@ def learning_curves(
         ['loss', 'accuracy (%)']
     """
     metrics = ["loss", *score_names(columns)]
-    figure = style.new_figure(4.2 * len(metrics) + 0.4, 3.6)
-    for axes, metric in zip(style.axes_grid(figure, len(metrics), len(metrics)), metrics, strict=True):
+    figure, panels = style.new_panels(len(metrics), 4.2, 3.6, widest=len(metrics), side=0.4)
+    for axes, metric in zip(panels, metrics, strict=True):
         draw_metric(axes, columns, metric, valid_label)
         if best is not None:
             axes.axvline(best, color="0.6", linestyle=":")
@@ -51,31 +51,31 @@ def learning_curves(
 
 def draw_metric(axes: Axes, columns: Mapping[str, Any], metric: str, valid_label: str) -> None:
     """Draw one metric by epoch, in training and in validation."""
-    epochs = np.asarray(columns["epoch"], float)
-    for part, label, color, line in (
-        ("train", "training", style.OKABE_ITO[0], "-"),
-        ("valid", valid_label, style.OKABE_ITO[1], "--"),
-    ):
-        if f"{part}_{metric}" not in columns:
-            continue
-        values = scale_of(metric) * np.asarray(columns[f"{part}_{metric}"], float)
-        known = np.isfinite(values)
-        if known.any():
-            markers = style.marker_every(int(known.sum()))
-            axes.plot(epochs[known], values[known], line, color=color, label=style.plain(label), **markers)
+    training, validation = style.OKABE_ITO[:2]
+    draw_column(axes, columns, f"train_{metric}", color=training, label="training")
+    look = {"color": validation, "linestyle": "--", "label": style.plain(valid_label)}
+    draw_column(axes, columns, f"valid_{metric}", **look)
     if axes.lines:
         axes.legend(frameon=False)
-    else:
-        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", va="center")
-    epoch_axis(axes, epochs)
+    epoch_axis(axes, np.asarray(columns["epoch"], float))
     axes.set_ylabel(metric_label(metric))
     if metric == "loss":
         log_when_wide(axes)
-    style.quiet_grid(axes)
+
+
+def draw_column(axes: Axes, columns: Mapping[str, Any], name: str, **look: Any) -> bool:
+    """Draw a column by epoch and say whether there was anything finite to draw."""
+    values = scale_of(name) * np.asarray(columns[name], float) if name in columns else np.empty(0)
+    if not np.isfinite(values).any():
+        return False
+    style.draw_finite(axes, columns["epoch"], values, **look)
+    return True
 
 
 def epoch_axis(axes: Axes, epochs: np.ndarray) -> None:
     """Label the x axis with whole epochs, with room on both sides, for a single epoch to be in the middle."""
+    if not axes.lines and not axes.texts:
+        axes.text(0.5, 0.5, "no finite value", transform=axes.transAxes, ha="center", va="center")
     from matplotlib.ticker import MaxNLocator
 
     room = max(0.5, 0.03 * float(np.ptp(epochs)))
@@ -95,17 +95,18 @@ def metric_label(metric: str) -> str:
     return f"{name} (%)" if scale_of(metric) == 100.0 else name
 
 
-def log_when_wide(axes: Axes) -> None:
-    """Make the y axis logarithmic where what is drawn spans more than two powers of ten.
+def log_when_wide(*sharing: Axes) -> None:
+    """Make a y axis logarithmic where what is drawn spans more than two powers of ten.
 
     On a linear axis, whatever follows a steep start is a flat line at the bottom.
     """
-    drawn = np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in axes.lines)])
+    lines = [np.asarray(line.get_ydata(), float) for axes in sharing for line in axes.lines]
+    drawn = np.concatenate([np.empty(0), *lines])
     if drawn.size and drawn.min() > 0 and drawn.max() > 100 * drawn.min():
-        style.log_axis(axes, drawn)
+        style.log_axis(sharing[0], drawn)
 
 
-def score_names(columns: Mapping[str, Any]) -> list[str]:
+def score_names(columns: Iterable[str]) -> list[str]:
     """Name the metrics that have columns, without the loss."""
     metrics = [
         name.removeprefix(part) for name in columns for part in ("train_", "valid_") if name.startswith(part)
@@ -129,20 +130,16 @@ def gradient_curves(columns: Mapping[str, Any]) -> Figure:
         'log'
     """
     epochs, norms = (np.asarray(columns[name], float) for name in ("epoch", "gradient_norm"))
-    layers = _layers(columns)
-    figure = style.new_figure(8.8 if layers else 4.6, 3.6)
-    panels = style.axes_grid(figure, 2 if layers else 1, 2)
-
-    _lines(panels[0], epochs, {"": norms})
-    style.log_axis(panels[0], norms)
-    panels[0].set_ylabel("gradient norm ‖∂E/∂θ‖₂")
-    if layers:
-        weights = {f"layer {i}": np.asarray(columns[f"{_WEIGHT_COLUMN}{i}"], float) for i in layers}
-        _lines(panels[1], epochs, weights)
-        panels[1].set_ylim(bottom=0)
-        panels[1].set_ylabel("largest weight max |W|")
-    for axes in panels:
-        epoch_axis(axes, epochs)
+    prefix = "max_weight_"
+    layers = sorted(int(name.removeprefix(prefix)) for name in columns if name.startswith(prefix))
+    figure, (first, *others) = style.new_panels(2 if layers else 1, 4.2, 3.6, side=0.4)
+    _by_epoch(first, epochs, {"": norms})
+    style.log_axis(first, norms)
+    first.set_ylabel("gradient norm ‖∂E/∂θ‖₂")
+    for axes in others:
+        _by_epoch(axes, epochs, {f"layer {i}": columns[f"{prefix}{i}"] for i in layers})
+        axes.set_ylim(bottom=0)
+        axes.set_ylabel("largest weight max |W|")
     return figure
 
 
@@ -161,70 +158,43 @@ def gradient_flow(norms: Any, *, epochs: Any = None) -> Figure:
         >>> len(gradient_flow([1.0, 0.1, 0.01]).axes), len(gradient_flow([[1.0, 0.9], [0.1, 0.2]]).axes)
         (1, 2)
     """
-    if not isinstance(norms, Mapping):
-        values = np.asarray(norms, float)
-        if values.ndim == 2:
-            steps = np.arange(1, values.shape[1] + 1) if epochs is None else np.asarray(epochs)
-            return _flow_through_training(values, steps)
-        norms = {"": values}
-    figure = style.new_figure(5.4, 3.8)
-    _by_layer(figure.subplots(), {label: np.asarray(values, float) for label, values in norms.items()})
-    return figure
-
-
-def _flow_through_training(values: np.ndarray, epochs: np.ndarray) -> Figure:
-    figure = style.new_figure(8.8, 3.8)
-    start, through = figure.subplots(1, 2)
-    _by_layer(start, {f"epoch {epochs[end]:g}": values[:, end] for end in (0, -1)})
-    _lines(through, epochs, {f"layer {layer}": row for layer, row in enumerate(values, start=1)})
+    values = None if isinstance(norms, Mapping) else np.asarray(norms, float)
+    if values is None or values.ndim == 1:
+        figure, (axes,) = style.new_panels(1, 5.4, 3.8)
+        _by_layer(axes, norms if values is None else {"": values})
+        return figure
+    steps = np.arange(1, values.shape[1] + 1) if epochs is None else np.asarray(epochs)
+    figure, (start, through) = style.new_panels(2, 4.4, 3.8)
+    _by_layer(start, {f"epoch {steps[end]:g}": values[:, end] for end in (0, -1)})
+    _by_epoch(through, steps, {f"layer {layer}": row for layer, row in enumerate(values, start=1)})
     style.log_axis(through, values)
     through.set_ylabel("gradient norm ‖∂E/∂W‖₂")
-    epoch_axis(through, epochs)
     return figure
 
 
-def _by_layer(axes: Axes, by_label: Mapping[str, np.ndarray]) -> None:
+def _by_layer(axes: Axes, by_label: Mapping[str, Any]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    colors = style.colors(len(by_label))
-    for index, (label, values) in enumerate(by_label.items()):
-        layers = np.arange(1, len(values) + 1)
-        shown = np.isfinite(values)
-        axes.plot(
-            layers[shown],
-            values[shown],
-            marker=style.MARKERS[index % len(style.MARKERS)],
-            color=colors[index],
-            label=style.plain(label),
-        )
-    style.log_axis(axes, np.concatenate([np.ravel(values) for values in by_label.values()]))
+    looks = zip(style.colors(len(by_label)), itertools.cycle(style.MARKERS), strict=False)
+    for (label, values), (color, marker) in zip(by_label.items(), looks, strict=True):
+        layers, look = np.arange(1, len(values) + 1), {"color": color, "marker": marker}
+        style.draw_finite(axes, layers, values, few=0, label=style.plain(label), **look)
+    style.log_axis(axes, np.concatenate([np.asarray(values, float) for values in by_label.values()]))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_xlabel("layer (1 is next to the inputs)")
     axes.set_ylabel("gradient norm ‖∂E/∂W‖₂")
     _legend(axes, list(by_label))
-    style.quiet_grid(axes)
 
 
-def _lines(axes: Axes, epochs: np.ndarray, by_label: Mapping[str, np.ndarray]) -> None:
+def _by_epoch(axes: Axes, epochs: np.ndarray, by_label: Mapping[str, Any]) -> None:
     for color, (label, values) in zip(style.ordered_colors(len(by_label)), by_label.items(), strict=True):
-        known = np.isfinite(values)
-        markers = style.marker_every(int(known.sum()))
-        axes.plot(epochs[known], values[known], color=color, label=label, **markers)
+        style.draw_finite(axes, epochs, values, color=color, label=label)
     _legend(axes, list(by_label))
-    style.quiet_grid(axes)
+    epoch_axis(axes, epochs)
 
 
 def _legend(axes: Axes, labels: list[str]) -> None:
-    if len(labels) > 6:  # beside the lines, which would otherwise run through it
-        columns = 1 + (len(labels) - 1) // 16
-        axes.legend(
-            frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns, fontsize="small"
-        )
+    if len(labels) > 6:  # the lines would otherwise run through it
+        style.legend_beside(axes, len(labels))
     elif labels != [""]:
         axes.legend(frameon=False, fontsize="small")
-
-
-def _layers(columns: Mapping[str, Any]) -> list[int]:
-    """The numbers of the layers that have a column of weights, in order."""
-    endings = [name.removeprefix(_WEIGHT_COLUMN) for name in columns if name.startswith(_WEIGHT_COLUMN)]
-    return sorted(int(ending) for ending in endings if ending.isdecimal())

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 _LONGEST_TITLE = 25  # characters that fit above one image in one line
-_MOST_NAMED = 60  # features whose names still fit along an axis
 
 
 def confident_mistakes(
@@ -56,7 +55,11 @@ def confident_mistakes(
     sure = np.asarray(probability)
     wrong = np.flatnonzero(true != said)
     if not wrong.size:
-        return _message(f"no mistakes among {len(pictures)} examples")
+        figure, (axes,) = style.new_panels(1, 4.2, 2.0)
+        axes.set_axis_off()
+        said_so = f"no mistakes among {len(pictures)} examples"
+        axes.text(0.5, 0.5, said_so, ha="center", va="center", fontsize=11, transform=axes.transAxes)
+        return figure
     surest = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
     titles = []
     for index in surest:
@@ -65,45 +68,36 @@ def confident_mistakes(
         titles.append(title if len(title) <= _LONGEST_TITLE + 3 else f"true {named[true[index]]}\n{answer}")
     rows, columns = style.grid_of(len(surest), 4)
     cell = (max(2.1, 3.0 / columns), 2.3)
-    figure = style.new_figure(columns * cell[0], rows * cell[1])
-    shown = _to_unit_range(pictures[surest])
+    figure, (axes,) = style.new_panels(1, columns * cell[0], rows * cell[1], grid=False)
+    # All are stretched alike, whatever the features' scale, from 0 for the least to 1 for the largest.
+    shown, low = pictures[surest], pictures[surest].min()
+    shown = (shown - low) / (shown.max() - low or 1.0)
     look: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1}
-    _tile(figure.subplots(), shown, titles, columns, cell, space=(0.15, 0.36), **look)
+    _tile(axes, shown, titles, columns, cell, space=(0.15, 0.36), **look)
     return figure
 
 
-def first_layer_weights(
-    w: Any, feature_shape: Sequence[int], *, count: int = 36, feature_names: Sequence[object] | None = None
-) -> Figure:
+def first_layer_weights(w: Any, feature_shape: Sequence[int], *, count: int = 36) -> Figure:
     """Draw the weights that lead into the first layer's units, all on one colour scale symmetric about 0.
 
     Args:
         w: [I, O] weights.
-        feature_shape: (height, width), (height, width, 1) or (height, width, 3) for an image a unit, or (I,)
-            for a table of features and units; its product is I.
+        feature_shape: (height, width), (height, width, 1) or (height, width, 3), with product I.
         count: how many units to draw at most, in their order.
-        feature_names: I names for the rows of the table.
 
     Returns:
-        The figure. Units of colour images show the three channels' weights as colours, grey for 0.
+        The figure, an image a unit. Units of colour images show the three channels' weights as colours, grey for 0.
 
     Example:
         >>> figure = first_layer_weights(np.ones((4, 3)), (2, 2))
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['1', '2', '3']
     """
-    weights = np.asarray(w, float)
-    units = min(count, weights.shape[1])
-    largest = float(np.abs(weights[:, :units]).max()) or 1.0
-    if len(feature_shape) == 1:
-        return _weight_table(weights, units, largest, feature_names)
-    return _weight_images(_as_images(weights.T, feature_shape), units, largest)
-
-
-def _weight_images(filters: np.ndarray, units: int, largest: float) -> Figure:
+    filters = _as_images(np.asarray(w).T, feature_shape)
+    units = min(count, len(filters))
+    largest = float(np.abs(filters[:units]).max()) or 1.0
     rows, columns = style.grid_of(units, int(np.clip(np.ceil(np.sqrt(units)), 4, 10)))
-    figure = style.new_figure(max(4.6, 1.15 * columns + 1.3), 1.2 * rows + 0.4)
-    axes = figure.subplots()
+    figure, (axes,) = style.new_panels(1, max(4.6, 1.15 * columns + 1.3), 1.2 * rows + 0.4, grid=False)
     in_color = filters.ndim == 4
     shown = 0.5 + filters / (2 * largest) if in_color else filters
     titles = [str(number) for number in range(1, units + 1)]
@@ -145,44 +139,7 @@ def _tile(
     return image
 
 
-def _weight_table(
-    weights: np.ndarray, units: int, largest: float, feature_names: Sequence[object] | None
-) -> Figure:
-    features, shown = len(weights), weights[:, :units]
-    figure = style.new_figure(
-        float(np.clip(0.22 * units + 3.0, 4.2, 12.0)), float(np.clip(0.24 * features + 1.2, 2.8, 12.0))
-    )
-    axes = figure.subplots()
-    image = axes.imshow(shown, cmap=style.DIVERGING_MAP, vmin=-largest, vmax=largest, aspect="auto")
-    figure.colorbar(image, ax=axes, label="weight")
-    if feature_names is not None and features <= _MOST_NAMED:
-        named = [style.plain(name) for name in feature_names]
-        axes.set_yticks(np.arange(features), named, fontsize=float(np.clip(300 / features, 6, 9)))
-    step = max(1, -(-units // 12))
-    axes.set_xticks(np.arange(0, units, step), [str(unit + 1) for unit in range(0, units, step)])
-    all_units = weights.shape[1]
-    axes.set_xlabel(
-        "unit of the first layer" if units == all_units else f"unit (the first {units} of {all_units})"
-    )
-    axes.set_ylabel("feature")
-    return figure
-
-
 def _as_images(given: Any, feature_shape: Sequence[int]) -> np.ndarray:
     """The rows as images: [N, H, W], or [N, H, W, 3] for colours."""
     shape = tuple(feature_shape)
     return np.asarray(given, float).reshape(-1, *(shape[:2] if shape[2:] == (1,) else shape))
-
-
-def _to_unit_range(pictures: np.ndarray) -> np.ndarray:
-    """Stretch all pictures alike, whatever the features' scale, from 0 for the least to 1 for the largest."""
-    low, high = pictures.min(), pictures.max()
-    return (pictures - low) / (high - low if high > low else 1.0)
-
-
-def _message(text: str) -> Figure:
-    figure = style.new_figure(4.2, 2.0)
-    axes = figure.subplots()
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=11, transform=axes.transAxes)
-    return figure

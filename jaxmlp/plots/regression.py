@@ -98,8 +98,7 @@ def regression_curve(
     """
     across, up = np.asarray(x), np.asarray(y)
     marked = np.zeros(len(across), bool) if outliers is None else np.asarray(outliers, bool)
-    figure = style.new_figure(6.2, 4.0)
-    axes = figure.subplots()
+    figure, (axes,) = style.new_panels(1, 6.2, 4.0)
     axes.scatter(across[~marked], up[~marked], s=14, color="0.45", linewidths=0, label="data")
     if marked.any():
         axes.scatter(across[marked], up[marked], 32, "black", marker="x", linewidths=1.2, label="outliers")
@@ -108,7 +107,6 @@ def regression_curve(
         axes.plot(grid, curve, line, color=color, linewidth=2.0, label=style.plain(label))
     axes.set(xlabel=x_label, ylabel=y_label)
     axes.legend(frameon=False, fontsize="small")
-    style.quiet_grid(axes)
     return figure
 
 
@@ -119,8 +117,7 @@ def _panels(
     named = list(target_names)
     values, targets = (np.asarray(each, float).reshape(len(each), -1) for each in (predicted, true))
     examples, shown = len(values), min(len(named), _MOST_TARGETS)
-    rows, columns = style.grid_of(shown, 3)
-    figure = style.new_figure(width * columns + 0.6, height * rows)
+    figure, every = style.new_panels(shown, width, height, side=0.6)
     points = {
         "s": float(np.clip(6000 / max(1, examples), 4, 20)),
         "color": style.OKABE_ITO[0],
@@ -128,10 +125,8 @@ def _panels(
         "linewidths": 0,
         "rasterized": examples > style.MANY_POINTS,
     }
-    every = style.axes_grid(figure, shown, 3)
     for axes in every:
         axes.locator_params(nbins=5)  # of six numbers, as prices have, no more fit side by side
-        style.quiet_grid(axes)
     if shown < len(named):
         figure.suptitle(f"the first {shown} of {len(named)} targets", fontsize=10)
     return figure, [

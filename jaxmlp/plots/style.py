@@ -12,6 +12,7 @@ from jaxmlp.types import ArgumentError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 # M. Okabe and K. Ito, "Color Universal Design", 2008; yellow stands last because it is faint on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -67,9 +68,12 @@ def text_color(shade: Sequence[float]) -> str:
     return "black" if luminance > 0.45 else "white"
 
 
-def marker_every(points: int) -> dict[str, Any]:
-    """Choose a line's markers: on each of few points, for a single one to be visible, and none on many."""
-    return {"marker": "o", "markersize": 5} if points <= 40 else {}
+def draw_finite(axes: Axes, x: Any, y: Any, *, few: int = 40, **look: Any) -> None:
+    """Draw a line through the points whose y is finite; up to a few are marked, for a single one to be visible."""
+    across, up = np.asarray(x), np.asarray(y, float)
+    known = np.isfinite(up)
+    markers: dict[str, Any] = {"marker": "o", "markersize": 5} if known.sum() <= few else {}
+    axes.plot(across[known], up[known], **markers, **look)
 
 
 def quiet_grid(axes: Axes) -> None:
@@ -107,13 +111,30 @@ def grid_of(panels: int, widest: int) -> tuple[int, int]:
     return max(1, -(-panels // columns)), columns
 
 
-def axes_grid(figure: Figure, panels: int, widest: int) -> list[Axes]:
-    """Add a grid of axes to a figure and hide those that no panel needs."""
-    rows, columns = grid_of(panels, widest)
-    every = list(figure.subplots(rows, columns, squeeze=False).ravel())
-    for unused in every[panels:]:
+def new_panels(
+    count: int, width: float, height: float, *, widest: int = 3, side: float = 0.0, grid: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of panels, each of a size in inches, in rows of equal length, with room at the side."""
+    rows, columns = grid_of(count, widest)
+    figure = new_figure(width * columns + side, height * rows)
+    every = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in every[count:]:
         unused.set_axis_off()
-    return every[:panels]
+    for axes in every[:count] if grid else []:
+        quiet_grid(axes)
+    return figure, every[:count]
+
+
+def legend_beside(axes: Axes, entries: int) -> Legend:
+    """Put the legend at the right of the data, which may be anywhere inside."""
+    columns = legend_columns(entries)
+    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5), "ncols": columns}
+    return axes.legend(**place, frameon=False, fontsize="small")
+
+
+def legend_columns(entries: int) -> int:
+    """Count the columns of a legend beside the data."""
+    return 1 + (entries - 1) // 16
 
 
 def class_numbers(name: str, given: Any, count: int) -> np.ndarray:

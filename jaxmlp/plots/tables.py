@@ -42,8 +42,7 @@ def confusion_matrix(matrix: Any, class_names: Sequence[object]) -> Figure:
 
     counts, classes = _named(matrix, class_names, class_names), len(class_names)
     side = float(np.clip(0.45 * classes + 1.5, 3.6, 9.0))
-    figure = style.new_figure(side + 1.4, side)
-    axes = figure.subplots()
+    figure, (axes,) = style.new_panels(1, side, side, side=1.4, grid=False)
     totals = counts.sum(axis=1, keepdims=True)
     shares = 100.0 * counts / np.where(totals > 0, totals, 1)  # a class without examples has a row of 0
     # The square root sets a few mistakes apart from none, which a linear scale would not.
@@ -100,8 +99,7 @@ def table_heatmap(
     width = 0.14 * max(len(cell) for row in cells for cell in row) + 0.3
     rows, columns = table.shape
     size = np.clip(width * columns + 2.6, 4.0, 14.0), np.clip(0.42 * rows + 1.3, 2.4, 12.0)
-    figure = style.new_figure(*map(float, size))
-    axes = figure.subplots()
+    figure, (axes,) = style.new_panels(1, *map(float, size), grid=False)
     image = axes.imshow(table, cmap=style.SEQUENTIAL_MAP, aspect="auto", vmin=low, vmax=high)
     figure.colorbar(image, ax=axes, label=value_label)
     _write_cells(axes, image, cells)
@@ -130,8 +128,9 @@ def label_scores(accuracy_by_label: Any, names: Sequence[object]) -> Figure:
     shares = np.asarray(accuracy_by_label)
     if not np.all((shares >= 0) & (shares <= 1)):
         raise ArgumentError("accuracy_by_label holds values that are no shares: give numbers from 0 to 1")
-    figure, axes, bars = _bars(100.0 * shares, names, "right answers (%)", "label")
-    axes.bar_label(bars, fmt="%.1f", padding=3, fontsize=axes.get_yticklabels()[0].get_fontsize())
+    figure, axes = _bars(100.0 * shares, names, "right answers (%)", "label")
+    size = axes.get_yticklabels()[0].get_fontsize()
+    axes.bar_label(axes.containers[0], fmt="%.1f", padding=3, fontsize=size)
     axes.set_xlim(0, 108)  # room for the number at the end of a full bar
     axes.set_xticks(range(0, 101, 20))
     return figure
@@ -155,26 +154,21 @@ def importances(drops: Any, names: Sequence[object], score: str) -> Figure:
     """
     falls = np.asarray(drops, float)
     order = np.argsort(-falls.mean(axis=1), kind="stable")[:30]
-    spread = falls[order].std(axis=1)
-    figure, _, _ = _bars(
-        falls[order].mean(axis=1), [names[place] for place in order], f"fall of {score}", "column", spread
-    )
-    return figure
+    means, spread = falls[order].mean(axis=1), falls[order].std(axis=1)
+    return _bars(means, [names[place] for place in order], f"fall of {score}", "column", spread)[0]
 
 
 def _bars(
     values: np.ndarray, names: Sequence[object], across: str, up: str, spread: Any = None
-) -> tuple[Figure, Axes, Any]:
+) -> tuple[Figure, Any]:
     height = float(np.clip(0.3 * len(values) + 1.0, 2.2, 16.0))
     size = float(np.clip(50 * (height - 1.0) / len(values), 5, 9))  # points, for the height of a bar
-    figure = style.new_figure(6.4, height)
-    axes = figure.subplots()
-    bars = axes.barh(np.arange(len(values)), values, xerr=spread, color=style.OKABE_ITO[0], ecolor="0.4")
+    figure, (axes,) = style.new_panels(1, 6.4, height)
+    axes.barh(np.arange(len(values)), values, xerr=spread, color=style.OKABE_ITO[0], ecolor="0.4")
     axes.set_yticks(np.arange(len(values)), [style.plain(name) for name in names], fontsize=size)
     axes.set(ylim=(len(values) - 0.4, -0.6), xlabel=across, ylabel=up)
-    style.quiet_grid(axes)
     axes.grid(visible=False, axis="y")
-    return figure, axes, bars
+    return figure, axes
 
 
 def _named(given: Any, rows: Sequence[object], columns: Sequence[object]) -> np.ndarray:

@@ -13,24 +13,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_WIDEST = 3  # panels of bars in a row
 _LONGEST_LABEL = 34
 
 
-def time_bars(
-    panels: Mapping[str, Mapping[str, Any]], *, x_label: str, reference: float = 1.0, log: bool = True
-) -> Figure:
-    """Draw a panel of horizontal bars a case: a bar a peer, with its least and largest value.
+def time_bars(panels: Mapping[str, Mapping[str, Any]], *, x_label: str) -> Figure:
+    """Draw a panel of horizontal bars a case, on a logarithmic axis: a bar a peer, with its least and largest value.
 
     Args:
         panels: by case, by peer: median, least and largest, [3], above 0. The first peer's bar
             has another colour.
-        x_label: what the values are, with their unit.
-        reference: where a vertical line stands, as 1 among ratios.
-        log: whether the values' axis is logarithmic.
+        x_label: what the values are, as times of the first peer's.
 
     Returns:
-        The figure.
+        The figure, with a vertical line at 1.
 
     Example:
         >>> panels = {"a case": {"ours": [1.0, 0.9, 1.1], "theirs": [2.0, 1.8, 2.5]}}
@@ -38,35 +33,26 @@ def time_bars(
         >>> [float(bar.get_width()) for bar in figure.axes[0].patches]
         [1.0, 2.0]
     """
-    rows, columns = style.grid_of(len(panels), _WIDEST)
     most = max(len(bars) for bars in panels.values())
-    figure = style.new_figure(1.5 + 3.4 * columns, rows * (0.9 + 0.23 * most))
-    for axes, (title, bars) in zip(
-        style.axes_grid(figure, len(panels), _WIDEST), panels.items(), strict=True
-    ):
-        _bars(axes, title, bars, log)
-        axes.axvline(reference, color="0.5", linewidth=0.8)
+    figure, every = style.new_panels(len(panels), 3.4, 0.9 + 0.23 * most, side=1.5)
+    for axes, (title, bars) in zip(every, panels.items(), strict=True):
+        _bars(axes, title, bars)
+        axes.axvline(1.0, color="0.5", linewidth=0.8)
         axes.set_xlabel(x_label, fontsize="small")
     return figure
 
 
-def _bars(axes: Axes, title: str, bars: Mapping[str, Any], log: bool) -> None:
+def _bars(axes: Axes, title: str, bars: Mapping[str, Any]) -> None:
     median, least, largest = np.array(list(bars.values()), float).T
-    places = np.arange(len(bars))
-    ours, others = style.colors(2)[0], "0.65"
-    axes.barh(places, median, color=[ours] + [others] * (len(bars) - 1), height=0.7)
-    spread = [median - least, largest - median]
-    axes.errorbar(median, places, xerr=spread, fmt="none", ecolor="black", elinewidth=0.8)
+    places, spread = np.arange(len(bars)), [median - least, largest - median]
+    look: dict[str, Any] = {"color": [style.colors(2)[0]] + ["0.65"] * (len(bars) - 1), "height": 0.7}
+    drawn = axes.barh(places, median, xerr=spread, error_kw={"elinewidth": 0.8}, **look)
     axes.set_yticks(places, [style.plain(name, _LONGEST_LABEL) for name in bars], fontsize="small")
     axes.invert_yaxis()
     axes.set_title(style.plain(title, 60), fontsize="small")
-    if log:
-        style.log_across(axes)
-        axes.set_xlim(min(0.5, 0.8 * least.min()), 4 * largest.max())
-    for place, value, end in zip(places, median, largest, strict=True):
-        at = (max(value, end), place)
-        axes.annotate(f" {value:.3g}", at, va="center", fontsize="x-small", annotation_clip=False)
-    style.quiet_grid(axes)
+    style.log_across(axes)
+    axes.set_xlim(min(0.5, 0.8 * least.min()), 4 * largest.max())
+    axes.bar_label(drawn, fmt="{:.3g}", padding=3, fontsize="x-small", annotation_clip=False)
 
 
 def growth_sheet(
@@ -105,10 +91,8 @@ def growth_sheet(
 def _growth(axes: Axes, x: np.ndarray, y: np.ndarray, slope: float | None) -> None:
     there = np.isfinite(y) & (y > 0)
     x, y = x[there], y[there]
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     point, line = style.colors(2)
-    axes.plot(x, y, marker="o", markersize=4, color=point, linewidth=1)
+    axes.loglog(x, y, marker="o", markersize=4, color=point, linewidth=1)
     style.quiet_grid(axes)
     axes.tick_params(which="both", labelsize="x-small")
     if slope is None or len(x) < 2:

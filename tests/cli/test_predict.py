@@ -179,7 +179,7 @@ def test_one_strange_row_does_not_stop_the_others_unless_it_is_to_be_refused(
     strange.write_text("hue,size,age\nred,1.5,3\nviolet,1.5,3\n")
     outcome = run_experiment("predict", trained / "pets", strange, "--no-probabilities")
     assert len(outcome.out.splitlines()) == 3
-    assert "column 'hue': 1 texts that training did not have count as others" in outcome.error_line
+    assert "column 'hue': 1 unseen texts count as none of its categories" in outcome.error_line
     line = refused(trained / "pets", strange, "--unseen", "refuse")
     assert "line 3 of file" in line
     assert "'violet' was not in the training data, which had 'blue', 'grey', 'red'" in line

@@ -175,6 +175,7 @@ def test_targets_that_do_not_fit_are_refused(raw, task, message):
         (np.arange(100) % 20, "classification"),
         (np.arange(100) % 21, "regression"),
         (np.array([3, 4]), "classification"),
+        (np.arange(100) % 2 + 1.0, "regression"),
     ],
 )
 def test_many_different_whole_numbers_are_quantities(raw, task):
@@ -185,6 +186,11 @@ def test_many_different_whole_numbers_are_quantities(raw, task):
     for asked in ("regression", "classification"):
         assert encode_targets(raw, origin="it", task=asked).task == asked
         assert (f"--task {asked}" in note) == (asked != task)
+
+
+def test_values_between_whole_numbers_or_of_many_kinds_need_no_word():
+    for raw in (np.arange(100) % 2 + 0.5, np.arange(100.0)):
+        assert encode_targets(raw, origin="it").notes == ()
 
 
 # 900 of A, 100 of B and a C; and a class of 2 in five folds: those that can be stratified are.

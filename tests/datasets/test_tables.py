@@ -16,7 +16,6 @@ from comparisons import refused
 from PIL import Image
 
 from jaxmlp.datasets import Dataset, load, make_problem, read_inputs
-from jaxmlp.datasets.files import read_examples
 from jaxmlp.datasets.reading import Reading, read_table
 
 ROWS = range(100)
@@ -55,7 +54,9 @@ def predicted_inputs(path, dataset, **options):
     """Read a file as prediction does, by what a run keeps of a data set in JSON."""
     table = json.loads(json.dumps(dataset.table))
     features = dataset.train.inputs.shape[1]
-    return read_inputs(path, features=features, feature_names=dataset.feature_names, table=table, **options)
+    return read_inputs(
+        path, features=features, feature_names=dataset.feature_names, table=table, **options
+    ).inputs
 
 
 # --- numbers ---
@@ -99,6 +100,7 @@ def test_one_cell_that_is_no_number_is_refused_by_line_column_and_text_in_both_c
         (["1.5", "2", "3", "4"], {"thousands": ".", "decimal": ","}, None),
         (["1 234", "2", "3", "4"], {"thousands": " "}, [1234, 2, 3, 4]),
         (["1 234", "22 222", "3 333", "4 444"], {}, None),
+        (["1\N{NO-BREAK SPACE}234", "2", "3\N{NARROW NO-BREAK SPACE}333", "4"], {}, None),
         (["\N{MINUS SIGN}5", "+2", "3.", ".5"], {}, [-5, 2, 3, 0.5]),
         (["nan ", "2", "none", "4"], {}, [np.nan, 2, np.nan, 4]),
         (["1,234", "2", "3", "4"], {}, None),
@@ -172,10 +174,10 @@ def test_na_is_a_text_among_texts_and_a_gap_among_numbers_and_said(save):
     dataset = load(save(text), target="y")
     assert dataset.feature_names == ("x", "land=DE", "land=FR", "land=NA", "land (missing)")
     assert "column 'land': NA (" in " ".join(dataset.notes)
-    assert "gaps are filled: 'x' (1), 'land' (24)" in dataset.notes
+    assert {"gaps become the median: 'x' (1)", "gaps become a category: 'land' (24)"} <= {*dataset.notes}
     other = load(save(text), target="y", na_values="NA")
     assert other.feature_names == ("x", "land=DE", "land=FR", "land (missing)")
-    assert "gaps are filled: 'x' (1), 'land' (48)" in other.notes
+    assert "gaps become a category: 'land' (48)" in other.notes
 
 
 def test_rows_without_a_target_are_refused_or_left_out_aloud_and_predicted_all_the_same(save):
@@ -205,7 +207,7 @@ def test_names_are_left_out_aloud_and_rare_texts_are_others(save):
     text = people(
         x=ROWS,
         who=(f"n{row}" for row in ROWS),
-        hue=["red", "blue", f"h{0}", "red"] * 25,
+        hue=["red", "blue", "h0", "red"] * 24 + ["red", "h1", "h2", "h3"],
         y=(row / 7 for row in ROWS),
     )
     dataset = load(save(text.replace("h0", "violet", 1)), target="y")
@@ -216,16 +218,15 @@ def test_names_are_left_out_aloud_and_rare_texts_are_others(save):
     kept = load(save(text), target="y", text="who")
     assert sum(name.startswith("who=n") for name in kept.feature_names) == 80  # of the training part
     unseen = save("x,hue,who\n1,green,new\n2,red,n1\n")
-    inputs, _, notes = read_examples(unseen, 1 + len(dataset.feature_names[1:]), (), dataset.table)
+    described = {"features": len(dataset.feature_names), "table": dataset.table}
+    inputs, _, notes = read_inputs(unseen, **described)
     assert inputs.shape == (2, len(dataset.feature_names))
-    assert "column 'hue': 1 texts that training did not have count as others" in notes
+    assert "column 'hue': 1 unseen texts count as other" in notes
     refused(
         "line 2 of file ... column 'hue': 'green' was not in the training data, which had 'blue'",
-        read_examples,
+        read_inputs,
         unseen,
-        len(dataset.feature_names),
-        (),
-        dataset.table,
+        **described,
         unseen="refuse",
     )
 
@@ -356,6 +357,7 @@ FIRST = "a,y\n" + "1,u\n2,v\n" * 20
             {},
             "no name for column 1: if it is a DataFrame's index...index=False",
         ),
+        ("Unnamed: 0,x,y\n" + "0,1,u\n1,2,v\n" * 9, {}, "no name for column 1: if it is"),
         ("x,y,\n" + "0,u,\n1,v,\n" * 9, {}, "no name for column 3"),
         (FIRST, {"separator": ";;"}, "';;' cannot be one: give one character"),
         (FIRST, {"decimal": ";"}, "decimal ';' is not allowed"),
@@ -497,7 +499,8 @@ def test_a_column_that_determines_the_target_is_warned_of(save):
     assert [note for note in notes if "determines" in note] == [
         "column 'alive' determines the target: if it is a copy of it, leave it out (--ignore 'alive')"
     ]
-    notes = load(save(frame.to_csv(index=False)), target="t", task="regression").notes
+    notes = load(save(frame.assign(id=range(200)).to_csv(index=False)), target="t", task="regression").notes
+    assert "column 'id' counts the rows: if it says no more, leave it out (--ignore 'id')" in notes
     assert any(note.startswith("column 'copy' determines the target") for note in notes)
 
 

@@ -56,7 +56,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "confident_mistakes": lambda: plots.confident_mistakes(
         np.eye(4)[:3], (2, 2), LABELS, [1, 1, 0], [0.9] * 3, NAMES
     ),
-    "first_layer_weights": lambda: plots.first_layer_weights(np.ones((4, 3)), (4,), feature_names="abcd"),
+    "first_layer_weights": lambda: plots.first_layer_weights(np.ones((4, 3)), (2, 2)),
     "decision_boundary": lambda: plots.decision_boundary(*BOUNDARY, NAMES),
     "scatter_classes": lambda: plots.scatter_classes(INPUTS, LABELS, NAMES),
     "side_by_side_boundaries": lambda: plots.side_by_side_boundaries([("one", *BOUNDARY)] * 4, NAMES),

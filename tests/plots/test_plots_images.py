@@ -103,15 +103,6 @@ def test_weights_of_colour_images_are_grey_at_zero() -> None:
     assert drawn[0, 1].tolist() == [0.5, 0.0, 0.5]
 
 
-def test_weights_of_a_table_stand_features_by_units() -> None:
-    w = np.array([[1.0, -2.0, 0.5], [0.0, 1.0, 4.0]])
-    axes = plots.first_layer_weights(w, (2,), count=2, feature_names=["age", "height"]).axes[0]
-    assert np.asarray(axes.images[0].get_array()).tolist() == w[:, :2].tolist()
-    assert axes.images[0].get_clim() == (-2.0, 2.0), "the scale is that of the units shown"
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["age", "height"]
-    assert axes.get_xlabel() == "unit (the first 2 of 3)"
-
-
 def test_weights_of_zero_are_drawn() -> None:
     figure = plots.first_layer_weights(np.zeros((4, 1)), (2, 2))
     figure.draw_without_rendering()
