@@ -9,9 +9,25 @@ from jaxmlp.activations import ACTIVATIONS, Activation
 from jaxmlp.backprop import LayerTrace, Trace, loss, trace, value_and_grad
 from jaxmlp.gradcheck import GradientReport, GradientRow, check_gradients
 from jaxmlp.initializers import INITIALIZERS
-from jaxmlp.layers import LAYERS, Activate, Dense, DenseParams, Layer, Scale, Softmax
+from jaxmlp.layers import (
+    LAYERS,
+    Activate,
+    BatchNorm,
+    Dense,
+    DenseParams,
+    Dropout,
+    Embed,
+    Layer,
+    LayerNorm,
+    Maxout,
+    ParametricActivate,
+    PeriodicEmbedding,
+    Residual,
+    Scale,
+    Softmax,
+)
 from jaxmlp.losses import LOSSES, Loss
-from jaxmlp.network import Network, forward, init, mlp, predict
+from jaxmlp.network import Network, calibrate, forward, init, init_from_data, mlp, predict
 from jaxmlp.saving.model_file import load_model, save_model
 from jaxmlp.training.evaluation import evaluate
 from jaxmlp.training.fit import FitResult, FitState, fit
@@ -36,20 +52,28 @@ __all__ = [
     "Activation",
     "ArgumentError",
     "Batch",
+    "BatchNorm",
     "Best",
     "Dense",
     "DenseParams",
+    "Dropout",
+    "Embed",
     "EpochReport",
     "FitResult",
     "FitState",
     "GradientReport",
     "GradientRow",
     "Layer",
+    "LayerNorm",
     "LayerTrace",
     "Loss",
+    "Maxout",
     "Metric",
     "Metrics",
     "Network",
+    "ParametricActivate",
+    "PeriodicEmbedding",
+    "Residual",
     "Scale",
     "Softmax",
     "Stopping",
@@ -57,6 +81,7 @@ __all__ = [
     "Trace",
     "TrainState",
     "accuracy",
+    "calibrate",
     "check_gradients",
     "confusion_matrix",
     "evaluate",
@@ -64,6 +89,7 @@ __all__ = [
     "forward",
     "history_columns",
     "init",
+    "init_from_data",
     "init_state",
     "load_model",
     "loss",

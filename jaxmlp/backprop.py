@@ -18,9 +18,10 @@ from jaxtyping import Array, Float
 
 from jaxmlp.checks import as_batch, traced_l2
 from jaxmlp.layers import Inputs, Weight
+from jaxmlp.layers.layer import example_shares, layer_title
 from jaxmlp.losses import Loss, Outputs, Targets, resolve_loss
-from jaxmlp.network import Network, check_fit, layer_title
-from jaxmlp.types import L2, ArgumentError, Batch, Key, Params, Progress, Residuals, Scalar
+from jaxmlp.network import Network, check_fit
+from jaxmlp.types import L2, Batch, Key, Params, Progress, Residuals, Scalar
 
 
 def propagate(
@@ -60,18 +61,6 @@ def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch, total: L2 = N
     """Start the way back with δ_L = ∂E/∂x_L."""
     # row b is s_b·∂ℓ_b/∂x_L
     return example_shares(batch.weight, outputs, total)[:, None] * pair.gradient(outputs, batch.targets)
-
-
-def example_shares(weight: Weight | None, outputs: Array, total: L2 = None) -> Weight:
-    """Share the mean out among the examples, s_b = weight_b / Σ weight or total, for loss and gradient alike."""
-    examples = outputs.shape[0]
-    if weight is None:
-        return jnp.full(examples, 1 / max(examples, 1), outputs.dtype)
-    if jnp.shape(weight) != (examples,):
-        raise ArgumentError(f"sample_weight must have shape [{examples}], given {list(jnp.shape(weight))}")
-    total = jnp.sum(weight) if total is None else jnp.asarray(total, weight.dtype)
-    # Only a sum of exactly 0 is held to 0: a weight that is NaN must be seen in the loss.
-    return jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total)).astype(outputs.dtype)
 
 
 def l2_term(net: Network, params: Params, l2: L2) -> Scalar | float:

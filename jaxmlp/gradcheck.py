@@ -7,7 +7,7 @@ absolute term summed into it: rounding is relative to the terms of a sum, not to
 It passes against finite differences when each sampled entry agrees within 1e-6·‖auto‖∞ + 1e-9·max(1, |E|).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, singledispatch
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxmlp.backprop import L2, example_shares, kinds, objective, objective_and_grads, propagate
 from jaxmlp.checks import as_batch, traced_l2
-from jaxmlp.layers import Activate, Dense, Inputs, Softmax, Weight
+from jaxmlp.layers import Activate, BatchNorm, Dense, Inputs, Layer, LayerNorm, Residual, Softmax, Weight
 from jaxmlp.losses import Loss, Targets, resolve_loss
 from jaxmlp.network import Network
 from jaxmlp.types import Batch, Key, Params, Progress, Residuals, Scalar
@@ -148,9 +148,14 @@ def check_gradients(
         rows = _compare_with_autodiff(hand, auto, terms)
         if not finite_differences:
             return GradientReport(rows, None)
+        named = kinds(net, params)
 
         def energy(candidate: Params) -> Scalar:
-            return objective(net, candidate, batch, **keywords)
+            # What is measured and not learnt has a gradient of 0, whatever the objective does.
+            held = jax.tree.map(
+                lambda kind, new, old: old if kind == "statistic" else new, named, candidate, params
+            )
+            return objective(net, held, batch, **keywords)
 
         return _compare_with_differences(energy, params, (hand, auto), rows, entries=entries, seed=seed)
 
@@ -200,15 +205,21 @@ def _largest_terms(
     slopes = jnp.abs(jax.vmap(slope)(passed[-1], batch.targets))
     # A cross-entropy's gradient p − t cancels terms of size 1.
     size = example_shares(batch.weight, passed[-1])[:, None] * jnp.maximum(1, slopes)
-    terms = []
-    for layer, layer_params, kept in reversed(list(zip(net.layers, params, residuals, strict=True))):
-        layer_terms, size = _layer_terms(layer, layer_params, kept, size)
-        terms.append(layer_terms)
+    terms, _ = _stack_terms(net.layers, params, residuals, size)
 
     def with_penalty(term: Array, leaf: Array, kind: str) -> Array:
         return jnp.maximum(term, l2 * _largest(leaf)) if kind == "weight" and l2 is not None else term
 
-    return jax.tree.map(with_penalty, tuple(terms[::-1]), params, kinds(net, params))
+    return jax.tree.map(with_penalty, terms, params, kinds(net, params))
+
+
+def _stack_terms(layers: Sequence[Layer], params: Params, residuals: Any, size: Any) -> tuple[Params, Any]:
+    """Go back through layers in magnitudes: the largest terms of each one's parameters', and the inputs' gradient."""
+    terms = []
+    for layer, layer_params, kept in reversed(list(zip(layers, params, residuals, strict=True))):
+        layer_terms, size = _layer_terms(layer, layer_params, kept, size)
+        terms.append(layer_terms)
+    return tuple(terms[::-1]), size
 
 
 @singledispatch
@@ -222,8 +233,8 @@ def _layer_terms(
 
 @_layer_terms.register
 def _(layer: Dense, params: Params, residuals: Residuals, size: Float[Array, "B O"]) -> Any:
-    # The terms are x_bi·δ_bo, δ_bo, and δ_bo·w_io.
-    largest = jnp.max(size, axis=1)
+    # The terms are c·x_bi·δ_bo, δ_bo, and c·δ_bo·w_io.
+    largest = layer.factor(params) * jnp.max(size, axis=1)
     w_term = _largest(jnp.max(jnp.abs(residuals), axis=1) * largest)
     b_term = None if params.b is None else _largest(size)
     return type(params)(w_term, b_term), largest[:, None] * jnp.max(jnp.abs(params.w), axis=1)[None, :]
@@ -240,6 +251,23 @@ def _(layer: Activate, params: Params, residuals: Residuals, size: Float[Array, 
 def _(layer: Softmax, params: Params, residuals: Residuals, size: Float[Array, "B O"]) -> Any:
     # The terms are p_k·g_k and p_k·p_j·g_j.
     return (), residuals * jnp.maximum(size, jnp.max(residuals * size, axis=1, keepdims=True))
+
+
+@_layer_terms.register(LayerNorm)
+@_layer_terms.register(BatchNorm)
+def _(layer: Any, params: Params, residuals: Residuals, size: Float[Array, "B O"]) -> Any:
+    # The terms are δ·x̂ and δ; and over a row or a batch r·g and r·x̂·g·x̂ of any other entry, g = γ·δ.
+    normal, inverse, axis = jnp.abs(residuals[0]), residuals[1], 1 if isinstance(layer, LayerNorm) else 0
+    g = jnp.abs(params.scale)[None, :] * size
+    along = jnp.max(g * normal, axis=axis, keepdims=True)
+    terms = jax.tree.map(lambda _: _largest(size * jnp.maximum(1, normal)), params)
+    return terms, inverse * jnp.maximum(jnp.max(g, axis=axis, keepdims=True), normal * along)
+
+
+@_layer_terms.register
+def _(layer: Residual, params: Params, residuals: Residuals, size: Float[Array, "B O"]) -> Any:
+    terms, input_size = _stack_terms(layer.layers, params, residuals, size)
+    return terms, size + input_size
 
 
 # --- against finite differences ---

@@ -46,11 +46,11 @@ INITIALIZERS: Registry[Initializer] = Registry(
 BIAS_INITIALIZERS = ("normal", "uniform", "zeros")
 
 
-def check_bias_initializer(name: str) -> None:
-    """Raise an ArgumentError unless an initialiser of this name can draw a bias."""
+def check_unscaled(name: str, use: str = "draw a bias") -> None:
+    """Raise an ArgumentError unless an initialiser of this name is for a use that has no number of inputs."""
     INITIALIZERS[name]
     if name.partition(":")[0] not in BIAS_INITIALIZERS:
         raise ArgumentError(
-            f"initialiser '{name}' scales with a weight's inputs and cannot draw a bias: "
+            f"initialiser '{name}' scales with a weight's inputs and cannot {use}: "
             f"choose one of {', '.join(BIAS_INITIALIZERS)}"
         )

@@ -1,9 +1,9 @@
 """The network: a tuple of layers, its parameters, and what it predicts."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import count
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlp.checks import as_array, check_finite, check_key
-from jaxmlp.layers import LAYERS, Activate, Dense, Layer, Softmax, check_layers
+from jaxmlp.layers import LAYERS, Activate, BatchNorm, Dense, Layer, Residual, Softmax
+from jaxmlp.layers.layer import check_layers, draw_layers, is_scheduled, layer_title
 from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError, Key, Params, check_whole
@@ -58,7 +59,7 @@ class Network:
     @property
     def scheduled(self) -> bool:
         """Whether a layer asks how far training is."""
-        return any(getattr(layer, "scheduled", False) for layer in self.layers)
+        return is_scheduled(self.layers)
 
     def __str__(self) -> str:
         """A table: layer, output shape, parameters; the total below it."""
@@ -86,27 +87,13 @@ def layer_shapes(net: Network) -> tuple[LayerShape, ...]:
     widths: list[int] = []
 
     def draw(key: Key) -> Params:
-        params, found = _draw(net, key)
+        params, found = draw_layers(net.layers, key, net.in_features)
         widths.extend(found)
         return params
 
     params = jax.eval_shape(draw, jax.random.key(0))
     counts = [sum(prod(leaf.shape) for leaf in jax.tree.leaves(layer_params)) for layer_params in params]
     return tuple(map(LayerShape, widths, counts, params))
-
-
-def _draw(net: Network, key: Key) -> tuple[Params, list[int]]:
-    params, widths = [], [net.in_features]
-    for layer, layer_key in zip(net.layers, jax.random.split(key, len(net.layers)), strict=True):
-        layer_params, features = layer.init(layer_key, widths[-1])
-        params.append(layer_params)
-        widths.append(features)
-    return tuple(params), widths[1:]
-
-
-def layer_title(layer: Layer) -> str:
-    """Name a layer as people do: "dense", or its activation's name."""
-    return getattr(layer, "title", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(layer).__name__).lower())
 
 
 def mlp(
@@ -182,7 +169,93 @@ def init(net: Network, key: Key) -> Params:
     """
     check_network(net)
     check_key(key)
-    return _draw(net, key)[0]
+    return draw_layers(net.layers, key, net.in_features)[0]
+
+
+@partial(jax.jit, static_argnums=0)
+def init_from_data(net: Network, key: Key, inputs: Float[Array, "N I"]) -> Params:
+    """Draw a network's parameters and fit those of its dense layers to data, first layer to last.
+
+    Each unit's weights are scaled to give its pre-activation w·x a standard deviation of 1 over the examples. Its
+    bias is −w·x̄, where x̄ is a random convex combination of 5 examples, so its kink lies among them. A unit that is
+    constant over the examples keeps its weights. A `BatchNorm` is calibrated.
+
+    Source: "he+5" of Steinwart 2019, with the scaling of RealMLP (Holzmüller, Grinsztajn and Steinwart 2024).
+
+    Args:
+        net: the network.
+        key: random key.
+        inputs: [N, I], training examples, at least one.
+
+    Returns:
+        Parameters as those of `init`.
+
+    Raises:
+        ArgumentError: the inputs do not fit the network.
+
+    Example:
+        >>> net, inputs = mlp([2, 3, 1]), jax.random.normal(jax.random.key(1), (50, 2))
+        >>> first = init_from_data(net, jax.random.key(0), inputs)[0]
+        >>> (inputs @ first.w).std(axis=0).round(3).tolist()
+        [1.0, 1.0, 1.0]
+    """
+    check_key(key)
+    draw_key, fit_key = jax.random.split(key)
+    params, places = draw_layers(net.layers, draw_key, net.in_features)[0], count()
+
+    def fit(layer: Layer, layer_params: Params, x: Array) -> Params:
+        if isinstance(layer, Dense):
+            return layer.init_from_data(layer_params, jax.random.fold_in(fit_key, next(places)), x)
+        return _measure(layer, layer_params, x)
+
+    check_fit(net, params, inputs)
+    return _adapt(net.layers, params, inputs, fit)
+
+
+@partial(jax.jit, static_argnums=0)
+def calibrate(
+    net: Network, params: Params, inputs: Float[Array, "N I"], sample_weight: Float[Array, "N"] | None = None
+) -> Params:
+    """Measure the population's mean and variance for each `BatchNorm`, which inference takes in place of a batch's.
+
+    Source: Ioffe and Szegedy 2015, algorithm 2, over all examples at once.
+
+    Args:
+        net: the network.
+        params: its parameters, after training.
+        inputs: [N, I], the training data.
+        sample_weight: [N], what each example counts; None means 1 for each.
+
+    Returns:
+        The parameters with mean and variance set; all others as they were.
+
+    Raises:
+        ArgumentError: the inputs or the parameters do not fit the network.
+
+    Example:
+        >>> net = Network(1, [BatchNorm()])
+        >>> calibrate(net, init(net, jax.random.key(0)), jnp.array([[1.0], [3.0]]))[0].mean.tolist()
+        [2.0]
+    """
+    check_fit(net, params, inputs)
+    return _adapt(net.layers, params, inputs, partial(_measure, weight=sample_weight))
+
+
+def _measure(layer: Layer, params: Params, inputs: Array, weight: Any = None) -> Params:
+    return layer.calibrate(params, inputs, weight) if isinstance(layer, BatchNorm) else params
+
+
+def _adapt(layers: Sequence[Layer], params: Params, inputs: Array, change: Callable[..., Params]) -> Params:
+    """Go through layers at inference, after `change(layer, params, inputs)` has set the parameters of each."""
+    adapted = []
+    for layer, layer_params in zip(layers, params, strict=True):
+        if isinstance(layer, Residual):
+            layer_params = _adapt(layer.layers, layer_params, inputs, change)
+        else:
+            layer_params = change(layer, layer_params, inputs)
+        adapted.append(layer_params)
+        inputs, _ = layer.forward(layer_params, inputs)
+    return tuple(adapted)
 
 
 def check_network(net: Any) -> None:

@@ -1,5 +1,6 @@
 """The fully connected layer."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxmlp.initializers import INITIALIZERS, check_bias_initializer
+from jaxmlp.initializers import INITIALIZERS, check_unscaled
 from jaxmlp.layers.layer import Inputs, Outputs
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import Key, Residuals, check_whole
 
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16", None)
+PARAMETRISATIONS = ("standard", "ntk")
+MIXED = 5  # examples whose mixture an initial bias is taken from
 
 
 class DenseParams(NamedTuple):
@@ -30,7 +33,10 @@ class DenseParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Dense:
-    """A fully connected layer: outputs = inputs·w + b.
+    """A fully connected layer: outputs = c·inputs·w + b.
+
+    c is 1, or 1/√I in the neural tangent parametrisation (Jacot, Gabriel and Hongler 2018). There weights are of
+    size 1 and one learning rate, some tens of times the usual one, serves layers of every width.
 
     Args:
         features: O, the number of outputs, at least 1.
@@ -39,9 +45,11 @@ class Dense:
         bias_init: initialiser of b, by name.
         precision: how the layer's matrix products are computed where the hardware offers a choice:
             "float32" in full, or the faster "tensorfloat32" and "bfloat16"; None leaves it to JAX.
+        parametrisation: "standard", or "ntk", which wants a `weight_init` such as "normal:1".
 
     Raises:
-        ArgumentError: `features` is not a positive integer, or an initialiser is not known.
+        ArgumentError: `features` is not a positive integer, a name is not known, or the initialiser of the
+            weights scales with their inputs as the parametrisation does.
 
     Example:
         >>> layer = Dense(3)
@@ -56,6 +64,7 @@ class Dense:
     weight_init: str = "he_normal"
     bias_init: str = "zeros"
     precision: str | None = "float32"
+    parametrisation: str = "standard"
 
     def __post_init__(self) -> None:
         if isinstance(self.features, np.integer):
@@ -64,7 +73,11 @@ class Dense:
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", str(self.precision), filter(None, PRECISIONS))
         INITIALIZERS[self.weight_init]  # raises for an unknown name
-        check_bias_initializer(self.bias_init)
+        if self.parametrisation not in PARAMETRISATIONS:
+            raise unknown_name("parametrisation", str(self.parametrisation), PARAMETRISATIONS)
+        if self.parametrisation == "ntk":
+            check_unscaled(self.weight_init, "draw weights of parametrisation 'ntk'")
+        check_unscaled(self.bias_init)
 
     @property
     def title(self) -> str:
@@ -76,9 +89,13 @@ class Dense:
         b = INITIALIZERS[self.bias_init](bias_key, (self.features,)) if self.bias else None
         return DenseParams(w, b), self.features
 
+    def factor(self, params: DenseParams) -> float:
+        """Say what the product is multiplied by: c."""
+        return 1 / math.sqrt(params.w.shape[0]) if self.parametrisation == "ntk" else 1.0
+
     def forward(self, params: DenseParams, inputs: Inputs, **training: Any) -> tuple[Outputs, Residuals]:
-        # z = x·w + b
-        outputs = jnp.matmul(inputs, params.w, precision=self.precision)
+        # z = c·x·w + b
+        outputs = self.factor(params) * jnp.matmul(inputs, params.w, precision=self.precision)
         if params.b is not None:
             outputs = outputs + params.b[None, :]
         return outputs, inputs
@@ -86,13 +103,31 @@ class Dense:
     def backward(
         self, params: DenseParams, residuals: Residuals, output_grad: Outputs
     ) -> tuple[DenseParams, Inputs]:
-        # ∂E/∂w = xᵀ·∂E/∂z
-        w_grad = weight_gradient(residuals, output_grad, precision=self.precision)
+        scaled = self.factor(params) * output_grad
+        # ∂E/∂w = c·xᵀ·∂E/∂z
+        w_grad = weight_gradient(residuals, scaled, precision=self.precision)
         # ∂E/∂b = Σ_b ∂E/∂z_b
         b_grad = None if params.b is None else jnp.sum(output_grad, axis=0)
-        # ∂E/∂x = ∂E/∂z·wᵀ
-        input_grad = jnp.matmul(output_grad, params.w.T, precision=self.precision)
+        # ∂E/∂x = c·∂E/∂z·wᵀ
+        input_grad = jnp.matmul(scaled, params.w.T, precision=self.precision)
         return DenseParams(w_grad, b_grad), input_grad
+
+    def init_from_data(self, params: DenseParams, key: Key, inputs: Inputs) -> DenseParams:
+        """Fit drawn parameters to examples: w to z of deviation 1, b to minus a mixture of examples' z."""
+        z, _ = self.forward(params._replace(b=None), inputs)
+        deviation = jnp.std(z, axis=0)
+        # A unit that is constant but for rounding keeps its weights.
+        rounding = 100 * jnp.finfo(z.dtype).eps * jnp.max(jnp.abs(z), axis=0)
+        scale = 1 / jnp.where(deviation > rounding, deviation, 1)
+        fitted = params._replace(w=params.w * scale[None, :])
+        if params.b is None:
+            return fitted
+        # b_o = −Σ_j c_jo·z of example j, 5 drawn for each unit; c is uniform among shares with a sum of 1
+        example_key, share_key = jax.random.split(key)
+        drawn = jax.random.randint(example_key, (MIXED, self.features), 0, len(z))
+        shares = jax.random.exponential(share_key, drawn.shape, z.dtype)
+        mixture = jnp.sum(shares * jnp.take_along_axis(z, drawn, axis=0), axis=0) / jnp.sum(shares, axis=0)
+        return fitted._replace(b=-scale * mixture)
 
     def kinds(self, params: DenseParams) -> DenseParams:
         return DenseParams("weight", None if params.b is None else "bias")

@@ -1,11 +1,14 @@
 """The layer: what everything that stands in a `Network` offers."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxmlp.types import ArgumentError, Key, Params, Progress, Residuals
+from jaxmlp.types import ArgumentError, Key, Params, Progress, Residuals, Scalar
 
 Inputs: TypeAlias = Float[Array, "B I"]
 Outputs: TypeAlias = Float[Array, "B O"]
@@ -51,6 +54,38 @@ def check_layers(layers: Sequence[Any]) -> None:
     for layer in layers:
         if isinstance(layer, type) or not isinstance(layer, Layer):
             raise ArgumentError(f"not a layer: {layer!r}; give layers such as Dense(10) or Activate('relu')")
+
+
+def layer_title(layer: Layer) -> str:
+    """Name a layer as people do: "dense", or its activation's name."""
+    return getattr(layer, "title", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(layer).__name__).lower())
+
+
+def draw_layers(layers: Sequence[Layer], key: Key, in_features: int) -> tuple[Params, list[int]]:
+    """Draw the parameters of layers that follow one another, and count the outputs of each."""
+    params, widths = [], [in_features]
+    for layer, layer_key in zip(layers, jax.random.split(key, len(layers)), strict=True):
+        layer_params, features = layer.init(layer_key, widths[-1])
+        params.append(layer_params)
+        widths.append(features)
+    return tuple(params), widths[1:]
+
+
+def is_scheduled(layers: Sequence[Layer]) -> bool:
+    """Tell whether a layer asks how far training is."""
+    return any(getattr(layer, "scheduled", False) for layer in layers)
+
+
+def example_shares(weight: Weight | None, outputs: Array, total: Scalar | float | None = None) -> Weight:
+    """Share the mean out among the examples, s_b = weight_b / Σ weight or total, for loss and gradient alike."""
+    examples = outputs.shape[0]
+    if weight is None:
+        return jnp.full(examples, 1 / max(examples, 1), outputs.dtype)
+    if jnp.shape(weight) != (examples,):
+        raise ArgumentError(f"sample_weight must have shape [{examples}], given {list(jnp.shape(weight))}")
+    total = jnp.sum(weight) if total is None else jnp.asarray(total, weight.dtype)
+    # Only a sum of exactly 0 is held to 0: a weight that is NaN must be seen in the loss.
+    return jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total)).astype(outputs.dtype)
 
 
 class WithoutParams:

@@ -1,13 +1,13 @@
 """Layers that set the outputs of an example, or of a batch, in proportion to one another."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxmlp.layers.layer import Inputs, Outputs, WithoutParams
-from jaxmlp.types import Params, Residuals
+from jaxmlp.layers.layer import Inputs, Outputs, Weight, WithoutParams, example_shares
+from jaxmlp.types import Key, Params, Residuals
 
 
 @dataclass(frozen=True)
@@ -33,3 +33,115 @@ class Softmax(WithoutParams):
         probabilities = residuals
         mean_grad = jnp.sum(probabilities * output_grad, axis=1, keepdims=True)
         return (), probabilities * (output_grad - mean_grad)
+
+
+class NormParams(NamedTuple):
+    """The parameters of a `LayerNorm` or a `BatchNorm`."""
+
+    scale: Any  # γ, [I]
+    bias: Any  # β, [I]
+    mean: Any = None  # of the population, [I]; None in a `LayerNorm`
+    variance: Any = None  # likewise
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """A layer that brings each example to mean 0 and variance 1: outputs = γ ⊙ (x − μ)/√(v + ε) + β.
+
+    μ and v are the mean and variance of the example's own inputs (Ba, Kiros and Hinton 2016).
+
+    Args:
+        eps: ε, which keeps an example of equal inputs finite.
+
+    Example:
+        >>> layer = LayerNorm()
+        >>> layer.forward(layer.init(jax.random.key(0), 2)[0], jnp.array([[1.0, 3.0]]))[0].round(3).tolist()
+        [[-1.0, 1.0]]
+    """
+
+    eps: float = 1e-5
+
+    def init(self, key: Key, in_features: int) -> tuple[NormParams, int]:
+        return NormParams(jnp.ones(in_features), jnp.zeros(in_features)), in_features
+
+    def forward(self, params: Params, inputs: Inputs, **training: Any) -> tuple[Outputs, Residuals]:
+        # x̂ = (x − μ)/√(v + ε) over the columns of a row,  y = γ ⊙ x̂ + β
+        centred = inputs - jnp.mean(inputs, axis=1, keepdims=True)
+        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=1, keepdims=True) + self.eps)
+        normal = centred * inverse
+        return params.scale[None, :] * normal + params.bias[None, :], (normal, inverse)
+
+    def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
+        normal, inverse = residuals
+        # ∂E/∂γ = Σ_b ∂E/∂y_b ⊙ x̂_b,  ∂E/∂β = Σ_b ∂E/∂y_b
+        grads = NormParams(jnp.sum(output_grad * normal, axis=0), jnp.sum(output_grad, axis=0))
+        # ∂E/∂x = (g − ⟨g⟩ − x̂·⟨g ⊙ x̂⟩)/√(v + ε),  g = γ ⊙ ∂E/∂y,  ⟨·⟩ the mean over a row
+        g = params.scale[None, :] * output_grad
+        along = jnp.mean(g * normal, axis=1, keepdims=True)
+        return grads, inverse * (g - jnp.mean(g, axis=1, keepdims=True) - normal * along)
+
+    def kinds(self, params: NormParams) -> NormParams:
+        return NormParams("scale", "bias")
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """A layer that brings each column to mean 0 and variance 1: outputs = γ ⊙ (x − μ)/√(v + ε) + β.
+
+    In training μ and v are those of the batch, each example counted by its weight. At inference they are those of
+    the population, which `calibrate` measures on the training data (Ioffe and Szegedy 2015, algorithm 2).
+
+    Args:
+        eps: ε, which keeps a constant column finite.
+
+    Example:
+        >>> layer = BatchNorm()
+        >>> params, _ = layer.init(jax.random.key(0), 1)
+        >>> layer.forward(params, jnp.array([[1.0], [3.0]]), train=True)[0].round(3).tolist()
+        [[-1.0], [1.0]]
+    """
+
+    eps: float = 1e-5
+
+    def init(self, key: Key, in_features: int) -> tuple[NormParams, int]:
+        ones, zeros = jnp.ones(in_features), jnp.zeros(in_features)
+        return NormParams(scale=ones, bias=zeros, mean=zeros, variance=ones), in_features
+
+    def forward(
+        self, params: Params, inputs: Inputs, *, train: bool = False, weight: Any = None, **training: Any
+    ) -> tuple[Outputs, Residuals]:
+        if train:
+            params = self.calibrate(params, inputs, weight)
+            shares = example_shares(weight, inputs)[:, None]
+        else:
+            shares = None
+            # What is measured has no gradient.
+            mean, variance = jax.lax.stop_gradient((params.mean, params.variance))
+            params = params._replace(mean=mean, variance=variance)
+        # x̂ = (x − μ)/√(v + ε),  y = γ ⊙ x̂ + β
+        inverse = jax.lax.rsqrt(params.variance[None, :] + self.eps)
+        normal = (inputs - params.mean[None, :]) * inverse
+        return params.scale[None, :] * normal + params.bias[None, :], (normal, inverse, shares)
+
+    def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
+        normal, inverse, shares = residuals
+        # ∂E/∂γ = Σ_b ∂E/∂y_b ⊙ x̂_b,  ∂E/∂β = Σ_b ∂E/∂y_b;  what is measured has none
+        zeros = jnp.zeros_like(params.mean)
+        grads = NormParams(jnp.sum(output_grad * normal, axis=0), jnp.sum(output_grad, axis=0), zeros, zeros)
+        # ∂E/∂x = g/√(v + ε),  g = γ ⊙ ∂E/∂y
+        g = params.scale[None, :] * output_grad
+        if shares is not None:
+            # in training, where μ = Σ_b s_b·x_b and v depend on x:  g_b − s_b·Σ g − s_b·x̂_b·Σ (g ⊙ x̂)
+            along = jnp.sum(g * normal, axis=0, keepdims=True)
+            g = g - shares * (jnp.sum(g, axis=0, keepdims=True) + normal * along)
+        return grads, inverse * g
+
+    def calibrate(self, params: NormParams, inputs: Inputs, weight: Weight | None = None) -> NormParams:
+        """Set mean and variance to those of some examples: μ = Σ_b s_b·x_b, v = Σ_b s_b·(x_b − μ)²."""
+        shares = example_shares(weight, inputs)[:, None]
+        mean = jnp.sum(shares * inputs, axis=0)
+        variance = jnp.sum(shares * jnp.square(inputs - mean[None, :]), axis=0)
+        return params._replace(mean=mean, variance=variance)
+
+    def kinds(self, params: NormParams) -> NormParams:
+        return NormParams("scale", "bias", "statistic", "statistic")

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxmlp.checks import check_finite
 from jaxmlp.files import AnyPath, parse_json, whole_file
-from jaxmlp.layers import LAYERS
+from jaxmlp.layers import LAYERS, Layer
 from jaxmlp.network import Network, check_network, layer_shapes
 from jaxmlp.types import ArgumentError, Params
 
@@ -56,27 +56,36 @@ def read_tensors(path: AnyPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def describe_network(net: Network) -> dict[str, Any]:
     """Describe a network in plain data, for JSON."""
-    layers: list[tuple[str, Any]] = [(type(layer).__name__, layer) for layer in net.layers]
-    for name, layer in layers:
-        if LAYERS.get(name) is not type(layer):
-            raise ArgumentError(
-                f"a network with a layer of another kind, {name}, cannot be saved: use {', '.join(LAYERS)}"
-            )
-    described = [{"layer": name, **dataclasses.asdict(layer)} for name, layer in layers]
-    return {"in_features": net.in_features, "layers": described}
+    return {"in_features": net.in_features, "layers": [_describe_layer(layer) for layer in net.layers]}
+
+
+def _describe_layer(layer: Any) -> dict[str, Any]:
+    kind: Any = type(layer)
+    name = kind.__name__
+    if LAYERS.get(name) is not kind:
+        raise ArgumentError(
+            f"a network with a layer of another kind, {name}, cannot be saved: use {', '.join(LAYERS)}"
+        )
+    settings = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+    if "layers" in settings:
+        settings["layers"] = [_describe_layer(inner) for inner in layer.layers]
+    return {"layer": name, **settings}
 
 
 def rebuild_network(description: Mapping[str, Any]) -> Network:
     """Build the network that `describe_network` described."""
-    layers = []
-    for described in description["layers"]:
-        settings = dict(described)
-        kind = LAYERS[settings.pop("layer")]
-        try:
-            layers.append(kind(**settings))
-        except TypeError as error:
-            raise ArgumentError(f"layer {kind.__name__} does not take these settings: {error}") from None
-    return Network(description["in_features"], layers)
+    return Network(description["in_features"], [_rebuild_layer(each) for each in description["layers"]])
+
+
+def _rebuild_layer(description: Mapping[str, Any]) -> Layer:
+    settings = dict(description)
+    kind = LAYERS[settings.pop("layer")]
+    if "layers" in settings:
+        settings["layers"] = [_rebuild_layer(inner) for inner in settings["layers"]]
+    try:
+        return kind(**settings)
+    except TypeError as error:
+        raise ArgumentError(f"layer {kind.__name__} does not take these settings: {error}") from None
 
 
 def save_model(

@@ -9,7 +9,7 @@ import pytest
 from comparisons import refused
 from scipy import stats
 
-from jaxmlp.initializers import BIAS_INITIALIZERS, INITIALIZERS, check_bias_initializer
+from jaxmlp.initializers import BIAS_INITIALIZERS, INITIALIZERS, check_unscaled
 
 PARAMETERS = {"normal": ":0.3", "uniform": ":-0.05,0.1"}
 NAMES = [name + PARAMETERS.get(name, "") for name in INITIALIZERS]
@@ -76,13 +76,13 @@ def test_zeros_are_zeros() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bias_is_drawn_only_where_the_inputs_do_not_count(name: str) -> None:
     if name.partition(":")[0] in BIAS_INITIALIZERS:
-        check_bias_initializer(name)
+        check_unscaled(name)
         assert INITIALIZERS[name](jax.random.key(0), (3,)).shape == (3,)
         return
-    refused(f"initialiser '{name}' scales with a weight's inputs", check_bias_initializer, name)
+    refused(f"initialiser '{name}' scales with a weight's inputs", check_unscaled, name)
 
 
-@pytest.mark.parametrize("check", [INITIALIZERS.__getitem__, check_bias_initializer])
+@pytest.mark.parametrize("check", [INITIALIZERS.__getitem__, check_unscaled])
 @pytest.mark.parametrize(
     ("name", "message"),
     [
