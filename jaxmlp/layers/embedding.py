@@ -161,8 +161,8 @@ class Embed:
     Example:
         >>> layer = Embed(columns=(1,), codes=(2,), size=2)
         >>> table = jnp.array([[1.0, 2.0], [3.0, 4.0]])
-        >>> layer.forward(table, jnp.array([[0.5, 2.0], [0.7, 0.0]]))[0].round(1).tolist()
-        [[0.5, 3.0, 4.0], [0.7..., 0.0, 0.0]]
+        >>> layer.forward(table, jnp.array([[0.5, 2.0], [0.75, 0.0]]))[0].tolist()
+        [[0.5, 3.0, 4.0], [0.75, 0.0, 0.0]]
     """
 
     columns: tuple[int, ...]

@@ -55,7 +55,7 @@ class Problem(NamedTuple):
     targets: Any
 
 
-DEFAULTS: dict[str, Any] = {"loss": "softmax_cross_entropy", "l2": None, "train": False, "key": None}
+DEFAULTS: dict[str, Any] = {"loss": "softmax_cross_entropy", "l2": None}
 
 
 def plain_pass(*problem: Any, sample_weight: Any = None, **keywords: Any) -> backprop.Trace:
@@ -102,8 +102,13 @@ def stack(activation: str, loss: str, *, depth: int = 2, outputs: int = 3, featu
 
 def make_params(net: Network, random: np.random.Generator) -> Any:
     """Draw every parameter, biases too, wide enough to reach both sides of every kink at 0 and ±1."""
+
+    def draw(leaf: Any, kind: str) -> Any:
+        drawn = random.normal(size=leaf.shape)
+        return jnp.asarray(1 + np.abs(drawn) if kind == "statistic" else drawn)  # a variance is above 0
+
     shapes = tuple(shape.params for shape in layer_shapes(net))
-    return jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), shapes)
+    return jax.tree.map(draw, shapes, backprop.kinds(net, shapes))
 
 
 def make_problem(net: Network, kind: str, *, seed: int = 0, examples: int = 5, scale: float = 1.0) -> Problem:

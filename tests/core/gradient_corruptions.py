@@ -9,7 +9,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxmlp.layers import LAYERS, Activate, Dense, Softmax
+from jaxmlp.activations import ACTIVATIONS
+from jaxmlp.layers import (
+    LAYERS,
+    Activate,
+    Dense,
+    Dropout,
+    Embed,
+    Maxout,
+    ParametricActivate,
+    PeriodicEmbedding,
+    Residual,
+)
 
 Rule = Callable[..., Any]
 Corruption = Callable[[Rule], Rule]
@@ -212,13 +223,144 @@ SOFTMAX: Mapping[str, Corruption] = {
     "probabilities_dropped": _softmax(lambda p, g: g - jnp.sum(p * g, axis=1, keepdims=True)),
 }
 
-# How a layer of the registry stands in the tests; one that is not named here is made without arguments.
-INSTANCES: Mapping[str, Callable[[], Any]] = {"Dense": lambda: Dense(3), "Activate": lambda: Activate("tanh")}
-SPECIFIC: Mapping[str, Mapping[str, Corruption]] = {"Dense": DENSE, "Activate": ACTIVATE, "Softmax": SOFTMAX}
+
+def _changed(change: Callable[..., Any]) -> Corruption:
+    """Corrupt any layer: `change(layer, params, residuals, output_grad, right)` makes the wrong result."""
+    return lambda rule: lambda *given: change(*given, rule(*given))
+
+
+def _kept(change: Callable[[Any], Any]) -> Corruption:
+    """Let the right rule read residuals that were changed."""
+    return lambda rule: lambda layer, params, kept, delta: rule(layer, params, change(kept), delta)
+
+
+SCALE: Mapping[str, Corruption] = {
+    "inputs_dropped": _kept(jnp.ones_like),
+    "factor_dropped": _changed(lambda layer, params, kept, delta, right: (right[0], delta)),
+    "grad_averaged": _changed(lambda layer, params, kept, delta, right: (right[0] / len(delta), right[1])),
+}
+
+PARAMETRIC: Mapping[str, Corruption] = {
+    "inputs_not_subtracted": _changed(
+        lambda layer, params, kept, delta, right: (jnp.sum(delta * kept[1], axis=0), right[1])
+    ),
+    "strength_dropped": _changed(
+        lambda layer, params, kept, delta, right: (right[0], rule_of(layer, kept) * delta)
+    ),
+    "inputs_slope_dropped": _changed(
+        lambda layer, params, kept, delta, right: (right[0], rule_of(layer, kept) * params[None] * delta)
+    ),
+    "residuals_swapped": _kept(lambda kept: kept[::-1]),
+}
+
+
+def rule_of(layer: Any, kept: Any) -> Any:
+    """The derivative of a layer's activation at its residuals."""
+    return ACTIVATIONS[layer.activation].derivative(*kept)
+
+
+def _on_leaf(name: str, change: Callable[[Any], Any]) -> Corruption:
+    return _after(lambda grads, back: (grads._replace(**{name: change(getattr(grads, name))}), back))
+
+
+PERIODIC: Mapping[str, Corruption] = {
+    "sine_and_cosine_swapped": _kept(lambda kept: (kept[0], kept[2], kept[1], kept[3])),
+    "sine_of_the_other_sign": _kept(lambda kept: (kept[0], kept[1], -kept[2], kept[3])),
+    "2π_dropped": _on_leaf("w1", lambda grad: grad / (2 * jnp.pi)),
+    "x_dropped": _kept(lambda kept: (jnp.ones_like(kept[0]), *kept[1:])),
+    "b1_grad_missing": _on_leaf("b1", jnp.zeros_like),
+    "w2_grad_averaged": _on_leaf("w2", lambda grad: grad / 5),
+    "b2_grad_sign": _on_leaf("b2", jnp.negative),
+    "columns_shifted": _on_inputs(lambda grad: jnp.roll(grad, 1, axis=1)),
+}
+
+EMBED: Mapping[str, Corruption] = {
+    "rows_shifted": _kept(lambda rows: rows + 1),
+    "all_in_one_row": _kept(jnp.zeros_like),
+    "unknown_not_dropped": _kept(lambda rows: jnp.minimum(rows, 4)),
+    "codes_have_a_gradient": _on_inputs(lambda grad: grad + 1),
+    "others_shifted": _on_inputs(lambda grad: jnp.roll(grad, 1, axis=1)),
+}
+
+DROPOUT: Mapping[str, Corruption] = {
+    "mask_dropped": _changed(lambda layer, params, mask, delta, right: ((), delta)),
+    "not_divided": _kept(lambda mask: None if mask is None else (mask > 0).astype(mask.dtype)),
+    "mask_of_other_examples": _kept(lambda mask: None if mask is None else jnp.roll(mask, 1, axis=0)),
+}
+
+
+def _norm(change: Callable[[Any, Any, Any], Any]) -> Corruption:
+    """Corrupt a norm's input gradient: `change(g, normal, right)` with g = γ ⊙ δ, before the division by √(v + ε)."""
+    return _changed(
+        lambda layer, params, kept, delta, right: (
+            right[0],
+            kept[1] * change(params.scale[None] * delta, kept[0], right[1] / kept[1]),
+        )
+    )
+
+
+ANY_NORM: Mapping[str, Corruption] = {
+    "statistics_taken_for_constants": _norm(lambda g, normal, right: g),
+    "not_divided": _norm(lambda g, normal, right: right * (1 + jnp.square(normal))),
+    "scale_grad_missing": _on_leaf("scale", jnp.zeros_like),
+    "bias_grad_averaged": _on_leaf("bias", lambda grad: grad / 5),
+}
+LAYER_NORM: Mapping[str, Corruption] = {
+    **ANY_NORM,
+    "mean_kept": _norm(lambda g, normal, right: right + jnp.mean(g, axis=1, keepdims=True)),
+    "variance_kept": _norm(
+        lambda g, normal, right: right + normal * jnp.mean(g * normal, axis=1, keepdims=True)
+    ),
+    "over_the_batch": _norm(lambda g, normal, right: g - jnp.mean(g, axis=0, keepdims=True)),
+}
+BATCH_NORM: Mapping[str, Corruption] = {
+    **ANY_NORM,
+    "statistics_learnt": _on_leaf("mean", lambda grad: grad + 1),
+    "weights_dropped": _kept(lambda kept: (*kept[:2], jnp.full_like(kept[2], 1 / len(kept[2])))),
+    "shares_dropped": _kept(lambda kept: (*kept[:2], jnp.ones_like(kept[2]))),
+}
+
+RESIDUAL: Mapping[str, Corruption] = {
+    "skip_dropped": _changed(lambda layer, params, kept, delta, right: (right[0], right[1] - delta)),
+    "stack_dropped": _changed(lambda layer, params, kept, delta, right: (right[0], delta)),
+    "skip_doubled": _changed(lambda layer, params, kept, delta, right: (right[0], right[1] + delta)),
+}
+
+MAXOUT: Mapping[str, Corruption] = {
+    "to_every_piece": _kept(jnp.ones_like),
+    "to_the_first_piece": _kept(lambda shares: jnp.ones_like(shares).at[:, :, 1:].set(0)),
+    "to_the_others": _kept(lambda shares: 1 - shares),
+}
+
+# How a layer of the registry stands in the tests: it takes three features. One not named here is made bare.
+INSTANCES: Mapping[str, Callable[[], Any]] = {
+    "Dense": lambda: Dense(3),
+    "Activate": lambda: Activate("tanh"),
+    "ParametricActivate": lambda: ParametricActivate("mish"),
+    "PeriodicEmbedding": lambda: PeriodicEmbedding(columns=2, frequencies=5, sigma=0.3),
+    "Embed": lambda: Embed(columns=(2, 0), codes=(2, 3), size=2),
+    "Dropout": lambda: Dropout(0.4, "flat_cos"),
+    "Residual": lambda: Residual([Dense(3), Activate("tanh"), Dense(3)]),
+    "Maxout": lambda: Maxout(3),
+}
+SPECIFIC: Mapping[str, Mapping[str, Corruption]] = {
+    "Dense": DENSE,
+    "Activate": ACTIVATE,
+    "Softmax": SOFTMAX,
+    "Scale": SCALE,
+    "ParametricActivate": PARAMETRIC,
+    "PeriodicEmbedding": PERIODIC,
+    "Embed": EMBED,
+    "Dropout": DROPOUT,
+    "LayerNorm": LAYER_NORM,
+    "BatchNorm": BATCH_NORM,
+    "Residual": RESIDUAL,
+    "Maxout": MAXOUT,
+}
 
 
 def make_layer(name: str) -> Any:
-    """Make the layer of a name, from three features to three."""
+    """Make the layer of a name, which takes three features."""
     return INSTANCES.get(name, LAYERS[name])()
 
 
@@ -227,6 +369,3 @@ def layer_corruptions(name: str) -> Mapping[str, Corruption]:
     params, _ = make_layer(name).init(jax.random.key(0), 3)
     with_parameters = LAYER_WITH_PARAMETERS if jax.tree.leaves(params) else {}
     return {**ANY_LAYER, **with_parameters, **SPECIFIC.get(name, {})}
-
-
-assert set(SPECIFIC) == {layer.__name__ for layer in (Dense, Activate, Softmax)}

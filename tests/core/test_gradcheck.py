@@ -36,9 +36,10 @@ def unjitted(x64: None, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def check(problem: Any, loss: str | Loss = "half_squared_error") -> GradientReport:
-    """Check a problem with weights and a penalty, against autodiff alone."""
-    weight = make_weight(problem.inputs.shape[0])
-    return check_gradients(*problem, loss=loss, sample_weight=weight, l2=L2, finite_differences=False)
+    """Check a problem with weights and a penalty in training, against autodiff alone."""
+    keywords: dict[str, Any] = {"sample_weight": make_weight(problem.inputs.shape[0]), "l2": L2}
+    training: dict[str, Any] = {"train": True, "key": jax.random.key(0), "progress": 0.6}
+    return check_gradients(*problem, loss=loss, finite_differences=False, **keywords, **training)
 
 
 # --- the report ---

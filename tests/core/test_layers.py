@@ -9,40 +9,73 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from comparisons import refused
+from gradient_cases import assert_close, make_params, make_weight
 from scipy import special
 
 from jaxmlp import backprop
 from jaxmlp.activations import ACTIVATIONS
-from jaxmlp.layers import LAYERS, NARROW, Activate, Dense, DenseParams, Layer, Softmax, weight_gradient
+from jaxmlp.layers import (
+    LAYERS,
+    NARROW,
+    Activate,
+    BatchNorm,
+    Dense,
+    DenseParams,
+    Dropout,
+    Layer,
+    ParametricActivate,
+    Residual,
+    Scale,
+    Softmax,
+    weight_gradient,
+)
 from jaxmlp.network import Network
 
 # One layer of each registered kind, with the settings it cannot do without; a new kind without any is built bare.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "Dense": [{"features": 3}, {"features": 3, "bias": False}, {"features": 1, "bias_init": "normal:1"}],
+    "Dense": [
+        {"features": 3},
+        {"features": 3, "bias": False},
+        {"features": 1, "bias_init": "normal:1"},
+        {"features": 3, "parametrisation": "ntk", "weight_init": "normal:1"},
+    ],
     "Activate": [{"activation": name} for name in [*ACTIVATIONS, "leaky_relu:0.1", "elu:0.5"]],
+    "ParametricActivate": [{"activation": name} for name in ("relu", "selu", "mish")],
+    "PeriodicEmbedding": [{"sigma": 0.5}, {"columns": 2, "form": "pl"}, {"columns": 1, "form": "plr"}],
+    "Embed": [{"columns": (1,), "codes": (3,)}, {"columns": (2, 0), "codes": (2, 4), "size": 2}],
+    "Dropout": [{"rate": 0.0}, {"rate": 0.3}, {"rate": 0.9, "schedule": "flat_cos"}],
+    "Residual": [
+        {"layers": (Dense(4), Dropout(0.2), Activate("tanh"), BatchNorm(), Dense(3))},
+        {"layers": (Residual([Scale()]), ParametricActivate("gelu"))},
+    ],
+    "Maxout": [{"pieces": 3}],
 }
 EXAMPLES, INPUTS = 5, 3
+INFERENCE: dict[str, Any] = {}
+TRAINING = {"train": True, "key": jax.random.key(1), "progress": 0.6}
+BOTH = pytest.mark.parametrize("training", [INFERENCE, TRAINING], ids=["inference", "training"])
 
 
 def layers() -> list[Layer]:
     return [LAYERS[kind](**settings) for kind in LAYERS for settings in SETTINGS.get(kind, [{}])]
 
 
-def random_case(layer: Layer) -> tuple[Any, jax.Array, jax.Array]:
+def random_case(layer: Layer, seed: int = 0) -> tuple[Any, jax.Array, jax.Array]:
     """Parameters, inputs [B, I] and an output gradient [B, O], all random, none of them at a kink."""
-    random = np.random.default_rng(0)
-    params, features = layer.init(jax.random.key(0), INPUTS)
-    params = jax.tree.map(lambda leaf: jnp.asarray(random.normal(size=leaf.shape)), params)
+    random = np.random.default_rng(seed)
+    (params,) = make_params(Network(INPUTS, [layer]), random)
     inputs = jnp.asarray(random.normal(scale=2, size=(EXAMPLES, INPUTS)))
+    features = layer.init(jax.random.key(0), INPUTS)[1]
     return params, inputs, jnp.asarray(random.normal(size=(EXAMPLES, features)))
 
 
-def worst_disagreement(layer: Layer) -> float:
+def worst_disagreement(layer: Layer, training: dict[str, Any]) -> float:
     """The largest difference between `backward` and `jax.vjp`, relative to the tensor's largest entry."""
     params, inputs, output_grad = random_case(layer)
-    _, residuals = layer.forward(params, inputs)
+    training = training and {**training, "weight": make_weight(EXAMPLES)}
+    _, residuals = layer.forward(params, inputs, **training)
     by_hand = layer.backward(params, residuals, output_grad)
-    _, pull_back = jax.vjp(lambda params, inputs: layer.forward(params, inputs)[0], params, inputs)
+    _, pull_back = jax.vjp(lambda *given: layer.forward(*given, **training)[0], params, inputs)
     by_autodiff = pull_back(output_grad)
     assert jax.tree.structure(by_hand) == jax.tree.structure(by_autodiff)
     errors = []
@@ -50,15 +83,17 @@ def worst_disagreement(layer: Layer) -> float:
         jax.tree.leaves(by_hand), map(np.asarray, jax.tree.leaves(by_autodiff)), strict=True
     ):
         same_shape = hand.shape == auto.shape
-        error = np.max(np.abs(np.asarray(hand) - auto)) / np.max(np.abs(auto)) if same_shape else np.inf
+        size = np.max(np.abs(auto)) or 1.0
+        error = np.max(np.abs(np.asarray(hand) - auto)) / size if same_shape else np.inf
         errors.append(np.inf if np.isnan(error) else float(error))
     return max(errors)
 
 
 @pytest.mark.usefixtures("x64")
+@BOTH
 @pytest.mark.parametrize("layer", layers(), ids=str)
-def test_backward_equals_vjp(layer: Layer) -> None:
-    assert worst_disagreement(layer) <= 1e-13
+def test_backward_equals_vjp(layer: Layer, training: dict[str, Any]) -> None:
+    assert worst_disagreement(layer, training) <= 1e-13
 
 
 @pytest.mark.usefixtures("x64")
@@ -68,7 +103,7 @@ def test_backward_equals_vjp(layer: Layer) -> None:
 def test_a_corrupted_backward_is_caught(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = corruptions.layer_corruptions(name)[fault](LAYERS[name].backward)
     monkeypatch.setattr(LAYERS[name], "backward", wrong)
-    assert worst_disagreement(corruptions.make_layer(name)) > 1e-9
+    assert worst_disagreement(corruptions.make_layer(name), TRAINING) > 1e-9
 
 
 @pytest.mark.usefixtures("x64")
@@ -119,12 +154,28 @@ def test_softmax_stays_finite_at_extreme_inputs() -> None:
 @pytest.mark.parametrize("layer", layers(), ids=str)
 def test_init_and_forward_agree_on_shapes_and_types(layer: Layer) -> None:
     params, features = layer.init(jax.random.key(0), INPUTS)
-    outputs, _ = layer.forward(params, jnp.ones((2, INPUTS)))
+    outputs, residuals = layer.forward(params, jnp.ones((2, INPUTS)), **TRAINING)
     assert outputs.shape == (2, features)
+    assert layer.backward(params, residuals, outputs)[1].dtype == jnp.float32
     assert all(array.dtype == jnp.float32 for array in [outputs, *jax.tree.leaves(params)])
     if isinstance(layer, Dense):
         assert params.w.shape == (INPUTS, layer.features)
         assert params.b is None if not layer.bias else params.b.shape == (layer.features,)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", LAYERS)
+def test_models_side_by_side_are_as_each_by_itself(name: str) -> None:
+    layer = corruptions.make_layer(name)
+
+    def there_and_back(params: Any, inputs: Any, output_grad: Any, key: Any) -> Any:
+        outputs, residuals = layer.forward(params, inputs, train=True, key=key, progress=0.2)
+        return outputs, layer.backward(params, residuals, output_grad)
+
+    models = [(*random_case(layer, seed), jax.random.key(seed)) for seed in (0, 1)]
+    together = jax.vmap(there_and_back)(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *models))
+    for place, model in enumerate(models):
+        assert_close(jax.tree.map(lambda leaf, place=place: leaf[place], together), there_and_back(*model))
 
 
 def test_the_initialisers_are_those_asked_for() -> None:
@@ -184,6 +235,8 @@ def test_dense_refuses_a_size_that_is_no_count(features: Any) -> None:
         ({"bias_init": "he_normal"}, "'he_normal' scales with a weight's inputs and cannot draw a bias"),
         ({"precision": "float16"}, "unknown precision 'float16': did you mean 'bfloat16'?"),
         ({"precision": 32}, "unknown precision '32'"),
+        ({"parametrisation": "nkt"}, "unknown parametrisation 'nkt': did you mean 'ntk'?"),
+        ({"parametrisation": "ntk"}, "'he_normal' scales with a weight's inputs and cannot draw weights"),
     ],
 )
 def test_dense_refuses_unknown_names(settings: dict[str, Any], message: str) -> None:

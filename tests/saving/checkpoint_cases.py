@@ -8,7 +8,17 @@ import ml_dtypes
 import numpy as np
 from comparisons import is_key
 
-from jaxmlp.layers import LAYERS, Activate, Dense
+from jaxmlp.layers import (
+    LAYERS,
+    Activate,
+    Dense,
+    Dropout,
+    Embed,
+    Maxout,
+    ParametricActivate,
+    PeriodicEmbedding,
+    Residual,
+)
 
 ODD = np.array([1 / 7, -0.0, np.inf, -np.inf, np.nan, -np.nan, 5e-324, 1e-40, 1 / 3])
 
@@ -39,11 +49,18 @@ ARRAYS: dict[str, np.ndarray] = {
 LAYER_EXAMPLES: dict[str, Any] = {
     "Dense": Dense(3, bias_init="normal:1.0"),
     "Activate": Activate("leaky_relu:0.1"),
+    "ParametricActivate": ParametricActivate("mish"),
+    "Embed": Embed(columns=[2, 0], codes=[3, 1]),
+    "Dropout": Dropout(0.15, "flat_cos"),
+    "Residual": Residual([Dense(3), Residual([Activate("elu:0.5")])]),
+    "Maxout": Maxout(3),
 }
 LAYER_CASES = [
     *(LAYER_EXAMPLES.get(name) or LAYERS[name]() for name in LAYERS),
     Dense(2, bias=False, weight_init="uniform:-0.05,0.05", precision=None),
     Dense(2, precision="bfloat16"),
+    Dense(2, weight_init="normal:1", parametrisation="ntk"),
+    PeriodicEmbedding(columns=2, form="plr", frequencies=3, size=5, sigma=4.0),
     Activate("gelu_tanh"),
 ]
 

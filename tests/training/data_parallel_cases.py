@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from comparisons import largest_difference
 
-from jaxmlp.layers import LAYERS, Dense
+from jaxmlp.layers import LAYERS, BatchNorm, Dense
 from jaxmlp.network import Network, mlp
 from jaxmlp.training import steps as training
 from jaxmlp.training.fit import FitResult, fit
@@ -50,7 +50,15 @@ CASES: dict[str, dict[str, Any]] = {
 
 def network_with(layer: str) -> Network:
     """Put a layer of a kind between two dense ones; its settings are its own defaults, where it has them."""
-    needed: dict[str, tuple[Any, ...]] = {"Dense": (5,), "Activate": ("gelu",)}
+    needed: dict[str, tuple[Any, ...]] = {
+        "Dense": (5,),
+        "Activate": ("gelu",),
+        "ParametricActivate": ("gelu",),
+        "Embed": ((1, 2), (2, 3)),
+        "Dropout": (0.3,),
+        "Residual": ([Dense(WIDTH), BatchNorm()],),
+        "Maxout": (WIDTH,),
+    }
     return Network(FEATURES, [Dense(WIDTH), LAYERS[layer](*needed.get(layer, ())), Dense(3)])
 
 
