@@ -31,6 +31,8 @@ def propagate(
     check_fit(net, params, batch.inputs)
     keys = [None] * len(net.layers) if key is None else jax.random.split(key, len(net.layers))
     passed, residuals = [batch.inputs], []
+    if training.get("progress") is None:  # a layer without a schedule need not take it
+        training.pop("progress", None)
     for layer, layer_params, layer_key in zip(net.layers, params, keys, strict=True):
         # (x_l, residuals_l) = forward_l(params_l, x_{l−1})
         x, kept = layer.forward(layer_params, passed[-1], key=layer_key, weight=batch.weight, **training)

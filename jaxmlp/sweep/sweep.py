@@ -6,7 +6,7 @@ Those that differ in what is static (sizes, activation, optimiser, batch size â€
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
@@ -30,7 +30,7 @@ from jaxmlp.sweep.members import (
 from jaxmlp.sweep.trials import Halving, Standing, Trial, TrialReport, rank
 from jaxmlp.training.batching import steps_per_epoch
 from jaxmlp.training.metrics import resolve_metric
-from jaxmlp.training.optimizers import make_optimizer
+from jaxmlp.training.optimizers import OPTIMIZERS, make_optimizer
 from jaxmlp.training.steps import Data, Recipe, TrainState
 from jaxmlp.types import LARGEST_SEED, ArgumentError, Batch, Params, check_whole
 
@@ -83,12 +83,14 @@ class Plan:
             rows = len(self.train.inputs) if self.folds is None else len(self.folds[trial.fold or 0][0])
             size = min(trial.batch_size, rows)
             steps = steps_per_epoch(rows, size)
-            # The name without its parameter and the usual rate: what the trial has instead is traced.
-            name, horizon = trial.optimizer.partition(":")[0], (steps * self.epochs, steps)
+            # The usual rate, and the name without its parameter where that is traced too.
+            is_traced, total = OPTIMIZERS[trial.optimizer].rates, steps * self.epochs
+            name = trial.optimizer.partition(":")[0] if is_traced else trial.optimizer
             optimizer = make_optimizer(
-                name, schedule=trial.schedule, horizon=horizon, clip_norm=trial.clip_norm
+                name, schedule=trial.schedule, horizon=(total, steps), clip_norm=trial.clip_norm
             )
-            kinds.append((Recipe(trial.net, optimizer, self.loss, self.metric, size, self.shuffle), rows))
+            recipe = Recipe(trial.net, optimizer, self.loss, self.metric, size, self.shuffle)
+            kinds.append((replace(recipe, horizon=total if trial.net.scheduled else None), rows))
         return kinds
 
 

@@ -47,7 +47,7 @@ def jitted_evaluation(recipe: Recipe, params: Params, data: Batch, l2: L2, key: 
 def evaluate_recipe(recipe: Recipe, params: Params, data: Batch, l2: L2 = None) -> Metrics:
     """Measure a network on data that are checked already, as they are: without the recipe's transform."""
     # What concerns training alone must not make it another program.
-    alike = replace(recipe, optimizer="sgd", batch_size=CHUNK, shuffle=True, transform=None)
+    alike = replace(recipe, optimizer="sgd", batch_size=CHUNK, shuffle=True, transform=None, horizon=None)
     return jitted_evaluation(alike, params, data, traced_l2(l2), None)
 
 

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -15,6 +16,7 @@ from jaxmlp.backprop import L2, kinds
 from jaxmlp.checks import as_batch, check_data, traced_l2
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, count_outputs
+from jaxmlp.training.batching import steps_per_epoch
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.optimizers import Optimizer
 from jaxmlp.training.parallel import Devices, batch_mesh, largest_of_processes, place_whole
@@ -27,6 +29,7 @@ from jaxmlp.training.steps import (
     all_finite,
     init_state,
     jitted_epoch,
+    measured_params,
 )
 from jaxmlp.training.stopping import NEVER, Best, Stopping, better, reason_to_stop
 from jaxmlp.training.stream import Position, Stream, train_stream
@@ -38,7 +41,7 @@ class FitState(NamedTuple):
 
     Attributes:
         train: where training stands.
-        best: the best epoch until now; None where no patience watches for it.
+        best: the best epoch until now; None where it is not kept.
         history: one EpochReport an epoch, those before a resumption included.
         position: where in the next epoch of a stream; None between two epochs.
 
@@ -58,12 +61,12 @@ class FitResult(NamedTuple):
     """What a fit leaves.
 
     Attributes:
-        state: the last state whose loss and parameters were finite; where patience watched, with the
-            parameters of the best epoch.
+        state: the last state whose loss and parameters were finite; where the best epoch was kept, with its
+            parameters, and with the optimiser's moving average of them where there is one.
         history: one EpochReport an epoch; the last one is not finite where the run diverged.
         metric: the name of the score.
         stopped: None after all epochs, or "callback", "diverged", "target", "patience" or "time".
-        best: the best epoch, where patience watched.
+        best: the best epoch, where it was kept.
     """
 
     state: TrainState
@@ -113,11 +116,14 @@ def fit_recipe(
 ) -> FitResult:
     """Train on data that are checked and on the device already; the loop beneath `fit`."""
     metric, l2, carried = recipe.metric, traced_l2(l2), before
+    recipe = _with_horizon(recipe, train, before, epochs)
     began = time.perf_counter()
     if carried.history and carried.position is None:
         last = carried.history[-1]
         if carried.best is None:  # patience that is asked for only now begins to count here
-            carried = carried._replace(best=better(stopping, metric, None, last, carried.train.params))
+            carried = carried._replace(
+                best=better(stopping, metric, None, last, measured_params(carried.train))
+            )
         # A fit that had come to its end before it was interrupted has nothing left to do.
         reason = reason_to_stop(stopping, metric, carried.best, last, 0.0)
         if reason is not None:
@@ -144,7 +150,8 @@ def fit_recipe(
             # This waits for the device.
             (is_finite, max_weight), metrics = jax.device_get((_survey(recipe.net, state.params), metrics))
             seconds = time.perf_counter() - started
-        measured = None if valid is None else evaluate_recipe(recipe, state.params, valid, l2)
+        params = measured_params(state)
+        measured = None if valid is None else evaluate_recipe(recipe, params, valid, l2)
         report = EpochReport(
             epoch=int(state.epoch),
             train_loss=float(metrics.loss),
@@ -159,7 +166,7 @@ def fit_recipe(
         history = (*carried.history, report)
         if not (is_finite and math.isfinite(report.train_loss)):
             return _result(carried._replace(history=history), metric, "diverged")
-        keep(FitState(state, better(stopping, metric, carried.best, report, state.params), history))
+        keep(FitState(state, better(stopping, metric, carried.best, report, params), history))
         reason = reason_to_stop(stopping, metric, carried.best, report, time.perf_counter() - began)
         if hooks.callback is not None and hooks.callback(report, state):
             reason = "callback"
@@ -169,10 +176,21 @@ def fit_recipe(
     return _result(carried, metric, None)
 
 
+def _with_horizon(recipe: Recipe, train: Batch | Stream, before: FitState, epochs: int) -> Recipe:
+    """Count the steps of the whole run where a layer asks how far it is; another count is another program."""
+    if not recipe.net.scheduled or recipe.horizon is not None:
+        return recipe
+    if isinstance(train, Stream):
+        raise ArgumentError(
+            "a layer of this network has a schedule, and the length of a stream is not known: leave the schedule out"
+        )
+    steps = steps_per_epoch(len(train.inputs), min(recipe.batch_size, len(train.inputs)))
+    return replace(recipe, horizon=max(1, steps * (int(before.train.epoch) + epochs)))
+
+
 def _result(carried: FitState, metric: str, stopped: str | None) -> FitResult:
     state, best = carried.train, carried.best
-    if best is not None:
-        state = state._replace(params=best.params)
+    state = state._replace(params=measured_params(state) if best is None else best.params)
     return FitResult(state, carried.history, metric, stopped, best)
 
 
@@ -268,7 +286,7 @@ def fit(
     else:
         examples = _on_devices(recipe, train, sample_weight, "training data")
     valid_data = None if valid is None else _on_devices(recipe, valid, None, "validation data")
-    if stopping.patience is not None and valid is None:
+    if stopping.keeps_best and valid is None:
         raise ArgumentError(
             "patience watches validation data, and there are none: give valid=(inputs, targets)"
         )

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlp.backprop import L2, Trace, objective_and_grads
+from jaxmlp.backprop import L2, Trace, kinds, objective_and_grads
 from jaxmlp.checks import as_batch, check_key, check_lengths, traced_l2
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, check_head, check_network, init
@@ -51,6 +51,8 @@ class Recipe:
         shuffle: a fresh order every epoch, or the given one.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch.
         mesh: devices that share each minibatch, see `parallel.batch_mesh`; None for one device.
+        horizon: the steps of the whole run, by which layers with a schedule are told how far it is; None tells
+            them nothing.
     """
 
     net: Network
@@ -61,9 +63,12 @@ class Recipe:
     shuffle: bool = True
     transform: Transform | None = None
     mesh: Mesh | None = None
+    horizon: int | None = None
 
     def __post_init__(self) -> None:
         check_whole("batch size", self.batch_size)
+        if self.horizon is not None:
+            check_whole("horizon, the steps of the whole run,", self.horizon)
         check_network(self.net)
         if self.transform is not None and not callable(self.transform):
             raise ArgumentError(f"transform must be a function of key and inputs, given {self.transform!r}")
@@ -121,6 +126,11 @@ def all_finite(params: Params) -> Bool[Array, ""]:
     return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
 
 
+def measured_params(state: TrainState) -> Params:
+    """Give the parameters to measure and to keep: the moving average where the optimiser has one."""
+    return optax.tree.get(state.opt_state, "averaged", state.params)
+
+
 def shuffle_key(state: TrainState) -> Key:
     """Derive the key that the order of the next epoch's examples is drawn from."""
     return jax.random.fold_in(jax.random.fold_in(state.key, 0), state.epoch)
@@ -142,12 +152,19 @@ def step(
     transform_key, layer_key = _step_keys(state)
     if recipe.transform is not None:
         batch = batch._replace(inputs=recipe.transform(transform_key, batch.inputs))
-    found = objective_and_grads(
-        recipe.net, state.params, batch, loss=recipe.loss, l2=l2, train=True, key=layer_key, total=total
-    )
+    progress = None if recipe.horizon is None else jnp.minimum(state.step / recipe.horizon, 1)
+    how: dict[str, Any] = {
+        "loss": recipe.loss,
+        "l2": l2,
+        "train": True,
+        "key": layer_key,
+        "progress": progress,
+    }
+    found = objective_and_grads(recipe.net, state.params, batch, total=total, **how)
     with telling():
         update = optax.with_extra_args_support(recipe.optimizer).update
-        updates, opt_state = update(found.grads, state.opt_state, state.params, value=found.value)
+        told = {"value": found.value, "kinds": kinds(recipe.net, state.params)}
+        updates, opt_state = update(found.grads, state.opt_state, state.params, **told)
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1), found
 
@@ -224,6 +241,7 @@ def train_step(
     l2: L2 = 0.0,
     sample_weight: Weight | None = None,
     transform: Transform | None = None,
+    horizon: int | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Take one step of the optimiser along the hand-written gradient of one batch.
 
@@ -237,6 +255,7 @@ def train_step(
         l2: strength of the penalty on weights.
         sample_weight: [B], or None.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to the batch (static).
+        horizon: the steps of the whole run, for layers with a schedule; None for none (static).
 
     Returns:
         The next state, and the metrics of this batch before the step.
@@ -252,7 +271,7 @@ def train_step(
         >>> int(state.step)
         1
     """
-    recipe = Recipe(net, optimizer, loss, metric, transform=transform)
+    recipe = Recipe(net, optimizer, loss, metric, transform=transform, horizon=horizon)
     return jitted_step(recipe, state, as_batch(batch, sample_weight), traced_l2(l2))
 
 
@@ -270,6 +289,7 @@ def train_epoch(
     sample_weight: Weight | None = None,
     transform: Transform | None = None,
     mesh: Mesh | None = None,
+    horizon: int | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Train one epoch: one compiled `lax.scan` over minibatches, every example seen exactly once.
 
@@ -286,6 +306,7 @@ def train_epoch(
         sample_weight: [N], as multiples of their mean; a minibatch divides by its number of examples. None for none.
         transform: a pure function (key, inputs [B, I]) -> inputs, applied to each minibatch (static).
         mesh: devices that share each minibatch, see `parallel.batch_mesh`; None for one device (static).
+        horizon: the steps of the whole run, for layers with a schedule; None for none (static).
 
     Returns:
         The next state, and the epoch's metrics as the steps were taken: loss and score over all examples,
@@ -306,7 +327,7 @@ def train_epoch(
         >>> int(state.step), float(metrics.weight)
         (3, 5.0)
     """
-    recipe = Recipe(net, optimizer, loss, metric, batch_size, shuffle, transform, mesh)
+    recipe = Recipe(net, optimizer, loss, metric, batch_size, shuffle, transform, mesh, horizon)
     batch = as_batch(data, sample_weight)
     check_lengths(batch)
     return jitted_epoch(recipe, state, batch, traced_l2(l2))

@@ -9,6 +9,7 @@ from jaxmlp.training.metrics import METRICS
 from jaxmlp.types import ArgumentError, EpochReport, Params
 
 MONITORED = ("loss", "score")
+TIES = ("first", "last")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Stopping:
         min_improvement: by how much it must improve to count, at least 0.
         target_score: the score to reach, on the validation data, or the training data where there are none.
         seconds: wall-clock time after which no further epoch is begun.
+        keep_best: whether a fit without patience returns the parameters of its best epoch, too.
+        ties: which of equally good epochs is the best, the "first" or the "last"; the last one is waited from.
 
     Raises:
         ArgumentError: a number out of its range, or nothing of that name to monitor.
@@ -36,12 +39,16 @@ class Stopping:
     min_improvement: float = 0.0
     target_score: float | None = None
     seconds: float | None = None
+    keep_best: bool = False
+    ties: str = "first"
 
     def __post_init__(self) -> None:
         if self.patience is not None and self.patience < 1:
             raise ArgumentError(f"patience must be at least 1 epoch, given {self.patience}; None never stops")
         if self.monitor not in MONITORED:
             raise unknown_name("monitored quantity", self.monitor, MONITORED)
+        if self.ties not in TIES:
+            raise unknown_name("choice among ties", self.ties, TIES)
         if not 0 <= self.min_improvement < math.inf:
             raise ArgumentError(
                 f"the smallest improvement must be a number of at least 0, given {self.min_improvement:g}"
@@ -50,6 +57,11 @@ class Stopping:
             raise ArgumentError(f"the target score must be a finite number, given {self.target_score:g}")
         if self.seconds is not None and not self.seconds > 0:
             raise ArgumentError(f"the time limit must be above 0 seconds, given {self.seconds:g}")
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best epoch is watched for."""
+        return self.keep_best or self.patience is not None
 
 
 NEVER = Stopping()
@@ -74,13 +86,14 @@ def better(
 ) -> Best | None:
     """Keep the better of the best epoch until now and the one just ended."""
     value = _monitored(stopping, report)
-    if stopping.patience is None or value is None or not math.isfinite(value):
+    if not stopping.keeps_best or value is None or not math.isfinite(value):
         return best
     if best is not None:
         more_is_better = stopping.monitor == "score" and METRICS[metric].more_is_better
         gain = value - best.value if more_is_better else best.value - value
-        # Strictly: an epoch that is only as good does not count, and a flat run ends.
-        if not gain > stopping.min_improvement:
+        # By default strictly: an epoch that is only as good does not count, and a flat run ends.
+        counts = gain > stopping.min_improvement or (stopping.ties == "last" and gain == 0)
+        if not counts:
             return best
     return Best(params, report.epoch, value)
 

@@ -90,7 +90,7 @@ CASES: dict[str, list[Trial]] = {
         vary(batch_size=99, seed=1),
     ],
     "nesterov": [vary(optimizer="nesterov:0.3"), vary(optimizer="nesterov:0.8", learning_rate=0.02)],
-    "adam": [vary(optimizer="adam", learning_rate=rate) for rate in (0.001, 0.03)],
+    "adam": [vary(optimizer=name, learning_rate=0.01) for name in ("adam", "adam:0.5,0.8")],
     "lion": [vary(optimizer=f"lion:{value}", learning_rate=0.01) for value in (0.001, 0.5)],
 }
 BRIEF = ("sgd",)

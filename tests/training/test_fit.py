@@ -21,7 +21,7 @@ from jaxmlp.training import fit as fitting
 from jaxmlp.training.evaluation import evaluate
 from jaxmlp.training.fit import FitResult, FitState, fit
 from jaxmlp.training.optimizers import make_optimizer
-from jaxmlp.training.steps import TrainState, init_state, train_epoch
+from jaxmlp.training.steps import TrainState, init_state, measured_params, train_epoch
 from jaxmlp.training.stopping import Best, Stopping, better, reason_to_stop
 from jaxmlp.types import EpochReport
 
@@ -365,6 +365,36 @@ def test_an_improvement_must_be_large_enough_against_the_best_so_far(least: floa
     best = best_of(Stopping(patience=9, min_improvement=least), [1.0, 0.75, 0.5, 0.375])
     assert best is not None
     assert best.epoch == epoch
+
+
+def test_the_last_of_ties_is_kept_where_asked_for_and_without_patience() -> None:
+    for ties, epoch in (("first", 2), ("last", 4)):
+        best = best_of(Stopping(keep_best=True, ties=ties), [0.5, 0.1, 0.4, 0.1, 0.2])
+        assert best is not None
+        assert best.epoch == epoch
+    refused("unknown choice among ties 'lats': did you mean 'last'", Stopping, ties="lats")
+
+
+def test_a_fit_that_keeps_the_best_epoch_trains_to_its_end() -> None:
+    result = fitted("adam", 8, stopping=Stopping(keep_best=True))
+    losses = [report.valid_loss for report in result.history]
+    assert (len(losses), result.stopped) == (8, None)
+    assert result.best is not None
+    assert float(evaluate(NET, result.state.params, VALID).loss) == result.best.value == min(losses)  # type: ignore[type-var]
+    refused("and there are none: give valid", fit, NET, DATA, stopping=Stopping(keep_best=True), **GIVEN)
+
+
+@pytest.mark.parametrize("keep_best", [False, True])
+def test_a_moving_average_is_measured_and_returned(keep_best: bool) -> None:
+    states: list[TrainState] = []
+    averaging = make_optimizer("sgd", 0.5, average=0.9)
+    stopping = Stopping(keep_best=keep_best, monitor="score", ties="last")
+    result = fitted(averaging, 3, stopping=stopping, callback=lambda _, state: states.append(state))
+    kept = 3 if result.best is None else result.best.epoch
+    assert same_bits(result.state.params, measured_params(states[kept - 1]))
+    assert not same_bits(result.state.params, states[kept - 1].params)
+    last = evaluate(NET, measured_params(states[-1]), VALID)
+    assert float(last.loss) == result.history[-1].valid_loss
 
 
 def test_without_patience_or_a_finite_value_nothing_is_the_best() -> None:

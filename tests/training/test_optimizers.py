@@ -12,7 +12,11 @@ import optax
 import pytest
 from comparisons import refused
 
-from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, matrices, resolve_optimizer
+from jaxmlp.backprop import value_and_grad
+from jaxmlp.layers import Dense, DenseParams, Scale
+from jaxmlp.network import Network
+from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer, resolve_optimizer
+from jaxmlp.training.steps import init_state, measured_params, train_step
 
 # Schedules whose parameters have no default need an example; any other is tested by its bare name.
 SCHEDULE_EXAMPLES = {"exponential": "exponential:0.5", "step": "step:0.5,2"}
@@ -21,10 +25,17 @@ PAIRS = [*((name, "cosine") for name in OPTIMIZERS), *(("adam", schedule) for sc
 STEPS, STEPS_PER_EPOCH = 12, 3
 HORIZON = (STEPS, STEPS_PER_EPOCH)
 
+
+def of_two_axes(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
 # The plain optax optimiser that each description stands for.
 PLAIN: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "sgd": optax.sgd,
     "adam": optax.adam,
+    "adam:0.8": lambda rate: optax.adam(rate, 0.8),
+    "adam:0.8,0.9,0.01": lambda rate: optax.adam(rate, 0.8, 0.9, 0.01),
     "nadam": optax.nadam,
     "rmsprop": optax.rmsprop,
     "adagrad": optax.adagrad,
@@ -32,12 +43,12 @@ PLAIN: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "momentum:0.5": lambda rate: optax.sgd(rate, momentum=0.5),
     "nesterov": lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True),
     "nesterov:0.5": lambda rate: optax.sgd(rate, momentum=0.5, nesterov=True),
-    "adamw": lambda rate: optax.adamw(rate, weight_decay=1e-2, mask=matrices),
-    "adamw:0.3": lambda rate: optax.adamw(rate, weight_decay=0.3, mask=matrices),
-    "lion": lambda rate: optax.lion(rate, weight_decay=1e-2, mask=matrices),
-    "lion:0.3": lambda rate: optax.lion(rate, weight_decay=0.3, mask=matrices),
-    "lamb": lambda rate: optax.lamb(rate, weight_decay=1e-2, mask=matrices),
-    "lamb:0.3": lambda rate: optax.lamb(rate, weight_decay=0.3, mask=matrices),
+    "adamw": lambda rate: optax.adamw(rate, weight_decay=1e-2, mask=of_two_axes),
+    "adamw:0.3": lambda rate: optax.adamw(rate, weight_decay=0.3, mask=of_two_axes),
+    "lion": lambda rate: optax.lion(rate, weight_decay=1e-2, mask=of_two_axes),
+    "lion:0.3": lambda rate: optax.lion(rate, weight_decay=0.3, mask=of_two_axes),
+    "lamb": lambda rate: optax.lamb(rate, weight_decay=1e-2, mask=of_two_axes),
+    "lamb:0.3": lambda rate: optax.lamb(rate, weight_decay=0.3, mask=of_two_axes),
 }
 
 
@@ -121,6 +132,9 @@ DOCUMENTED: list[tuple[str, float, float, float]] = [
     ("step:0.1,4", 1, 1, 0.1),
     # Up over 3 of 12 steps, then half a cosine over the other 9, of which 3 are done at the middle.
     ("warmup_cosine:0.25", 0, (1 + math.cos(math.pi / 3)) / 2, 0),
+    ("coslog", 0, (1 - math.cos(2 * math.pi * math.log2(8.5))) / 2, 0),
+    ("coslog:2", 0, (1 - math.cos(2 * math.pi * math.log2(2.5))) / 2, 0),
+    ("flat_cos", 1, 1, 0),
 ]
 
 
@@ -136,6 +150,14 @@ def test_exponential_and_step_change_between_epochs_alone() -> None:
     for schedule, epochs in (("exponential:0.5", 1), ("step:0.5,2", 2)):
         expected = [0.5 ** (step // (epochs * STEPS_PER_EPOCH)) for step in range(STEPS)]
         np.testing.assert_allclose(factors(schedule, count=STEPS), expected, atol=1e-5)
+
+
+def test_the_schedules_of_tables_turn_where_they_should() -> None:
+    # Cycles of 1, 2, 4 and 8 fifteenths of the run; then flat for half of it and halfway down after three quarters.
+    found = factors("coslog:4", (15, 1), count=16)
+    np.testing.assert_allclose(found[[0, 1, 3, 7, 15]], 0, atol=1e-5)
+    assert found.max() > 0.95
+    np.testing.assert_allclose(factors("flat_cos")[[0, 3, 6, 9, 12]], [1, 1, 1, 0.5, 0], atol=1e-5)
 
 
 def test_warm_up_climbs_in_a_straight_line() -> None:
@@ -194,6 +216,105 @@ def test_clipping_holds_the_norm_of_the_whole_gradient() -> None:
         assert float(optax.tree.norm(optax.tree.sub(after, before))) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(("clip", "expected"), [("norm:0.5", 0.5 / 8**0.5), ("value:0.25", 0.25)])
+def test_a_gradient_is_clipped_by_name(clip: str, expected: float) -> None:
+    optimizer = make_optimizer("sgd", 1.0, clip=clip)
+    before, after = descend(optimizer, 1, partial(jax.tree.map, lambda leaf: 100 * jnp.ones_like(leaf)))
+    np.testing.assert_allclose(before["w"] - after["w"], expected, rtol=1e-4)
+    assert make_optimizer("sgd", clip="norm:1.0") is make_optimizer("sgd", clip_norm=1)
+
+
+def test_adaptive_clipping_holds_each_unit_to_a_share_of_its_weights() -> None:
+    steep = partial(jax.tree.map, lambda leaf: 1e3 * jnp.ones_like(leaf))
+    before, after = descend(make_optimizer("sgd", 1.0, clip="adaptive:0.1"), 1, steep)
+    moved, held = (np.linalg.norm(each, axis=0) for each in (after["w"] - before["w"], before["w"]))
+    np.testing.assert_allclose(moved, 0.1 * held, rtol=1e-4)
+
+
+# --- by kind of parameter, as the layers name it ---
+
+
+class Table(Dense):
+    """A layer whose parameter of two axes is no weight."""
+
+    def kinds(self, params: Any) -> Any:
+        return DenseParams("embedding", "bias")
+
+
+MIXED = Network(3, [Scale(), Table(4, bias_init="normal:1"), Dense(2, bias_init="normal:1")])
+DATA = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32), np.array([0, 1, 1, 0, 1])
+NAMED = ("scale", "embedding", "bias", "weight", "bias")
+
+
+def stepped(optimizer: Any, count: int = 1) -> list[Any]:
+    """Take steps on one batch and return the states before, between and after them."""
+    states = [init_state(MIXED, optimizer, jax.random.key(0))]
+    for _ in range(count):
+        states.append(train_step(MIXED, optimizer, states[-1], DATA)[0])
+    return states
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_rate_and_decay_go_by_kind_and_by_schedule(step: int) -> None:
+    factor, decay = {"scale": 6.0, "bias": 0.1, "embedding": 0.0}, {"weight": 0.5, "scale": 2.0}
+    schedules = {"schedule": "linear", "decay_schedule": "flat_cos", "horizon": (4, 1)}
+    before, after = stepped(make_optimizer("sgd", 0.1, factors=factor, decay=decay, **schedules), 4)[
+        step : step + 2
+    ]
+    _, grads = value_and_grad(MIXED, before.params, *DATA)
+    rate, strength = 0.1 * (1 - step / 4), 1.0 if step < 2 else 0.5
+    leaves = zip(NAMED, *map(jax.tree.leaves, (before.params, grads, after.params)), strict=True)
+    for kind, w, grad, found in leaves:
+        expected = w - rate * factor.get(kind, 1) * (grad + strength * decay.get(kind, 0) * w)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    assert not np.allclose(before.params[2].w, after.params[2].w, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "lamb"])
+def test_weight_decay_knows_a_weight_by_its_kind_and_not_by_its_axes(name: str) -> None:
+    decayed, plain = (stepped(make_optimizer(f"{name}:{decay}", 0.1))[-1].params for decay in (9, 0))
+    moved = [not np.allclose(*pair) for pair in zip(*map(jax.tree.leaves, (decayed, plain)), strict=True)]
+    assert dict(zip(NAMED, moved, strict=True)) == {
+        "scale": False,
+        "embedding": False,
+        "bias": False,
+        "weight": True,
+    }
+
+
+def test_decay_by_kind_stands_in_place_of_the_optimisers_own() -> None:
+    found, expected = (
+        stepped(make_optimizer(name, 0.1, decay=decay))[-1].params
+        for name, decay in (("adamw:9", {"weight": 0.2}), ("adamw:0.2", None))
+    )
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-6), found, expected)
+
+
+def test_a_units_weights_are_held_to_a_norm() -> None:
+    states = stepped(make_optimizer("sgd", 0.1, max_norm=0.5), 2)
+    free = stepped(make_optimizer("sgd", 0.1))
+    norms = np.linalg.norm(states[1].params[2].w, axis=0)
+    assert np.all(norms <= 0.5 + 1e-6)
+    unheld = np.asarray(free[1].params[2].w)
+    length = np.linalg.norm(unheld, axis=0)
+    assert np.any(length > 0.5)
+    np.testing.assert_allclose(states[1].params[2].w, unheld * np.minimum(1, 0.5 / length), rtol=1e-5)
+    np.testing.assert_array_equal(states[1].params[1].w, free[1].params[1].w)  # no weight, and not held
+
+
+def test_a_moving_average_of_the_parameters_is_what_is_measured() -> None:
+    states = stepped(make_optimizer("sgd", 0.5, average=0.6), 4)
+    expected = states[1].params
+    assert measured_params(stepped("sgd")[1]) is not None
+    for number, state in enumerate(states[1:], start=1):
+        new = max(0.4, 1 / number)
+        expected = jax.tree.map(lambda old, now, new=new: (1 - new) * old + new * now, expected, state.params)
+        jax.tree.map(
+            partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), measured_params(state), expected
+        )
+    assert not np.allclose(expected[2].w, states[-1].params[2].w, rtol=1e-3)
+
+
 # --- refusals ---
 
 
@@ -216,7 +337,25 @@ def test_clipping_holds_the_norm_of_the_whole_gradient() -> None:
         ("sgd", {"learning_rate": "0.1"}, "a finite number above 0, given '0.1'"),
         ("sgd", {"clip_norm": 0.0}, "must be above 0, given 0"),
         ("sgd", {"clip_norm": -1.0}, "must be above 0, given -1"),
-        ("sgd", {"clip_norm": math.nan}, "must be above 0, given nan"),
+        ("sgd", {"clip_norm": math.nan}, "not finite numbers"),
+        ("sgd", {"clip_norm": 1.0, "clip": "value:1"}, "clip_norm and clip are both given"),
+        ("sgd", {"clip": "values:1"}, "unknown clipping 'values:1': did you mean 'value'"),
+        ("sgd", {"clip": "value:0"}, "value to clip gradients to must be above 0, given 0"),
+        ("sgd", {"clip": "adaptive:-1"}, "share to clip gradients to must be above 0, given -1"),
+        ("sgd", {"factors": {"scales": 6}}, "unknown kind of parameter 'scales': did you mean 'scale'"),
+        ("sgd", {"factors": {"scale": -6}}, "factor of 'scale' must be at least 0, given -6"),
+        ("sgd", {"decay": {"weight": math.nan}}, "decay of 'weight' must be at least 0, given nan"),
+        ("sgd", {"decay_schedule": "flat_cos"}, "schedule 'flat_cos' needs the run's length"),
+        ("sgd", {"max_norm": 0.0}, "largest norm of a unit's weights must be above 0, given 0"),
+        ("sgd", {"average": 1.0}, "average's share must be at least 0 and below 1, given 1"),
+        ("adam:1", {}, "adam's beta must be at least 0 and below 1, given 1"),
+        ("adam:0.9,-1", {}, "adam's beta must be at least 0 and below 1, given -1"),
+        ("adam:0.9,0.9,0", {}, "adam's epsilon must be above 0, given 0"),
+        (
+            "sgd",
+            {"schedule": "coslog:0", "horizon": HORIZON},
+            "coslog schedule's cycles must be above 0, given 0",
+        ),
         ("sgd", {"schedule": "cosin", "horizon": HORIZON}, "did you mean 'cosine'"),
         ("sgd", {"schedule": "constant:1"}, "takes no parameter"),
         ("sgd", {"schedule": "exponential", "horizon": HORIZON}, "takes factor"),

@@ -376,6 +376,60 @@ def test_draws_are_repeatable_and_differ_from_step_to_step(net: Network, transfo
     assert len(set(losses)) == 3
 
 
+@dataclasses.dataclass(frozen=True)
+class Fade(Softmax):
+    """Multiplies by how far training is."""
+
+    scheduled = True
+
+    def forward(self, params: Any, inputs: Any, *, progress: Any = None, **_: Any) -> Any:
+        factor = jnp.asarray(0.0 if progress is None else progress)
+        return factor * inputs, factor
+
+    def backward(self, params: Any, residuals: Any, output_grad: Any) -> Any:
+        return (), residuals * output_grad
+
+
+def test_a_layer_with_a_schedule_is_told_how_far_training_is() -> None:
+    net, means = Network(3, [Dense(2), Fade()]), []
+    options: dict[str, Any] = {"loss": "squared_error", "horizon": 3, "metric": "r2"}
+    state, values = init_state(net, make_optimizer("sgd", 1e-30), KEY), jnp.zeros((EXAMPLES, 2))
+    plain, _ = train_step(net, "sgd", state, (INPUTS, values), **{**options, "horizon": None})
+    outputs = np.asarray(INPUTS @ state.params[0].w + state.params[0].b[None, :])
+    for _ in range(5):
+        state, metrics = train_step(net, make_optimizer("sgd", 1e-30), state, (INPUTS, values), **options)
+        means.append(float(metrics.loss))
+    whole = np.mean(np.sum(outputs**2, axis=1))
+    np.testing.assert_allclose(means, [0, whole / 9, whole * 4 / 9, whole, whole], rtol=1e-5)
+    assert float(plain.step) == 1
+
+
+def test_a_fit_counts_the_steps_of_the_whole_run_for_it() -> None:
+    net, seen = Network(3, [Dense(2), Fade()]), []
+
+    def remember(report: Any, state: Any) -> None:
+        seen.append(report.train_loss)
+
+    options: dict[str, Any] = {"loss": "squared_error", "batch_size": 5, "callback": remember}
+    fit(net, (INPUTS, np.zeros((EXAMPLES, 2), np.float32)), optimizer=make_optimizer("sgd", 1e-30), epochs=2,
+        key=KEY, shuffle=False, **options)  # fmt: skip
+    params = init_state(net, "sgd", KEY).params[0]
+    each = np.sum(np.asarray(INPUTS @ params.w + params.b[None, :]) ** 2, axis=1).reshape(2, 5).mean(axis=1)
+    told = np.array([[0, 1 / 16], [1 / 4, 9 / 16]])  # the squares of 0, ¼, ½ and ¾
+    np.testing.assert_allclose(seen, told @ each / 2, rtol=1e-5)
+    stream = stream_from_chunks(lambda epoch: iter([DATA]))
+    refused(
+        "the length of a stream is not known",
+        fit,
+        net,
+        stream,
+        optimizer="sgd",
+        batch_size=5,
+        epochs=1,
+        key=KEY,
+    )
+
+
 def test_a_layer_that_draws_is_quiet_in_evaluation() -> None:
     noisy, quiet = Network(3, [Dense(2), Noise()]), Network(3, [Dense(2)])
     state = init_state(noisy, "sgd", KEY)
