@@ -22,6 +22,7 @@ CHUNK_ROWS = 8192
 OF_TABLES = (
     *("target", "missing", "ignore", "text", "weight_column", "group_column", "time_column", "test"),
     *("drop_missing_target", "separator", "header", "decimal", "thousands", "na_values"),
+    "max_one_hot",
 )
 
 Arrays: TypeAlias = dict[str, np.ndarray]
@@ -113,6 +114,7 @@ class Options:
     decimal: str | None = None
     thousands: str | None = None
     na_values: str | None = None
+    max_one_hot: int | None = None
 
     def __post_init__(self) -> None:
         check_test_fraction(self.test_fraction)

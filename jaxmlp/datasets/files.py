@@ -181,7 +181,7 @@ def _load_table(path: Path, options: Options) -> Dataset:
         notes += more
     else:
         rows = (np.arange(first), np.arange(first, len(kept)))
-    described, more = fit_columns(table, features, kept[rows[0]], text)
+    described, more = fit_columns(table, features, kept[rows[0]], text, options.max_one_hot)
     notes += more
     if not described:
         raise ArgumentError(f"{table.name} has no column left to learn from: {'; '.join(more)}")

@@ -80,6 +80,7 @@ def load(
     decimal: str | None = None,
     thousands: str | None = None,
     na_values: str | None = None,
+    max_one_hot: int | None = None,
     examples: int | None = None,
     noise: float | None = None,
     quiet: bool = False,
@@ -113,6 +114,8 @@ def load(
         decimal: "." or ","; None looks where semicolons separate.
         thousands: the character between groups of three digits.
         na_values: texts that are gaps besides the usual ones, with commas between them.
+        max_one_hot: columns of more categories become one input, the number of the category (0 for none), and
+            those of two become one of −1 and 1; None makes an input of each category.
         examples: how many examples to generate; 1000 by default.
         noise: how noisy the generated set is; each has its own default.
         quiet: no progress bars.

@@ -10,6 +10,7 @@ from jaxmlp.checks import check_data
 from jaxmlp.datasets.dataset import Dataset, Part, Rows
 from jaxmlp.datasets.preprocessing import Preprocessing, fit_preprocessing
 from jaxmlp.datasets.splitting import split_indices
+from jaxmlp.datasets.table import codes
 from jaxmlp.losses import HEADS, LOSSES
 from jaxmlp.types import ArgumentError, Batch
 
@@ -84,7 +85,11 @@ def make_problem(
     kept, held_out = _hold_out(dataset, validation, seed)
     first = dataset.train if held_out is None else Part(*(each[kept] for each in dataset.train))
     preprocessing = fit_preprocessing(
-        first, method=scaling, feature_shape=dataset.feature_shape, task=dataset.task
+        first,
+        method=scaling,
+        feature_shape=dataset.feature_shape,
+        task=dataset.task,
+        codes=[*codes(dataset.table["columns"])] if dataset.table else (),
     )
     if LOSSES[loss].takes == "rates":  # counts stay counts
         preprocessing = replace(preprocessing, target_shift=None, target_scale=None)

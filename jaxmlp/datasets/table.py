@@ -61,7 +61,11 @@ def convert(
 
 
 def fit_columns(
-    table: Table, columns: Sequence[str], training: np.ndarray, text: Sequence[str] = ()
+    table: Table,
+    columns: Sequence[str],
+    training: np.ndarray,
+    text: Sequence[str] = (),
+    max_one_hot: int | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Learn how to encode columns, and convert them; returns a description a column, and what was decided."""
     described, notes = [], []
@@ -92,6 +96,9 @@ def fit_columns(
             column["categories"] = sorted(often.index[:MOST_CATEGORIES])
             column["other"] = len(column["categories"]) < len(counts)
             column["missing"] = len(present) < len(known)
+            column["inputs"] = _inputs(
+                len(column["categories"]), column["other"] + column["missing"], max_one_hot
+            )
         else:
             if kind == "number" and len(present) > FEW_ROWS and (np.diff(table.cells[name]) == 1).all():
                 notes.append(
@@ -111,6 +118,23 @@ def fit_columns(
     return described, notes
 
 
+def _inputs(categories: int, more: int, max_one_hot: int | None) -> str:
+    """Choose what a column of texts becomes: an input a category, one of ±1 for two, or one with its number."""
+    if max_one_hot is None or 2 < categories + more <= max_one_hot:
+        return "one-hot"
+    return "sign" if categories == 2 and not more else "code"
+
+
+def codes(columns: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+    """Tell which inputs hold numbers of categories, 1 to n and 0 for none, and how many categories n there are."""
+    found, at = {}, 0
+    for column in columns:
+        if column.get("inputs") == "code":
+            found[at] = len(column["categories"]) + column["other"] + column["missing"]
+        at += len(feature_names([column]))
+    return found
+
+
 def feature_names(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     """Name the inputs made of columns: "size", "hue=red", "hue (other)", "day (year)", "size (missing)"."""
     names: list[str] = []
@@ -120,6 +144,11 @@ def feature_names(columns: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
             names.append(name)
         elif column["kind"] == "date":
             names.extend(f"{name} ({part})" for part in DATE_PARTS)
+        elif column.get("inputs") in ("sign", "code"):
+            names.append(
+                f"{name}={column['categories'][1]}" if column["inputs"] == "sign" else f"{name} (code)"
+            )
+            continue
         else:
             names.extend(f"{name}={category}" for category in column["categories"])
             names.extend([f"{name} (other)"] * column["other"])
@@ -158,15 +187,21 @@ def encode(
                     )
                 counted = "as other" if column["other"] else "as none of its categories"
                 notes.append(f"column '{column['name']}': {new.sum():,} unseen texts count {counted}")
-            place[np.flatnonzero(known), codes[known]] = 1
-            if column["other"]:
-                place[new, len(categories)] = 1
+            codes[new] = len(categories) if column["other"] else -1
+            if column["missing"]:
+                codes[gaps] = len(categories) + column["other"]
+            if column.get("inputs") == "sign":
+                place[known, 0] = 2 * codes[known] - 1
+            elif column.get("inputs") == "code":
+                place[:, 0] = codes + 1
+            else:
+                place[np.flatnonzero(codes >= 0), codes[codes >= 0]] = 1
         else:
             filled = values.fillna(column["fill"]).to_numpy(np.float64)
             parts = _date_parts(filled) if column["kind"] == "date" else filled[:, None]
             place[:, : parts.shape[1]] = parts
-        if column["missing"]:
-            place[gaps, -1] = 1
+            if column["missing"]:
+                place[gaps, -1] = 1
     return encoded, notes
 
 

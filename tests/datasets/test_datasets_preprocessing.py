@@ -112,3 +112,34 @@ def test_wrong_saved_statistics_are_refused(changes, message):
 def test_wrong_arguments_are_refused():
     refused("unknown task", fit, task="clustering")
     refused("feature shape (2, 2) does not fit 3 features", fit, shape=(2, 2))
+
+
+TAILS = Part(
+    GENERATOR.standard_cauchy((400, 4)) * [1, 1, 1, 0] + [0, 9, 0, 3], GENERATOR.normal(size=(400, 1))
+)
+TAILS.inputs[:, 2] = GENERATOR.integers(0, 12, 400)  # numbers of categories
+TAILS.inputs[:300, 1] = 9  # more than half of them alike
+
+
+@pytest.mark.parametrize("method", ["robust", "quantile"])
+def test_long_tails_are_bounded_codes_stay_and_a_saved_map_does_the_same(method):
+    fitted = fit_preprocessing(TAILS, method=method, feature_shape=(4,), task="regression", codes=[2])
+    found = fitted.inputs(TAILS.inputs, np.float64)
+    assert np.array_equal(found[:, 2], TAILS.inputs[:, 2])
+    assert np.all(found[:, 3] == 0)
+    assert np.median(found[:, 0]) == pytest.approx(0, abs=1e-3)
+    order = np.argsort(TAILS.inputs[:, 0])
+    assert np.all(np.diff(found[order, 0]) >= 0)
+    if method == "robust":
+        low, high = np.quantile(TAILS.inputs[:, 0], [0.25, 0.75])
+        plain = (TAILS.inputs[:, 0] - np.median(TAILS.inputs[:, 0])) / (high - low)
+        np.testing.assert_allclose(found[:, 0], plain / np.sqrt(1 + (plain / 3) ** 2))
+        assert np.abs(found[:, [0, 1, 3]]).max() < 3
+    else:
+        assert np.std(found[:, 0]) == pytest.approx(1, abs=0.1)
+        assert np.abs(found[:, :2]).max() < 5.3
+    again = Preprocessing.from_dict(fitted.to_dict())
+    assert np.array_equal(again.inputs(TAILS.inputs), fitted.inputs(TAILS.inputs))
+    far = again.restore_targets(np.array([[-99.0], [0.0], [99.0]]))
+    assert far[[0, 2], 0].tolist() == [TAILS.targets.min(), TAILS.targets.max()]
+    assert again.restore_targets(again.targets(TAILS.targets)) == pytest.approx(TAILS.targets, abs=1e-5)

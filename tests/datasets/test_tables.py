@@ -17,6 +17,7 @@ from PIL import Image
 
 from jaxmlp.datasets import Dataset, load, make_problem, read_inputs
 from jaxmlp.datasets.reading import Reading, read_table
+from jaxmlp.datasets.table import codes
 
 ROWS = range(100)
 
@@ -229,6 +230,25 @@ def test_names_are_left_out_aloud_and_rare_texts_are_others(save):
         **described,
         unseen="refuse",
     )
+
+
+def test_texts_become_signs_inputs_or_numbers_by_how_many_there_are(save):
+    def texts(count):
+        return [f"t{row % count:02}" for row in ROWS]
+
+    text = people(
+        two=texts(2), few=texts(4), many=texts(12), gaps=[*texts(2)[:-9], *[""] * 9], y=np.arange(100) / 7
+    )
+    dataset = load(save(text), target="y", max_one_hot=5)
+    few, gaps = (f"few=t{number:02}" for number in range(4)), ("gaps=t00", "gaps=t01", "gaps (missing)")
+    assert dataset.feature_names == ("two=t01", *few, "many (code)", *gaps)
+    assert codes(dataset.table["columns"]) == {5: 12}
+    new = save("two,few,many,gaps\nt01,t00,t11,t00\nnew,new,new,new\n,,,\n", "new.csv")
+    expected = [[1, 1, 0, 0, 0, 12, 1, 0, 0], [0] * 9, [0, 0, 0, 0, 0, 0, 0, 0, 1]]
+    assert predicted_inputs(new, dataset).tolist() == expected
+    coded = load(save(text), target="y", max_one_hot=2)
+    assert codes(coded.table["columns"]) == {1: 4, 2: 12, 3: 3}
+    assert predicted_inputs(new, coded).tolist() == [[1, 1, 12, 1], [0] * 4, [0, 0, 0, 3]]
 
 
 DAYS = pd.date_range("2023-12-25 06:30", periods=40, freq="27h")
