@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from jaxmlp.checks import as_batch, traced_l2
 from jaxmlp.layers import Inputs, Weight
 from jaxmlp.layers.layer import example_shares, layer_title
-from jaxmlp.losses import Loss, Outputs, Targets, resolve_loss
+from jaxmlp.losses import Loss, Outputs, Targets, loss_for
 from jaxmlp.network import Network, check_fit
 from jaxmlp.types import L2, Batch, Key, Params, Progress, Residuals, Scalar
 
@@ -62,7 +62,8 @@ def mean_loss(losses: Float[Array, "B"], weight: Weight | None, total: L2 = None
 def mean_loss_gradient(pair: Loss, outputs: Outputs, batch: Batch, total: L2 = None) -> Outputs:
     """Start the way back with δ_L = ∂E/∂x_L."""
     # row b is s_b·∂ℓ_b/∂x_L
-    return example_shares(batch.weight, outputs, total)[:, None] * pair.gradient(outputs, batch.targets)
+    shares = example_shares(batch.weight, outputs, total).reshape(-1, *[1] * (outputs.ndim - 1))
+    return shares * pair.gradient(outputs, batch.targets)
 
 
 def l2_term(net: Network, params: Params, l2: L2) -> Scalar | float:
@@ -119,7 +120,7 @@ def objective(
 ) -> Scalar:
     """Compute E, going forward only; plain, not jitted."""
     passed, _ = propagate(net, params, batch, **training)
-    losses = resolve_loss(loss).value(passed[-1], batch.targets)
+    losses = loss_for(passed[-1], loss).value(passed[-1], batch.targets)
     return mean_loss(losses, batch.weight) + l2_term(net, params, l2)
 
 
@@ -127,15 +128,17 @@ def objective_and_grads(
     net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, total: L2 = None, **training: Any
 ) -> Trace:
     """Compute E and ∂E/∂params, going forward and back; plain, and the compiler drops what a caller leaves unused."""
-    pair = resolve_loss(loss)
     passed, residuals = propagate(net, params, batch, **training)
+    pair = loss_for(passed[-1], loss)
     losses = pair.value(passed[-1], batch.targets)
     value = mean_loss(losses, batch.weight, total) + l2_term(net, params, l2)
     grads, deltas = backpropagate(net, params, residuals, mean_loss_gradient(pair, passed[-1], batch, total))
     grads = add_l2_gradient(net, params, grads, l2)
     names = [f"{place} {layer_title(layer)}" for place, layer in enumerate(net.layers)]
     stations = zip(names, params, passed, passed[1:], residuals, deltas[1:], grads, deltas, strict=False)
-    return Trace(tuple(starmap(LayerTrace, stations)), passed[-1], losses, value, deltas[-1], grads)
+    # Of a committee in training, [B, M, K], the mean tells how good it is.
+    outputs = passed[-1] if passed[-1].ndim == 2 else jnp.mean(passed[-1], axis=1)
+    return Trace(tuple(starmap(LayerTrace, stations)), outputs, losses, value, deltas[-1], grads)
 
 
 def _value_and_grads(*arguments: Any, **keywords: Any) -> tuple[Scalar, Params]:

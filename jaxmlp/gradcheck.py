@@ -20,8 +20,19 @@ from jaxtyping import Array, Float
 
 from jaxmlp.backprop import L2, example_shares, kinds, objective, objective_and_grads, propagate
 from jaxmlp.checks import as_batch, traced_l2
-from jaxmlp.layers import Activate, BatchNorm, Dense, Inputs, Layer, LayerNorm, Residual, Softmax, Weight
-from jaxmlp.losses import Loss, Targets, resolve_loss
+from jaxmlp.layers import (
+    Activate,
+    BatchNorm,
+    Committee,
+    Dense,
+    Inputs,
+    Layer,
+    LayerNorm,
+    Residual,
+    Softmax,
+    Weight,
+)
+from jaxmlp.losses import Loss, Targets, loss_for
 from jaxmlp.network import Network
 from jaxmlp.types import Batch, Key, Params, Progress, Residuals, Scalar
 
@@ -199,12 +210,13 @@ def _largest_terms(
     net: Network, params: Params, batch: Batch, *, loss: str | Loss, l2: L2, **training: Any
 ) -> Params:
     """Bound the absolute terms that are summed into each gradient tensor, by going back in magnitudes."""
-    pair = resolve_loss(loss)
     passed, residuals = propagate(net, params, batch, **training)
+    pair = loss_for(passed[-1], loss)
     slope = jax.grad(lambda row, target: pair.value(row[None], target[None])[0])
     slopes = jnp.abs(jax.vmap(slope)(passed[-1], batch.targets))
     # A cross-entropy's gradient p − t cancels terms of size 1.
-    size = example_shares(batch.weight, passed[-1])[:, None] * jnp.maximum(1, slopes)
+    shares = example_shares(batch.weight, passed[-1]).reshape(-1, *[1] * (slopes.ndim - 1))
+    size = shares * jnp.maximum(1, slopes)
     terms, _ = _stack_terms(net.layers, params, residuals, size)
 
     def with_penalty(term: Array, leaf: Array, kind: str) -> Array:
@@ -268,6 +280,15 @@ def _(layer: Any, params: Params, residuals: Residuals, size: Float[Array, "B O"
 def _(layer: Residual, params: Params, residuals: Residuals, size: Float[Array, "B O"]) -> Any:
     terms, input_size = _stack_terms(layer.layers, params, residuals, size)
     return terms, size + input_size
+
+
+@_layer_terms.register
+def _(layer: Committee, params: Params, residuals: Residuals, size: Float[Array, "B ..."]) -> Any:
+    kept, averaged = residuals
+    if averaged is not None:  # the terms are r_k·δ_k and p_k·r_j·δ_j, r and p at most 1
+        size = jnp.broadcast_to(jnp.max(size, axis=1)[:, None, None], averaged.shape)
+    terms, sizes = jax.vmap(partial(_stack_terms, layer.layers), in_axes=(0, 0, 1))(params, kept, size)
+    return jax.tree.map(_largest, terms), jnp.max(sizes, axis=0)
 
 
 # --- against finite differences ---

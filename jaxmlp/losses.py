@@ -308,3 +308,18 @@ def resolve_loss(loss: str | Loss) -> Loss:
             f"not a loss: {loss!r}; give a name such as 'softmax_cross_entropy', or a Loss pair"
         )
     return loss
+
+
+def loss_for(outputs: Array, loss: str | Loss) -> Loss:
+    """Resolve a loss for outputs [B, K], or for those of a committee in training, [B, M, K].
+
+    There ℓ_b = 1/M · Σ_m ℓ_bm, the mean over the members, and the gradient is [B, M, K].
+    """
+    pair = resolve_loss(loss)
+    if outputs.ndim == 2:
+        return pair
+    value, gradient = (jax.vmap(rule, in_axes=(1, None), out_axes=1) for rule in (pair.value, pair.gradient))
+    return pair._replace(
+        value=lambda outputs, targets: jnp.mean(value(outputs, targets), axis=1),
+        gradient=lambda outputs, targets: gradient(outputs, targets) / outputs.shape[1],
+    )

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxmlp.checks import as_array, check_finite, check_key
-from jaxmlp.layers import LAYERS, Activate, BatchNorm, Dense, Layer, Residual, Softmax
+from jaxmlp.layers import LAYERS, Activate, BatchNorm, Committee, Dense, Layer, Residual, Softmax
 from jaxmlp.layers.layer import check_layers, draw_layers, is_scheduled, layer_title
 from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.registry import unknown_name
@@ -251,6 +251,12 @@ def _adapt(layers: Sequence[Layer], params: Params, inputs: Array, change: Calla
     for layer, layer_params in zip(layers, params, strict=True):
         if isinstance(layer, Residual):
             layer_params = _adapt(layer.layers, layer_params, inputs, change)
+        elif isinstance(layer, Committee):
+            members = (
+                jax.tree.map(lambda leaf, place=place: leaf[place], layer_params)
+                for place in range(layer.members)
+            )
+            layer_params = layer.join([_adapt(layer.layers, own, inputs, change) for own in members])
         else:
             layer_params = change(layer, layer_params, inputs)
         adapted.append(layer_params)

@@ -1,5 +1,6 @@
 """Layers: frozen dataclasses of static settings, each with `forward` directly above its `backward`."""
 
+from jaxmlp.layers.committee import Committee
 from jaxmlp.layers.composed import Maxout, Residual
 from jaxmlp.layers.dense import NARROW, PRECISIONS, Dense, DenseParams, weight_gradient  # noqa: F401
 from jaxmlp.layers.elementwise import Activate, Dropout, ParametricActivate, Scale
@@ -10,6 +11,6 @@ from jaxmlp.registry import Registry
 
 REGISTERED = (
     *(Dense, Activate, Softmax, Scale, ParametricActivate, PeriodicEmbedding, Embed, Dropout),
-    *(LayerNorm, BatchNorm, Residual, Maxout),
+    *(LayerNorm, BatchNorm, Residual, Maxout, Committee),
 )
 LAYERS: Registry[type] = Registry("layer", {layer.__name__: layer for layer in REGISTERED})

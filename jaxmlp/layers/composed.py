@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from jaxmlp.layers.layer import (
@@ -12,8 +11,10 @@ from jaxmlp.layers.layer import (
     Layer,
     Outputs,
     WithoutParams,
+    backward_layers,
     check_layers,
     draw_layers,
+    forward_layers,
     is_scheduled,
     layer_title,
 )
@@ -66,21 +67,14 @@ class Residual:
     def forward(
         self, params: Params, inputs: Inputs, *, key: Key | None = None, **training: Any
     ) -> tuple[Outputs, Residuals]:
-        keys = [None] * len(self.layers) if key is None else jax.random.split(key, len(self.layers))
-        x, residuals = inputs, []
-        for layer, layer_params, layer_key in zip(self.layers, params, keys, strict=True):
-            x, kept = layer.forward(layer_params, x, key=layer_key, **training)
-            residuals.append(kept)
         # y = x + f(x)
+        x, residuals = forward_layers(self.layers, params, inputs, key, **training)
         return inputs + x, residuals
 
     def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
-        grads, delta = [], output_grad
-        for layer, layer_params, kept in reversed(list(zip(self.layers, params, residuals, strict=True))):
-            layer_grads, delta = layer.backward(layer_params, kept, delta)
-            grads.append(layer_grads)
         # ∂E/∂x = ∂E/∂y + f′(x)ᵀ·∂E/∂y
-        return tuple(grads[::-1]), output_grad + delta
+        grads, delta = backward_layers(self.layers, params, residuals, output_grad)
+        return grads, output_grad + delta
 
     def kinds(self, params: Params) -> Params:
         return tuple(map(lambda layer, own: layer.kinds(own), self.layers, params))

@@ -71,6 +71,29 @@ def draw_layers(layers: Sequence[Layer], key: Key, in_features: int) -> tuple[Pa
     return tuple(params), widths[1:]
 
 
+def forward_layers(
+    layers: Sequence[Layer], params: Params, inputs: Array, key: Key | None, **training: Any
+) -> tuple[Array, list[Residuals]]:
+    """Go forward through a stack that stands inside a layer; `backprop.py` has the network's own loops."""
+    keys = [None] * len(layers) if key is None else jax.random.split(key, len(layers))
+    x, residuals = inputs, []
+    for layer, layer_params, layer_key in zip(layers, params, keys, strict=True):
+        x, kept = layer.forward(layer_params, x, key=layer_key, **training)
+        residuals.append(kept)
+    return x, residuals
+
+
+def backward_layers(
+    layers: Sequence[Layer], params: Params, residuals: Sequence[Residuals], output_grad: Array
+) -> tuple[Params, Array]:
+    """Go back through such a stack."""
+    grads, delta = [], output_grad
+    for layer, layer_params, kept in reversed(list(zip(layers, params, residuals, strict=True))):
+        layer_grads, delta = layer.backward(layer_params, kept, delta)
+        grads.append(layer_grads)
+    return tuple(grads[::-1]), delta
+
+
 def is_scheduled(layers: Sequence[Layer]) -> bool:
     """Tell whether a layer asks how far training is."""
     return any(getattr(layer, "scheduled", False) for layer in layers)
