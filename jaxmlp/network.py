@@ -172,7 +172,8 @@ def init(net: Network, key: Key) -> Params:
     return draw_layers(net.layers, key, net.in_features)[0]
 
 
-@partial(jax.jit, static_argnums=0)
+# Runs once, and compiling is what it costs.
+@partial(jax.jit, static_argnums=0, compiler_options={"xla_backend_optimization_level": 0})
 def init_from_data(net: Network, key: Key, inputs: Float[Array, "N I"]) -> Params:
     """Draw a network's parameters and fit those of its dense layers to data, first layer to last.
 
@@ -201,15 +202,28 @@ def init_from_data(net: Network, key: Key, inputs: Float[Array, "N I"]) -> Param
     """
     check_key(key)
     draw_key, fit_key = jax.random.split(key)
-    params, places = draw_layers(net.layers, draw_key, net.in_features)[0], count()
-
-    def fit(layer: Layer, layer_params: Params, x: Array) -> Params:
-        if isinstance(layer, Dense):
-            return layer.init_from_data(layer_params, jax.random.fold_in(fit_key, next(places)), x)
-        return _measure(layer, layer_params, x)
-
+    params = draw_layers(net.layers, draw_key, net.in_features)[0]
     check_fit(net, params, inputs)
-    return _adapt(net.layers, params, inputs, fit)
+    return _adapt(net.layers, params, inputs, _fitting(fit_key))
+
+
+def _fitting(key: Key) -> Callable[[Layer, Params, Array], Params]:
+    """Make what fits drawn parameters of a layer to its inputs."""
+    places = count()
+
+    def fit(layer: Layer, params: Params, inputs: Array) -> Params:
+        own = jax.random.fold_in(key, next(places))
+        if isinstance(layer, Committee):
+
+            def member(params: Params, member_key: Key) -> Params:
+                return _adapt(layer.layers, params, inputs, _fitting(member_key))
+
+            return jax.vmap(member)(params, jax.random.split(own, layer.members))
+        if isinstance(layer, Dense):
+            return layer.init_from_data(params, own, inputs)
+        return _measure(layer, params, inputs)
+
+    return fit
 
 
 @partial(jax.jit, static_argnums=0)
@@ -242,6 +256,9 @@ def calibrate(
 
 
 def _measure(layer: Layer, params: Params, inputs: Array, weight: Any = None) -> Params:
+    if isinstance(layer, Committee):
+        measure = partial(_measure, weight=weight)
+        return jax.vmap(lambda own: _adapt(layer.layers, own, inputs, measure))(params)
     return layer.calibrate(params, inputs, weight) if isinstance(layer, BatchNorm) else params
 
 
@@ -251,12 +268,6 @@ def _adapt(layers: Sequence[Layer], params: Params, inputs: Array, change: Calla
     for layer, layer_params in zip(layers, params, strict=True):
         if isinstance(layer, Residual):
             layer_params = _adapt(layer.layers, layer_params, inputs, change)
-        elif isinstance(layer, Committee):
-            members = (
-                jax.tree.map(lambda leaf, place=place: leaf[place], layer_params)
-                for place in range(layer.members)
-            )
-            layer_params = layer.join([_adapt(layer.layers, own, inputs, change) for own in members])
         else:
             layer_params = change(layer, layer_params, inputs)
         adapted.append(layer_params)

@@ -115,7 +115,14 @@ def fit_columns(
                         f"the dates of column '{name}' are read as {_spoken(format)}, and could be {_spoken(swapped)}"
                     )
         described.append(column)
+    if max_one_hot is not None:  # numbers first, for what embeds them
+        described.sort(key=lambda column: column["kind"] == "category")
     return described, notes
+
+
+def count_numbers(columns: Sequence[Mapping[str, Any]]) -> int:
+    """Count the inputs made of numbers and dates, and of their gaps."""
+    return len(feature_names([column for column in columns if column["kind"] != "category"]))
 
 
 def _inputs(categories: int, more: int, max_one_hot: int | None) -> str:
