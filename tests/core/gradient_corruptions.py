@@ -13,6 +13,7 @@ from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.layers import (
     LAYERS,
     Activate,
+    Committee,
     Dense,
     Dropout,
     Embed,
@@ -332,6 +333,16 @@ MAXOUT: Mapping[str, Corruption] = {
     "to_the_others": _kept(lambda shares: 1 - shares),
 }
 
+COMMITTEE: Mapping[str, Corruption] = {
+    "members_swapped": _kept(lambda kept: (jax.tree.map(lambda leaf: leaf[::-1], kept[0]), kept[1])),
+    "inputs_averaged": _changed(
+        lambda layer, params, kept, delta, right: (right[0], right[1] / layer.members)
+    ),
+    "members_grads_summed": _after(
+        lambda grads, back: (jax.tree.map(lambda leaf: leaf + leaf[::-1], grads), back)
+    ),
+}
+
 # How a layer of the registry stands in the tests: it takes three features. One not named here is made bare.
 INSTANCES: Mapping[str, Callable[[], Any]] = {
     "Dense": lambda: Dense(3),
@@ -342,6 +353,7 @@ INSTANCES: Mapping[str, Callable[[], Any]] = {
     "Dropout": lambda: Dropout(0.4, "flat_cos"),
     "Residual": lambda: Residual([Dense(3), Activate("tanh"), Dense(3)]),
     "Maxout": lambda: Maxout(3),
+    "Committee": lambda: Committee([Dense(4), Activate("tanh"), Dense(3)], 2),
 }
 SPECIFIC: Mapping[str, Mapping[str, Corruption]] = {
     "Dense": DENSE,
@@ -356,6 +368,7 @@ SPECIFIC: Mapping[str, Mapping[str, Corruption]] = {
     "BatchNorm": BATCH_NORM,
     "Residual": RESIDUAL,
     "Maxout": MAXOUT,
+    "Committee": COMMITTEE,
 }
 
 

@@ -251,7 +251,8 @@ def loss_problem(loss: str, kind: str) -> Any:
 
 def layer_problem(name: str) -> Any:
     """A problem whose gradient goes back through a layer, once, and on to the one below it."""
-    net = Network(3, [Dense(3), corruptions.make_layer(name), Dense(3)])
+    above = [] if name == "Committee" else [Dense(3)]  # a committee ends a network
+    net = Network(3, [Dense(3), corruptions.make_layer(name), *above])
     return make_problem(net, "values")
 
 

@@ -24,6 +24,7 @@ from jaxmlp.layers import (
     Dropout,
     Layer,
     ParametricActivate,
+    PeriodicEmbedding,
     Residual,
     Scale,
     Softmax,
@@ -49,6 +50,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"layers": (Residual([Scale()]), ParametricActivate("gelu"))},
     ],
     "Maxout": [{"pieces": 3}],
+    "Committee": [
+        {"layers": (Dense(4), Dropout(0.2), Activate("tanh"), Dense(3)), "members": 3},
+        {"layers": (PeriodicEmbedding(), Dense(2)), "members": 2, "average": "values", "sigmas": (0.2, 1.0)},
+        {"layers": (Scale(), BatchNorm(), Activate("tanh")), "members": 1},
+    ],
 }
 EXAMPLES, INPUTS = 5, 3
 INFERENCE: dict[str, Any] = {}
@@ -73,7 +79,9 @@ def worst_disagreement(layer: Layer, training: dict[str, Any]) -> float:
     """The largest difference between `backward` and `jax.vjp`, relative to the tensor's largest entry."""
     params, inputs, output_grad = random_case(layer)
     training = training and {**training, "weight": make_weight(EXAMPLES)}
-    _, residuals = layer.forward(params, inputs, **training)
+    outputs, residuals = layer.forward(params, inputs, **training)
+    if outputs.ndim == 3:  # a committee in training
+        output_grad = jnp.stack([output_grad[::-1] + place for place in range(outputs.shape[1])], axis=1)
     by_hand = layer.backward(params, residuals, output_grad)
     _, pull_back = jax.vjp(lambda *given: layer.forward(*given, **training)[0], params, inputs)
     by_autodiff = pull_back(output_grad)
@@ -155,7 +163,7 @@ def test_softmax_stays_finite_at_extreme_inputs() -> None:
 def test_init_and_forward_agree_on_shapes_and_types(layer: Layer) -> None:
     params, features = layer.init(jax.random.key(0), INPUTS)
     outputs, residuals = layer.forward(params, jnp.ones((2, INPUTS)), **TRAINING)
-    assert outputs.shape == (2, features)
+    assert (outputs.shape[0], outputs.shape[-1]) == (2, features)
     assert layer.backward(params, residuals, outputs)[1].dtype == jnp.float32
     assert all(array.dtype == jnp.float32 for array in [outputs, *jax.tree.leaves(params)])
     if isinstance(layer, Dense):
@@ -170,6 +178,7 @@ def test_models_side_by_side_are_as_each_by_itself(name: str) -> None:
 
     def there_and_back(params: Any, inputs: Any, output_grad: Any, key: Any) -> Any:
         outputs, residuals = layer.forward(params, inputs, train=True, key=key, progress=0.2)
+        output_grad = output_grad if outputs.ndim == 2 else output_grad[:, None] * jnp.cos(outputs)
         return outputs, layer.backward(params, residuals, output_grad)
 
     models = [(*random_case(layer, seed), jax.random.key(seed)) for seed in (0, 1)]
