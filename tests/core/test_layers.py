@@ -53,7 +53,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "Committee": [
         {"layers": (Dense(4), Dropout(0.2), Activate("tanh"), Dense(3)), "members": 3},
         {"layers": (PeriodicEmbedding(), Dense(2)), "members": 2, "average": "values", "sigmas": (0.2, 1.0)},
-        {"layers": (Scale(), BatchNorm(), Activate("tanh")), "members": 1},
+        {"layers": (BatchNorm(), Activate("tanh")), "members": 1},
     ],
 }
 EXAMPLES, INPUTS = 5, 3
