@@ -5,6 +5,7 @@ of a block go through one compiled program: `vmap` over the members of a device,
 devices. Each ends as the same run of `fit` does, up to rounding, for what it draws follows from its key only.
 """
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,11 +21,21 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxmlp.backprop import kinds
 from jaxmlp.network import Network
 from jaxmlp.training.evaluation import evaluate_recipe
+from jaxmlp.training.metrics import METRICS
 from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
-from jaxmlp.training.steps import Recipe, TrainState, Transform, all_finite, epoch_of_steps, init_state
+from jaxmlp.training.steps import (
+    Recipe,
+    TrainState,
+    Transform,
+    all_finite,
+    epoch_of_steps,
+    init_state,
+    measured_params,
+)
 from jaxmlp.types import Batch, Params
 
 AXIS = "members"
+SECONDS_A_CALL = 1.0  # how long a program runs before progress is told; short enough to interrupt
 
 
 class Members(NamedTuple):
@@ -51,6 +62,23 @@ def scale_weights(net: Network, params: Params, factor: Any) -> Params:
         return leaf * jnp.asarray(factor, leaf.dtype) if kind == "weight" else leaf
 
     return jax.tree.map(scaled, params, kinds(net, params))
+
+
+class Watched(NamedTuple):
+    """M members in training, measured after every epoch, and the best that each of them has been."""
+
+    state: TrainState  # where each stands, leaves [M, …]
+    params: Params  # of each one's best epoch, the last of equals; as they began where none was finite
+    epoch: Int[Array, "M"]  # its number, from 1; 0 for none
+    loss: Float[Array, "M E"]  # the objective on what is held out, after each epoch; NaN for those to come
+    score: Float[Array, "M E"]  # the metric there, which tells the best
+
+
+def watch(states: TrainState, epochs: int) -> Watched:
+    """Watch members from their start, for a run of so many epochs in all."""
+    members = len(states.epoch)
+    to_come = jnp.full((members, epochs), jnp.nan)
+    return Watched(states, measured_params(states), jnp.zeros(members, jnp.int32), to_come, to_come)
 
 
 # Runs once a block, and compiling is what it costs: without optimisation that takes a third of the time.
@@ -92,6 +120,67 @@ def train_members(
         return jax.lax.fori_loop(0, epochs, lambda _, state: epoch(state)[0], state)
 
     return side_by_side(train, devices, (members.l2, states, rows), (data, epochs))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def watch_members(
+    recipe: Recipe,
+    devices: tuple[jax.Device, ...],
+    members: Members,
+    watched: Watched,
+    data: Batch,
+    valid: Batch | None,
+    epochs: Int[Array, ""],
+    rows: tuple[Int[Array, "M R"], Int[Array, "M H"]] | None = None,
+) -> Watched:
+    """Train M members for some epochs, measure each after every one, and keep the parameters of its best.
+
+    They are measured on `valid`, or each on rows of the data: those it trains on, and those held out from it.
+    """
+    sign = 1 if METRICS[recipe.metric].more_is_better else -1
+
+    def train(own: tuple[Any, Watched, Any], shared: tuple[Batch, Any, Any]) -> Watched:
+        l2, watched, (kept, held_out) = own
+        data, part, epochs = shared
+        examples, transform = _examples_of(data, kept, recipe.transform)
+        epoch = partial(epoch_of_steps, replace(recipe, transform=transform), data=examples, l2=l2)
+        part = part if held_out is None else jax.tree.map(lambda each: each[held_out], data)
+
+        def advance(_: Any, watched: Watched) -> Watched:
+            state, _ = epoch(watched.state)
+            params, place = measured_params(state), state.epoch - 1
+            found = evaluate_recipe(recipe, params, part, l2)
+            # Before a best epoch this reads the last place, which is still NaN and worse than nothing.
+            best = watched.score[watched.epoch - 1]
+            is_best = jnp.isfinite(found.loss + found.score) & ~(sign * found.score < sign * best)
+
+            def keep(new: Array, old: Array) -> Array:
+                return jnp.where(is_best, new, old)
+
+            return Watched(
+                state,
+                jax.tree.map(keep, params, watched.params),
+                keep(state.epoch, watched.epoch),
+                watched.loss.at[place].set(found.loss),
+                watched.score.at[place].set(found.score),
+            )
+
+        return jax.lax.fori_loop(0, epochs, advance, watched)
+
+    own = members.l2, watched, (None, None) if rows is None else rows
+    return side_by_side(train, devices, own, (data, valid, epochs))
+
+
+def in_calls(advance: Callable[[Any, int], Any], state: Any, epochs: int, tell: Callable[[int], None]) -> Any:
+    """Train for some epochs in calls of about a second, between which progress is told and a run can be interrupted."""
+    done, length = 0, 1
+    while done < epochs:
+        each, before = min(length, epochs - done), time.perf_counter()
+        state = jax.block_until_ready(advance(state, each))
+        done += each
+        length = max(1, round(SECONDS_A_CALL * each / (time.perf_counter() - before)))
+        tell(each)
+    return state
 
 
 def _examples_of(data: Batch, rows: Any, transform: Transform | None) -> tuple[Batch, Transform | None]:

@@ -4,7 +4,6 @@ Trials that differ only in numbers (rates, L2, initial scale, seed, fold) are me
 Those that differ in what is static (sizes, activation, optimiser, batch size …) are grouped, a program a group.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +20,7 @@ from jaxmlp.sweep.blocks import block_size, narrowed_size
 from jaxmlp.sweep.members import (
     Members,
     evaluate_members,
+    in_calls,
     place_members,
     place_shared,
     rates_of,
@@ -35,8 +35,6 @@ from jaxmlp.training.steps import Data, Recipe, TrainState
 from jaxmlp.types import LARGEST_SEED, ArgumentError, Batch, Params, check_whole
 
 Folds: TypeAlias = Sequence[tuple[np.ndarray, np.ndarray]]
-
-SECONDS_A_CALL = 1.0  # how long a program runs before progress is told; short enough to interrupt
 
 
 class SweepResult(NamedTuple):
@@ -233,16 +231,14 @@ def _train_block(
     """Train one block, of which the first `count` are no copies, from its states or from the start."""
     recipe, trials = plan.kinds[numbers[0]][0], [plan.trials[number] for number in numbers]
     members, (rows, weight) = _members(trials, has_l2), _fold_of(plan, trials)
-    done, length = 0 if state is None else int(state.epoch[0]), 1
+    done = 0 if state is None else int(state.epoch[0])
     if state is None:
         state = start_members(recipe, plan.devices, members)
-    while done < rung:
-        epochs, before = min(length, rung - done), time.perf_counter()
-        state = train_members(recipe, plan.devices, members, state, plan.train, epochs, rows)
-        jax.block_until_ready(state)
-        done += epochs
-        length = max(1, round(SECONDS_A_CALL * epochs / (time.perf_counter() - before)))
-        plan.tell(Progress(epochs * count, ()))
+
+    def advance(state: TrainState, epochs: int) -> TrainState:
+        return train_members(recipe, plan.devices, members, state, plan.train, epochs, rows)
+
+    state = in_calls(advance, state, rung - done, lambda epochs: plan.tell(Progress(epochs * count, ())))
     found = evaluate_members(recipe, plan.devices, members, state.params, plan.valid or plan.train, weight)
     # There are more scores than numbers where copies fill the block up.
     return state, tuple(

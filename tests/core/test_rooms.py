@@ -58,8 +58,8 @@ LIBRARIES: dict[str, set[str]] = {
 # The exported functions of keywords, which alone may take more than so many parameters.
 MOST_PARAMETERS, MOST_LINES = 8, 450
 DOORS = {
-    *("check_gradients", "evaluate", "fit", "load", "loss", "mlp", "save_model", "sweep"),
-    *("trace", "train_epoch", "train_step", "value_and_grad"),
+    *("check_gradients", "evaluate", "fit", "load", "loss", "make_optimizer", "mlp"),
+    *("save_model", "sweep", "trace", "train_epoch", "train_step", "value_and_grad"),
 }
 
 # --- the names that differentiate automatically, and the one room that may use them ---

@@ -8,16 +8,21 @@ import numpy as np
 import pytest
 from sweep_cases import examples
 
-from jaxmlp import init_state, make_optimizer, mlp, train_epoch
+from jaxmlp import fit, init_state, make_optimizer, mlp, train_epoch
 from jaxmlp.sweep.members import (
     Members,
+    Watched,
     evaluate_members,
+    in_calls,
     rates_of,
     scale_weights,
     start_members,
     train_members,
+    watch,
+    watch_members,
 )
 from jaxmlp.training.steps import Recipe
+from jaxmlp.training.stopping import Stopping
 
 NET = mlp([6, 5, 3], bias_init="normal:1")
 RECIPE = Recipe(NET, batch_size=4)
@@ -91,3 +96,60 @@ def test_a_transform_meets_the_rows_of_its_member() -> None:
         alone, _ = train_epoch(NET, "sgd", alone, part, batch_size=2, transform=recipe.transform)
         found = jax.tree.map(lambda leaf, at=place: leaf[at], states.params)
         assert_close(found, alone.params, relative=1e-5, absolute=1e-6)
+
+
+def watched_to_the_end(
+    recipe: Recipe, members: Members, valid: Any, epochs: int, rows: Any = None
+) -> Watched:
+    data, states = examples(20), start_members(recipe, ONE, members)
+    told: list[int] = []
+
+    def advance(watched: Watched, count: int) -> Watched:
+        return watch_members(recipe, ONE, members, watched, data, valid, count, rows)
+
+    found = in_calls(advance, watch(states, epochs), epochs, told.append)
+    assert sum(told) == epochs
+    return found
+
+
+def fitted_alone(seed: int, rate: float, train: Any, valid: Any, epochs: int) -> Any:
+    optimizer = make_optimizer("sgd", float(rate))
+    state = init_state(NET, optimizer, jax.random.key(seed))
+    stopping = Stopping(keep_best=True, monitor="score", ties="last")
+    options: dict[str, Any] = {"batch_size": 4, "epochs": epochs, "state": state, "stopping": stopping}
+    return fit(NET, train, valid, optimizer=optimizer, **options)
+
+
+@pytest.mark.parametrize("in_rows", [False, True])
+def test_each_member_keeps_its_best_epoch_as_a_fit_does(in_rows: bool) -> None:
+    epochs, data = 7, examples(20)
+    pairs = [np.split(np.random.default_rng(seed).permutation(20), [15]) for seed in range(3)]
+    rows = tuple(map(np.stack, zip(*pairs, strict=True))) if in_rows else None
+    found = watched_to_the_end(RECIPE, Members(SEEDS, RATES), None if in_rows else examples(9), epochs, rows)
+    for place, (seed, rate) in enumerate(zip(SEEDS, RATES["learning_rate"], strict=True)):
+        parts = [(data.inputs[each], data.targets[each]) for each in pairs[place]]
+        train, valid = parts if in_rows else (data, examples(9))
+        result = fitted_alone(seed, rate, train, valid, epochs)
+        assert result.best is not None
+        assert int(found.epoch[place]) == result.best.epoch
+        np.testing.assert_allclose(found.score[place], [row.valid_score for row in result.history], rtol=1e-6)
+        np.testing.assert_allclose(found.loss[place], [row.valid_loss for row in result.history], rtol=1e-5)
+        ours = jax.tree.map(lambda leaf, at=place: leaf[at], found.params)
+        assert_close(ours, result.state.params, relative=1e-4, absolute=1e-5)
+    # Scores of a few examples tie, so that to keep the first of equals would be seen.
+    scores = np.asarray(found.score)
+    assert np.any(np.argmax(scores, axis=1) + 1 != np.asarray(found.epoch))
+    assert in_rows or len({int(each) for each in found.epoch}) > 1
+
+
+def test_of_an_error_the_least_is_the_best_and_what_diverges_keeps_its_start() -> None:
+    recipe = Recipe(NET, batch_size=4, metric="zero_one_loss")
+    members = Members(SEEDS, {"learning_rate": jnp.array([0.1, 0.3, jnp.nan])})
+    found = watched_to_the_end(recipe, members, examples(9), 4)
+    scores = np.asarray(found.score)
+    assert [scores[place, epoch - 1] for place, epoch in enumerate(found.epoch[:2])] == scores[:2].min(
+        axis=1
+    ).tolist()
+    assert int(found.epoch[2]) == 0
+    begun = start_members(recipe, ONE, members).params
+    assert_close(*(jax.tree.map(lambda leaf: leaf[2], params) for params in (found.params, begun)))
