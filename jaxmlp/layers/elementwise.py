@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.layers.layer import Inputs, Outputs, WithoutParams
@@ -178,9 +179,16 @@ class Dropout(WithoutParams):
         factor = RATE_SCHEDULES[self.schedule](0.0 if progress is None else progress)
         kept = 1 - jnp.asarray(self.rate * factor, inputs.dtype)
         # y = m ⊙ x,  m = Bernoulli(1 − p)/(1 − p)
-        mask = jax.random.bernoulli(key, kept, inputs.shape).astype(inputs.dtype) / kept
+        mask = _draw(key, kept, inputs.shape).astype(inputs.dtype) / kept
         return mask * inputs, mask
 
     def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
         # ∂E/∂x = m ⊙ ∂E/∂y
         return (), output_grad if residuals is None else residuals * output_grad
+
+
+def _draw(key: Key, probability: Scalar, shape: tuple[int, int]) -> Bool[Array, "B I"]:
+    """Draw as `jax.random.bernoulli` does, to a 65,536th: two numbers a word, which takes less than half the time."""
+    words = jax.random.bits(key, (shape[0], -(-shape[1] // 2)), "uint32")
+    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(shape[0], -1)[:, : shape[1]]
+    return halves.astype(jnp.int32) < jnp.round(65536 * probability).astype(jnp.int32)

@@ -98,7 +98,8 @@ class PeriodicEmbedding:
         z = 2 * math.pi * x * params.w1[None]
         if params.b1 is not None:
             z = z + params.b1[None]
-        cosines, sines = jnp.cos(z), jnp.sin(z)
+        # Without the barriers XLA computes each wave again wherever it is read.
+        cosines, sines = map(jax.lax.optimization_barrier, (jnp.cos(z), jnp.sin(z)))
         waves = cosines if self.form == "pbld" else jnp.concatenate([cosines, sines], axis=2)
         # y = h·w₂ + b₂, column by column
         y = jnp.einsum("bch,chd->bcd", waves, params.w2) + params.b2[None]

@@ -19,12 +19,28 @@ from gradient_cases import (
     stack,
     target_kinds,
 )
+from gradient_corruptions import make_layer
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.gradcheck import check_gradients
-from jaxmlp.layers import Activate, Dense, DenseParams, Layer, Softmax
+from jaxmlp.layers import (
+    LAYERS,
+    Activate,
+    BatchNorm,
+    Dense,
+    DenseParams,
+    Dropout,
+    Embed,
+    Layer,
+    LayerNorm,
+    ParametricActivate,
+    PeriodicEmbedding,
+    Residual,
+    Scale,
+    Softmax,
+)
 from jaxmlp.losses import LOSSES
 from jaxmlp.network import Network, forward
 
@@ -98,16 +114,42 @@ def test_every_loss_at_inputs_of_ten_thousand(loss: str) -> None:
     assert_passes_at_extremes("identity", loss)
 
 
+# --- every layer, at both ---
+
+TRAINING: dict[str, Any] = {"train": True, "key": jax.random.key(0), "progress": 0.6}
+
+
+@in_float64
+@pytest.mark.parametrize("training", [{}, TRAINING], ids=["inference", "training"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_at_kinks_ties_and_inputs_of_ten_thousand(name: str, training: dict[str, Any]) -> None:
+    net = Network(3, [make_layer(name), Dense(3)])
+    net, params, inputs, targets = make_problem(net, "values", scale=1e4)
+    whole = jnp.array([[0.0, 0, 0], [1, 1, 1], [-1, 2, -1], [3, 3, -6], [1e4, -1e4, 1e4]])
+    for rows in (inputs, whole):
+        keywords = {"loss": "half_squared_error", "sample_weight": make_weight(5), **training}
+        report = check_gradients(net, params, rows, targets, finite_differences=False, **keywords)
+        assert report.passed, f"\n{report}"
+
+
 # --- stacks nobody planned ---
+
+FOR_ANY_INPUTS = [
+    *(Softmax(), Scale(), ParametricActivate("selu"), Dropout(0.3, "flat_cos"), LayerNorm(), BatchNorm()),
+    *(PeriodicEmbedding(columns=1, form=form) for form in ("pbld", "pl", "plr")),
+    *(Embed((0,), (2,), size=2), Residual([LayerNorm(), Activate("gelu"), Residual([Dropout(0.1)])])),
+]
 
 
 @st.composite
 def stacks(draw: st.DrawFn) -> tuple[Problem, dict[str, Any]]:
     """Draw layers in any order (activations twice in a row, Softmax in the middle), a batch and an objective."""
+    plain = {"weight_init": "normal:1", "parametrisation": "ntk"}
     layer = st.one_of(
         st.builds(Dense, st.integers(1, 6), bias=st.booleans()),
         st.builds(Activate, st.sampled_from([*ACTIVATIONS, "leaky_relu:0.1"])),
-        st.just(Softmax()),
+        st.builds(Dense, st.integers(1, 6), **{name: st.just(value) for name, value in plain.items()}),
+        st.sampled_from(FOR_ANY_INPUTS),
     )
     layers: list[Layer] = draw(st.lists(layer, min_size=1, max_size=5))
     loss = draw(st.sampled_from(list(LOSSES)))
@@ -121,11 +163,17 @@ def stacks(draw: st.DrawFn) -> tuple[Problem, dict[str, Any]]:
     net = Network(draw(st.integers(1, 6)), layers)
     problem = make_problem(net, kind, seed=draw(st.integers(0, 2**16)), examples=examples)
     weight = make_weight(examples) if draw(st.booleans()) else None
-    return problem, {"loss": loss, "sample_weight": weight, "l2": draw(st.sampled_from([0.0, 0.1]))}
+    training = draw(st.sampled_from([{}, TRAINING]))
+    return problem, {
+        "loss": loss,
+        "sample_weight": weight,
+        "l2": draw(st.sampled_from([0.0, 0.1])),
+        **training,
+    }
 
 
 @pytest.mark.slow
-@settings(derandomize=True, database=None, deadline=None, max_examples=15)
+@settings(derandomize=True, database=None, deadline=None, max_examples=30)
 @given(drawn=st.data())
 def test_random_stacks_pass(drawn: st.DataObject) -> None:
     # Compiled: each stack has shapes of its own, and one compilation is faster than one an operation.

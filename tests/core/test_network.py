@@ -13,7 +13,18 @@ from scipy import special
 from jaxmlp import network
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.backprop import propagate
-from jaxmlp.layers import Activate, Dense, DenseParams, Layer, Softmax
+from jaxmlp.layers import (
+    Activate,
+    Dense,
+    DenseParams,
+    Dropout,
+    Embed,
+    Layer,
+    LayerNorm,
+    PeriodicEmbedding,
+    Residual,
+    Softmax,
+)
 from jaxmlp.losses import LOSSES
 from jaxmlp.network import (
     TASKS,
@@ -71,6 +82,18 @@ relu            [B, 3]
 dense, no bias  [B, 1]           3
 sigmoid         [B, 1]
 total                            9""",
+        ),
+        (
+            Network(
+                3, [Embed((2,), (5,), size=2), PeriodicEmbedding(2), Residual([LayerNorm(), Dropout(0.1)])]
+            ),
+            """\
+layer                          output   parameters
+input                          [B, 3]
+embed                          [B, 4]           10
+pbld embedding                 [B, 10]         166
+residual: layer norm, dropout  [B, 10]          20
+total                                          196""",
         ),
         (
             Network(4, [Softmax(), Scale()]),
