@@ -187,7 +187,7 @@ class Dropout(WithoutParams):
         return (), output_grad if residuals is None else residuals * output_grad
 
 
-def _draw(key: Key, probability: Scalar, shape: tuple[int, int]) -> Bool[Array, "B I"]:
+def _draw(key: Key, probability: Scalar, shape: tuple[int, ...]) -> Bool[Array, "B I"]:
     """Draw as `jax.random.bernoulli` does, to a 65,536th: two numbers a word, which takes less than half the time."""
     words = jax.random.bits(key, (shape[0], -(-shape[1] // 2)), "uint32")
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(shape[0], -1)[:, : shape[1]]

@@ -11,6 +11,7 @@ from comparisons import is_key
 from jaxmlp.layers import (
     LAYERS,
     Activate,
+    Committee,
     Dense,
     Dropout,
     Embed,
@@ -54,6 +55,7 @@ LAYER_EXAMPLES: dict[str, Any] = {
     "Dropout": Dropout(0.15, "flat_cos"),
     "Residual": Residual([Dense(3), Residual([Activate("elu:0.5")])]),
     "Maxout": Maxout(3),
+    "Committee": Committee([Dense(3), Dropout(0.1)], members=2, sigmas=[0.1, 4.0]),
 }
 LAYER_CASES = [
     *(LAYER_EXAMPLES.get(name) or LAYERS[name]() for name in LAYERS),

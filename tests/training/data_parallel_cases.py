@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from comparisons import largest_difference
 
-from jaxmlp.layers import LAYERS, BatchNorm, Dense
+from jaxmlp.layers import LAYERS, BatchNorm, Committee, Dense
 from jaxmlp.network import Network, mlp
 from jaxmlp.training import steps as training
 from jaxmlp.training.fit import FitResult, fit
@@ -59,6 +59,8 @@ def network_with(layer: str) -> Network:
         "Residual": ([Dense(WIDTH), BatchNorm()],),
         "Maxout": (WIDTH,),
     }
+    if layer == "Committee":  # ends a network
+        return Network(FEATURES, [Committee([Dense(3)])])
     return Network(FEATURES, [Dense(WIDTH), LAYERS[layer](*needed.get(layer, ())), Dense(3)])
 
 
