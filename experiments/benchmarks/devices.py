@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from measurement import OutOptions, Part, Result, check, describe, finish, tell
+from measurement import OutOptions, Part, Result, check, describe, difference, finish, tell
 from processes import in_processes
 
 from jaxmlp import ArgumentError, EpochReport, TrainState, fit, init_state, make_optimizer, mlp
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import run
-from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import seconds
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end

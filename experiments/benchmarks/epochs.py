@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from cases import CASES, OPTIMIZERS, Case, Data, make_job
-from measurement import OutOptions, PlaceOptions, Result, drawn_order, tell, time_summary
+from measurement import OutOptions, PlaceOptions, Result, difference, drawn_order, tell, time_summary
 from peers import MATMUL, OURS, PEERS, peers_on
 from peers.job import read_layers, write_job
 from processes import ProcessFailed, WorkerProcess
@@ -19,7 +19,6 @@ from processes import ProcessFailed, WorkerProcess
 from jaxmlp.cli.options import DeviceOptions
 from jaxmlp.cli.parser import option
 from jaxmlp.cli.session import available_cores
-from jaxmlp.cli.sweep_report import difference
 
 ROUNDING = float(np.finfo(np.float32).eps)
 QUICK_CASES = ("mnist_300", "digits")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
 from jaxmlp import ArgumentError
@@ -152,3 +153,12 @@ def with_block(text: str, block: str, new: str, file: str) -> str:
         raise ArgumentError(f"{file} needs the line {begin} and, below it, the line {end}, once each")
     before, _, rest = text.partition(begin)
     return f"{before}{begin}\n{new}\n{end}{rest.partition(end)[2]}"
+
+
+def difference(ours: Any, theirs: Any, is_relative: bool = True) -> float:
+    """Measure max |a − b| / max |b| of the worst tensor, or max |a − b|; NaN where any number is."""
+    found = []
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        size = np.max(np.abs(b)) if is_relative else 1.0
+        found.append(np.max(np.abs(np.asarray(a) - np.asarray(b))) / (size or 1.0))
+    return float(np.max(found))

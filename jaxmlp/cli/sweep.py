@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             each = None if finished else seconds / len(job.trials)
             print_ranking(job, result, run.folder)
             print_time(trained, seconds, each)
-            return report_best(job, result, run.folder, each)
+            return report_best(job, result, run.folder)
 
 
 def use_cores(count: int | None) -> None:
@@ -101,10 +101,7 @@ def train_missing(
             if asked.signal is not None:
                 raise KeyboardInterrupt  # here, where JAX computes nothing
 
-        plan = dataclasses.replace(
-            job.plan, halving=options.rungs, keep_params=bool(options.check), tell=tell
-        )
-        result = sweep_plan(plan, finished)
+        result = sweep_plan(dataclasses.replace(job.plan, halving=options.rungs, tell=tell), finished)
         bar.total = bar.n  # less than planned, where settings of which all networks diverged were stopped
     return result, len(trained)
 

@@ -43,16 +43,13 @@ MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would f
 # Of the learning rate that the optimiser and the task bring: beyond the largest, networks diverge.
 DEFAULT_FACTORS = tuple(2.0 ** (number / 2) for number in range(-12, 4))
 # What --resume takes from this call where it is given, and not from the sweep: where to compute, and what to show.
-OF_THIS_CALL = (*PLACES, "resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
+OF_THIS_CALL = (*PLACES, "resume", "cores", "block", "quiet", "top", "device", "compilation_cache")
 # What the command that trains one network leaves out.
 NOT_OF_A_RUN = ("out", "quiet", "pictures", "target_accuracy", "compilation_cache")
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
-SKLEARN_ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
-SKLEARN_SOLVERS = ("sgd", "momentum", "nesterov", "adam")
 
 _sweep = partial(option, group="sweep")
-_measure = partial(option, group="measurements")
 
 
 @dataclass(frozen=True)
@@ -82,14 +79,9 @@ class SweepOptions(TrainOptions):
     resume: str | None = _sweep(
         None,
         "go on with the interrupted sweep in this folder, with its own options. This call may say again where the "
-        "data are, where to compute, and what to show and check",
+        "data are, where to compute, and what to show",
         metavar="RUN",
     )
-    check: int | None = _measure(
-        None, "train N of the networks separately too, and print how far they differ", metavar="N"
-    )
-    against: str | None = _measure(None, "sklearn: train some of them by scikit-learn too", metavar="NAME")
-    against_count: int = _measure(3, "how many", metavar="N")
 
     @cached_property
     def rungs(self) -> Halving | None:
@@ -130,7 +122,7 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     """Read the command line, and check what no data set could make right."""
     given = given_options(SweepOptions, DESCRIPTION, arguments)
     options = SweepOptions(**given)
-    for name, least in {"cores": 1, "block": 1, "top": 1, "against_count": 1, "check": 0, "folds": 2}.items():
+    for name, least in {"cores": 1, "block": 1, "top": 1, "folds": 2}.items():
         number = getattr(options, name)
         if number is not None and number < least:
             raise ArgumentError(f"{flag(name)} must be at least {least}, given {number}")
@@ -145,18 +137,7 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
             f"--validation must be a share between 0 and 1 to rank on, given {options.validation:g}: "
             f"try 0.2, or --folds 5"
         )
-    if options.against not in (None, "sklearn"):
-        raise unknown_name("peer", options.against, ["sklearn"])
-    rungs, settings = options.rungs, options.settings()  # which refuse what cannot be tried
-    if options.against is not None and rungs is not None:
-        raise ArgumentError("--against compares whole runs: leave out --halving")
-    for setting in settings if options.against else ():
-        solver = setting.optimizer.partition(":")[0]
-        if setting.activation not in SKLEARN_ACTIVATIONS or solver not in SKLEARN_SOLVERS:
-            raise ArgumentError(
-                f"scikit-learn has no network with activation '{setting.activation}' and optimiser '{solver}': it "
-                f"has {', '.join(SKLEARN_ACTIVATIONS)} and {', '.join(SKLEARN_SOLVERS)}; leave out --against"
-            )
+    _ = options.rungs, options.settings()  # which refuse what cannot be tried
     return options
 
 

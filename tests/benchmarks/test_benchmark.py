@@ -18,8 +18,6 @@ from peers import OURS, PEERS
 from peers.job import write_layers
 from processes import ProcessFailed, WorkerProcess
 
-from jaxmlp.cli.sweep_report import difference
-
 RATES = {"sgd": 0.1, "momentum": 0.02, "adam": 1e-3}
 SMALL = {
     "images": Case((6, 5, 3), 16, lambda _: cases.generated_images(70, 40, 6, 3), "classification", RATES),
@@ -115,12 +113,6 @@ def test_a_summary_compares_with_ours(tmp_path: Path) -> None:
     assert summary["largest_parameter_difference"] == 0
     assert summary["score"] == 0.75
     assert [epochs.epochs_of_turn(turn, 3) for turn in range(2)] == [[1, 2, 3], [4, 5, 6]]
-
-
-def test_a_difference_that_is_not_a_number_shows() -> None:
-    sound, broken = (np.zeros((2, 2)), np.zeros(2)), (np.full((2, 2), np.nan), np.zeros(2))
-    # Python's own max would keep the number that came first.
-    assert np.isnan(difference([sound, broken], [sound, sound], is_relative=False))
 
 
 def test_what_finished_is_kept_where_something_fails(

@@ -10,8 +10,6 @@ import pytest
 from command_runs import run_experiment
 from devices import SHARINGS, Sharing, is_sound
 
-from jaxmlp.cli.sweep_report import difference
-
 RESULT = Path(devices.__file__).parents[1] / "results" / "devices.json"
 TINY = ("--sizes", 4, 3, 2, "--examples", 20, "--batch-size", 8, "--epochs", 3)
 
@@ -63,9 +61,6 @@ def test_real_trainings_are_equal(tmp_path: Path) -> None:
     assert any(row["differences"]["float32"] > 0 for row in shared), "it is not one run compared with itself"
 
 
-def test_the_committed_result_is_sound_and_the_worst_tensor_counts() -> None:
+def test_the_committed_result_is_sound() -> None:
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"]
     assert all(is_sound(row, rows) for row in rows)
-    one, other = np.array([1.0, 4.0]), np.array([1.0, 5.0])
-    assert difference([other, one], [other, other]) == pytest.approx(0.2)
-    assert np.isnan(difference([np.array([np.nan]), one], [one[:1], other]))

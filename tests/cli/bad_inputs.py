@@ -140,8 +140,6 @@ sweep --grid seed=0..999 batch_size=1..1000 | at most 100,000 networks | 1,000,0
 sweep --random {8,learning_rate=log:1e-3..1,0 learning_rate=log:1e-3..1} | --random begins with a number | '{}'
 sweep --grid momentum=0.9 | not to 'sgd' | --optimizer momentum
 sweep --validation 0 | --validation | given 0: try 0.2
-sweep --resume run --check -1 | --check must be at least 0, given -1
-sweep --activation gelu --against sklearn | scikit-learn has no | 'gelu' | relu
 sweep --grid learning_rate{,=} | write NAME=VALUES
 sweep --grid learning_rate=fast | 'fast' is no value of learning_rate
 sweep --grid hidden=64y64 | '64y64' is no value of hidden: write 64x64 or none
@@ -160,10 +158,6 @@ sweep --halving 1 | eta must be a whole number of at least 2
 sweep --halving 2 --first-rung 40 | shorter than the run of 40 epochs
 sweep --first-rung 2 | --first-rung belongs to --halving
 sweep {--cores,--block} 0 | {} must be at least 1, given 0
-sweep --against torch | unknown peer 'torch'
-sweep --against sklearn --halving 2 | leave out --halving
-sweep --against sklearn --grid activation=relu,gelu | no network with activation 'gelu'
-sweep --against sklearn --grid optimizer=sgd,lion | optimiser 'lion': it has relu
 sweep --resume run --block 0 | --block must be at least 1, given 0
 sweep --target-accuracy 0.9 | does not apply to a sweep
 sweep --resume run --epochs 3 | --resume takes --epochs from the run
