@@ -37,14 +37,12 @@ class ManyOptions(OutOptions):
     """The options of the comparison."""
 
     sizes: tuple[int, ...] = _option((784, 512, 512, 10), "of the network", metavar="SIZE")
-    activation: str = _option("relu", "between its layers", metavar="NAME")
-    examples: int = _option(6_400, "generated, of as many classes as outputs", metavar="N")
-    batch_size: int = _option(128, "the minibatch that all share", metavar="N")
-    epochs: int = _option(6, "in each training; the first, which compiles, is not timed", metavar="N")
-    optimizers: tuple[str, ...] = _option(
-        ("sgd", "adam"), "to compare with, at their usual rates", metavar="NAME"
-    )
-    device: str = _option("auto", "cpu, gpu, or auto for JAX's choice", metavar="NAME")
+    activation: str = _option("relu", "between its layers")
+    examples: int = _option(6_400, "generated, of as many classes as outputs")
+    batch_size: int = _option(128, "the minibatch that all share")
+    epochs: int = _option(6, "in each training; the first, which compiles, is not timed")
+    optimizers: tuple[str, ...] = _option(("sgd", "adam"), "to compare with, at their usual rates")
+    device: str = _option("auto", "cpu, gpu, or auto for JAX's choice")
 
 
 class Sharing(NamedTuple):

@@ -30,12 +30,12 @@ NUDGES = 3  # ways to round the initial weights: by how much one grows is a matt
 class BenchmarkOptions(DeviceOptions, PlaceOptions, OutOptions):
     """The options of a benchmark."""
 
-    cases: tuple[str, ...] = _option(tuple(CASES), f"of {', '.join(CASES)}", metavar="NAME")
-    optimizers: tuple[str, ...] = _option(OPTIMIZERS, f"of {', '.join(OPTIMIZERS)}", metavar="NAME")
+    cases: tuple[str, ...] = _option(tuple(CASES), f"of {', '.join(CASES)}")
+    optimizers: tuple[str, ...] = _option(OPTIMIZERS, f"of {', '.join(OPTIMIZERS)}")
     peers: tuple[str, ...] = _option(
-        ("all",), f"of {', '.join(peers_on('cpu'))}; on a GPU {', '.join(peers_on('gpu'))}", metavar="NAME"
+        ("all",), f"of {', '.join(peers_on('cpu'))}; on a GPU {', '.join(peers_on('gpu'))}"
     )
-    repeats: int = _option(5, "timed turns of each peer, after an epoch that warms up", metavar="N")
+    repeats: int = _option(5, "timed turns of each peer, after an epoch that warms up")
     sweep: bool = _option(True, "networks a second of sweeps on digits too")
     time_to_accuracy: bool = _option(True, "whole processes to 98 % on MNIST too, where MNIST is at hand")
     quick: bool = _option(

@@ -104,9 +104,9 @@ _option = partial(option, group="options")
 class GrowthOptions(DeviceOptions, OutOptions):
     """The options of a growth run."""
 
-    vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}", metavar="NAME")
+    vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}")
     longest: float = _option(
-        60.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
+        60.0, "seconds that a point's training may be expected to take; longer ones are left out"
     )
     quick: bool = _option(False, "leave out every value above the base's own")
 

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxmlp import ArgumentError
+from jaxmlp.cli.options import check_least
 from jaxmlp.cli.parser import option
 from jaxmlp.cli.run import describe_machine
 from jaxmlp.cli.session import available_cores
@@ -56,10 +57,7 @@ class MnistOptions(PlaceOptions, OutOptions):
 
 def check(options: Any, **least: int) -> None:
     """Refuse numbers below the least, and a result file that cannot be written, before anything is measured."""
-    for name, lowest in least.items():
-        given = getattr(options, name)
-        if given < lowest:
-            raise ArgumentError(f"--{name.replace('_', '-')} must be at least {lowest}, given {given}")
+    check_least(options, **least)
     check_out(options.out)
 
 

@@ -26,9 +26,7 @@ A first run finds no compiled programs, a second one those that the first has ke
 class StartupOptions(MnistOptions):
     """The options of the measurement."""
 
-    repeats: int = option(
-        5, "second runs of each; of MNIST each with its own seed", group="options", metavar="N"
-    )
+    repeats: int = option(5, "second runs of each; of MNIST each with its own seed", group="options")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,12 +37,12 @@ _option = partial(option, group="options")
 class StreamOptions(DeviceOptions, OutOptions):
     """The options of the measurement."""
 
-    rows: int = _option(20_000_000, "rows of the whole set", metavar="N")
-    part: float = _option(0.25, "share of them that is trained on in memory too", metavar="X")
-    window: int = _option(65_536, "rows of a window", metavar="N")
-    epochs: int = _option(2, "epochs; the first, which compiles, has no part in the rates", metavar="N")
-    repeats: int = _option(3, "times that each is measured", metavar="N")
-    seed: int = _option(0, "of the set, the runs and the order", metavar="N")
+    rows: int = _option(20_000_000, "rows of the whole set")
+    part: float = _option(0.25, "share of them that is trained on in memory too")
+    window: int = _option(65_536, "rows of a window")
+    epochs: int = _option(2, "epochs; the first, which compiles, has no part in the rates")
+    repeats: int = _option(3, "times that each is measured")
+    seed: int = _option(0, "of the set, the runs and the order")
     quick: bool = _option(False, "a hundredth of the rows, once")
     data_dir: str = _option(str(CACHE), "folder of the set's files", metavar="FOLDER")
 

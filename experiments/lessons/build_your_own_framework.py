@@ -50,10 +50,8 @@ class LessonOptions(CompilationCacheOptions):
         "the folder for pictures and numbers (default: runs/build-your-own-framework-TIME)",
         metavar="FOLDER",
     )
-    seeds: int = _option(
-        8, "draws of weights and data behind each spread, from the regression on", metavar="N"
-    )
-    steps: int = _option(500, "updates of each network, from the regression on", metavar="N")
+    seeds: int = _option(8, "draws of weights and data behind each spread, from the regression on")
+    steps: int = _option(500, "updates of each network, from the regression on")
     pictures: bool = _option(True, "whether to draw pictures")
 
 

@@ -59,22 +59,22 @@ _grid = partial(option, group="grid")
 class TwoLayerOptions(StudyOptions):
     """The options of the two-layer study, one field a flag; the first four may stand without their flags."""
 
-    hidden: int | None = _setting(None, "HIDDEN, units of the hidden layer (default: 300)", metavar="N")
-    epochs: int | None = _setting(None, "EPOCHS over all examples (default: 20; with --table 5)", metavar="N")
-    batch_size: int | None = _setting(None, "BATCH, examples in a minibatch (default: 32)", metavar="N")
-    learning_rate: float | None = _setting(None, "LEARNING_RATE, η of plain SGD (default: 0.1)", metavar="X")
-    init: str = _setting("he", "he or xavier, of the weights", metavar="NAME")
+    hidden: int | None = _setting(None, "HIDDEN, units of the hidden layer (default: 300)")
+    epochs: int | None = _setting(None, "EPOCHS over all examples (default: 20; with --table 5)")
+    batch_size: int | None = _setting(None, "BATCH, examples in a minibatch (default: 32)")
+    learning_rate: float | None = _setting(None, "LEARNING_RATE, η of plain SGD (default: 0.1)")
+    init: str = _setting("he", "he or xavier, of the weights")
     bias: bool = _setting(True, "biases in both layers")
-    mode: str = _setting("minibatch", "or batch: one update an epoch, of the mean error", metavar="NAME")
+    mode: str = _setting("minibatch", "or batch: one update an epoch, of the mean error")
     target_accuracy: float | None = _setting(
         None, "stop a network whose accuracy on the training examples reaches this, as 0.98", metavar="SHARE"
     )
-    seeds: int = _setting(3, "networks trained side by side, of seeds 0, 1 …", metavar="N")
+    seeds: int = _setting(3, "networks trained side by side, of seeds 0, 1 …")
     table: bool = _grid(False, "train every setting of a grid, and print and draw the table")
-    hidden_sizes: tuple[int, ...] = _grid((), "(default: HIDDEN, or 30 100 300)", metavar="N")
-    batch_sizes: tuple[int, ...] = _grid((), "(default: BATCH, or 32 128)", metavar="N")
-    learning_rates: tuple[float, ...] = _grid((), "(default: LEARNING_RATE, or 0.03 0.1 0.3)", metavar="X")
-    dataset: str = option("mnist", "or another set of classes, as digits", group="data", metavar="NAME")
+    hidden_sizes: tuple[int, ...] = _grid((), "(default: HIDDEN, or 30 100 300)")
+    batch_sizes: tuple[int, ...] = _grid((), "(default: BATCH, or 32 128)")
+    learning_rates: tuple[float, ...] = _grid((), "(default: LEARNING_RATE, or 0.03 0.1 0.3)")
+    dataset: str = option("mnist", "or another set of classes, as digits", group="data")
     pictures: bool = option(True, "draw pictures into the run folder", group="output")
 
     def grid(self) -> tuple[Sequence[int], Sequence[int], Sequence[float]]:

@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ from jaxmlp import ArgumentError
 from jaxmlp.cli.options import RunOptions
 from jaxmlp.cli.parser import Parser
 from jaxmlp.cli.records import METRICS
-from jaxmlp.cli.run import CONFIG, MODEL, is_locked, no_run, read_config
-from jaxmlp.cli.text import aligned, check_out, score_name, seconds, show_score, spell
+from jaxmlp.cli.run import MODEL, is_locked, no_run, read_config
+from jaxmlp.cli.text import aligned, check_out, score_name, seconds, show_loss, show_score, spell
 from jaxmlp.door import program
 from jaxmlp.plots import run_curves, save
 from jaxmlp.training.metrics import METRICS as SCORES
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out",
         default="comparison.png",
         metavar="FILE",
-        help="picture to write, .png, .svg or .pdf; an older one is replaced (default: comparison.png)",
+        help="picture to write, .png, .svg or .pdf; an older one is replaced (default: comparison.png, here)",
     )
     given = parser.parse_args(arguments)
     check_picture(given.out, given.runs)
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     groups = groups_of(runs)
     is_drawn = draw(groups, given.out)
     print_comparison(groups)
-    print(f"picture {given.out}" if is_drawn else "no picture: no run has an epoch yet")
+    print(f"picture {Path(given.out).absolute()}" if is_drawn else "no picture: no run has an epoch yet")
     return 0
 
 
@@ -91,11 +92,6 @@ class PastRun(NamedTuple):
         """The number of the last epoch that was recorded."""
         return int(self.columns["epoch"][-1]) if len(self.columns["epoch"]) else 0
 
-    @property
-    def jax(self) -> str | None:
-        """The version of JAX that it ran with."""
-        return (self.machine.get("versions") or {}).get("jax")
-
 
 def read_runs(folders: Sequence[str]) -> list[PastRun]:
     """Read runs for a comparison; nothing in their folders is changed."""
@@ -117,10 +113,6 @@ def read_runs(folders: Sequence[str]) -> list[PastRun]:
 
 
 def _config_of(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ArgumentError(f"no run at {folder}: give the folder of a run of jaxmlp train")
-    if not (folder / CONFIG).is_file():
-        raise ArgumentError(f"{folder} holds no run (it has no {CONFIG}): give the folder of one")
     config = read_config(folder, "training run")
     if "grid" in config["options"] and not (folder / METRICS).exists():
         raise ArgumentError(
@@ -182,12 +174,8 @@ def groups_of(runs: Sequence[PastRun]) -> dict[str, list[PastRun]]:
     found: dict[str, list[PastRun]] = {}
     for past in runs:
         found.setdefault(json.dumps([past.data, past.metric], sort_keys=True), []).append(past)
-    groups: dict[str, list[PastRun]] = {}
-    for group in found.values():
-        title = _title(group[0], [other[0] for other in found.values()])
-        number = sum(known.partition(" #")[0] == title for known in groups) + 1
-        groups[title if number == 1 else f"{title} #{number}"] = group
-    return groups
+    firsts = [group[0] for group in found.values()]
+    return {_title(group[0], firsts): group for group in found.values()}
 
 
 def _title(first: PastRun, others: Sequence[PastRun]) -> str:
@@ -195,7 +183,7 @@ def _title(first: PastRun, others: Sequence[PastRun]) -> str:
     name = first.data.get("name")
     alike = [other.data for other in others if (other.data.get("name"), other.metric) == (name, first.metric)]
     told = [
-        f"{key} {str(first.data.get(key))[:12]}"
+        f"{key} {str(first.data.get(key))[: 12 if key == 'sha256' else None]}"
         for key in sorted({key for data in alike for key in data})
         if len({json.dumps(data.get(key)) for data in alike}) > 1
     ]
@@ -215,11 +203,10 @@ def has_one_loss(runs: Sequence[PastRun]) -> bool:
 
 def differing(runs: Sequence[PastRun]) -> list[str]:
     """Name the options in which runs differ, in the order of `jaxmlp train --help`."""
-    known = list(USUAL)
-    others = sorted({name for past in runs for name in past.options if name not in known})
+    others = sorted({name for past in runs for name in past.options} - set(USUAL))
     return [
         name
-        for name in [*known, *others]
+        for name in [*USUAL, *others]
         if name not in OF_NO_MATTER
         # A run of an older version lacks options that were added since.
         and len({_option(past, name) for past in runs if name in past.options}) > 1
@@ -299,14 +286,7 @@ def _last_and_best(past: PastRun, column: str, is_larger_better: bool) -> str:
     values = past.columns[column]
     if not len(values):
         return "-"
-
-    def show(value: float) -> str:
-        if not np.isfinite(value):
-            return "nan" if np.isnan(value) else "inf"
-        if column not in ("train_loss", "valid_loss"):
-            return show_score(past.metric, value) if abs(value) < 1e5 else f"{value:.1e}"
-        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
-
+    show = show_loss if column in ("train_loss", "valid_loss") else partial(show_score, past.metric)
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         return show(values[-1])
@@ -336,10 +316,8 @@ def notes(groups: Mapping[str, Sequence[PastRun]], differ: Sequence[str]) -> lis
         lines.append(
             "the best on a test part is no choice to make: hold out a part to choose by with --validation"
         )
-    machines = {
-        json.dumps([past.machine.get("processor"), past.machine.get("devices"), past.jax]) for past in every
-    }
-    if len(machines) > 1:
+    about = ("processor", "devices", "versions")
+    if len({json.dumps([past.machine.get(name) for name in about]) for past in every}) > 1:
         lines.append("the times are of different machines or versions of jax")
     return lines
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.job import learning_rate_of, load_dataset, network_of, problem_of
-from jaxmlp.cli.options import PLACES, TrainOptions, batch_size, check_options, flag, sizes
+from jaxmlp.cli.options import PLACES, TrainOptions, batch_size, check_least, check_options, flag, sizes
 from jaxmlp.cli.parser import given_options, option
 from jaxmlp.cli.resume import resumed
 from jaxmlp.cli.text import spell
@@ -57,25 +57,20 @@ class SweepOptions(TrainOptions):
     """The options of a sweep, one field a flag."""
 
     validation: float = option(
-        0.2,
-        "share of the training part held out to rank on, without --folds",
-        group="data",
-        metavar="SHARE",
+        0.2, "share of the training part held out to rank on, without --folds", group="data", metavar="SHARE"
     )
     grid: tuple[str, ...] = _sweep((), "every combination of these values", metavar="NAME=VALUES")
     random: tuple[str, ...] = _sweep((), "how many settings to draw, and from what", metavar="N|NAME=SPACE")
-    folds: int | None = _sweep(None, "rank by cross-validation over N folds", metavar="N")
+    folds: int | None = _sweep(None, "rank by cross-validation over N folds")
     halving: int | None = _sweep(
         None, "at each rung go on with the best 1/ETA of the settings", metavar="ETA"
     )
     first_rung: int | None = _sweep(
-        None, "epochs of the first rung (default: the last that leaves three above it)", metavar="N"
+        None, "epochs of the first rung (default: the last that leaves three above it)"
     )
-    cores: int | None = _sweep(None, "CPU cores to train on (default: all)", metavar="N")
-    block: int | None = _sweep(
-        None, "the most networks trained at a time (default: measured, and what fits)", metavar="N"
-    )
-    top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv", metavar="N")
+    cores: int | None = _sweep(None, "CPU cores to train on (default: all)")
+    block: int | None = _sweep(None, "the most networks trained at a time (default: measured, and what fits)")
+    top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv")
     resume: str | None = _sweep(
         None,
         "go on with the interrupted sweep in this folder, with its own options. This call may say again where the "
@@ -122,10 +117,7 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     """Read the command line, and check what no data set could make right."""
     given = given_options(SweepOptions, DESCRIPTION, arguments)
     options = SweepOptions(**given)
-    for name, least in {"cores": 1, "block": 1, "top": 1, "folds": 2}.items():
-        number = getattr(options, name)
-        if number is not None and number < least:
-            raise ArgumentError(f"{flag(name)} must be at least {least}, given {number}")
+    check_least(options, cores=1, block=1, top=1, folds=2)
     if options.resume is not None:
         return resumed(SweepOptions, given, OF_THIS_CALL, "sweep")
     if options.target_accuracy is not None:

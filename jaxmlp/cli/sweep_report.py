@@ -11,7 +11,7 @@ from jaxmlp.cli.job import make_job, problem_of
 from jaxmlp.cli.run import MODEL
 from jaxmlp.cli.session import tell
 from jaxmlp.cli.sweep_options import SweepJob, train_command
-from jaxmlp.cli.text import aligned, counted, score_name, show_score, spell
+from jaxmlp.cli.text import aligned, counted, score_name, show_loss, show_score, spell
 from jaxmlp.files import whole_file
 from jaxmlp.plots import save, sweep_scores
 from jaxmlp.sweep.sweep import SweepResult
@@ -107,15 +107,13 @@ def scores_of(standing: Standing, metric: str, several: bool) -> list[str]:
     """Write a setting's scores as the table's cells."""
     if not standing.scores:
         return ["diverged", "", "", "", str(len(standing.numbers))] if several else ["diverged", ""]
-    # A loss of 1e4 or more is that of a network that all but diverged.
-    loss = f"{standing.loss:.4f}" if standing.loss < 1e4 else f"{standing.loss:.1e}"
-    ordered = sorted(standing.scores)
-    mean, median, least, largest = (
-        show_score(metric, float(score))
-        for score in (standing.score, np.median(ordered), ordered[0], ordered[-1])
-    )
+    mean, loss = show_score(metric, standing.score), show_loss(standing.loss)
+    if not several:
+        return [mean, loss]
+    quantiles = np.quantile(standing.scores, (0, 0.5, 1))
+    least, median, largest = (show_score(metric, score) for score in quantiles)
     told = f"{len(standing.numbers)}" + (f", {standing.diverged} diverged" if standing.diverged else "")
-    return [mean, median, f"{least} to {largest}", loss, told] if several else [mean, loss]
+    return [mean, median, f"{least} to {largest}", loss, told]
 
 
 def draw_scores(job: SweepJob, result: SweepResult, folder: Path) -> None:

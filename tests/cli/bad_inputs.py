@@ -40,19 +40,20 @@ train --scaling standardize | 'standardize': did you mean 'standardise'?
 train --dataset pets.csv --target pet --missing imput | 'imput': did you mean 'impute'? | refuse
 train --dataset pets.csv --target pte | 'pte': did you mean 'pet'?
 train --activaton relu | unrecognized arguments: --activaton relu (did you mean --activation?); see | --help
+train --lr 0.1 | did you mean --learning-rate?
+sweep learning_rate=0.1 | write --grid or --random before what is to be tried
 train --activation relu:2 | takes no parameter | write 'relu'
 # Numbers out of range.
-train --batch-size {0,-3} | --batch-size must be at least 1, given {} | full
+train --batch-size {0,-3} | --batch-size must be at least 1, given {}
 train --batch-size 1.5 | '1.5' is neither a whole number nor full
 train --learning-rate {nan,inf,0,-1} | the learning rate must be a finite number above 0, given {}
-train --learning-rate 1e300 | at most 3.4e+38, given 1e+300
 train --learning-rate fast | --learning-rate: invalid float value: 'fast'
 train --hidden {0,-2} | --hidden takes sizes of at least 1, given {}
 train --hidden x | --hidden: 'x' is no list of sizes: write 64x32, or none
 train --hidden 99999999999999 | 99999999999999 | choose smaller sizes
 train {--epochs,--keep} 0 | {} must be at least 1, given 0
 train --epochs 1.5 | --epochs: invalid int value: '1.5'
-train --l2 {-0.1,nan} | --l2 must be a number from 0 to | given {}
+train --l2 {-0.1,nan} | --l2 must be at least 0, given {}
 train --init-scale 0 | --init-scale must be a number above 0, given 0
 train --target-accuracy 98 | given 98: write 0.98 for 98 %
 train --dataset sine --target-accuracy 0.9 | a regression has no accuracy: leave it out
@@ -63,11 +64,11 @@ train --test-fraction 1 | outside [0, 1): give a share such as 0.2
 train --dataset moons --noise -1 | noise -1.0 | finite number, 0 or more
 train --dataset moons --examples 3 | 3 example(s) are too few for 'moons'
 train {--checkpoint-every,--min-improvement} -1 | at least 0, given -1
-train --validation 0.2 --patience 0 | patience must be at least 1 epoch, given 0
+train --validation 0.2 --patience 0 | --patience must be at least 1, given 0
 train --time-limit {0,nan} | the time limit must be above 0 seconds, given {}
 train --monitor score_ | 'score_': did you mean 'score'? | loss
 # Options that do not fit together.
-train --patience 3 | --patience watches a validation part: hold one out with --validation 0.2
+train --patience 3 | --patience watches a validation part, and none is held out: begin a run with --validation 0.2
 train --dataset {sine,fractions.npz} --loss softmax_cross_entropy | '{}' | does not fit a regression
 train --examples 50 | 'examples' does not apply to data set 'digits'
 train --dataset pets.csv | needs a target column | hue, size, age, pet
@@ -121,7 +122,7 @@ predict run | arguments are required: FILE | --help
 # Comparison.
 compare run {nowhere,notes.txt} | no run at {}: give the folder
 compare | arguments are required: RUN | --help
-compare folder.csv | folder.csv holds no run (it has no config.json): give
+compare folder.csv | no run at folder.csv: give
 compare run ./run | run is given twice: give each run once
 compare run sweep | sweep is a run of jaxmlp sweep | give runs of jaxmlp train
 compare 'cut run' | cut run/config.json does not describe a training run (it is no JSON text) | give the folder
@@ -164,7 +165,7 @@ sweep --resume run --epochs 3 | --resume takes --epochs from the run
 sweep --resume nowhere | no run at nowhere: give the folder of a sweep
 sweep --resume run | run is the folder of a training run: go on by jaxmlp train --resume run
 sweep --dataset pets.csv --target pet --folds 99 | folds must number from 2
-gradcheck --l2 -1 | --l2 must be a finite number | -1
+gradcheck --l2 -1 | --l2 must be at least 0 | -1
 {benchmark,startup} --repeats 0 | --repeats must be at least 1, given 0
 benchmark --quick --cases tabular --repeats 3 | --quick sets --cases and --repeats
 benchmark --cases mnist_30 | did you mean 'mnist_300'?
