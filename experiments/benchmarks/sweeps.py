@@ -12,8 +12,7 @@ from processes import ProcessFailed, in_process
 from sklearn.neural_network import MLPClassifier
 
 from jaxmlp import Batch, mlp
-from jaxmlp.cli.session import find_device
-from jaxmlp.cli.sweep import use_cores
+from jaxmlp.cli.session import available_cores, find_device, use_cores
 from jaxmlp.sweep.sweep import sweep
 from jaxmlp.sweep.trials import Trial
 
@@ -46,7 +45,7 @@ def learning_rates(count: int) -> list[float]:
 
 def measure(count: int, device: str, precision: str = "float32", epochs: int = EPOCHS) -> Result:
     """Time a sweep in this process: a first time, which compiles, and then some more."""
-    use_cores(None)  # as `jaxmlp sweep` does: each core of a CPU is a device of its own
+    use_cores(available_cores())  # as `jaxmlp sweep` does: each core of a CPU is a device of its own
     case, chosen = CASES[CASE], find_device(device)
     # On a CPU all of its devices share the work; elsewhere the one that was asked for is measured.
     devices = jax.local_devices(backend="cpu") if chosen.platform == "cpu" else [chosen]

@@ -27,7 +27,6 @@ DESCRIPTION = """Compare training runs: those that have ended, those that were i
 
 Each RUN is a run folder. Nothing in it is changed."""
 
-PICTURES = (".png", ".svg", ".pdf")
 USUAL: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(RunOptions)}
 # These change neither what is trained nor how fast: they name files, or say what is shown and kept.
 OF_NO_MATTER = {
@@ -47,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="picture to write, .png, .svg or .pdf; an older one is replaced (default: comparison.png, here)",
     )
     given = parser.parse_args(arguments)
-    check_picture(given.out, given.runs)
+    check_out(given.out, "picture")
     runs = read_runs(given.runs)
     for past in runs:
         if past.damaged:
@@ -58,17 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_comparison(groups)
     print(f"picture {Path(given.out).absolute()}" if is_drawn else "no picture: no run has an epoch yet")
     return 0
-
-
-def check_picture(out: str, runs: Sequence[str]) -> None:
-    """Refuse a file that is no picture, or that lies in one of the runs."""
-    check_out(out, "picture")
-    path = Path(out).resolve()
-    if path.suffix.lower() not in PICTURES:
-        raise ArgumentError(f"--out '{out}' is no picture's name: end it in {', '.join(PICTURES)}")
-    for folder in runs:
-        if Path(folder).resolve() in path.parents:
-            raise ArgumentError(f"{out} lies in the run folder {folder}: choose a file elsewhere with --out")
 
 
 # --- reading runs back ---
@@ -218,15 +206,11 @@ def differing(runs: Sequence[PastRun]) -> list[str]:
 
 def draw(groups: Mapping[str, Sequence[PastRun]], out: str) -> bool:
     """Draw the runs that have an epoch; returns whether there is one."""
-    begun: dict[str, Any] = {}
-    for title, group in groups.items():
-        for past in group:
-            if past.epochs:
-                begun.setdefault(title, {})[past.name] = {
-                    name: column
-                    for name, column in past.columns.items()
-                    if name.startswith(("epoch", "train_", "valid_"))
-                }
+    begun = {
+        title: {past.name: past.columns for past in group if past.epochs}
+        for title, group in groups.items()
+        if any(past.epochs for past in group)
+    }
     if begun:
         several = {
             title: "loss of several kinds" for title, group in groups.items() if not has_one_loss(group)

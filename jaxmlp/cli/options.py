@@ -178,11 +178,6 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
     l2: float = _training(0.0, "adds X/2·Σ‖w‖² to the objective")
     shuffle: bool = _training(True, "a fresh order every epoch")
     seed: int = _training(0, "seed of everything that is drawn")
-    target_accuracy: float | None = _training(
-        None,
-        "stop once this accuracy is reached on the validation part (without one: the test part), as 0.98",
-        metavar="SHARE",
-    )
     out: str | None = _output(None, "run folder (default: runs/DATASET-TIME)", metavar="FOLDER")
     pictures: bool = _output(True, "draw pictures into the run folder")
     quiet: bool = _output(False, "print only the summary")
@@ -217,6 +212,11 @@ class RunOptions(ProcessOptions, TrainOptions):
     )
     monitor: str = _stopping("loss", "what patience watches there: loss or score")
     min_improvement: float = _stopping(0.0, "by how much it must be better")
+    target_accuracy: float | None = _stopping(
+        None,
+        "stop once this accuracy is reached on the validation part (without one: the test part), as 0.98",
+        metavar="SHARE",
+    )
     time_limit: float | None = _stopping(
         None, "begin no epoch after so many seconds of training", metavar="SECONDS"
     )
@@ -251,13 +251,8 @@ def check_options(options: TrainOptions) -> None:
     check_whole("--seed", options.seed, 0, LARGEST_SEED)
     if not 0 < options.init_scale < math.inf:
         raise ArgumentError(f"--init-scale must be a number above 0, given {options.init_scale:g}")
-    target = options.target_accuracy
     if options.out == "":
         raise ArgumentError("--out names no folder: give one, or leave it out for one under runs")
-    if target is not None and not 0 < target <= 1:
-        raise ArgumentError(
-            f"--target-accuracy must be a share above 0 and up to 1, given {target:g}: write 0.98 for 98 %"
-        )
     if any(size < 1 for size in options.hidden):
         raise ArgumentError(f"--hidden takes sizes of at least 1, given {' '.join(map(str, options.hidden))}")
     # Built and dropped: a misspelt name should not wait for the data to be loaded.
@@ -280,6 +275,11 @@ def check_run(options: RunOptions) -> None:
     """Refuse what does not fit together in a run, beyond what `check_options` refuses."""
     check_options(options)
     check_least(options, checkpoint_every=0, keep=1, patience=1)
+    target = options.target_accuracy
+    if target is not None and not 0 < target <= 1:
+        raise ArgumentError(
+            f"--target-accuracy must be a share above 0 and up to 1, given {target:g}: write 0.98 for 98 %"
+        )
     _check_processes(options)
     stopping_of(options)  # numbers and names before what does not go together
     # Of several processes the first writes the events.

@@ -45,7 +45,7 @@ DEFAULT_FACTORS = tuple(2.0 ** (number / 2) for number in range(-12, 4))
 # What --resume takes from this call where it is given, and not from the sweep: where to compute, and what to show.
 OF_THIS_CALL = (*PLACES, "resume", "cores", "block", "quiet", "top", "device", "compilation_cache")
 # What the command that trains one network leaves out.
-NOT_OF_A_RUN = ("out", "quiet", "pictures", "target_accuracy", "compilation_cache")
+NOT_OF_A_RUN = ("out", "quiet", "pictures", "compilation_cache")
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
 
@@ -120,10 +120,6 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     check_least(options, cores=1, block=1, top=1, folds=2)
     if options.resume is not None:
         return resumed(SweepOptions, given, OF_THIS_CALL, "sweep")
-    if options.target_accuracy is not None:
-        raise ArgumentError(
-            "--target-accuracy does not apply to a sweep: stop the worst early with --halving"
-        )
     if options.folds is None and not 0 < options.validation < 1:
         raise ArgumentError(
             f"--validation must be a share between 0 and 1 to rank on, given {options.validation:g}: "
@@ -143,10 +139,8 @@ def train_command(setting: TrainOptions) -> str:
         if isinstance(value, bool):
             words.append(name if value else name.replace("--", "--no-", 1))
         else:
-            words += [
-                name,
-                spell(value) if isinstance(value, tuple) else "full" if value is None else str(value),
-            ]
+            shown = spell(value) if isinstance(value, tuple) else str(value)
+            words += [name, "full" if value is None else shown]
     return shlex.join(words)
 
 

@@ -148,11 +148,9 @@ def best_number(job: SweepJob, result: SweepResult) -> int | None:
         return None
     sign = 1 if METRICS[result.metric].more_is_better else -1
 
-    def merit(numbers: list[int]) -> tuple[float, float]:
-        reports = [result.reports[number] for number in numbers]
-        means = (np.mean([getattr(report, name) for report in reports]) for name in ("score", "loss"))
-        score, loss = map(float, means)
-        return sign * score, -loss
+    def merit(numbers: list[int]) -> tuple[float, ...]:
+        each = [(sign * result.reports[number].score, -result.reports[number].loss) for number in numbers]
+        return tuple(np.mean(each, axis=0))
 
     return max(by_seed.values(), key=merit)[0]
 

@@ -129,8 +129,7 @@ compare 'cut run' | cut run/config.json does not describe a training run (it is 
 compare other | other/config.json does not describe a training run (options is missing)
 compare 'odd score' | unknown metric 'acuracy': did you mean 'accuracy'?
 compare 'no table' | no table/metrics.csv lacks the column train_accuracy | begin the run again
-compare run --out a.gif | --out 'a.gif' is no picture's name: end it in .png
-compare run --out run/curves.png | run/curves.png lies in the run folder run | --out
+compare run --out a.gif | cannot write 'a.gif' (.gif): end the file's name in .png
 # The other programs.
 gradcheck --dataset digits --sizes {64 5,63 10} | must begin with 64 and end with 10 for 'digits' | given {}
 gradcheck --sizes 3 | at least inputs and outputs | given [3]
@@ -160,7 +159,6 @@ sweep --halving 2 --first-rung 40 | shorter than the run of 40 epochs
 sweep --first-rung 2 | --first-rung belongs to --halving
 sweep {--cores,--block} 0 | {} must be at least 1, given 0
 sweep --resume run --block 0 | --block must be at least 1, given 0
-sweep --target-accuracy 0.9 | does not apply to a sweep
 sweep --resume run --epochs 3 | --resume takes --epochs from the run
 sweep --resume nowhere | no run at nowhere: give the folder of a sweep
 sweep --resume run | run is the folder of a training run: go on by jaxmlp train --resume run
