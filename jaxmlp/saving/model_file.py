@@ -30,7 +30,7 @@ def write_tensors(
     import safetensors.numpy
 
     # It takes memory as it lies, so views with other strides are copied first.
-    contiguous = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     try:
         content = safetensors.numpy.save(contiguous, metadata=dict(texts))
     except safetensors.SafetensorError as error:
@@ -72,10 +72,7 @@ def rebuild_network(description: Mapping[str, Any]) -> Network:
     for described in description["layers"]:
         settings = dict(described)
         kind = LAYERS[settings.pop("layer")]
-        try:
-            layers.append(kind(**settings))
-        except TypeError as error:
-            raise ArgumentError(f"layer {kind.__name__} does not take these settings: {error}") from None
+        layers.append(kind(**settings))
     return Network(description["in_features"], layers)
 
 

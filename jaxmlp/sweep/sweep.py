@@ -45,9 +45,7 @@ class SweepResult(NamedTuple):
     reports: tuple[TrialReport, ...]  # the last report of each trial, by number
     ranking: tuple[Standing, ...]  # the settings, best first
     metric: str  # the score's name
-    params: Mapping[
-        int, Params
-    ]  # where asked for, of the trials that this sweep trained to the end, by number
+    params: Mapping[int, Params]  # where asked for, by number, of trials that this sweep trained to the end
 
 
 class Progress(NamedTuple):
@@ -213,11 +211,8 @@ def _train_to(
             block = members[first : first + size]
             # Filled up with copies of its first member to the size that is compiled.
             filled = [*block, *[block[0]] * (size - len(block))]
-            state = (
-                place_members(_stack([states[number] for number in filled]), plan.devices)
-                if started
-                else None
-            )
+            before = _stack([states[number] for number in filled]) if started else None
+            state = place_members(before, plan.devices)
             state, reports = _train_block(plan, filled, len(block), state, rung, has_l2)
             if rung != plan.epochs or plan.keep_params:
                 states.update(zip(block, _unstack(state, len(block)), strict=True))
@@ -321,16 +316,15 @@ def _check_trials(
 def _check_folds(folds: Folds, examples: int) -> None:
     for number, (kept, held_out) in enumerate(folds):
         for rows, name in ((np.asarray(kept), "train"), (np.asarray(held_out), "held-out")):
-            if rows.ndim != 1 or len(rows) == 0 or rows.dtype.kind not in "iu":
-                raise ArgumentError(
-                    f"fold {number}: {name} rows must be whole numbers [R], R at least 1, given type {rows.dtype} "
-                    f"and shape {list(rows.shape)}: give the numbers of examples"
-                )
-            if rows.min() < 0 or rows.max() >= examples:
-                raise ArgumentError(
-                    f"fold {number}: {name} rows must lie in 0 to {examples - 1}, "
-                    f"given {rows.min()} to {rows.max()}: give the numbers of examples, counted from 0"
-                )
+            found = f"type {rows.dtype} and shape {list(rows.shape)}"
+            if rows.ndim == 1 and rows.dtype.kind in "iu" and len(rows):
+                if 0 <= rows.min() <= rows.max() < examples:
+                    continue
+                found = f"{rows.min()} to {rows.max()}"
+            raise ArgumentError(
+                f"fold {number}: {name} rows must be the numbers [R] of examples, R at least 1, "
+                f"from 0 to {examples - 1}, given {found}"
+            )
         shared = np.intersect1d(kept, held_out)
         if len(shared):
             raise ArgumentError(

@@ -272,10 +272,13 @@ ROWS, OTHERS = np.arange(5), np.arange(5, 9)
             ([vary(fold=0)], {"folds": [fold]}, words)
             for fold, words in [
                 ((ROWS, np.arange(4, 9)), "1 rows are both trained and ranked on, row 4 the first"),
-                ((ROWS, np.arange(29, 32)), "held-out rows must lie in 0 to 30, given 29 to 31"),
-                ((np.array([3, -1]), OTHERS), "train rows must lie in 0 to 30, given -1 to 3"),
-                ((np.arange(31) < 9, np.arange(10, 20)), "train rows must be whole numbers [R]"),
-                ((ROWS, OTHERS / 1), "held-out rows must be whole numbers [R]"),
+                ((ROWS, np.arange(29, 32)), "held-out rows must be ... from 0 to 30, given 29 to 31"),
+                ((np.array([3, -1]), OTHERS), "train rows must be ... from 0 to 30, given -1 to 3"),
+                (
+                    (np.arange(31) < 9, np.arange(10, 20)),
+                    "train rows must be ... given type bool and shape [31]",
+                ),
+                ((ROWS, OTHERS / 1), "held-out rows must be ... given type float64"),
                 ((ROWS, np.array([], int)), "given type int64 and shape [0]"),
                 ((np.arange(4).reshape(2, 2), OTHERS), "shape [2, 2]"),
             ]
