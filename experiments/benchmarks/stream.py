@@ -1,12 +1,10 @@
 """Measure training on data larger than memory: rate and peak memory by stream, beside the route in memory."""
 
-import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -104,13 +102,12 @@ def measure_cases(cases: Sequence[tuple[str, int]], repeats: int, options: Strea
 
 def measure_point(route: str, rows: int, options: StreamOptions) -> Result:
     """Train in a fresh process, whose peak memory is only its."""
-    given = {"route": route, "rows": rows, "options": dataclasses.asdict(options)}
-    return in_process(f"training on {rows:,} rows {ROUTES[route]}", "stream.measure", options.device, given)
+    what = f"the training on {rows:,} rows {ROUTES[route]}"
+    return in_process(what, measure, options.device, route, rows, options)
 
 
-def measure(route: str, rows: int, options: Mapping[str, Any]) -> Result:
+def measure(route: str, rows: int, asked: StreamOptions) -> Result:
     """Train with Adam in this process, and tell rate, memory and accuracy."""
-    asked = StreamOptions(**options)
     data = LargeSet(Path(asked.data_dir), rows, asked.seed)
     with computing(asked.device, asked.precision) as (precision, _):
         net, key = mlp(SIZES, precision=precision), jax.random.key(asked.seed)

@@ -9,7 +9,6 @@ import numpy as np
 from cases import CASES
 from measurement import PlaceOptions, Result, tell, time_summary
 from processes import ProcessFailed, in_process
-from sklearn.neural_network import MLPClassifier
 
 from jaxmlp import Batch, mlp
 from jaxmlp.cli.session import available_cores, find_device, use_cores
@@ -28,11 +27,10 @@ def measure_rates(device: str, precision: str, counts: Iterable[int]) -> Result:
         for count in counts:
             what = f"the sweep of {count} networks"
             tell(what)
-            given = {"count": count, "device": device, "precision": precision}
-            result["points"].append(in_process(what, "sweeps.measure", device, given))
+            result["points"].append(in_process(what, measure, device, count, device, precision))
         if device.startswith("cpu"):
             tell("the sweep's networks by scikit-learn")
-            result["sklearn"] = in_process("the sweep by scikit-learn", "sweeps.measure_sklearn", device, {})
+            result["sklearn"] = in_process("the sweep by scikit-learn", measure_sklearn, device)
     except ProcessFailed as failed:
         result["failure"] = str(failed)
     return result
@@ -75,6 +73,8 @@ def measure(count: int, device: str, precision: str = "float32", epochs: int = E
 
 def measure_sklearn(networks: int = 5, epochs: int = EPOCHS) -> Result:
     """Train a few of the sweep's networks by scikit-learn, one after another."""
+    from sklearn.neural_network import MLPClassifier  # here, for the peers' processes to have no part of it
+
     case, data = CASES[CASE], CASES[CASE].data(PlaceOptions())
     times, scores = [], []
     for number, rate in enumerate(learning_rates(networks)):

@@ -17,7 +17,7 @@ TINY = ("--sizes", 4, 3, 2, "--examples", 20, "--batch-size", 8, "--epochs", 3)
 def fake_trainings(monkeypatch: pytest.MonkeyPatch, off: float) -> None:
     """Let trainings end at once, the one in two processes off by a share."""
 
-    def train(sharing: Sharing, options: Any, optimizer: str, folder: Path) -> Any:
+    def train(sharing: Sharing, options: Any, optimizer: str) -> Any:
         share = off if sharing.processes > 1 else 1e-9 * sharing.nudged
         params = np.array([1.0, -2.0]) * (1 + share)
         return {"float32": [params], "float64": [params]}, [9.0, 2.0 * sharing.devices, 2.0, 2.0]
@@ -47,7 +47,7 @@ def test_a_difference_over_its_bound_is_told(
 def test_a_training_that_fails_is_one_line() -> None:
     outcome = run_experiment("devices", *TINY, "--activation", "rleu")
     assert outcome.status == 2
-    assert "a training on 1 device ended with status 1: " in outcome.err
+    assert "a training on 1 device failed: " in outcome.err
     assert "did you mean 'relu'?" in outcome.err
 
 
