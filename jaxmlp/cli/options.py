@@ -2,10 +2,11 @@
 
 import argparse
 import importlib.util
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import numpy as np
 
 from jaxmlp import ArgumentError, Stopping, make_optimizer, mlp
 from jaxmlp.activations import ACTIVATIONS
@@ -16,6 +17,7 @@ from jaxmlp.losses import LOSSES
 from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES
 from jaxmlp.types import LARGEST_SEED, check_whole
 
+LARGEST = float(np.finfo(np.float32).max)
 MOST_DEVICES = 1024  # of a process; from 2048 on JAX takes them for another's
 
 DESCRIPTION = """Train a multi-layer perceptron by hand-written backpropagation.
@@ -238,18 +240,19 @@ class RunOptions(ProcessOptions, TrainOptions):
 
 
 def check_least(options: Any, **least: int) -> None:
-    """Refuse the numbers named here that are smaller than they may be."""
+    """Refuse the numbers named here that are smaller than they may be, or beyond float32."""
     for name, number in least.items():
         given = getattr(options, name)
-        if given is not None and not given >= number:
-            raise ArgumentError(f"{flag(name)} must be at least {number}, given {given}")
+        if given is not None and not number <= given <= LARGEST:
+            bound = f"at most {LARGEST:.1e}" if given > number else f"at least {number}"
+            raise ArgumentError(f"{flag(name)} must be {bound}, given {given}")
 
 
 def check_options(options: TrainOptions) -> None:
     """Refuse what no data set could make right."""
     check_least(options, epochs=1, batch_size=1, l2=0)
     check_whole("--seed", options.seed, 0, LARGEST_SEED)
-    if not 0 < options.init_scale < math.inf:
+    if not 0 < options.init_scale <= LARGEST:
         raise ArgumentError(f"--init-scale must be a number above 0, given {options.init_scale:g}")
     if options.out == "":
         raise ArgumentError("--out names no folder: give one, or leave it out for one under runs")

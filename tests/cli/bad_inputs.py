@@ -54,6 +54,7 @@ train --hidden 99999999999999 | 99999999999999 | choose smaller sizes
 train {--epochs,--keep} 0 | {} must be at least 1, given 0
 train --epochs 1.5 | --epochs: invalid int value: '1.5'
 train --l2 {-0.1,nan} | --l2 must be at least 0, given {}
+train --l2 {1e+300,inf} | --l2 must be at most 3.4e+38, given {}
 train --init-scale 0 | --init-scale must be a number above 0, given 0
 train --target-accuracy 98 | given 98: write 0.98 for 98 %
 train --dataset sine --target-accuracy 0.9 | a regression has no accuracy: leave it out
