@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             lines = ", ".join(map(str, past.damaged))
             print(f"{program()}: {past.name}: damaged lines of {METRICS} left out: {lines}", file=sys.stderr)
     groups = groups_of(runs)
-    is_drawn = draw(groups, given.out)
+    is_drawn = draw(groups, held_out(runs), given.out)
     print_comparison(groups)
     print(f"picture {Path(given.out).absolute()}" if is_drawn else "no picture: no run has an epoch yet")
     return 0
@@ -204,7 +204,7 @@ def differing(runs: Sequence[PastRun]) -> list[str]:
 # --- what is drawn and printed ---
 
 
-def draw(groups: Mapping[str, Sequence[PastRun]], out: str) -> bool:
+def draw(groups: Mapping[str, Sequence[PastRun]], part: str, out: str) -> bool:
     """Draw the runs that have an epoch; returns whether there is one."""
     begun = {
         title: {past.name: past.columns for past in group if past.epochs}
@@ -215,8 +215,7 @@ def draw(groups: Mapping[str, Sequence[PastRun]], out: str) -> bool:
         several = {
             title: "loss of several kinds" for title, group in groups.items() if not has_one_loss(group)
         }
-        every = [past for group in groups.values() for past in group]
-        save(run_curves(begun, valid_label=held_out(every), loss_labels=several), out)
+        save(run_curves(begun, valid_label=part, loss_labels=several), out)
     return bool(begun)
 
 
@@ -228,10 +227,8 @@ def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
     heads = [name.replace("_", " ") for name in shown]
     table = [["run", *heads, "state", "epochs", "median epoch", "all epochs"]]
     for past in every:
-        asked, taken = (
-            past.options.get("epochs"),
-            past.columns["seconds"][np.isfinite(past.columns["seconds"])],
-        )
+        asked, taken = past.options.get("epochs"), past.columns["seconds"]
+        taken = taken[np.isfinite(taken)]
         epochs = f" of {asked}" if isinstance(asked, int) and past.epochs < asked else ""
         times = [seconds(float(np.median(taken))), seconds(float(taken.sum()))] if len(taken) else ["-", "-"]
         options = (_option(past, name) for name in shown)
@@ -243,7 +240,7 @@ def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
         print(f"\n{title}: the last epoch's values, with the best and its epoch")
         head = ["run", "train loss", f"{part} loss", f"train {measure}", f"{part} {measure}"]
         print(aligned([head, *([past.name, *_measured(past)] for past in group)]))
-    print("", *notes(groups, differ), sep="\n")
+    print("", *notes(groups, every, differ), sep="\n")
 
 
 def _option(past: PastRun, name: str) -> str:
@@ -278,9 +275,10 @@ def _last_and_best(past: PastRun, column: str, is_larger_better: bool) -> str:
     return f"{show(values[-1])} ({show(values[place])} at {past.columns['epoch'][place]:.0f})"
 
 
-def notes(groups: Mapping[str, Sequence[PastRun]], differ: Sequence[str]) -> list[str]:
+def notes(
+    groups: Mapping[str, Sequence[PastRun]], every: Sequence[PastRun], differ: Sequence[str]
+) -> list[str]:
     """Say what the runs have in common, and what of them cannot be compared."""
-    every = [past for group in groups.values() for past in group]
     part = held_out(every)
     lines = [f"alike: {common(every[0], differ)}; else the defaults of jaxmlp train"]
     if len(groups) > 1:

@@ -25,8 +25,8 @@ from jaxmlp.cli.session import (
     use_cores,
 )
 from jaxmlp.cli.sweep_options import SweepJob, prepare, read_sweep
-from jaxmlp.cli.sweep_report import print_ranking, print_start, print_time, report_best
-from jaxmlp.cli.text import show_score
+from jaxmlp.cli.sweep_report import print_ranking, print_start, report_best
+from jaxmlp.cli.text import counted, show_score
 from jaxmlp.door import INTERRUPTED
 from jaxmlp.files import parse_json
 from jaxmlp.saving import check_description
@@ -61,10 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     tell(f"interrupted; {run.advice}")
                     return asked.status or INTERRUPTED
             seconds = time.perf_counter() - started
-            # Of a sweep that went on, the time of what was there is not known.
-            each = None if finished else seconds / len(job.trials)
             print_ranking(job, result, run.folder)
-            print_time(trained, seconds, each)
+            each = f", {1000 * seconds / trained:.1f} ms a network, compilation included" if trained else ""
+            print(f"\n{counted(trained, 'network')} trained in {seconds:.1f} s{each}")
             return report_best(job, result, run.folder)
 
 

@@ -41,14 +41,6 @@ def print_start(job: SweepJob, finished: int) -> None:
         print(f"note: {note}")
 
 
-def print_time(trained: int, seconds: float, each: float | None) -> None:
-    """Say how long the networks took; `each` is None where the time of one was not measured."""
-    told = "; the time of one network was not measured, as others were there already"
-    if each is not None:
-        told = f", {1000 * each:.1f} ms a network, compilation included"
-    print(f"\n{counted(trained, 'network')} trained in {seconds:.1f} s{told}")
-
-
 def report_best(job: SweepJob, result: SweepResult, folder: Path) -> int:
     """Train the best again and test it; returns the exit status."""
     best = best_number(job, result)

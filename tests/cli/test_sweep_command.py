@@ -223,11 +223,7 @@ def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Pa
     folder = shutil.copytree(swept[0], tmp_path / "run")
     outcome = sweep_ok("--resume", folder)
     assert "48/48" in outcome.err  # the bar begins at what is finished
-    for told in (
-        "0 networks trained in",
-        "the time of one network was not measured",
-    ):
-        assert told in outcome.out
+    assert "0 networks trained in" in outcome.out
     assert "ms a network, compilation included" not in outcome.out
     log = folder / "trials.jsonl"
     log.write_text(log.read_text().replace('"seed": 1', '"seed": 2'))
