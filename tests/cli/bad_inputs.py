@@ -174,7 +174,6 @@ benchmark --cases | at least one name each
 benchmark --precision float64 | precision of the benchmark 'float64' | float32
 growth --vary widht | did you mean 'width'?
 growth --vary | --vary needs at least one name
-growth --longest 0 | --longest must be above 0 seconds
 {growth,startup,benchmark,compare run} --out no/x | the folder of no/x is not there: make it
 report --results none | none holds none of
 growth --out . | --out '.' is no file | json
