@@ -109,6 +109,10 @@ class SweepOptions(TrainOptions):
         for values in (first | second for first, second in itertools.product(drawn, grid)):
             setting = dataclasses.replace(plain, **_with_parameter(plain, values))
             check_options(setting)
+            if self.halving is not None and setting.epochs != self.epochs:
+                raise ArgumentError(
+                    "--halving chooses epochs itself: leave epochs out of --grid and --random"
+                )
             found[setting] = None
         return list(found)
 
@@ -223,6 +227,7 @@ def prepare(options: SweepOptions, precision: str, device: jax.Device) -> SweepJ
             clip_norm=setting.clip_norm,
             l2=setting.l2,
             init_scale=setting.init_scale,
+            epochs=None if options.rungs else setting.epochs,
             seed=setting.seed,
             fold=fold if folds else None,
         )
@@ -241,7 +246,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("init_scale", "momentum", "weight_decay", "learning_rate", "clip_norm", "l2"), float),
     "hidden": sizes,
     "batch_size": batch_size,
-    "seed": int,
+    **dict.fromkeys(("epochs", "seed"), int),
 }
 RANGE = re.compile(r"(?:(log|uniform):)?([^:]+?)\.\.([^:]+)")
 
@@ -250,7 +255,11 @@ def _read(name: str, text: str) -> Any:
     try:
         return READERS[name](text)
     except Exception:  # each reader has its own: all mean that the text is no such value
-        examples = {"hidden": "64x64 or none", "batch_size": "32 or full", "seed": "a whole number"}
+        examples = {
+            "hidden": "64x64 or none",
+            "batch_size": "32 or full",
+            **dict.fromkeys(("epochs", "seed"), "a whole number"),
+        }
         raise ArgumentError(
             f"'{text}' is no value of {name}: write {examples.get(name, 'a number')}"
         ) from None

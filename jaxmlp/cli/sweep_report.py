@@ -30,10 +30,11 @@ def print_start(job: SweepJob, finished: int) -> None:
         ranked_on = f"by cross-validation over {len(job.folds or ())} folds of {examples:,} examples"
     else:
         ranked_on = f"on {len(valid.inputs):,} examples held out of training, which has {examples:,}"
+    lengths = sorted({setting.epochs for setting in job.settings})
     print(
         f"{job.dataset.name}: {counted(len(job.trials), 'network')} of "
         f"{counted(len({trial.setting for trial in job.trials}), 'setting')}, "
-        f"{counted(job.options.epochs, 'epoch')}, ranked {ranked_on}; "
+        f"{' or '.join([*map(str, lengths[:-1]), counted(lengths[-1], 'epoch')])}, ranked {ranked_on}; "
         + counted(len(job.devices), f"{job.devices[0].platform} device")
         + (f"; {finished} reports are there already" if finished else "")
     )
@@ -61,7 +62,7 @@ def write_ranking(job: SweepJob, result: SweepResult, folder: Path) -> None:
     names = [f"valid_{score}_{name}" for name in ("mean", "median", "deviation", "least", "largest")]
     with whole_file(folder / RANKING) as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["place", *job.shown, "networks", "diverged", "epochs", *names, "valid_loss"])
+        writer.writerow(["place", *job.shown, "networks", "diverged", "trained_epochs", *names, "valid_loss"])
         for place, standing in enumerate(result.ranking, start=1):
             values, scores = map(spell, job.values(standing.numbers[0]).values()), np.array(standing.scores)
             measured: list[Any] = [""] * (len(names) + 1)
@@ -122,7 +123,7 @@ def draw_scores(job: SweepJob, result: SweepResult, folder: Path) -> None:
         [np.nan if report.diverged else factor * report.score for report in result.reports],
         score_label=f"validation {score_name(result.metric)}{unit}",
         best=best_number(job, result),
-        stopped=[report.epochs < job.options.epochs for report in result.reports],
+        stopped=[report.epochs < job.settings[report.number].epochs for report in result.reports],
     )
     save(figure, folder / FIGURE)
 

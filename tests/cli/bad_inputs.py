@@ -155,6 +155,7 @@ sweep --random 3 l2=0.1,0.2 --grid l2=0.3 | l2 stands in --grid and in --random
 sweep --grid seed=0...7 | '.7' is no value of seed: write a whole number
 sweep --halving 3 --epochs 1 | than the run of 1 epoch, given 1: train for more epochs, or compare sooner
 sweep --folds 1 | --folds must be at least 2
+sweep --halving 2 --grid epochs=2,4 | --halving chooses epochs itself: leave epochs out
 sweep --halving 1 | eta must be a whole number of at least 2
 sweep --halving 2 --first-rung 40 | shorter than the run of 40 epochs
 sweep --first-rung 2 | --first-rung belongs to --halving

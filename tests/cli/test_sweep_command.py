@@ -152,6 +152,15 @@ def test_the_printed_command_trains_the_saved_network(swept: tuple[Path, str], t
 
 
 @pytest.mark.slow
+def test_lengths_of_training_are_tried(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    out = sweep_ok("--dataset", "iris", "--grid", "epochs=1,3", "--no-pictures", "--out", folder).out
+    assert "iris: 2 networks of 2 settings, 1 or 3 epochs, ranked on" in out
+    assert "the same network: jaxmlp train --dataset iris --epochs" in out
+    assert sorted(report.epochs for report in read_reports(folder)) == [1, 3]
+    assert sweep_ok("--resume", folder).out.count("2 reports are there already") == 1
+
+
 def test_folds_and_halving_of_a_regression(tmp_path: Path) -> None:
     data = ("--dataset", write_houses(tmp_path / "houses.csv"), *HOUSES.split())
     rates = ("--grid", "learning_rate=0.001,0.005,0.01,1e30")

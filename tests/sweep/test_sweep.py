@@ -110,6 +110,20 @@ def test_a_trial_ends_as_alone_in_float64(name: str, x64: None) -> None:
                 assert apart(params, end) > 1e-6
 
 
+def test_a_trial_may_train_for_an_epoch_count_of_its_own(x64: None) -> None:
+    trials = [vary(epochs=epochs, schedule="cosine") for epochs in (1, 3, None)]
+    train, valid = examples(31, np.float64), examples(17, np.float64)
+    result = sweep(trials, train, valid, epochs=2, keep_params=True)
+    assert [report.epochs for report in result.reports] == [1, 3, 2]
+    for number, epochs in enumerate((1, 3, 2)):
+        assert apart(result.params[number], alone(trials[number], train, epochs)) <= 1e-12
+    losses = [standing.loss for standing in result.ranking]
+    scores = [standing.score for standing in result.ranking]
+    assert sorted(zip([-score for score in scores], losses, strict=True)) == [
+        (-score, loss) for score, loss in zip(scores, losses, strict=True)
+    ]
+
+
 @pytest.mark.slow
 def test_a_trial_is_as_alone_after_an_epoch_in_float32() -> None:
     trials = [*CASES["sgd"], *CASES["adamw"]]
@@ -287,6 +301,12 @@ ROWS, OTHERS = np.arange(5), np.arange(5, 9)
         ([vary(net=mlp([6, 2]))], {"valid": VALID}, "labels must lie in 0 to 1"),
         ([vary(optimizer="sdg")], {"valid": VALID}, "did you mean 'sgd'"),
         ([BASE], {"valid": VALID, "epochs": 0}, "number of epochs"),
+        (
+            [vary(epochs=0)],
+            {"valid": VALID},
+            "number of epochs of a trial must be a whole number of at least 1",
+        ),
+        ([vary(epochs=1)], {"valid": VALID, "halving": Halving(1, 2)}, "leave their epochs out"),
         ([BASE], {"valid": VALID, "halving": Halving(3, 2)}, "shorter than the run of 2 epochs"),
         ([BASE], {"valid": VALID, "block": 0}, "block must be"),
     ],
