@@ -134,7 +134,7 @@ def usual_dataset(options: LabOptions) -> str:
 def train_kinds(kinds: Sequence[Kind], plan: Plan, problem: Problem, *, quiet: bool) -> Runs:
     """Train and measure every kind of perceptron, each a compiled program of M seeds."""
     runs: dict[Kind, Measured] = {}
-    with tqdm(total=len(kinds) * plan.epochs, unit="epoch", disable=quiet, file=sys.stderr) as bar:
+    with tqdm(total=len(kinds) * (1 + plan.epochs), unit="epoch", disable=quiet, file=sys.stderr) as bar:
 
         def after_epoch(accuracies: np.ndarray) -> None:
             bar.update()
