@@ -12,7 +12,7 @@ from cases import CASES, OPTIMIZERS, Case, Data, make_job
 from measurement import OutOptions, PlaceOptions, Result, difference, drawn_order, tell, time_summary
 from peers import MATMUL, OURS, PEERS, peers_on
 from peers import worker as at_work
-from peers.job import Job, Layers
+from peers.job import Job
 from processes import ProcessFailed, Worker
 
 from jaxmlp.cli.options import DeviceOptions
@@ -135,7 +135,6 @@ class Run:
 
     def __init__(self, name: str, worker: Worker) -> None:
         self.name, self.worker, self.failure = name, worker, ""
-        self.params: Layers = []  # after the first epoch
         self.seconds: list[float] = []  # of an epoch, one entry a turn
         self.found: Result = {}
 
@@ -148,22 +147,14 @@ class Run:
                 self.failure = str(failed)
 
     def begin(self, job: Job) -> None:
-        """Set up, train the first epoch, which also compiles, and keep the parameters after it."""
-        ready = self.worker.ask(at_work.set_up, self.name, job)
-        trained = self.worker.ask(at_work.train, [0])
-        self.params = self.worker.ask(at_work.layers)
-        self.found = {
-            "set_up_seconds": ready["seconds"],
-            "temporaries_bytes": ready["temporaries"],
-            "first_epoch_seconds": trained["seconds"][0],
-            "first_epoch_loss": trained["losses"][0],
-        }
+        """Set up, and train the first epoch, which also compiles."""
+        self.found["temporaries_bytes"] = self.worker.ask(at_work.set_up, self.name, job)
+        self.found["first_epoch_loss"] = self.worker.ask(at_work.train, [0])["losses"][0]
 
     def train(self, epochs: Sequence[int]) -> None:
         """Train a turn's epochs."""
         trained = self.worker.ask(at_work.train, epochs)
         self.seconds.append(sum(trained["seconds"]) / len(epochs))
-        self.found["last_loss"] = trained["losses"][-1]
 
     def finish(self) -> None:
         """Measure on the test part."""
@@ -179,7 +170,6 @@ class Run:
         compared = {
             "time_relative_to_ours": statistics.median(self.seconds) / statistics.median(ours.seconds),
             "loss_difference": difference(*losses),
-            "largest_parameter_difference": difference(self.params, ours.params, is_relative=False),
         }
         return named | time_summary(self.seconds) | compared | self.found
 

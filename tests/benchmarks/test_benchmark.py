@@ -60,7 +60,6 @@ def check_peer(one: dict[str, Any], ours: dict[str, Any]) -> None:
     assert 0 < one["least_seconds"] <= one["median_seconds"] <= one["largest_seconds"]
     assert one["time_relative_to_ours"] == pytest.approx(one["median_seconds"] / ours["median_seconds"])
     assert one["loss_difference"] < 1e-5
-    assert one["largest_parameter_difference"] < 1e-5
     assert one["score"] == pytest.approx(ours["score"], abs=1e-3)
     assert (one["temporaries_bytes"] is not None) == (one["name"] in ("jaxmlp", "jax_grad"))
 
@@ -76,10 +75,9 @@ class FakeWorker:
         if do.__name__ == self.fails_at:
             raise ProcessFailed("ValueError: it has had enough")
         return {
-            "set_up": {"seconds": 1.0, "temporaries": None},
+            "set_up": None,
             "train": {"seconds": [2.0] * 3, "losses": [0.5] * 3},
             "measure": 0.75,
-            "layers": [(np.ones((1, 1)), np.ones(1))],
         }[do.__name__]
 
 
@@ -108,7 +106,6 @@ def test_a_summary_compares_with_ours() -> None:
     assert ours.seconds == [2.0]  # of an epoch, where a turn has three
     assert summary["time_relative_to_ours"] == 2
     assert summary["loss_difference"] == pytest.approx(0.2)
-    assert summary["largest_parameter_difference"] == 0
     assert summary["score"] == 0.75
     assert [list(epochs.epochs_of_turn(turn, 3)) for turn in range(2)] == [[1, 2, 3], [4, 5, 6]]
 

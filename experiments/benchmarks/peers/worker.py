@@ -7,23 +7,22 @@ from typing import Any
 import numpy as np
 
 from peers import program_of
-from peers.job import Job, Layers, score
+from peers.job import Job, score
 
 Answer = dict[str, Any]
 HELD: Any = {}  # the job that the process is at, and the peer that was made from it
 
 
-def set_up(name: str, job: Job, nudge: float = 0.0, seed: int = 0) -> Answer:
-    """Build a peer's program for a job; nudged, each weight times 1 ± nudge by chance."""
+def set_up(name: str, job: Job, nudge: float = 0.0, seed: int = 0) -> int | None:
+    """Build a peer's program for a job; nudged, each weight times 1 ± nudge by chance. Tells its temporaries."""
     if nudge:
         random = np.random.default_rng(seed)
         layers = [
             (w * (1 + nudge * random.choice([-1, 1], w.shape)).astype(w.dtype), b) for w, b in job.layers
         ]
         job = job._replace(layers=layers)
-    program, started = program_of(name), time.perf_counter()
-    HELD.update(job=job, peer=program(job))
-    return {"seconds": time.perf_counter() - started, "temporaries": HELD["peer"].temporaries}
+    HELD.update(job=job, peer=program_of(name)(job))
+    return HELD["peer"].temporaries
 
 
 def train(epochs: Sequence[int]) -> Answer:
@@ -41,11 +40,6 @@ def measure() -> float:
     """Tell how good the parameters are on the test part."""
     job = HELD["job"]
     return score(HELD["peer"].layers(), job.test_inputs, job.test_targets, job.settings.task)
-
-
-def layers() -> Layers:
-    """Give the parameters as they are now."""
-    return HELD["peer"].layers()
 
 
 def rates() -> list[Answer]:
