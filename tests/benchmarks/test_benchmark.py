@@ -7,7 +7,6 @@ from typing import Any, cast
 import benchmark
 import cases
 import epochs
-import numpy as np
 import peers
 import pytest
 from cases import Case
