@@ -26,7 +26,7 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UnknownNameEr
     hint = f"did you mean '{nearest[0]}'? " if nearest else ""
     more = f", … ({len(names)} in all)" if len(names) > MOST_NAMES else ""
     choices = ", ".join(f"{name:.80}" for name in names[:MOST_NAMES]) + more
-    return UnknownNameError(f"unknown {kind} '{given:.80}': {hint}Choose one of: {choices}")
+    return UnknownNameError(f"unknown {kind} '{given:.80}': {hint}choose one of: {choices}")
 
 
 class Registry(Mapping[str, Thing], Generic[Thing]):

@@ -64,9 +64,7 @@ class Metrics(NamedTuple):
     loss: Scalar  # the objective, L2 included, averaged over the examples' weights
     score: Scalar  # the metric (accuracy, R² …) over the same examples
     weight: Scalar  # the sum of the examples' weights
-    gradient_norm: Scalar | None = (
-        None  # mean ‖∂E/∂params‖₂ of steps spread over the epoch; None without training
-    )
+    gradient_norm: Scalar | None = None  # mean ‖∂E/∂params‖₂ over steps of the epoch; None without training
 
 
 class EpochReport(NamedTuple):

@@ -32,8 +32,8 @@ epochs are shorter than its writing some have none, and it is told how many ther
 class CheckpointOptions(MnistOptions):
     """The options of the measurement."""
 
-    epochs: int = option(10, "of each run", group="options", metavar="N")
-    repeats: int = option(5, "runs with and runs without", group="options", metavar="N")
+    epochs: int = option(10, "of each run", group="options")
+    repeats: int = option(5, "runs with and runs without", group="options")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,22 +3,19 @@
 import dataclasses
 import socket
 import statistics
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from measurement import OutOptions, Part, Result, check, describe, finish, tell
+from measurement import OutOptions, Part, Result, check, describe, difference, finish, tell
 from processes import in_processes
 
 from jaxmlp import ArgumentError, EpochReport, TrainState, fit, init_state, make_optimizer, mlp
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import run
-from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import seconds
 
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}  # after an epoch, at the end
@@ -30,6 +27,9 @@ LONGEST = 1800.0  # seconds after which a training counts as stuck
 DESCRIPTION = """Train the same network on 1, 2 and 8 devices and in 2 processes, and compare.
 On a CPU the devices are parts of it, and show that the results are the same, not that more are faster."""
 
+Ends = dict[
+    str, list[np.ndarray]
+]  # the parameters by precision: after an epoch in float32, at the end in float64
 _option = partial(option, group="options")
 
 
@@ -38,14 +38,12 @@ class ManyOptions(OutOptions):
     """The options of the comparison."""
 
     sizes: tuple[int, ...] = _option((784, 512, 512, 10), "of the network", metavar="SIZE")
-    activation: str = _option("relu", "between its layers", metavar="NAME")
-    examples: int = _option(6_400, "generated, of as many classes as outputs", metavar="N")
-    batch_size: int = _option(128, "the minibatch that all share", metavar="N")
-    epochs: int = _option(6, "in each training; the first, which compiles, is not timed", metavar="N")
-    optimizers: tuple[str, ...] = _option(
-        ("sgd", "adam"), "to compare with, at their usual rates", metavar="NAME"
-    )
-    device: str = _option("auto", "cpu, gpu, or auto for JAX's choice", metavar="NAME")
+    activation: str = _option("relu", "between its layers")
+    examples: int = _option(6_400, "generated, of as many classes as outputs")
+    batch_size: int = _option(128, "the minibatch that all share")
+    epochs: int = _option(6, "in each training; the first, which compiles, is not timed")
+    optimizers: tuple[str, ...] = _option(("sgd", "adam"), "to compare with, at their usual rates")
+    device: str = _option("auto", "cpu, gpu, or auto for JAX's choice")
 
 
 class Sharing(NamedTuple):
@@ -76,16 +74,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ArgumentError(f"--optimizers takes each once, given {' '.join(options.optimizers)}")
     result = describe("the same training on several devices and in several processes")
     rows: list[Result] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for optimizer in options.optimizers:
-            single: dict[str, list[np.ndarray]] = {}
-            for sharing in SHARINGS:
-                tell(f"{optimizer}: {sharing.title}")
-                params, times = train(sharing, options, optimizer, Path(folder))
-                single = single or params
-                off = {name: difference(params[name], single[name]) for name in BOUNDS}
-                measured = {"differences": off, "seconds": times}
-                rows.append({"optimizer": optimizer, **sharing._asdict(), **measured})
+    for optimizer in options.optimizers:
+        single: Ends = {}
+        for sharing in SHARINGS:
+            tell(f"{optimizer}: {sharing.title}")
+            params, times = train(sharing, options, optimizer)
+            single = single or params
+            off = {name: difference(params[name], single[name]) for name in BOUNDS}
+            measured = {"differences": off, "seconds": times}
+            rows.append({"optimizer": optimizer, **sharing._asdict(), **measured})
     given = {name: value for name, value in dataclasses.asdict(options).items() if name != "out"}
     result |= {"options": given, "bounds": BOUNDS, "rows": rows}
     wrong = [
@@ -96,36 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return finish(result, parts(result), options.out, wrong)
 
 
-def train(
-    sharing: Sharing, options: ManyOptions, optimizer: str, folder: Path
-) -> tuple[dict[str, list[np.ndarray]], list[float]]:
+def train(sharing: Sharing, options: ManyOptions, optimizer: str) -> tuple[Ends, list[float]]:
     """Train in separate processes; the parameters by precision, and the seconds of each epoch."""
-    out = folder / "params.npz"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    given = [
-        {
-            "sharing": list(sharing),
-            "address": address,
-            "index": index,
-            "optimizer": optimizer,
-            "options": dataclasses.asdict(options) | {"out": str(out)},
-        }
-        for index in range(sharing.processes)
-    ]
-    what = f"a training on {sharing.title}"
-    times = in_processes(what, "devices.train_here", options.device, given, LONGEST)[0]
-    with np.load(out) as saved:
-        params = {name: [saved[key] for key in saved.files if key.startswith(name)] for name in BOUNDS}
-    return params, times
+    given = [(sharing, options, optimizer, address, index) for index in range(sharing.processes)]
+    return in_processes(f"a training on {sharing.title}", train_here, options.device, given, LONGEST)[0]
 
 
 def train_here(
-    sharing: Sequence[Any], address: str, index: int, optimizer: str, options: dict[str, Any]
-) -> list[float]:
-    """Train as one of the processes that share a training; the first writes the parameters."""
-    asked, how = ManyOptions(**options), Sharing(*sharing)
+    how: Sharing, asked: ManyOptions, optimizer: str, address: str, index: int
+) -> tuple[Ends, list[float]]:
+    """Train as one of the processes that share a training."""
     jax.config.update("jax_num_cpu_devices", how.devices)
     if how.processes > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -139,11 +119,7 @@ def train_here(
     single, seconds_each = _fit(asked, optimizer, "float32", how.nudged, devices)
     with jax.enable_x64(True):
         double, _ = _fit(asked, optimizer, "float64", how.nudged, devices)
-    if index == 0:
-        ends = {"float32": single[0], "float64": double[-1]}
-        arrays = {f"{name}_{place}": each for name, end in ends.items() for place, each in enumerate(end)}
-        np.savez(options["out"], **arrays)  # type: ignore[arg-type]
-    return seconds_each
+    return {"float32": single[0], "float64": double[-1]}, seconds_each
 
 
 def _fit(

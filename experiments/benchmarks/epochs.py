@@ -2,24 +2,22 @@
 
 import os
 import statistics
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from cases import CASES, OPTIMIZERS, Case, Data, make_job
-from measurement import OutOptions, PlaceOptions, Result, drawn_order, tell, time_summary
+from measurement import OutOptions, PlaceOptions, Result, difference, drawn_order, tell, time_summary
 from peers import MATMUL, OURS, PEERS, peers_on
-from peers.job import read_layers, write_job
-from processes import ProcessFailed, WorkerProcess
+from peers import worker as at_work
+from peers.job import Job
+from processes import ProcessFailed, Worker
 
 from jaxmlp.cli.options import DeviceOptions
 from jaxmlp.cli.parser import option
 from jaxmlp.cli.session import available_cores
-from jaxmlp.cli.sweep_report import difference
 
 ROUNDING = float(np.finfo(np.float32).eps)
 QUICK_CASES = ("mnist_300", "digits")
@@ -31,12 +29,12 @@ NUDGES = 3  # ways to round the initial weights: by how much one grows is a matt
 class BenchmarkOptions(DeviceOptions, PlaceOptions, OutOptions):
     """The options of a benchmark."""
 
-    cases: tuple[str, ...] = _option(tuple(CASES), f"of {', '.join(CASES)}", metavar="NAME")
-    optimizers: tuple[str, ...] = _option(OPTIMIZERS, f"of {', '.join(OPTIMIZERS)}", metavar="NAME")
+    cases: tuple[str, ...] = _option(tuple(CASES), f"of {', '.join(CASES)}")
+    optimizers: tuple[str, ...] = _option(OPTIMIZERS, f"of {', '.join(OPTIMIZERS)}")
     peers: tuple[str, ...] = _option(
-        ("all",), f"of {', '.join(peers_on('cpu'))}; on a GPU {', '.join(peers_on('gpu'))}", metavar="NAME"
+        ("all",), f"of {', '.join(peers_on('cpu'))}; on a GPU {', '.join(peers_on('gpu'))}"
     )
-    repeats: int = _option(5, "timed turns of each peer, after an epoch that warms up", metavar="N")
+    repeats: int = _option(5, "timed turns of each peer, after an epoch that warms up")
     sweep: bool = _option(True, "networks a second of sweeps on digits too")
     time_to_accuracy: bool = _option(True, "whole processes to 98 % on MNIST too, where MNIST is at hand")
     quick: bool = _option(
@@ -47,8 +45,8 @@ class BenchmarkOptions(DeviceOptions, PlaceOptions, OutOptions):
 class Field(NamedTuple):
     """The processes that take part: one a peer, and those that time matrix products by how many cores they may use."""
 
-    workers: dict[str, WorkerProcess]
-    products: dict[int, WorkerProcess]
+    workers: dict[str, Worker]
+    products: dict[int, Worker]
 
 
 def measure(plan: BenchmarkOptions) -> tuple[list[Result], list[str]]:
@@ -60,12 +58,11 @@ def measure(plan: BenchmarkOptions) -> tuple[list[Result], list[str]]:
         for name in plan.cases:
             data = CASES[name].data(plan)
             for optimizer in plan.optimizers:
-                with tempfile.TemporaryDirectory(prefix="jaxmlp-benchmark-") as folder:
-                    try:
-                        measured = measure_case(plan, CASES[name], data, optimizer, field, Path(folder))
-                        results.append({"case": name} | measured)
-                    except ProcessFailed as failed:
-                        failures.append(f"{name}, {optimizer} was not measured: {failed}")
+                try:
+                    measured = measure_case(plan, CASES[name], data, optimizer, field)
+                    results.append({"case": name} | measured)
+                except ProcessFailed as failed:
+                    failures.append(f"{name}, {optimizer} was not measured: {failed}")
         return results, failures
     finally:
         for worker in (*field.workers.values(), *field.products.values()):
@@ -73,34 +70,33 @@ def measure(plan: BenchmarkOptions) -> tuple[list[Result], list[str]]:
 
 
 def _start(plan: BenchmarkOptions) -> Field:
-    workers = {name: WorkerProcess(name, plan.device) for name in plan.peers}
+    workers = {name: Worker(plan.device) for name in plan.peers}
     cores, is_cpu = available_cores(), plan.device.startswith("cpu")
-    counts = dict.fromkeys((1, cores)) if is_cpu and hasattr(os, "sched_setaffinity") else {cores: None}
-    return Field(workers, {count: WorkerProcess(MATMUL, plan.device, count) for count in counts})
+    counts = {1, cores} if is_cpu and hasattr(os, "sched_setaffinity") else {cores}
+    products = {count: Worker(plan.device, count if count < cores else None) for count in sorted(counts)}
+    return Field(workers, products)
 
 
-def measure_case(
-    plan: BenchmarkOptions, case: Case, data: Data, optimizer: str, field: Field, folder: Path
-) -> Result:
+def measure_case(plan: BenchmarkOptions, case: Case, data: Data, optimizer: str, field: Field) -> Result:
     """Set every peer up for a case, let them train in turn, and bring the figures together."""
     epochs = 1 + plan.repeats * case.epochs_a_turn
     settings = case.settings(optimizer, plan.device, plan.precision)
-    write_job(folder, make_job(data, settings, epochs))
-    runs = [Run(name, worker, folder) for name, worker in field.workers.items()]
+    job = make_job(data, settings, epochs)
+    runs = [Run(name, worker) for name, worker in field.workers.items()]
     ours = next(run for run in runs if run.name == OURS)
-    nudged = [first_loss(ours.worker, folder, seed) for seed in range(NUDGES)]
+    nudged = [first_loss(ours.worker, job, seed) for seed in range(NUDGES)]
     for run in runs:
         tell(f"{case.title}, {optimizer}: {PEERS[run.name].title}, first epoch")
-        run.attempt(run.begin)
+        run.attempt(run.begin, job)
     for worker in field.products.values():
-        worker.ask("set_up", job=str(folder))
+        worker.ask(at_work.set_up, MATMUL, job)
     rates: dict[int, list[Any]] = {count: [] for count in field.products}
     for turn in range(plan.repeats):
         tell(f"{case.title}, {optimizer}: turn {turn + 1} of {plan.repeats}")
         for run in drawn_order(runs, turn):
             run.attempt(run.train, epochs_of_turn(turn, case.epochs_a_turn))
         for count, worker in field.products.items():
-            rates[count].append(worker.ask("rates")["products"])
+            rates[count].append(worker.ask(at_work.rates))
     for run in runs:
         run.attempt(run.finish)
     if ours.failure:
@@ -123,23 +119,22 @@ def measure_case(
     }
 
 
-def first_loss(worker: WorkerProcess, folder: Path, seed: int) -> float:
+def first_loss(worker: Worker, job: Job, seed: int) -> float:
     """Train the first epoch from weights each moved by a rounding; returns the loss."""
-    worker.ask("set_up", job=str(folder), nudge=ROUNDING, seed=seed)
-    return worker.ask("train", epochs=[0])["losses"][0]
+    worker.ask(at_work.set_up, OURS, job, ROUNDING, seed)
+    return worker.ask(at_work.train, [0])["losses"][0]
 
 
-def epochs_of_turn(turn: int, epochs_a_turn: int) -> list[int]:
+def epochs_of_turn(turn: int, epochs_a_turn: int) -> range:
     """Number the epochs of a turn; epoch 0, which also compiles, belongs to none."""
-    return list(range(1 + turn * epochs_a_turn, 1 + (turn + 1) * epochs_a_turn))
+    return range(1 + turn * epochs_a_turn, 1 + (turn + 1) * epochs_a_turn)
 
 
 class Run:
     """One peer's way through one case."""
 
-    def __init__(self, name: str, worker: WorkerProcess, folder: Path) -> None:
+    def __init__(self, name: str, worker: Worker) -> None:
         self.name, self.worker, self.failure = name, worker, ""
-        self.job, self.params = str(folder), folder / f"after_first_epoch_{name}.npz"
         self.seconds: list[float] = []  # of an epoch, one entry a turn
         self.found: Result = {}
 
@@ -151,27 +146,19 @@ class Run:
             except ProcessFailed as failed:
                 self.failure = str(failed)
 
-    def begin(self) -> None:
-        """Set up, train the first epoch, which also compiles, and keep the parameters after it."""
-        ready = self.worker.ask("set_up", job=self.job)
-        trained = self.worker.ask("train", epochs=[0])
-        self.worker.ask("write", path=str(self.params))
-        self.found = {
-            "set_up_seconds": ready["seconds"],
-            "temporaries_bytes": ready["temporaries"],
-            "first_epoch_seconds": trained["seconds"][0],
-            "first_epoch_loss": trained["losses"][0],
-        }
+    def begin(self, job: Job) -> None:
+        """Set up, and train the first epoch, which also compiles."""
+        self.found["temporaries_bytes"] = self.worker.ask(at_work.set_up, self.name, job)
+        self.found["first_epoch_loss"] = self.worker.ask(at_work.train, [0])["losses"][0]
 
     def train(self, epochs: Sequence[int]) -> None:
         """Train a turn's epochs."""
-        trained = self.worker.ask("train", epochs=list(epochs))
+        trained = self.worker.ask(at_work.train, epochs)
         self.seconds.append(sum(trained["seconds"]) / len(epochs))
-        self.found["last_loss"] = trained["losses"][-1]
 
     def finish(self) -> None:
         """Measure on the test part."""
-        self.found["score"] = self.worker.ask("measure")["score"]
+        self.found["score"] = self.worker.ask(at_work.measure)
 
     def summary(self, ours: "Run") -> Result:
         """Bring the figures together, compared with ours."""
@@ -180,11 +167,9 @@ class Run:
         if self.failure:
             return named | {"failure": self.failure}
         losses = self.found["first_epoch_loss"], ours.found["first_epoch_loss"]
-        params, reference = map(read_layers, (self.params, ours.params))
         compared = {
             "time_relative_to_ours": statistics.median(self.seconds) / statistics.median(ours.seconds),
             "loss_difference": difference(*losses),
-            "largest_parameter_difference": difference(params, reference, is_relative=False),
         }
         return named | time_summary(self.seconds) | compared | self.found
 

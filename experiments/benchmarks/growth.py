@@ -104,10 +104,7 @@ _option = partial(option, group="options")
 class GrowthOptions(DeviceOptions, OutOptions):
     """The options of a growth run."""
 
-    vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}", metavar="NAME")
-    longest: float = _option(
-        60.0, "seconds that a point's training may be expected to take; longer ones are left out", metavar="X"
-    )
+    vary: tuple[str, ...] = _option(tuple(LAWS), f"of {', '.join(LAWS)}")
     quick: bool = _option(False, "leave out every value above the base's own")
 
 
@@ -118,8 +115,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         LAWS[name]
     if not options.vary:
         raise ArgumentError("--vary needs at least one name: leave it out for all")
-    if not options.longest > 0:
-        raise ArgumentError(f"--longest must be above 0 seconds, given {options.longest:g}")
     check(options)
     # On a GPU this process would otherwise take most of the memory that the points are to have.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
@@ -133,18 +128,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure_series(name: str, options: GrowthOptions) -> Result:
-    """Measure one quantity's growth, until a point would take too long."""
-    law, base = LAWS[name], getattr(BASE, name)
-    values = [value for value in law.values if not options.quick or value <= base]
+    """Measure one quantity's growth."""
+    base = getattr(BASE, name)
     points: list[Result] = []
-    left_out: list[int] = []
     failed: list[Result] = []
-    for value in values:
-        if points:  # the time that the law expects from the last point's
-            last, slope = points[-1], max(law.seconds[0], 0)
-            if last["seconds"] * (value / last["value"]) ** slope > options.longest:
-                left_out.append(value)
-                continue
+    for value in LAWS[name].values:
+        if options.quick and value > base:
+            break
         tell(f"{name} {value:,}")
         try:
             points.append({"value": value} | measure_point(BASE._replace(**{name: value}), options))
@@ -152,7 +142,6 @@ def measure_series(name: str, options: GrowthOptions) -> Result:
             failed.append({"value": value, "failure": str(failure)})
     return {
         "points": points,
-        "left_out": left_out,
         "failed": failed,
         "slopes": {quantity: slopes(points, quantity) for quantity in QUANTITIES},
     }
@@ -160,11 +149,11 @@ def measure_series(name: str, options: GrowthOptions) -> Result:
 
 def measure_point(point: Point, options: GrowthOptions) -> Result:
     """Measure a point in a fresh process."""
-    given = {"point": list(point), "device": options.device, "precision": options.precision}
-    return in_process(f"the point {point._asdict()}", "growth.measure", options.device, given)
+    what = f"the point {point._asdict()}"
+    return in_process(what, measure, options.device, point, options.device, options.precision)
 
 
-def measure(point: Sequence[int], device: str, precision: str) -> Result:
+def measure(point: Point, device: str, precision: str) -> Result:
     """Train with SGD from fresh parameters in this process, once for the memory and some times over for the time."""
     examples, features, width, depth, batch_size, epochs = point
     sizes = (features, *[width] * depth, CLASSES)
@@ -245,7 +234,8 @@ def parts(result: Result) -> list[Part]:
         for point in series["points"]:
             amounts = [amount(point[f"{what}_bytes"]) for what in ("peak", "memory", "temporaries")]
             points.append([varied, f"{point['value']:,}", seconds(point["seconds"]), *amounts])
-        notes += [f"{varied}: {note}." for note in left_out_notes(series)]
+        failed = ", ".join(f"{point['value']:,}" for point in series["failed"])
+        notes += [f"{varied}: failed: {failed}."] if failed else []
     base = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in result["base"].items())
     return [f"The base is {base}, with SGD.", slopes, *notes, points]
 
@@ -264,14 +254,6 @@ def base_note(result: Result) -> list[str]:
         f"time of the training: the base's own, measured in each of {len(times)} series, is {seconds(min(times))} to "
         f"{seconds(max(times))}; so far one point's time can be from another's by chance."
     ]
-
-
-def left_out_notes(series: Result) -> list[str]:
-    """Say which values have no point, and why."""
-    values = ", ".join(f"{value:,}" for value in series["left_out"])
-    notes = [f"left out, as they would take longer than --longest: {values}"] if values else []
-    failed = ", ".join(f"{point['value']:,}" for point in series.get("failed", ()))
-    return notes + ([f"failed: {failed}"] if failed else [])
 
 
 def slope_rows(name: str, series: Result) -> list[list[str]]:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
 from jaxmlp import ArgumentError
+from jaxmlp.cli.options import check_least
 from jaxmlp.cli.parser import option
 from jaxmlp.cli.run import describe_machine
 from jaxmlp.cli.session import available_cores
@@ -55,10 +57,7 @@ class MnistOptions(PlaceOptions, OutOptions):
 
 def check(options: Any, **least: int) -> None:
     """Refuse numbers below the least, and a result file that cannot be written, before anything is measured."""
-    for name, lowest in least.items():
-        given = getattr(options, name)
-        if given < lowest:
-            raise ArgumentError(f"--{name.replace('_', '-')} must be at least {lowest}, given {given}")
+    check_least(options, **least)
     check_out(options.out)
 
 
@@ -152,3 +151,11 @@ def with_block(text: str, block: str, new: str, file: str) -> str:
         raise ArgumentError(f"{file} needs the line {begin} and, below it, the line {end}, once each")
     before, _, rest = text.partition(begin)
     return f"{before}{begin}\n{new}\n{end}{rest.partition(end)[2]}"
+
+
+def difference(ours: Any, theirs: Any) -> float:
+    """Measure max |a − b| / max |b| of the worst tensor; NaN where any number is."""
+    found = []
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        found.append(np.max(np.abs(np.asarray(a) - np.asarray(b))) / (np.max(np.abs(b)) or 1.0))
+    return float(np.max(found))

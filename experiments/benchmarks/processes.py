@@ -1,19 +1,20 @@
-"""Work in processes: a function as a process, programs run to their end, and a worker that is told what to do."""
+"""Work in processes: a program run to its end, and functions called in fresh processes."""
 
-import importlib
-import json
+import contextlib
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import IO, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from unittest import mock
 
 from jaxmlp import ArgumentError
 from jaxmlp.door import one_line
 
-WORKER = Path(__file__).parent / "peers" / "worker.py"
+SPAWN = multiprocessing.get_context("spawn")
+GRACE = 2.0  # seconds in which a process may clear up
 
 
 class ProcessFailed(ArgumentError):
@@ -29,94 +30,109 @@ def process_environment(device: str) -> dict[str, str]:
     return environment
 
 
-def run_programs(
-    what: str, commands: Sequence[Sequence[str]], environment: Mapping[str, str], longest: float | None = None
-) -> list[str]:
-    """Run Python programs side by side to their ends; returns what each printed."""
-    started: list[subprocess.Popen[str]] = []
-    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8"}
-    try:
-        for command in commands:
-            started += [subprocess.Popen([sys.executable, *command], env=environment, **pipes)]
-        printed = [process.communicate(timeout=longest) for process in started]
-    except subprocess.TimeoutExpired:
-        raise ProcessFailed(f"{what} did not end within {longest:g} s") from None
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()  # waits, and closes its pipes
-    for process, (_, errors) in zip(started, printed, strict=True):
-        if process.returncode != 0:
-            words = errors.strip().splitlines() or ["it said nothing"]
-            raise ProcessFailed(f"{what} ended with status {process.returncode}: {words[-1][:300]}")
-    return [out for out, _ in printed]
+def run_program(what: str, command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Run a Python program to its end; returns what it printed."""
+    ended = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, encoding="utf-8", check=False
+    )
+    if ended.returncode != 0:
+        words = ended.stderr.strip().splitlines() or ["it said nothing"]
+        raise ProcessFailed(f"{what} ended with status {ended.returncode}: {words[-1][:300]}")
+    return ended.stdout
 
 
-def in_processes(
-    what: str, function: str, device: str, given: Sequence[Mapping[str, Any]], longest: float | None = None
-) -> list[Any]:
-    """Call a function, named as "module.function", in several fresh processes at once; returns what each returns."""
-    commands = [[__file__, function, json.dumps(arguments)] for arguments in given]
-    printed = run_programs(what, commands, process_environment(device), longest)
-    return [json.loads(out.splitlines()[-1]) for out in printed]
+class Worker:
+    """A process that calls functions when it is told to, until it is closed.
 
+    Thread pools of PyTorch, OpenBLAS and XLA disturb each other inside one process; in processes of their own, of
+    which one works at a time, they do not.
+    """
 
-def in_process(what: str, function: str, device: str, given: Mapping[str, Any]) -> Any:
-    """Call a function, named as "module.function", in a fresh process, whose memory and settings are its own."""
-    return in_processes(what, function, device, [given])[0]
+    def __init__(self, device: str = "", cores: int | None = None) -> None:
+        self.pipe, theirs = SPAWN.Pipe()
+        self.process = SPAWN.Process(target=_serve, args=(theirs,))
+        with mock.patch.dict(os.environ, process_environment(device)), _on_cores(cores):
+            self.process.start()
+        theirs.close()
 
+    def tell(self, function: Callable[..., Any], *given: Any) -> None:
+        """Have a function called in the process."""
+        with contextlib.suppress(ConnectionError):  # `answer` says that it has ended
+            self.pipe.send((function, given))
 
-class WorkerProcess:
-    """A worker that has a peer in its process, until it is closed."""
-
-    def __init__(self, name: str, device: str = "", cores: int | None = None) -> None:
-        self.log: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), name, *([] if cores is None else [str(cores)])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            encoding="utf-8",
-            env=process_environment(device),
-        )
-
-    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Tell the worker to do something, and wait until it is done."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
+    def answer(self, longest: float | None = None) -> Any:
+        """Wait for what the function returns."""
         try:
-            self.process.stdin.write(json.dumps({"do": do} | arguments) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        answer = json.loads(line) if line else {"error": self._last_words()}
-        if "error" in answer:
-            raise ProcessFailed(answer["error"])
+            if not self.pipe.poll(longest):
+                raise ProcessFailed(f"it did not end within {longest:g} s")
+            failure, answer = self.pipe.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            raise ProcessFailed(f"its process ended with status {self.process.exitcode}") from None
+        if failure:
+            raise ProcessFailed(failure)
         return answer
 
-    def _last_words(self) -> str:
-        status = self.process.wait()
-        self.log.seek(0)
-        lines = [line.strip() for line in self.log if line.strip()]
-        return f"its process ended with status {status}: {lines[-1] if lines else 'it said nothing'}"[:300]
+    def ask(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Have a function called, and wait for what it returns."""
+        self.tell(function, *given)
+        return self.answer()
 
     def close(self) -> None:
         """End the process."""
+        self.pipe.close()  # at which it ends by itself, unless it is at work
+        self.process.join(GRACE)
         self.process.kill()
-        self.process.communicate()
-        self.log.close()
+        self.process.join()
 
 
-def main(function: str, given: str) -> None:
-    """Call a function in this process, and print what it returns as JSON."""
-    module, _, name = function.rpartition(".")
+@contextlib.contextmanager
+def _on_cores(count: int | None) -> Iterator[None]:
+    """Give a process that is started inside fewer cores, before any library counts them."""
+    if count is None:
+        yield
+        return
+    all_of_them = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(all_of_them)[:count])
     try:
-        print(json.dumps(getattr(importlib.import_module(module), name)(**json.loads(given))))
-    except (ArgumentError, OSError) as error:
-        sys.exit(one_line(error))
+        yield
+    finally:
+        os.sched_setaffinity(0, all_of_them)
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _serve(pipe: Any) -> None:
+    """Call what is asked for until the other end is closed; a failure is answered as one line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program that started it ends it
+    with contextlib.suppress(EOFError):
+        while True:
+            function, given = pipe.recv()
+            failure, answer = "", None
+            try:
+                answer = function(*given)
+            except Exception as error:  # whatever it is, the measurement goes on without it and says why
+                kind = "" if isinstance(error, ArgumentError) else f"{type(error).__name__}: "
+                failure = f"{kind}{one_line(error)}"[:300]
+            pipe.send((failure, answer))
+
+
+def in_processes(
+    what: str,
+    function: Callable[..., Any],
+    device: str,
+    given: Sequence[Sequence[Any]],
+    longest: float | None = None,
+) -> list[Any]:
+    """Call a function in several fresh processes at once; returns what each returns."""
+    with contextlib.ExitStack() as stack:
+        workers = [stack.enter_context(contextlib.closing(Worker(device))) for _ in given]
+        for worker, arguments in zip(workers, given, strict=True):
+            worker.tell(function, *arguments)
+        try:
+            return [worker.answer(longest) for worker in workers]
+        except ProcessFailed as failed:
+            raise ProcessFailed(f"{what} failed: {failed}") from None
+
+
+def in_process(what: str, function: Callable[..., Any], device: str, *given: Any) -> Any:
+    """Call a function in a fresh process, whose memory and settings are its own."""
+    return in_processes(what, function, device, [given])[0]

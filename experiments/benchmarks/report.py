@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import benchmark
 import checkpoints
 import devices
 import growth
 import startup
 import stream
-import tables
 from measurement import Part, Result, with_block
 from peers import OURS, PEERS
 from targets import measured
@@ -31,7 +31,7 @@ draw the figures of experiments/figures/ from the same files."""
 EXPERIMENTS = Path(__file__).resolve().parents[1]
 # The blocks, and how each is laid out from its result file and from that of a GPU, as benchmark_gpu.json.
 BLOCKS: dict[str, Callable[[Result], list[Part]]] = {
-    "benchmark": tables.parts,
+    "benchmark": benchmark.parts,
     "startup": startup.parts,
     "growth": growth.parts,
     "stream": stream.parts,
@@ -128,7 +128,7 @@ def bar_panels(result: Result) -> dict[str, dict[str, list[float]]]:
     panels, keys = {}, ("median_seconds", "least_seconds", "largest_seconds")
     for case in result["cases"]:
         (ours,) = [one["median_seconds"] for one in measured(case) if one["name"] == OURS]
-        panels[f"{case['title']}, {tables.OPTIMIZER_NAMES[case['optimizer']]}"] = {
+        panels[f"{case['title']}, {benchmark.OPTIMIZER_NAMES[case['optimizer']]}"] = {
             PEERS[one["name"]].title: [one[key] / ours for key in keys] for one in measured(case)
         }
     return panels

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from measurement import MnistOptions, Part, Result, check, describe, finish, tell
-from processes import run_programs
+from processes import run_program
 from targets import ACCURACY, SECOND_RUN
 from time_to_accuracy import FLAGS, place_flags, printed_accuracy
 
@@ -26,9 +26,7 @@ A first run finds no compiled programs, a second one those that the first has ke
 class StartupOptions(MnistOptions):
     """The options of the measurement."""
 
-    repeats: int = option(
-        5, "second runs of each; of MNIST each with its own seed", group="options", metavar="N"
-    )
+    repeats: int = option(5, "second runs of each; of MNIST each with its own seed", group="options")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +61,7 @@ def time_process(flags: Sequence[str], folder: Path, name: str) -> Result:
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(programs), "JAX_ENABLE_COMPILATION_CACHE": "true"}
     command = ["-m", "jaxmlp", "train", *flags, "--out", str(folder / name)]
     before, cores, started = len(list(programs.glob("*-cache"))), sum(os.times()[2:4]), time.perf_counter()
-    (printed,) = run_programs("jaxmlp train", [command], os.environ | environment)
+    printed = run_program("jaxmlp train", command, os.environ | environment)
     wall, cpu = time.perf_counter() - started, sum(os.times()[2:4]) - cores  # of all ended children
     compiled = len(list(programs.glob("*-cache"))) - before
     return {"wall": wall, "cpu": cpu, "compiled": compiled, "accuracy": printed_accuracy(printed)}

@@ -1,12 +1,10 @@
 """Measure training on data larger than memory: rate and peak memory by stream, beside the route in memory."""
 
-import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -37,12 +35,12 @@ _option = partial(option, group="options")
 class StreamOptions(DeviceOptions, OutOptions):
     """The options of the measurement."""
 
-    rows: int = _option(20_000_000, "rows of the whole set", metavar="N")
-    part: float = _option(0.25, "share of them that is trained on in memory too", metavar="X")
-    window: int = _option(65_536, "rows of a window", metavar="N")
-    epochs: int = _option(2, "epochs; the first, which compiles, has no part in the rates", metavar="N")
-    repeats: int = _option(3, "times that each is measured", metavar="N")
-    seed: int = _option(0, "of the set, the runs and the order", metavar="N")
+    rows: int = _option(20_000_000, "rows of the whole set")
+    part: float = _option(0.25, "share of them that is trained on in memory too")
+    window: int = _option(65_536, "rows of a window")
+    epochs: int = _option(2, "epochs; the first, which compiles, has no part in the rates")
+    repeats: int = _option(3, "times that each is measured")
+    seed: int = _option(0, "of the set, the runs and the order")
     quick: bool = _option(False, "a hundredth of the rows, once")
     data_dir: str = _option(str(CACHE), "folder of the set's files", metavar="FOLDER")
 
@@ -104,13 +102,12 @@ def measure_cases(cases: Sequence[tuple[str, int]], repeats: int, options: Strea
 
 def measure_point(route: str, rows: int, options: StreamOptions) -> Result:
     """Train in a fresh process, whose peak memory is only its."""
-    given = {"route": route, "rows": rows, "options": dataclasses.asdict(options)}
-    return in_process(f"training on {rows:,} rows {ROUTES[route]}", "stream.measure", options.device, given)
+    what = f"the training on {rows:,} rows {ROUTES[route]}"
+    return in_process(what, measure, options.device, route, rows, options)
 
 
-def measure(route: str, rows: int, options: Mapping[str, Any]) -> Result:
+def measure(route: str, rows: int, asked: StreamOptions) -> Result:
     """Train with Adam in this process, and tell rate, memory and accuracy."""
-    asked = StreamOptions(**options)
     data = LargeSet(Path(asked.data_dir), rows, asked.seed)
     with computing(asked.device, asked.precision) as (precision, _):
         net, key = mlp(SIZES, precision=precision), jax.random.key(asked.seed)

@@ -9,11 +9,9 @@ import numpy as np
 from cases import CASES
 from measurement import PlaceOptions, Result, tell, time_summary
 from processes import ProcessFailed, in_process
-from sklearn.neural_network import MLPClassifier
 
 from jaxmlp import Batch, mlp
-from jaxmlp.cli.session import find_device
-from jaxmlp.cli.sweep import use_cores
+from jaxmlp.cli.session import available_cores, find_device, use_cores
 from jaxmlp.sweep.sweep import sweep
 from jaxmlp.sweep.trials import Trial
 
@@ -29,11 +27,10 @@ def measure_rates(device: str, precision: str, counts: Iterable[int]) -> Result:
         for count in counts:
             what = f"the sweep of {count} networks"
             tell(what)
-            given = {"count": count, "device": device, "precision": precision}
-            result["points"].append(in_process(what, "sweeps.measure", device, given))
+            result["points"].append(in_process(what, measure, device, count, device, precision))
         if device.startswith("cpu"):
             tell("the sweep's networks by scikit-learn")
-            result["sklearn"] = in_process("the sweep by scikit-learn", "sweeps.measure_sklearn", device, {})
+            result["sklearn"] = in_process("the sweep by scikit-learn", measure_sklearn, device)
     except ProcessFailed as failed:
         result["failure"] = str(failed)
     return result
@@ -46,7 +43,7 @@ def learning_rates(count: int) -> list[float]:
 
 def measure(count: int, device: str, precision: str = "float32", epochs: int = EPOCHS) -> Result:
     """Time a sweep in this process: a first time, which compiles, and then some more."""
-    use_cores(None)  # as `jaxmlp sweep` does: each core of a CPU is a device of its own
+    use_cores(available_cores())  # as `jaxmlp sweep` does: each core of a CPU is a device of its own
     case, chosen = CASES[CASE], find_device(device)
     # On a CPU all of its devices share the work; elsewhere the one that was asked for is measured.
     devices = jax.local_devices(backend="cpu") if chosen.platform == "cpu" else [chosen]
@@ -76,6 +73,8 @@ def measure(count: int, device: str, precision: str = "float32", epochs: int = E
 
 def measure_sklearn(networks: int = 5, epochs: int = EPOCHS) -> Result:
     """Train a few of the sweep's networks by scikit-learn, one after another."""
+    from sklearn.neural_network import MLPClassifier  # here, for the peers' processes to have no part of it
+
     case, data = CASES[CASE], CASES[CASE].data(PlaceOptions())
     times, scores = [], []
     for number, rate in enumerate(learning_rates(networks)):

@@ -27,22 +27,19 @@ class Goals(NamedTuple):
 
 
 GOALS = {"mnist_300": Goals(1.5, 3.0, 1.5), "mnist_512": Goals(1.3, None, 1.15)}
-GPU_EPOCH_SECONDS = {"mnist_300": 0.050, "mnist_512": 0.015}
-SWEEP, SWEEP_OF_SKLEARN, SWEEP_ON_GPU, SWEEP_TIME = 256, 20.0, 1024, 4.0
+SWEEP, SWEEP_OF_SKLEARN = 256, 20.0
 ACCURACY, SHARES = 0.98, {"torch": 0.60, "sklearn": 0.40}
 SECOND_RUN = {"digits": 2.5, "mnist": 2.6}  # seconds of a whole process that finds its programs compiled
 
 
 def targets(result: Result) -> list[Target]:
-    """Hold a result against its targets."""
-    on_gpu = result["device"].startswith("gpu")
-    cases = {case["case"]: case for case in result["cases"] if case["optimizer"] == "sgd"}
-    if on_gpu:
-        found = [_gpu_epoch(cases.get(name), name, most) for name, most in GPU_EPOCH_SECONDS.items()]
-    else:
-        found = [target for name, goals in GOALS.items() for target in _speed(cases.get(name), name, goals)]
+    """Hold a result against its targets; those of speed are of a CPU."""
+    found: list[Target] = []
+    if result["device"] == "cpu":
+        cases = {case["case"]: case for case in result["cases"] if case["optimizer"] == "sgd"}
+        found += [target for name, goals in GOALS.items() for target in _speed(cases.get(name), name, goals)]
         found += _time_to_accuracy(result.get("time_to_accuracy"))
-    found += _sweep(result.get("sweep"), on_gpu)
+        found += _sweep(result.get("sweep"))
     return [*found, *_against_autodiff(result["cases"])]
 
 
@@ -93,15 +90,6 @@ def _speed(case: Result | None, name: str, goals: Goals) -> Iterator[Target]:
     yield _ratio(f"{what}: time over the matmul floor", goals.floor, share, at_least=False)
 
 
-def _gpu_epoch(case: Result | None, name: str, most: float) -> Target:
-    what, wanted = f"{CASES[name].title}, SGD: an epoch", f"≤ {1000 * most:.0f} ms"
-    ours = None if case is None else peer(case, OURS)
-    if ours is None:
-        return Target(what, wanted)
-    seconds = ours["median_seconds"]
-    return Target(what, wanted, f"{1000 * seconds:.1f} ms", seconds <= most)
-
-
 def _time_to_accuracy(result: Result | None) -> Iterator[Target]:
     what, most = f"MNIST to {100 * ACCURACY:.1f} %, whole process", SECOND_RUN["mnist"]
     programs = {one["name"]: one for one in (result or {}).get("programs", ()) if "failure" not in one}
@@ -137,16 +125,9 @@ def _learnt(program: Result) -> str:
     )
 
 
-def _sweep(rates: Result | None, on_gpu: bool) -> Iterator[Target]:
-    """Compare many networks with one on a GPU, and a network's share of a sweep with scikit-learn's on a CPU."""
+def _sweep(rates: Result | None) -> Iterator[Target]:
+    """Compare a network's share of a sweep with scikit-learn's."""
     points = {point["count"]: point for point in (rates or {}).get("points", ())}
-    if on_gpu:
-        ratio = None
-        if {1, SWEEP_ON_GPU} <= set(points):
-            ratio = points[SWEEP_ON_GPU]["median_seconds"] / points[1]["median_seconds"]
-        what = f"a sweep of {SWEEP_ON_GPU} networks: time of a single one's"
-        yield _ratio(what, SWEEP_TIME, ratio, at_least=False)
-        return
     what = f"a sweep of {SWEEP} networks on digits: faster than scikit-learn, a network"
     if rates is None or "sklearn" not in rates or SWEEP not in points:
         yield _ratio(what, SWEEP_OF_SKLEARN, None, at_least=True)

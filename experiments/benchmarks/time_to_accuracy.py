@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from measurement import PlaceOptions, Result, drawn_order, tell, time_summary
 from peers import OURS, missing_packages
-from processes import ProcessFailed, process_environment, run_programs
+from processes import ProcessFailed, process_environment, run_program
 
 from jaxmlp import ArgumentError
 from jaxmlp.datasets import load
@@ -109,5 +109,5 @@ def measure_time_to_accuracy(
 def run_once(program: Program, folder: Path, seed: int, device: str = "cpu") -> tuple[float, float]:
     """Run a program; returns the seconds of its process and the accuracy it printed."""
     command, started = program.command(folder, seed), time.perf_counter()
-    (told,) = run_programs(program.title, [command], process_environment(device))
+    told = run_program(program.title, command, process_environment(device))
     return time.perf_counter() - started, printed_accuracy(told)

@@ -30,10 +30,7 @@ from jaxmlp import loss as mean_loss
 from jaxmlp.cli.options import CompilationCacheOptions
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import compilation_cache, run
-from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import aligned
-
-largest_difference = partial(difference, is_relative=False)
 
 DESCRIPTION = """Run the lesson "build your own framework" (AI for Beginners 3.4) with hand-written gradients.
 
@@ -53,11 +50,15 @@ class LessonOptions(CompilationCacheOptions):
         "the folder for pictures and numbers (default: runs/build-your-own-framework-TIME)",
         metavar="FOLDER",
     )
-    seeds: int = _option(
-        8, "draws of weights and data behind each spread, from the regression on", metavar="N"
-    )
-    steps: int = _option(500, "updates of each network, from the regression on", metavar="N")
+    seeds: int = _option(8, "draws of weights and data behind each spread, from the regression on")
+    steps: int = _option(500, "updates of each network, from the regression on")
     pictures: bool = _option(True, "whether to draw pictures")
+
+
+def largest_difference(ours: Any, theirs: Any) -> float:
+    """Measure the largest |a − b| of all tensors; NaN where any number is."""
+    apart = jax.tree.map(lambda a, b: np.max(np.abs(np.asarray(a) - np.asarray(b))), ours, theirs)
+    return float(np.max(jax.tree.leaves(apart)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -303,15 +303,8 @@ def _method(setup: Setup) -> str:
 
 
 def _results(runs: Runs) -> str:
-    rows: list[Sequence[str]] = [
-        (
-            "network",
-            "test accuracy (least to largest)",
-            "training accuracy in the last epoch",
-            "seconds a network",
-        )
-    ]
+    rows = [["network", "test accuracy (least to largest)", "training accuracy", "seconds a network"]]
     for kind, measured in runs.items():
         seconds = f"{measured.seconds / len(measured.accuracy):.2g}"
-        rows.append((str(kind), share(measured.accuracy), share(measured.train_accuracy[:, -1]), seconds))
+        rows.append([str(kind), share(measured.accuracy), share(measured.train_accuracy[:, -1]), seconds])
     return markdown(rows)

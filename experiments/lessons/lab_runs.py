@@ -1,6 +1,5 @@
 """The lab's runs: perceptrons of several depths and activations, and what was measured of each."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -8,9 +7,10 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from side_by_side import LOSS, compile_epoch, evaluate_members, start_members
+from side_by_side import LOSS, SGD, train_by_epoch
 
 from jaxmlp import Batch, Network, mlp, value_and_grad
+from jaxmlp.training.steps import Recipe
 
 PROBED = 1000  # training examples over which gradient norms are measured
 SINGLE = "single layer"  # a perceptron of one layer has no activation between layers
@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 class Measured(NamedTuple):
     """What was measured of M perceptrons of one kind, which differ in their seed."""
 
-    train_accuracy: np.ndarray  # as each epoch's steps were taken, [M, E]; NaN for a network that diverged
+    train_accuracy: np.ndarray  # after each epoch, [M, E]; NaN for a network that diverged
     test_accuracy: np.ndarray  # after each epoch, [M, E]; NaN for a network that diverged
     gradient_norm: np.ndarray  # ‖∂E/∂W‖₂ by layer, at the start and after each epoch, [M, E + 1, L]
     max_weight: np.ndarray  # max |W| by layer, at the start and after each epoch, [M, E + 1, L]
@@ -88,21 +88,18 @@ def measure(
 ) -> Measured:
     """Train M networks side by side and measure them at the start and after every epoch."""
     probe = jax.tree.map(lambda leaf: leaf[:PROBED], train)
-    states = start_members(net, np.arange(plan.seeds, dtype=np.uint32), plan.learning_rate)
-    epoch = compile_epoch(net, states, train, batch_size=min(plan.batch_size, len(train.inputs)))
-    surveys = [survey(net, states.params, probe)]
-    scores, seconds = [], 0.0
-    for _ in range(plan.epochs):
-        started = time.perf_counter()
-        states, metrics = jax.block_until_ready(epoch(states))
-        seconds += time.perf_counter() - started
-        tested = evaluate_members(net, states.params, test)
-        is_finite = jnp.isfinite(metrics.loss) & jnp.isfinite(tested.loss)
-        scores.append([np.where(is_finite, each.score, np.nan) for each in (metrics, tested)])
-        surveys.append(survey(net, states.params, probe))
-        after_epoch(scores[-1][1])
-    train_scores, test_scores = (np.stack(each, 1) for each in zip(*scores, strict=True))
+    recipe = Recipe(net, SGD, LOSS, batch_size=plan.batch_size)
+    standings, surveys = [], []
+    for standing in train_by_epoch(recipe, plan.seeds, plan.learning_rate, train, test, plan.epochs):
+        standings.append(standing)
+        surveys.append(survey(net, standing.params, probe))
+        after_epoch(standing.measures["test accuracy"])
+    train_scores, test_scores = (
+        np.stack([standing.measures[f"{part} accuracy"] for standing in standings[1:]], 1)
+        for part in ("train", "test")
+    )
     gradients, weights = (np.stack(each, 1) for each in zip(*surveys, strict=True))
+    seconds = sum(standing.seconds for standing in standings)
     return Measured(train_scores, test_scores, gradients, weights, seconds)
 
 

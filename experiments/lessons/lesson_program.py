@@ -31,11 +31,9 @@ class StudyOptions(CompilationCacheOptions, DeviceOptions):
     """The options of a study of classes, one field a flag."""
 
     dataset: str | None = _data(
-        None,
-        "a set of classes, as digits, mnist or fashion_mnist (default: mnist if here, else digits)",
-        metavar="NAME",
+        None, "a set of classes, as digits, mnist or fashion_mnist (default: mnist if here, else digits)"
     )
-    examples: int | None = _data(None, "train on N examples drawn from all (default: all)", metavar="N")
+    examples: int | None = _data(None, "train on N examples drawn from all (default: all)")
     data_dir: str | None = _data(
         None, "where prepared data sets are kept (default: ~/.cache/jaxmlp)", metavar="FOLDER"
     )

@@ -1,15 +1,18 @@
 """What the lesson leaves to discuss: outliers, classes that no line separates, under- and over-fitting."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from side_by_side import Trained, draw_params, repeat, stack, train_each
+from side_by_side import LOSS
 
-from jaxmlp import Batch, Network, forward, mlp, plots, predict
+from jaxmlp import Batch, Metrics, Network, evaluate, forward, init, make_optimizer, mlp, plots, predict
 from jaxmlp.datasets import Dataset, Problem, load, make_problem
+from jaxmlp.sweep.members import Members, start_members, train_members
+from jaxmlp.training.steps import Recipe
 
 # A regression with outliers.
 EXAMPLES, NOISE, SHARE = 80, 0.1, 0.1
@@ -24,6 +27,59 @@ HIDDEN_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 EXAMPLE_COUNTS = (10, 20, 40, 80, 160, 320)
 FIXED_EXAMPLES, FIXED_HIDDEN = 60, 64
 VALIDATION = 1000
+
+
+# --- networks that each have a data set ---
+
+
+class Trained(NamedTuple):
+    """What training M networks leaves."""
+
+    params: Any  # the parameters, each array with a leading axis of M
+    train: Metrics  # the metrics on the training examples, each [M]
+    valid: Metrics  # the metrics on the validation examples, each [M]
+
+
+def stack(parts: Any) -> Batch:
+    """Put M parts of data sets on top of each other."""
+    inputs, targets = zip(*parts, strict=True)
+    return Batch(jnp.asarray(np.stack(inputs)), jnp.asarray(np.stack(targets)))
+
+
+def repeat(tree: Any, times: int) -> Any:
+    """Repeat M networks, or their data, for settings × M of them."""
+    return jax.tree.map(lambda leaf: jnp.tile(leaf, (times,) + (1,) * (leaf.ndim - 1)), tree)
+
+
+def draw_params(net: Network, count: int) -> Any:
+    """Draw the parameters of M networks."""
+    return jax.jit(jax.vmap(partial(init, net)))(jax.random.split(jax.random.key(0), count))
+
+
+def train_each(
+    net: Network,
+    params: Any,
+    train: Batch,
+    valid: Batch,
+    *,
+    steps: int,
+    loss: str = LOSS,
+    learning_rate: float = 0.01,
+) -> Trained:
+    """Train each network on its own data, by Adam on the gradient of all its examples."""
+    count, examples = train.inputs.shape[:2]
+    rows = jnp.arange(count * examples).reshape(count, examples)
+    together = jax.tree.map(jnp.concatenate, train)
+    optimizer, devices = make_optimizer("adam", learning_rate), tuple(train.inputs.devices())
+    recipe = Recipe(net, optimizer, loss, batch_size=examples, shuffle=False)  # an epoch is one update
+    members = Members(jnp.arange(count, dtype=jnp.uint32), {})
+    states = start_members(recipe, devices, members)._replace(params=params)
+    states = train_members(recipe, devices, members, states, together, jnp.int32(steps), rows)
+    measure = jax.jit(jax.vmap(partial(evaluate, net, loss=loss)))
+    return Trained(states.params, *(measure(states.params, part) for part in (train, valid)))
+
+
+# --- the studies ---
 
 
 class Fits(NamedTuple):

@@ -49,23 +49,19 @@ _training = partial(option, group="training")
 class LabOptions(StudyOptions):
     """The options of the lab, one field a flag."""
 
-    hidden: int | None = _network(
-        None, "units of each hidden layer (default: 100; of digits 32)", metavar="N"
-    )
+    hidden: int | None = _network(None, "units of each hidden layer (default: 100; of digits 32)")
     activations: tuple[str, ...] = _network(
-        ("relu", "tanh", "sigmoid"), "between 2 and 3 layers, beside none", metavar="NAME"
+        ("relu", "tanh", "sigmoid"), "between 2 and 3 layers, beside none"
     )
-    deep_activations: tuple[str, ...] = _network(
-        ("sigmoid", "relu"), "tried with more layers too", metavar="NAME"
-    )
-    deep_layers: tuple[int, ...] = _network((5, 8), "numbers of layers above 3", metavar="N")
+    deep_activations: tuple[str, ...] = _network(("sigmoid", "relu"), "tried with more layers too")
+    deep_layers: tuple[int, ...] = _network((5, 8), "numbers of layers above 3")
     init: str | None = _network(
-        None, "of all weights (default: he_normal for rectifiers, glorot_normal for others)", metavar="NAME"
+        None, "of all weights (default: he_normal for rectifiers, glorot_normal for others)"
     )
-    epochs: int | None = _training(None, "(default: 10; for digits 40)", metavar="N")
-    batch_size: int = _training(32, "minibatch size", metavar="N")
-    learning_rate: float = _training(0.1, "of plain SGD", metavar="X")
-    seeds: int = _training(5, "networks of each kind, of seeds 0, 1 …", metavar="N")
+    epochs: int | None = _training(None, "(default: 10; for digits 40)")
+    batch_size: int = _training(32, "minibatch size")
+    learning_rate: float = _training(0.1, "of plain SGD")
+    seeds: int = _training(5, "networks of each kind, of seeds 0, 1 …")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,7 +134,7 @@ def usual_dataset(options: LabOptions) -> str:
 def train_kinds(kinds: Sequence[Kind], plan: Plan, problem: Problem, *, quiet: bool) -> Runs:
     """Train and measure every kind of perceptron, each a compiled program of M seeds."""
     runs: dict[Kind, Measured] = {}
-    with tqdm(total=len(kinds) * plan.epochs, unit="epoch", disable=quiet, file=sys.stderr) as bar:
+    with tqdm(total=len(kinds) * (1 + plan.epochs), unit="epoch", disable=quiet, file=sys.stderr) as bar:
 
         def after_epoch(accuracies: np.ndarray) -> None:
             bar.update()

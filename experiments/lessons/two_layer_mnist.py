@@ -3,14 +3,12 @@
 import csv
 import itertools
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from lesson_program import (
     StudyOptions,
@@ -21,10 +19,10 @@ from lesson_program import (
     run_study,
     write_json,
 )
-from side_by_side import Epoch, compile_epoch, evaluate_members, keep_members, percent, spread, start_members
+from side_by_side import LOSS, MEASURES, SGD, percent, spread, train_by_epoch
 from tqdm import tqdm
 
-from jaxmlp import ArgumentError, Network, TrainState, mlp, plots
+from jaxmlp import ArgumentError, mlp, plots
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.session import run
 from jaxmlp.cli.text import aligned, counted
@@ -32,6 +30,7 @@ from jaxmlp.datasets import Problem
 from jaxmlp.files import whole_file
 from jaxmlp.plots.histories import epoch_axis
 from jaxmlp.registry import unknown_name
+from jaxmlp.training.steps import Recipe
 
 DESCRIPTION = """Train a two-layer network on MNIST:
 
@@ -49,7 +48,6 @@ POSITIONALS = ("hidden", "epochs", "batch-size", "learning-rate")
 INITS = {"he": "he_normal", "xavier": "glorot_normal"}
 MODES = ("minibatch", "batch")
 ACTIVATION = "leaky_relu:0.1"
-MEASURES = ("train accuracy", "train cross-entropy", "test accuracy", "test cross-entropy")
 
 _setting = partial(option, group="settings")
 _grid = partial(option, group="grid")
@@ -59,22 +57,22 @@ _grid = partial(option, group="grid")
 class TwoLayerOptions(StudyOptions):
     """The options of the two-layer study, one field a flag; the first four may stand without their flags."""
 
-    hidden: int | None = _setting(None, "HIDDEN, units of the hidden layer (default: 300)", metavar="N")
-    epochs: int | None = _setting(None, "EPOCHS over all examples (default: 20; with --table 5)", metavar="N")
-    batch_size: int | None = _setting(None, "BATCH, examples in a minibatch (default: 32)", metavar="N")
-    learning_rate: float | None = _setting(None, "LEARNING_RATE, η of plain SGD (default: 0.1)", metavar="X")
-    init: str = _setting("he", "he or xavier, of the weights", metavar="NAME")
+    hidden: int | None = _setting(None, "HIDDEN, units of the hidden layer (default: 300)")
+    epochs: int | None = _setting(None, "EPOCHS over all examples (default: 20; with --table 5)")
+    batch_size: int | None = _setting(None, "BATCH, examples in a minibatch (default: 32)")
+    learning_rate: float | None = _setting(None, "LEARNING_RATE, η of plain SGD (default: 0.1)")
+    init: str = _setting("he", "he or xavier, of the weights")
     bias: bool = _setting(True, "biases in both layers")
-    mode: str = _setting("minibatch", "or batch: one update an epoch, of the mean error", metavar="NAME")
+    mode: str = _setting("minibatch", "or batch: one update an epoch, of the mean error")
     target_accuracy: float | None = _setting(
         None, "stop a network whose accuracy on the training examples reaches this, as 0.98", metavar="SHARE"
     )
-    seeds: int = _setting(3, "networks trained side by side, of seeds 0, 1 …", metavar="N")
+    seeds: int = _setting(3, "networks trained side by side, of seeds 0, 1 …")
     table: bool = _grid(False, "train every setting of a grid, and print and draw the table")
-    hidden_sizes: tuple[int, ...] = _grid((), "(default: HIDDEN, or 30 100 300)", metavar="N")
-    batch_sizes: tuple[int, ...] = _grid((), "(default: BATCH, or 32 128)", metavar="N")
-    learning_rates: tuple[float, ...] = _grid((), "(default: LEARNING_RATE, or 0.03 0.1 0.3)", metavar="X")
-    dataset: str = option("mnist", "or another set of classes, as digits", group="data", metavar="NAME")
+    hidden_sizes: tuple[int, ...] = _grid((), "(default: HIDDEN, or 30 100 300)")
+    batch_sizes: tuple[int, ...] = _grid((), "(default: BATCH, or 32 128)")
+    learning_rates: tuple[float, ...] = _grid((), "(default: LEARNING_RATE, or 0.03 0.1 0.3)")
+    dataset: str = option("mnist", "or another set of classes, as digits", group="data")
     pictures: bool = option(True, "draw pictures into the run folder", group="output")
 
     def grid(self) -> tuple[Sequence[int], Sequence[int], Sequence[float]]:
@@ -106,11 +104,15 @@ class Result(NamedTuple):
     """What M networks of one setting, which differ in their seed, came to."""
 
     setting: Setting  # the setting
-    final: dict[str, np.ndarray]  # an array [M] for each of MEASURES, over all examples after the last epoch
+    curves: dict[str, np.ndarray]  # an array [M, E] for each of MEASURES, after each epoch; NaN after a stop
     epochs: np.ndarray  # epochs that each network was trained, [M]
     seconds: float  # of training all M together, without compilation and evaluation
-    train_curve: np.ndarray  # accuracy as the epochs' steps were taken, [M, E]
-    test_curve: np.ndarray  # accuracy after each epoch, [M, E]
+
+    @property
+    def final(self) -> dict[str, np.ndarray]:
+        """An array [M] for each of MEASURES, after each network's last epoch."""
+        last = np.arange(len(self.epochs)), self.epochs - 1
+        return {name: curve[last] for name, curve in self.curves.items()}
 
     @property
     def is_finite(self) -> bool:
@@ -204,59 +206,37 @@ def train_grid(options: TwoLayerOptions, problem: Problem, precision: str | None
             )
             # In batch mode every order gives the same sum; the given one needs no copy of the data a network.
             is_batch_mode = options.mode == "batch"
-            size, epoch = examples if is_batch_mode else min(batch_size, examples), None
+            size = examples if is_batch_mode else min(batch_size, examples)
+            recipe = Recipe(net, SGD, LOSS, batch_size=size, shuffle=not is_batch_mode)
             for rate in rates:
                 bar.set_description_str(f"hidden {hidden}, batch {size}, η {rate:g}")
-                states = start_members(net, np.arange(options.seeds, dtype=np.uint32), rate)
-                epoch = epoch or compile_epoch(
-                    net, states, problem.train, batch_size=size, shuffle=not is_batch_mode
-                )
-                train = partial(train_setting, net, states, epoch, options, problem, bar)
-                results.append(train(Setting(hidden, size, rate)))
+                setting = Setting(hidden, size, rate)
+                results.append(train_setting(recipe, options, problem, bar, setting))
     return results
 
 
 def train_setting(
-    net: Network,
-    states: TrainState,
-    epoch: Epoch,
-    options: TwoLayerOptions,
-    problem: Problem,
-    bar: Any,
-    setting: Setting,
+    recipe: Recipe, options: TwoLayerOptions, problem: Problem, bar: Any, setting: Setting
 ) -> Result:
-    """Train the networks of one setting until all have stopped."""
-    stopped, epochs = np.zeros(options.seeds, bool), np.zeros(options.seeds, int)
-    seconds, train_curve, test_curve = 0.0, [], []
-    for done in range(options.epochs_to_train):
-        started = time.perf_counter()
-        after, metrics = jax.block_until_ready(epoch(states))
-        seconds += time.perf_counter() - started
-        states = keep_members(stopped, states, after) if stopped.any() else after
-        epochs += ~stopped
-        train_curve.append(np.where(stopped, np.nan, np.asarray(metrics.score)))
-        test_curve.append(np.asarray(evaluate_members(net, states.params, problem.test).score))
-        bar.update()
-        bar.set_postfix_str(f"test accuracy {percent(np.median(test_curve[-1]))}")
-        if options.target_accuracy is not None:
-            reached = evaluate_members(net, states.params, problem.train).score
-            stopped |= np.asarray(reached) >= options.target_accuracy
-        if stopped.all():
-            bar.update(options.epochs_to_train - done - 1)
+    """Train the networks of one setting until all have stopped; what one does after its stop does not count."""
+    most, seconds, rows = options.epochs_to_train, 0.0, []
+    epochs = np.full(options.seeds, most)
+    given = (options.seeds, setting.learning_rate, problem.train, problem.test, most)
+    for done, standing in enumerate(train_by_epoch(recipe, *given)):
+        if done > 0:
+            rows.append(standing.measures)
+            seconds += standing.seconds
+            bar.update()
+            bar.set_postfix_str(f"test accuracy {percent(np.median(standing.measures['test accuracy']))}")
+            if options.target_accuracy is not None:
+                reached = standing.measures["train accuracy"] >= options.target_accuracy
+                epochs = np.where(reached, np.minimum(epochs, done), epochs)
+        if epochs.max() <= done:
             break
-    final = final_measures(net, states.params, problem)
-    return Result(setting, final, epochs, seconds, np.stack(train_curve, 1), np.stack(test_curve, 1))
-
-
-def final_measures(net: Network, params: Any, problem: Problem) -> dict[str, np.ndarray]:
-    """Measure accuracy and cross-entropy of each network on both parts; NaN for one that diverged."""
-    on_train, on_test = (evaluate_members(net, params, part) for part in (problem.train, problem.test))
-    is_finite = np.isfinite(on_train.loss) & np.isfinite(on_test.loss)
-    values = (on_train.score, on_train.loss, on_test.score, on_test.loss)
-    return {
-        name: np.where(is_finite, np.asarray(value, float), np.nan)
-        for name, value in zip(MEASURES, values, strict=True)
-    }
+    bar.update(most - len(rows))
+    is_over = np.arange(len(rows)) >= epochs[:, None]
+    curves = {name: np.where(is_over, np.nan, np.stack([row[name] for row in rows], 1)) for name in MEASURES}
+    return Result(setting, curves, epochs, seconds)
 
 
 def summary(result: Result) -> str:
@@ -318,8 +298,7 @@ def write_results(folder: Path, results: Sequence[Result]) -> None:
             "final": result.final,
             "epochs": result.epochs,
             "seconds": result.seconds,
-            "train accuracy by epoch": result.train_curve,
-            "test accuracy by epoch": result.test_curve,
+            **{f"{name} by epoch": curve for name, curve in result.curves.items()},
         }
         for result in results
     ]
@@ -350,9 +329,8 @@ def draw(folder: Path, options: TwoLayerOptions, results: Sequence[Result]) -> N
         plots.save(figure, folder / "table.png")
         return
     result = results[0]
-    curves = {"training, during the epoch": result.train_curve, "test, after it": result.test_curve}
-    epochs = np.arange(1, result.test_curve.shape[1] + 1)
-    shown = {label: 100 * curve for label, curve in curves.items()}
+    shown = {part: 100 * result.curves[f"{part} accuracy"] for part in ("train", "test")}
+    epochs = np.arange(1, shown["test"].shape[1] + 1)
     figure = plots.band_curves(epochs, shown, x_label="epoch", y_label="accuracy (%)")
     epoch_axis(figure.axes[0], epochs)
     plots.save(figure, folder / "accuracy.png")

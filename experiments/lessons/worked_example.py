@@ -51,9 +51,7 @@ class WorkedOptions:
     sizes: tuple[int, ...] = _network(
         (), "features of input, hidden layers and output (default: 2 3 2, or as in --weights)", metavar="SIZE"
     )
-    activation: str = _network(
-        USUAL_ACTIVATION, f"{', '.join(ACTIVATIONS)}; a parameter as leaky_relu:0.1", metavar="NAME"
-    )
+    activation: str = _network(USUAL_ACTIVATION, f"{', '.join(ACTIVATIONS)}; a parameter as leaky_relu:0.1")
     output_activation: str | None = _network(
         None,
         "an activation, softmax or none (default: none before a loss on logits, softmax before "
@@ -62,14 +60,14 @@ class WorkedOptions:
     )
     weights: str | None = _network(None, "JSON file of weights and biases", metavar="FILE")
     seed: int | None = _network(
-        None, "draw what is not given (default: the post's numbers where they fit, else seed 0)", metavar="N"
+        None, "draw what is not given (default: the post's numbers where they fit, else seed 0)"
     )
-    inputs: tuple[float, ...] = _example((), "the example's inputs, as many as the first size", metavar="X")
+    inputs: tuple[float, ...] = _example((), "the example's inputs, as many as the first size")
     targets: tuple[float, ...] = _example((), "its targets, one an output, or its label", metavar="T")
-    loss: str = _example(USUAL_LOSS, f"{', '.join(LOSSES)}", metavar="NAME")
-    learning_rate: tuple[float, ...] = _training((0.01, 0.1), "one or more, each trained with", metavar="X")
-    goal: float = _training(1e-4, "train until E is below this", metavar="X")
-    most_updates: int = _training(10000, "give up after so many", metavar="N")
+    loss: str = _example(USUAL_LOSS, f"{', '.join(LOSSES)}")
+    learning_rate: tuple[float, ...] = _training((0.01, 0.1), "one or more, each trained with")
+    goal: float = _training(1e-4, "train until E is below this")
+    most_updates: int = _training(10000, "give up after so many")
     out: str | None = _output(None, "run folder (default: runs/worked-example-TIME)", metavar="FOLDER")
 
 

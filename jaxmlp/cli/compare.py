@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +17,8 @@ from jaxmlp import ArgumentError
 from jaxmlp.cli.options import RunOptions
 from jaxmlp.cli.parser import Parser
 from jaxmlp.cli.records import METRICS
-from jaxmlp.cli.run import CONFIG, MODEL, is_locked, no_run, read_config
-from jaxmlp.cli.text import aligned, check_out, score_name, seconds, show_score, spell
+from jaxmlp.cli.run import MODEL, is_locked, no_run, read_config
+from jaxmlp.cli.text import aligned, check_out, score_name, seconds, show_loss, show_score, spell
 from jaxmlp.door import program
 from jaxmlp.plots import run_curves, save
 from jaxmlp.training.metrics import METRICS as SCORES
@@ -26,7 +27,6 @@ DESCRIPTION = """Compare training runs: those that have ended, those that were i
 
 Each RUN is a run folder. Nothing in it is changed."""
 
-PICTURES = (".png", ".svg", ".pdf")
 USUAL: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(RunOptions)}
 # These change neither what is trained nor how fast: they name files, or say what is shown and kept.
 OF_NO_MATTER = {
@@ -43,31 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--out",
         default="comparison.png",
         metavar="FILE",
-        help="picture to write, .png, .svg or .pdf; an older one is replaced (default: comparison.png)",
+        help="picture to write, .png, .svg or .pdf; an older one is replaced (default: comparison.png, here)",
     )
     given = parser.parse_args(arguments)
-    check_picture(given.out, given.runs)
+    check_out(given.out, "picture")
     runs = read_runs(given.runs)
     for past in runs:
         if past.damaged:
             lines = ", ".join(map(str, past.damaged))
             print(f"{program()}: {past.name}: damaged lines of {METRICS} left out: {lines}", file=sys.stderr)
     groups = groups_of(runs)
-    is_drawn = draw(groups, given.out)
+    is_drawn = draw(groups, held_out(runs), given.out)
     print_comparison(groups)
-    print(f"picture {given.out}" if is_drawn else "no picture: no run has an epoch yet")
+    print(f"picture {Path(given.out).absolute()}" if is_drawn else "no picture: no run has an epoch yet")
     return 0
-
-
-def check_picture(out: str, runs: Sequence[str]) -> None:
-    """Refuse a file that is no picture, or that lies in one of the runs."""
-    check_out(out, "picture")
-    path = Path(out).resolve()
-    if path.suffix.lower() not in PICTURES:
-        raise ArgumentError(f"--out '{out}' is no picture's name: end it in {', '.join(PICTURES)}")
-    for folder in runs:
-        if Path(folder).resolve() in path.parents:
-            raise ArgumentError(f"{out} lies in the run folder {folder}: choose a file elsewhere with --out")
 
 
 # --- reading runs back ---
@@ -91,11 +80,6 @@ class PastRun(NamedTuple):
         """The number of the last epoch that was recorded."""
         return int(self.columns["epoch"][-1]) if len(self.columns["epoch"]) else 0
 
-    @property
-    def jax(self) -> str | None:
-        """The version of JAX that it ran with."""
-        return (self.machine.get("versions") or {}).get("jax")
-
 
 def read_runs(folders: Sequence[str]) -> list[PastRun]:
     """Read runs for a comparison; nothing in their folders is changed."""
@@ -117,10 +101,6 @@ def read_runs(folders: Sequence[str]) -> list[PastRun]:
 
 
 def _config_of(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise ArgumentError(f"no run at {folder}: give the folder of a run of jaxmlp train")
-    if not (folder / CONFIG).is_file():
-        raise ArgumentError(f"{folder} holds no run (it has no {CONFIG}): give the folder of one")
     config = read_config(folder, "training run")
     if "grid" in config["options"] and not (folder / METRICS).exists():
         raise ArgumentError(
@@ -182,12 +162,8 @@ def groups_of(runs: Sequence[PastRun]) -> dict[str, list[PastRun]]:
     found: dict[str, list[PastRun]] = {}
     for past in runs:
         found.setdefault(json.dumps([past.data, past.metric], sort_keys=True), []).append(past)
-    groups: dict[str, list[PastRun]] = {}
-    for group in found.values():
-        title = _title(group[0], [other[0] for other in found.values()])
-        number = sum(known.partition(" #")[0] == title for known in groups) + 1
-        groups[title if number == 1 else f"{title} #{number}"] = group
-    return groups
+    firsts = [group[0] for group in found.values()]
+    return {_title(group[0], firsts): group for group in found.values()}
 
 
 def _title(first: PastRun, others: Sequence[PastRun]) -> str:
@@ -195,7 +171,7 @@ def _title(first: PastRun, others: Sequence[PastRun]) -> str:
     name = first.data.get("name")
     alike = [other.data for other in others if (other.data.get("name"), other.metric) == (name, first.metric)]
     told = [
-        f"{key} {str(first.data.get(key))[:12]}"
+        f"{key} {str(first.data.get(key))[: 12 if key == 'sha256' else None]}"
         for key in sorted({key for data in alike for key in data})
         if len({json.dumps(data.get(key)) for data in alike}) > 1
     ]
@@ -215,11 +191,10 @@ def has_one_loss(runs: Sequence[PastRun]) -> bool:
 
 def differing(runs: Sequence[PastRun]) -> list[str]:
     """Name the options in which runs differ, in the order of `jaxmlp train --help`."""
-    known = list(USUAL)
-    others = sorted({name for past in runs for name in past.options if name not in known})
+    others = sorted({name for past in runs for name in past.options} - set(USUAL))
     return [
         name
-        for name in [*known, *others]
+        for name in [*USUAL, *others]
         if name not in OF_NO_MATTER
         # A run of an older version lacks options that were added since.
         and len({_option(past, name) for past in runs if name in past.options}) > 1
@@ -229,23 +204,18 @@ def differing(runs: Sequence[PastRun]) -> list[str]:
 # --- what is drawn and printed ---
 
 
-def draw(groups: Mapping[str, Sequence[PastRun]], out: str) -> bool:
+def draw(groups: Mapping[str, Sequence[PastRun]], part: str, out: str) -> bool:
     """Draw the runs that have an epoch; returns whether there is one."""
-    begun: dict[str, Any] = {}
-    for title, group in groups.items():
-        for past in group:
-            if past.epochs:
-                begun.setdefault(title, {})[past.name] = {
-                    name: column
-                    for name, column in past.columns.items()
-                    if name.startswith(("epoch", "train_", "valid_"))
-                }
+    begun = {
+        title: {past.name: past.columns for past in group if past.epochs}
+        for title, group in groups.items()
+        if any(past.epochs for past in group)
+    }
     if begun:
         several = {
             title: "loss of several kinds" for title, group in groups.items() if not has_one_loss(group)
         }
-        every = [past for group in groups.values() for past in group]
-        save(run_curves(begun, valid_label=held_out(every), loss_labels=several), out)
+        save(run_curves(begun, valid_label=part, loss_labels=several), out)
     return bool(begun)
 
 
@@ -257,10 +227,8 @@ def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
     heads = [name.replace("_", " ") for name in shown]
     table = [["run", *heads, "state", "epochs", "median epoch", "all epochs"]]
     for past in every:
-        asked, taken = (
-            past.options.get("epochs"),
-            past.columns["seconds"][np.isfinite(past.columns["seconds"])],
-        )
+        asked, taken = past.options.get("epochs"), past.columns["seconds"]
+        taken = taken[np.isfinite(taken)]
         epochs = f" of {asked}" if isinstance(asked, int) and past.epochs < asked else ""
         times = [seconds(float(np.median(taken))), seconds(float(taken.sum()))] if len(taken) else ["-", "-"]
         options = (_option(past, name) for name in shown)
@@ -272,7 +240,7 @@ def print_comparison(groups: Mapping[str, Sequence[PastRun]]) -> None:
         print(f"\n{title}: the last epoch's values, with the best and its epoch")
         head = ["run", "train loss", f"{part} loss", f"train {measure}", f"{part} {measure}"]
         print(aligned([head, *([past.name, *_measured(past)] for past in group)]))
-    print("", *notes(groups, differ), sep="\n")
+    print("", *notes(groups, every, differ), sep="\n")
 
 
 def _option(past: PastRun, name: str) -> str:
@@ -299,14 +267,7 @@ def _last_and_best(past: PastRun, column: str, is_larger_better: bool) -> str:
     values = past.columns[column]
     if not len(values):
         return "-"
-
-    def show(value: float) -> str:
-        if not np.isfinite(value):
-            return "nan" if np.isnan(value) else "inf"
-        if column not in ("train_loss", "valid_loss"):
-            return show_score(past.metric, value) if abs(value) < 1e5 else f"{value:.1e}"
-        return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
-
+    show = show_loss if column in ("train_loss", "valid_loss") else partial(show_score, past.metric)
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         return show(values[-1])
@@ -314,9 +275,10 @@ def _last_and_best(past: PastRun, column: str, is_larger_better: bool) -> str:
     return f"{show(values[-1])} ({show(values[place])} at {past.columns['epoch'][place]:.0f})"
 
 
-def notes(groups: Mapping[str, Sequence[PastRun]], differ: Sequence[str]) -> list[str]:
+def notes(
+    groups: Mapping[str, Sequence[PastRun]], every: Sequence[PastRun], differ: Sequence[str]
+) -> list[str]:
     """Say what the runs have in common, and what of them cannot be compared."""
-    every = [past for group in groups.values() for past in group]
     part = held_out(every)
     lines = [f"alike: {common(every[0], differ)}; else the defaults of jaxmlp train"]
     if len(groups) > 1:
@@ -336,10 +298,8 @@ def notes(groups: Mapping[str, Sequence[PastRun]], differ: Sequence[str]) -> lis
         lines.append(
             "the best on a test part is no choice to make: hold out a part to choose by with --validation"
         )
-    machines = {
-        json.dumps([past.machine.get("processor"), past.machine.get("devices"), past.jax]) for past in every
-    }
-    if len(machines) > 1:
+    about = ("processor", "devices", "versions")
+    if len({json.dumps([past.machine.get(name) for name in about]) for past in every}) > 1:
         lines.append("the times are of different machines or versions of jax")
     return lines
 

@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.options import ProcessOptions, split_address
-from jaxmlp.cli.session import tell
+from jaxmlp.cli.session import tell, use_cores
 from jaxmlp.door import one_line, tell_error
 
 START = 120  # seconds that processes wait for each other at the start
@@ -83,10 +83,7 @@ class Group:
 def together(options: ProcessOptions) -> Iterator[Group]:
     """Start this process's part of a run inside a `with`, before JAX first computes."""
     if options.devices is not None:  # a CPU is made so many devices; GPUs are counted by themselves
-        with contextlib.suppress(
-            RuntimeError
-        ):  # JAX has begun: what is there is counted when they are chosen
-            jax.config.update("jax_num_cpu_devices", options.devices)
+        use_cores(options.devices)
     if options.coordinator is not None:
         _start(options.coordinator, options.num_processes or 1, options.process_id or 0)
     group = Group(options)

@@ -1,6 +1,5 @@
 """Check a network's hand-written gradient, tensor by tensor, against jax.grad and against finite differences."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +11,7 @@ import numpy as np
 from jaxmlp import LOSSES, ArgumentError, check_gradients, init, mlp
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.cli.job import load_dataset
-from jaxmlp.cli.options import DataOptions, sizes
+from jaxmlp.cli.options import DataOptions, check_least, sizes
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.datasets import make_problem
 from jaxmlp.losses import HEADS
@@ -30,29 +29,28 @@ _option = partial(option, group="options")
 class GradcheckOptions(DataOptions):
     """The options of a gradient check."""
 
-    dataset: str = option(
-        "", "take the batch from this data set; it must fit --sizes", group="data", metavar="NAME"
-    )
+    dataset: str = option("", "take the batch from this data set; it must fit --sizes", group="data")
     sizes: tuple[int, ...] = _option(
         (784, 300, 10), "of the input, hidden layers and output", metavar="SIZExSIZE", read=sizes
     )
     activation: str = _option(
-        "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1", metavar="NAME"
+        "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1"
     )
-    init: str = _option("he_normal", "initialiser of weights", metavar="NAME")
-    bias_init: str = _option("normal:0.1", "initialiser of biases", metavar="NAME")
-    loss: str = _option("softmax_cross_entropy", ", ".join(LOSSES), metavar="NAME")
-    batch_size: int = _option(32, "examples in the batch", metavar="N")
-    l2: float = _option(0.0, "adds X/2·Σ‖w‖² to the objective", metavar="X")
+    init: str = _option("he_normal", "initialiser of weights")
+    bias_init: str = _option("normal:0.1", "initialiser of biases")
+    loss: str = _option("softmax_cross_entropy", ", ".join(LOSSES))
+    batch_size: int = _option(32, "examples in the batch")
+    l2: float = _option(0.0, "adds X/2·Σ‖w‖² to the objective")
     weighted: bool = _option(False, "draw a weight for each example")
-    entries: int = _option(64, "entries of each tensor compared with finite differences", metavar="N")
-    seed: int = _option(0, "of everything drawn", metavar="N")
+    entries: int = _option(64, "entries of each tensor compared with finite differences")
+    seed: int = _option(0, "of everything drawn")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options, _ = parse_options(GradcheckOptions, DESCRIPTION, arguments)
-    check_options(options)
+    check_least(options, batch_size=1, entries=1, l2=0)
+    check_whole("--seed", options.seed, 0, LARGEST_SEED)
     net = mlp(
         options.sizes,
         activation=options.activation,
@@ -82,18 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{'every' if report.passed else 'NOT every'} row is within its bound"
     )
     return 0 if report.passed else 1
-
-
-def check_options(options: GradcheckOptions) -> None:
-    """Refuse numbers that no network could make right."""
-    for name in ("batch_size", "entries"):
-        if getattr(options, name) < 1:
-            raise ArgumentError(
-                f"--{name.replace('_', '-')} must be at least 1, given {getattr(options, name)}"
-            )
-    check_whole("--seed", options.seed, 0, LARGEST_SEED)
-    if not (math.isfinite(options.l2) and options.l2 >= 0):
-        raise ArgumentError(f"--l2 must be a finite number of at least 0, given {options.l2:g}")
 
 
 def draw_batch(options: GradcheckOptions, random: np.random.Generator) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from jaxmlp.cli.distributed import Group
 from jaxmlp.cli.options import OF_THIS_CALL, OWN, DataOptions, RunOptions, TrainOptions, flag
 from jaxmlp.cli.session import check_fits
 from jaxmlp.datasets import Dataset, Problem, load, make_problem
+from jaxmlp.datasets.splitting import unstratified_split
 from jaxmlp.saving.model_file import describe_network
 from jaxmlp.sweep.members import scale_weights
 from jaxmlp.training.batching import steps_per_epoch
@@ -147,9 +148,18 @@ def load_dataset(options: DataOptions) -> Dataset:
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(DataOptions)}
     of_problem = ("dataset", "validation", "scaling")
     quiet = getattr(options, "quiet", False) or getattr(options, "process_id", None) not in (None, 0)
-    return load(
+    dataset = load(
         options.dataset, quiet=quiet, **{name: given[name] for name in given if name not in of_problem}
     )
+    if (
+        not 0 < options.validation < 1
+        or dataset.task != "classification"
+        or dataset.groups is not None
+        or dataset.is_ordered
+    ):
+        return dataset
+    rare = unstratified_split(dataset.train.targets, dataset.class_names, options.validation)
+    return dataset._replace(notes=tuple(dict.fromkeys([*dataset.notes, *rare])))
 
 
 def problem_of(options: TrainOptions, dataset: Dataset, validation: float) -> Problem:

@@ -2,9 +2,9 @@
 
 import argparse
 import importlib.util
-import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -42,16 +42,12 @@ class DeviceOptions:
     """The options that say where and how exactly to compute."""
 
     device: str = option(
-        "auto",
-        "cpu, gpu, tpu, one of several as gpu:1, or auto for JAX's choice",
-        group="device",
-        metavar="NAME",
+        "auto", "cpu, gpu, tpu, one of several as gpu:1, or auto for JAX's choice", group="device"
     )
     precision: str = option(
         "float32",
         "float32 in full; float64 for everything; tensorfloat32 or bfloat16 for faster matrix products on a GPU",
         group="device",
-        metavar="NAME",
     )
 
 
@@ -85,19 +81,12 @@ def sizes(text: str) -> tuple[int, ...]:
 
 
 _data = partial(option, group="data")
-
 _table = partial(option, group="tables")
-
 _network = partial(option, group="network")
-
 _training = partial(option, group="training")
-
 _output = partial(option, group="output")
-
 sharing = partial(option, group="devices and processes")
-
 _stopping = partial(option, group="stopping")
-
 _saving = partial(option, group="saving and going on")
 
 
@@ -124,10 +113,8 @@ class DataOptions:
         "target column, by name or number (-1 is the last); several with commas between them",
         metavar="COLUMN",
     )
-    task: str | None = _data(
-        None, "classification, multilabel or regression, for a file (default: inferred)", metavar="NAME"
-    )
-    missing: str = _table("impute", "gaps: impute or refuse", metavar="NAME")
+    task: str | None = _data(None, "classification, multilabel or regression, for a file (default: inferred)")
+    missing: str = _table("impute", "gaps: impute or refuse")
     test: str | None = _table(None, "a file whose rows are the test part", metavar="FILE")
     ignore: str | None = _table(None, "columns to leave out, with commas between them", metavar="COLUMN,...")
     text: str | None = _table(None, "columns that hold texts, whatever they look like", metavar="COLUMN,...")
@@ -144,8 +131,8 @@ class DataOptions:
     )
     thousands: str | None = _table(None, "mark between groups of three digits", metavar="MARK")
     na_values: str | None = _table(None, "texts that are gaps besides the usual ones", metavar="TEXT,...")
-    examples: int | None = _data(None, "examples of a generated data set (default: 1000)", metavar="N")
-    noise: float | None = _data(None, "noise of a generated data set (default: its own)", metavar="X")
+    examples: int | None = _data(None, "examples of a generated data set (default: 1000)")
+    noise: float | None = _data(None, "noise of a generated data set (default: its own)")
     test_fraction: float = _data(
         0.2, "share tested on, where there is no test part; 0 trains on all", metavar="SHARE"
     )
@@ -154,7 +141,7 @@ class DataOptions:
         "share of the training part held out and measured every epoch; with 0 the test part is measured",
         metavar="SHARE",
     )
-    scaling: str = _data("auto", f"of features: {', '.join(METHODS)}", metavar="NAME")
+    scaling: str = _data("auto", f"of features: {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True)
@@ -168,45 +155,31 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
         read=sizes,
     )
     activation: str = _network(
-        "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1", metavar="NAME"
+        "relu", f"{', '.join(ACTIVATIONS)}; a parameter behind a colon, as leaky_relu:0.1"
     )
     init: str = _network(
-        "he_normal",
-        f"of weights: {', '.join(INITIALIZERS)}; as normal:1.0 or uniform:-0.05,0.05",
-        metavar="NAME",
+        "he_normal", f"of weights: {', '.join(INITIALIZERS)}; as normal:1.0 or uniform:-0.05,0.05"
     )
-    init_scale: float = _network(1.0, "a factor on the initial weights", metavar="X")
-    bias_init: str = _network("zeros", "of biases: zeros, normal:X or uniform:LOW,HIGH", metavar="NAME")
+    init_scale: float = _network(1.0, "a factor on the initial weights")
+    bias_init: str = _network("zeros", "of biases: zeros, normal:X or uniform:LOW,HIGH")
     bias: bool = _network(True, "biases in the layers")
-    loss: str | None = _training(
-        None, f"{', '.join(LOSSES)}; as huber:0.5 (default: the task's)", metavar="NAME"
-    )
-    optimizer: str = _training(
-        "sgd", f"{', '.join(OPTIMIZERS)}; as momentum:0.95 or adamw:0.01", metavar="NAME"
-    )
+    loss: str | None = _training(None, f"{', '.join(LOSSES)}; as huber:0.5 (default: the task's)")
+    optimizer: str = _training("sgd", f"{', '.join(OPTIMIZERS)}; as momentum:0.95 or adamw:0.01")
     learning_rate: float | None = _training(
-        None,
-        "(default: the optimiser's; for a regression a tenth of it with sgd, momentum and nesterov)",
-        metavar="X",
+        None, "(default: the optimiser's; for a regression a tenth of it with sgd, momentum and nesterov)"
     )
     schedule: str = _training(
         "constant",
         f"{', '.join(SCHEDULES)}; as exponential:0.95 (an epoch), step:0.1,10 or warmup_cosine:0.1",
-        metavar="NAME",
     )
-    clip_norm: float | None = _training(None, "hold the gradient's norm to X (default: no)", metavar="X")
+    clip_norm: float | None = _training(None, "hold the gradient's norm to X (default: no)")
     batch_size: int | None = _training(
-        32, "minibatch size, or full for all examples at once", metavar="N", read=batch_size
+        32, "minibatch size, or full for all examples at once", read=batch_size
     )
-    epochs: int = _training(40, "how often every example is seen", metavar="N")
-    l2: float = _training(0.0, "adds X/2·Σ‖w‖² to the objective", metavar="X")
+    epochs: int = _training(40, "how often every example is seen")
+    l2: float = _training(0.0, "adds X/2·Σ‖w‖² to the objective")
     shuffle: bool = _training(True, "a fresh order every epoch")
-    seed: int = _training(0, "seed of everything that is drawn", metavar="N")
-    target_accuracy: float | None = _training(
-        None,
-        "stop once this accuracy is reached on the validation part (without one: the test part), as 0.98",
-        metavar="SHARE",
-    )
+    seed: int = _training(0, "seed of everything that is drawn")
     out: str | None = _output(None, "run folder (default: runs/DATASET-TIME)", metavar="FOLDER")
     pictures: bool = _output(True, "draw pictures into the run folder")
     quiet: bool = _output(False, "print only the summary")
@@ -220,7 +193,6 @@ class ProcessOptions:
         None,
         "share each minibatch among N devices of this process: GPUs, or parts of a CPU "
         "(default: 1; with --coordinator all there are)",
-        metavar="N",
     )
     coordinator: str | None = sharing(
         None,
@@ -239,10 +211,14 @@ class RunOptions(ProcessOptions, TrainOptions):
         None,
         "stop after N epochs in a row without an improvement on the part that --validation holds out, and keep "
         "the best parameters",
-        metavar="N",
     )
-    monitor: str = _stopping("loss", "what patience watches there: loss or score", metavar="NAME")
-    min_improvement: float = _stopping(0.0, "by how much it must be better", metavar="X")
+    monitor: str = _stopping("loss", "what patience watches there: loss or score")
+    min_improvement: float = _stopping(0.0, "by how much it must be better")
+    target_accuracy: float | None = _stopping(
+        None,
+        "stop once this accuracy is reached on the validation part (without one: the test part), as 0.98",
+        metavar="SHARE",
+    )
     time_limit: float | None = _stopping(
         None, "begin no epoch after so many seconds of training", metavar="SECONDS"
     )
@@ -255,49 +231,38 @@ class RunOptions(ProcessOptions, TrainOptions):
     checkpoint_every: int = _saving(
         10,
         "save a checkpoint every N epochs, as soon as the one before it is written, and after the last; 0 for none",
-        metavar="N",
     )
-    keep: int = _saving(2, "how many checkpoints to keep besides the best", metavar="N")
+    keep: int = _saving(2, "how many checkpoints to keep besides the best")
     tensorboard: bool = _saving(False, "write events for TensorBoard (needs the extra tensorboard)")
 
 
 # --- what is refused before any data are loaded ---
 
-# The least that each may be, and what to do about it.
-LEAST = {
-    "epochs": (1, "", ""),
-    "checkpoint_every": (0, "", ""),
-    "keep": (1, "", ""),
-    "batch_size": (1, "", "; for all examples: full"),
-    "patience": (1, " epoch", ": leave it out to train all epochs"),
-}
+
+def check_least(options: Any, **least: int) -> None:
+    """Refuse the numbers named here that are smaller than they may be, or beyond float32."""
+    for name, number in least.items():
+        given = getattr(options, name)
+        if given is not None and not number <= given <= LARGEST:
+            bound = f"at most {LARGEST:.1e}" if given > number else f"at least {number}"
+            raise ArgumentError(f"{flag(name)} must be {bound}, given {given}")
 
 
 def check_options(options: TrainOptions) -> None:
     """Refuse what no data set could make right."""
-    for name, (least, unit, advice) in LEAST.items():
-        value = getattr(options, name, None)
-        if value is not None and value < least:
-            raise ArgumentError(f"{flag(name)} must be at least {least}{unit}, given {value}{advice}")
-    if not 0 <= options.l2 <= LARGEST:
-        raise ArgumentError(f"--l2 must be a number from 0 to {LARGEST:.1e}, given {options.l2:g}")
+    check_least(options, epochs=1, batch_size=1, l2=0)
+    check_whole("--seed", options.seed, 0, LARGEST_SEED)
     if not 0 < options.init_scale <= LARGEST:
         raise ArgumentError(f"--init-scale must be a number above 0, given {options.init_scale:g}")
-    rate, target = options.learning_rate, options.target_accuracy
-    if rate is not None and LARGEST < rate < math.inf:
-        raise ArgumentError(f"--learning-rate must be at most {LARGEST:.1e}, given {rate:g}")
     if options.out == "":
         raise ArgumentError("--out names no folder: give one, or leave it out for one under runs")
-    if target is not None and not 0 < target <= 1:
-        raise ArgumentError(
-            f"--target-accuracy must be a share above 0 and up to 1, given {target:g}: write 0.98 for 98 %"
-        )
     if any(size < 1 for size in options.hidden):
         raise ArgumentError(f"--hidden takes sizes of at least 1, given {' '.join(map(str, options.hidden))}")
-    check_whole("--seed", options.seed, 0, LARGEST_SEED)
     # Built and dropped: a misspelt name should not wait for the data to be loaded.
     clip, schedule = options.clip_norm, options.schedule
-    make_optimizer(options.optimizer, rate, schedule=schedule, horizon=(1, 1), clip_norm=clip)
+    make_optimizer(
+        options.optimizer, options.learning_rate, schedule=schedule, horizon=(1, 1), clip_norm=clip
+    )
     sizes = [1, *options.hidden, 1]
     mlp(sizes, activation=options.activation, init=options.init, bias_init=options.bias_init)
     if options.loss is not None:
@@ -312,6 +277,12 @@ def flag(name: str) -> str:
 def check_run(options: RunOptions) -> None:
     """Refuse what does not fit together in a run, beyond what `check_options` refuses."""
     check_options(options)
+    check_least(options, checkpoint_every=0, keep=1, patience=1)
+    target = options.target_accuracy
+    if target is not None and not 0 < target <= 1:
+        raise ArgumentError(
+            f"--target-accuracy must be a share above 0 and up to 1, given {target:g}: write 0.98 for 98 %"
+        )
     _check_processes(options)
     stopping_of(options)  # numbers and names before what does not go together
     # Of several processes the first writes the events.
@@ -327,18 +298,14 @@ def check_run(options: RunOptions) -> None:
                 )
     elif options.validation == 0:
         raise ArgumentError(
-            "--patience watches a validation part"
-            + (
-                ": hold one out with --validation 0.2, which leaves the test part unseen"
-                if options.resume is None
-                else f", and the run in {options.resume} holds none out: begin a new run with --validation 0.2"
-            )
+            "--patience watches a validation part, and none is held out: begin a run with --validation 0.2, which "
+            "leaves the test part unseen"
         )
 
 
 def _check_processes(options: ProcessOptions) -> None:
-    if options.devices is not None and not 1 <= options.devices <= MOST_DEVICES:
-        raise ArgumentError(f"--devices must lie in 1 to {MOST_DEVICES}, given {options.devices}")
+    if options.devices is not None:
+        check_whole("--devices", options.devices, 1, MOST_DEVICES)
     device = getattr(options, "device", "auto")
     if ":" in device and (options.devices or options.coordinator):
         raise ArgumentError(
@@ -350,17 +317,10 @@ def _check_processes(options: ProcessOptions) -> None:
     missing = [name for name, value in given.items() if value is None]
     if address is None or count is None or index is None:
         if len(missing) < len(given):
-            verb = "is" if len(missing) == 1 else "are"
-            raise ArgumentError(f"{', '.join(given)} go together: {' and '.join(missing)} {verb} missing")
+            raise ArgumentError(f"{', '.join(given)} go together: give {' and '.join(missing)} too")
         return
-    if count < 2:
-        raise ArgumentError(
-            f"--num-processes must be at least 2, given {count}: for one process leave out {', '.join(given)}"
-        )
-    if not 0 <= index < count:
-        raise ArgumentError(
-            f"--process-id must lie in 0 to {count - 1}, as there are {count} processes, given {index}"
-        )
+    check_whole("--num-processes", count, 2, advice=f": for one process leave out {', '.join(given)}")
+    check_whole("--process-id", index, 0, count - 1)
     split_address(address)
 
 

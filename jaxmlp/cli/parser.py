@@ -13,6 +13,7 @@ from jaxmlp.door import USAGE_ERROR, one_line, program
 from jaxmlp.types import ArgumentError
 
 Options = TypeVar("Options")
+METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,14 +31,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         unknown = re.split("[ =]", message.partition("unrecognized arguments: ")[2])[0]
-        nearest = difflib.get_close_matches(unknown, self._option_string_actions, n=1)
+        options = self._option_string_actions
+        initials = {"--" + "".join(re.findall(r"\b\w", name)): [name] for name in options}  # --lr
+        nearest = initials.get(unknown) or difflib.get_close_matches(unknown, options, n=1)
         hint = f" (did you mean {nearest[0]}?)" if nearest else ""
+        if unknown[:1] not in ("", "-") and "--grid" in options:
+            hint = " (write --grid or --random before what is to be tried)"
         line = one_line(ArgumentError(f"{message}{hint}; see {self.prog} --help"))
         self.exit(USAGE_ERROR, f"{self.prog}: {line}\n")
 
 
 def option(default: Any, help: str, *, group: str, metavar: str | None = None, read: Any = None) -> Any:
-    """Declare a command-line option as a field of a frozen dataclass; its name and type are the field's."""
+    """Declare a command-line option as a field of a frozen dataclass; its name, type and metavar are the field's."""
     return dataclasses.field(
         default=default, metadata={"help": help, "group": group, "metavar": metavar, "read": read}
     )
@@ -91,7 +96,7 @@ def _argument(field: "dataclasses.Field[Any]", annotation: Any) -> dict[str, Any
     if annotation in (bool, bool | None):
         two_ways = field.default is not False
         return argument | {"action": argparse.BooleanOptionalAction if two_ways else "store_true"}
-    argument["metavar"] = field.metadata["metavar"]
     plain = [part for part in typing.get_args(annotation) or (annotation,) if part not in (type(None), ...)]
+    argument["metavar"] = field.metadata["metavar"] or METAVARS[plain[0]]
     argument["type"] = field.metadata["read"] or plain[0]
     return argument | ({"nargs": "*"} if typing.get_origin(annotation) is tuple else {})

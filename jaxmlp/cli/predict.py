@@ -41,12 +41,8 @@ class PredictOptions(CompilationCacheOptions, DeviceOptions):
         metavar="FILE",
     )
     probabilities: bool = option(True, "a column of probability a class or label", group="output")
-    missing: str | None = option(
-        None, "gaps: refuse or impute (default: as in training)", group="data", metavar="NAME"
-    )
-    unseen: str = option(
-        "ignore", "texts that training did not have: ignore or refuse", group="data", metavar="NAME"
-    )
+    missing: str | None = option(None, "gaps: refuse or impute (default: as in training)", group="data")
+    unseen: str = option("ignore", "texts that training did not have: ignore or refuse", group="data")
     keep_columns: str | None = option(
         None,
         "columns of FILE to carry along, with commas between them, or all",

@@ -75,29 +75,19 @@ def _place(name: str, value: str | None, folder: str) -> str | None:
 
 def _stored(kind: type[Options], folder: Path, what: str) -> tuple[Options, str]:
     """Read a run's options, and the folder that it was begun in; "" where that is not told."""
-    path = folder / CONFIG
-    if not path.is_file():
-        if checkpoints_in(folder / CHECKPOINTS):
-            raise ArgumentError(
-                f"{path} is missing, which holds the options of the run: put it back, or begin a new run"
-            )
-        raise ArgumentError(f"no run at {folder}: give the folder of a {what}")
     config = read_config(folder, what)
     given = config["options"]
-    is_sweep, mark = "grid" in given, "hidden"
-    if mark in given and is_sweep != (what == "sweep"):
-        found, its = ("sweep", "sweep") if is_sweep else ("training run", "train")
+    if ("grid" in given) != (what == "sweep"):
+        found, its = ("sweep", "sweep") if "grid" in given else ("training run", "train")
         raise ArgumentError(
             f"{folder} is the folder of a {found}: go on by jaxmlp {its} --resume {shlex.quote(str(folder))}"
         )
     unknown = sorted(set(given) - {field.name for field in dataclasses.fields(kind)})
-    if unknown and mark in given:
+    if unknown:
         raise ArgumentError(
-            f"{path} holds options that this version does not know ({', '.join(unknown)}): go on with the version that "
-            "began the run"
+            f"{folder / CONFIG} holds options that this version does not know ({', '.join(unknown)}): go on with the "
+            "version that began the run"
         )
-    if mark not in given:
-        raise no_run(folder, what, f"{mark} is missing")
     # JSON has no tuples.
     stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
@@ -121,7 +111,9 @@ def _is(value: Any, annotation: Any) -> bool:
 
 
 def read_progress(job: Job, start: FitState) -> tuple[FitState, list[str]]:
-    """Find where the run that --resume names stood, and what to say of it."""
+    """Find where a run begins: at its start, or where the one that --resume names stood; and what to say of it."""
+    if job.options.resume is None:
+        return start, []
     folder, epochs = Path(job.options.resume), job.options.epochs
     if not checkpoints_in(folder / CHECKPOINTS):
         if (folder / MODEL).exists():

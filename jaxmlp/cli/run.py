@@ -87,7 +87,9 @@ class Run:
         """Write what is due after an epoch; `fit_recipe` calls it."""
         self.latest, report = state, state.history[-1]
         if not self._lock.is_held:  # and what another run has made in its place is none of ours
-            self._tell_gone()
+            self._tell(
+                "gone", f"the run folder {self.folder} is gone: nothing is saved until the training has ended"
+            )
             return
         self._table_is_whole = self._try("the table's row", lambda: self._add_row(state))
         if self._events is not None:
@@ -135,22 +137,15 @@ class Run:
         try:
             write()
         except Exception as error:  # not only of a disk: memory, threads, a library of the format
-            if not self._lock.is_held:
-                self._tell_gone()
-                return False
             # By its kind: the names of files change from epoch to epoch.
             kind = (what, getattr(error, "errno", None) or str(error))
-            then = (
-                "those before it are kept" if self._is_closing else "training goes on, and the next is tried"
-            )
-            self._tell(kind, f"{what} could not be written ({one_line(error)}): {then}")
+            then = "training goes on, and the next is tried"
+            if self._is_closing:
+                then = "those before it are kept"
+            if self._lock.is_held:
+                self._tell(kind, f"{what} could not be written ({one_line(error)}): {then}")
             return False
         return True
-
-    def _tell_gone(self) -> None:
-        self._tell(
-            "gone", f"the run folder {self.folder} is gone: nothing is saved until the training has ended"
-        )
 
     def _tell(self, kind: object, line: str) -> None:
         if kind not in self._told:
@@ -159,12 +154,9 @@ class Run:
 
     def take_place(self) -> None:
         """See that the result has a folder, where this one was deleted and perhaps made again by another run."""
-        if self._lock.is_held:
-            return
-        if any(not path.is_dir() for path in self.folder.rglob("*")):
-            self.folder = _free_folder(self.folder)
-        make_run_folder(str(self.folder), self._job.name)
-        write_config(self.folder, configuration(self._job))
+        if not self._lock.is_held:
+            self.folder = make_run_folder(str(_free_folder(self.folder)), self._job.name)
+            write_config(self.folder, configuration(self._job))
 
 
 @contextlib.contextmanager
@@ -212,9 +204,6 @@ def make_run_folder(out: str | None, name: str) -> Path:
         raise ArgumentError(f"{folder} holds a run already: choose another folder with --out{go_on}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
     except OSError as error:
         raise ArgumentError(
             f"the run folder {folder} cannot be written ({error.strerror}): choose another with --out"
@@ -224,8 +213,7 @@ def make_run_folder(out: str | None, name: str) -> Path:
 
 def _fresh_folder(name: str) -> Path:
     plain = re.sub(r"[^\w.-]+", "-", Path(name).stem).strip("-.") or "run"
-    stamp = f"{plain}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    return _free_folder(Path("runs") / stamp)
+    return _free_folder(Path("runs") / f"{plain}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
 def _free_folder(wanted: Path) -> Path:
@@ -242,7 +230,9 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def read_config(folder: Path, what: str) -> dict[str, Any]:
-    """Read back config.json; `what` it should be of is named where it is damaged."""
+    """Read back config.json; `what` it should be of is named where it is damaged, or is not there."""
+    if not (folder / CONFIG).is_file():
+        raise ArgumentError(f"no run at {folder}: give the folder of a {what}")
     reason = "it is no JSON text"
     with contextlib.suppress(ValueError):
         config = parse_json((folder / CONFIG).read_bytes())
@@ -312,11 +302,6 @@ def locked(folder: Path) -> Iterator[Lock]:
         raise ArgumentError(
             f"{folder} is in use by a run that has not ended: wait for it or stop it, "
             "or begin another with --out"
-        ) from None
-    except OSError as error:
-        raise ArgumentError(
-            f"the run folder {folder} cannot be written ({error.strerror}): make it writable, "
-            "or begin another run with --out"
         ) from None
     with acquired:
         held = Lock(folder / LOCK)

@@ -86,17 +86,16 @@ def scores(
                 "F1 macro": both(of.f1_score, predicted, guess, average="macro", zero_division=0),
             }
             if chances is not None:
-                shares, sums = (
-                    np.tile(counts / counts.sum(), (len(truth), 1)),
-                    chances.sum(axis=1, keepdims=True),
-                )
-                found["log loss"] = both(of.log_loss, chances / sums, shares, labels=range(len(classes)))
-                of_two = of.roc_auc_score, of.average_precision_score, of.brier_score_loss
-                for name, measure in zip(
-                    ("ROC AUC", "average precision", "Brier score"), of_two, strict=True
-                ):
-                    if len(classes) == 2:
-                        found[name] = both(measure, chances[:, 1], shares[:, 1])
+                shares = np.tile(counts / counts.sum(), (len(truth), 1))
+                summed = chances / chances.sum(axis=1, keepdims=True)
+                found["log loss"] = both(of.log_loss, summed, shares, labels=range(len(classes)))
+            if chances is not None and len(classes) == 2:
+                for name, measure in {
+                    "ROC AUC": of.roc_auc_score,
+                    "average precision": of.average_precision_score,
+                    "Brier score": of.brier_score_loss,
+                }.items():
+                    found[name] = both(measure, chances[:, 1], shares[:, 1])
     return {name: values for name, values in found.items() if np.isfinite(values).all()}
 
 

@@ -100,6 +100,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def use_cores(count: int) -> None:
+    """Make so many CPU cores a device each, which must be said before JAX first computes."""
+    with contextlib.suppress(RuntimeError):  # it has computed already: what is there is used
+        jax.config.update("jax_num_cpu_devices", count)
+
+
 @contextlib.contextmanager
 def computing(device: str, precision: str) -> Iterator[tuple[str, jax.Device]]:
     """Compute on a device in a precision, inside a `with`; gives the precision of products, and the device found."""

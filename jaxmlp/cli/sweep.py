@@ -1,6 +1,5 @@
 """Sweep hyper-parameters: many networks side by side, ranked on validation data; the best is tested and saved."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,15 +11,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from tqdm import tqdm
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.run import open_run, read_config
-from jaxmlp.cli.session import Interruption, available_cores, compilation_cache, computing, interruption, tell
+from jaxmlp.cli.session import (
+    Interruption,
+    available_cores,
+    compilation_cache,
+    computing,
+    interruption,
+    tell,
+    use_cores,
+)
 from jaxmlp.cli.sweep_options import SweepJob, prepare, read_sweep
-from jaxmlp.cli.sweep_report import print_ranking, print_start, print_time, report_best
-from jaxmlp.cli.text import show_score
+from jaxmlp.cli.sweep_report import print_ranking, print_start, report_best
+from jaxmlp.cli.text import counted, show_score
 from jaxmlp.door import INTERRUPTED
 from jaxmlp.files import parse_json
 from jaxmlp.saving import check_description
@@ -34,7 +40,7 @@ TRIALS = "trials.jsonl"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command: prepare, open the run, sweep, report; returns the exit status."""
     options = read_sweep(arguments)
-    use_cores(options.cores)
+    use_cores(options.cores or available_cores())
     with (
         compilation_cache(options.compilation_cache),
         computing(options.device, options.precision) as (precision, device),
@@ -55,17 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     tell(f"interrupted; {run.advice}")
                     return asked.status or INTERRUPTED
             seconds = time.perf_counter() - started
-            # Of a sweep that went on, the time of what was there is not known.
-            each = None if finished else seconds / len(job.trials)
             print_ranking(job, result, run.folder)
-            print_time(trained, seconds, each)
-            return report_best(job, result, run.folder, each)
-
-
-def use_cores(count: int | None) -> None:
-    """Make each CPU core a device, which must be said before JAX first computes."""
-    with contextlib.suppress(RuntimeError):  # it has computed already: what is there is used
-        jax.config.update("jax_num_cpu_devices", count or available_cores())
+            each = f", {1000 * seconds / trained:.1f} ms a network, compilation included" if trained else ""
+            print(f"\n{counted(trained, 'network')} trained in {seconds:.1f} s{each}")
+            return report_best(job, result, run.folder)
 
 
 def train_missing(
@@ -101,10 +100,7 @@ def train_missing(
             if asked.signal is not None:
                 raise KeyboardInterrupt  # here, where JAX computes nothing
 
-        plan = dataclasses.replace(
-            job.plan, halving=options.rungs, keep_params=bool(options.check), tell=tell
-        )
-        result = sweep_plan(plan, finished)
+        result = sweep_plan(dataclasses.replace(job.plan, halving=options.rungs, tell=tell), finished)
         bar.total = bar.n  # less than planned, where settings of which all networks diverged were stopped
     return result, len(trained)
 

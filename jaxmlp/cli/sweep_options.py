@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.job import learning_rate_of, load_dataset, network_of, problem_of
-from jaxmlp.cli.options import PLACES, TrainOptions, batch_size, check_options, flag, sizes
+from jaxmlp.cli.options import PLACES, TrainOptions, batch_size, check_least, check_options, flag, sizes
 from jaxmlp.cli.parser import given_options, option
 from jaxmlp.cli.resume import resumed
 from jaxmlp.cli.text import spell
@@ -43,16 +43,13 @@ MOST_NETWORKS = 100_000  # more is a slip of the pen, and the list alone would f
 # Of the learning rate that the optimiser and the task bring: beyond the largest, networks diverge.
 DEFAULT_FACTORS = tuple(2.0 ** (number / 2) for number in range(-12, 4))
 # What --resume takes from this call where it is given, and not from the sweep: where to compute, and what to show.
-OF_THIS_CALL = (*PLACES, "resume", "cores", "block", "quiet", "top", "check", "device", "compilation_cache")
+OF_THIS_CALL = (*PLACES, "resume", "cores", "block", "quiet", "top", "device", "compilation_cache")
 # What the command that trains one network leaves out.
-NOT_OF_A_RUN = ("out", "quiet", "pictures", "target_accuracy", "compilation_cache")
+NOT_OF_A_RUN = ("out", "quiet", "pictures", "compilation_cache")
 MOMENTUM = ("momentum", "nesterov")
 DECAY = ("adamw", "lion", "lamb")
-SKLEARN_ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "logistic", "identity": "identity"}
-SKLEARN_SOLVERS = ("sgd", "momentum", "nesterov", "adam")
 
 _sweep = partial(option, group="sweep")
-_measure = partial(option, group="measurements")
 
 
 @dataclass(frozen=True)
@@ -60,36 +57,26 @@ class SweepOptions(TrainOptions):
     """The options of a sweep, one field a flag."""
 
     validation: float = option(
-        0.2,
-        "share of the training part held out to rank on, without --folds",
-        group="data",
-        metavar="SHARE",
+        0.2, "share of the training part held out to rank on, without --folds", group="data", metavar="SHARE"
     )
     grid: tuple[str, ...] = _sweep((), "every combination of these values", metavar="NAME=VALUES")
     random: tuple[str, ...] = _sweep((), "how many settings to draw, and from what", metavar="N|NAME=SPACE")
-    folds: int | None = _sweep(None, "rank by cross-validation over N folds", metavar="N")
+    folds: int | None = _sweep(None, "rank by cross-validation over N folds")
     halving: int | None = _sweep(
         None, "at each rung go on with the best 1/ETA of the settings", metavar="ETA"
     )
     first_rung: int | None = _sweep(
-        None, "epochs of the first rung (default: the last that leaves three above it)", metavar="N"
+        None, "epochs of the first rung (default: the last that leaves three above it)"
     )
-    cores: int | None = _sweep(None, "CPU cores to train on (default: all)", metavar="N")
-    block: int | None = _sweep(
-        None, "the most networks trained at a time (default: measured, and what fits)", metavar="N"
-    )
-    top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv", metavar="N")
+    cores: int | None = _sweep(None, "CPU cores to train on (default: all)")
+    block: int | None = _sweep(None, "the most networks trained at a time (default: measured, and what fits)")
+    top: int = _sweep(10, "rows of the ranking to print; all are in ranking.csv")
     resume: str | None = _sweep(
         None,
         "go on with the interrupted sweep in this folder, with its own options. This call may say again where the "
-        "data are, where to compute, and what to show and check",
+        "data are, where to compute, and what to show",
         metavar="RUN",
     )
-    check: int | None = _measure(
-        None, "train N of the networks separately too, and print how far they differ", metavar="N"
-    )
-    against: str | None = _measure(None, "sklearn: train some of them by scikit-learn too", metavar="NAME")
-    against_count: int = _measure(3, "how many", metavar="N")
 
     @cached_property
     def rungs(self) -> Halving | None:
@@ -122,6 +109,10 @@ class SweepOptions(TrainOptions):
         for values in (first | second for first, second in itertools.product(drawn, grid)):
             setting = dataclasses.replace(plain, **_with_parameter(plain, values))
             check_options(setting)
+            if self.halving is not None and setting.epochs != self.epochs:
+                raise ArgumentError(
+                    "--halving chooses epochs itself: leave epochs out of --grid and --random"
+                )
             found[setting] = None
         return list(found)
 
@@ -130,33 +121,15 @@ def read_sweep(arguments: Sequence[str] | None) -> SweepOptions:
     """Read the command line, and check what no data set could make right."""
     given = given_options(SweepOptions, DESCRIPTION, arguments)
     options = SweepOptions(**given)
-    for name, least in {"cores": 1, "block": 1, "top": 1, "against_count": 1, "check": 0, "folds": 2}.items():
-        number = getattr(options, name)
-        if number is not None and number < least:
-            raise ArgumentError(f"{flag(name)} must be at least {least}, given {number}")
+    check_least(options, cores=1, block=1, top=1, folds=2)
     if options.resume is not None:
         return resumed(SweepOptions, given, OF_THIS_CALL, "sweep")
-    if options.target_accuracy is not None:
-        raise ArgumentError(
-            "--target-accuracy does not apply to a sweep: stop the worst early with --halving"
-        )
     if options.folds is None and not 0 < options.validation < 1:
         raise ArgumentError(
             f"--validation must be a share between 0 and 1 to rank on, given {options.validation:g}: "
             f"try 0.2, or --folds 5"
         )
-    if options.against not in (None, "sklearn"):
-        raise unknown_name("peer", options.against, ["sklearn"])
-    rungs, settings = options.rungs, options.settings()  # which refuse what cannot be tried
-    if options.against is not None and rungs is not None:
-        raise ArgumentError("--against compares whole runs: leave out --halving")
-    for setting in settings if options.against else ():
-        solver = setting.optimizer.partition(":")[0]
-        if setting.activation not in SKLEARN_ACTIVATIONS or solver not in SKLEARN_SOLVERS:
-            raise ArgumentError(
-                f"scikit-learn has no network with activation '{setting.activation}' and optimiser '{solver}': it "
-                f"has {', '.join(SKLEARN_ACTIVATIONS)} and {', '.join(SKLEARN_SOLVERS)}; leave out --against"
-            )
+    _ = options.rungs, options.settings()  # which refuse what cannot be tried
     return options
 
 
@@ -170,10 +143,8 @@ def train_command(setting: TrainOptions) -> str:
         if isinstance(value, bool):
             words.append(name if value else name.replace("--", "--no-", 1))
         else:
-            words += [
-                name,
-                spell(value) if isinstance(value, tuple) else "full" if value is None else str(value),
-            ]
+            shown = spell(value) if isinstance(value, tuple) else str(value)
+            words += [name, "full" if value is None else shown]
     return shlex.join(words)
 
 
@@ -256,6 +227,7 @@ def prepare(options: SweepOptions, precision: str, device: jax.Device) -> SweepJ
             clip_norm=setting.clip_norm,
             l2=setting.l2,
             init_scale=setting.init_scale,
+            epochs=None if options.rungs else setting.epochs,
             seed=setting.seed,
             fold=fold if folds else None,
         )
@@ -274,7 +246,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("init_scale", "momentum", "weight_decay", "learning_rate", "clip_norm", "l2"), float),
     "hidden": sizes,
     "batch_size": batch_size,
-    "seed": int,
+    **dict.fromkeys(("epochs", "seed"), int),
 }
 RANGE = re.compile(r"(?:(log|uniform):)?([^:]+?)\.\.([^:]+)")
 
@@ -283,7 +255,11 @@ def _read(name: str, text: str) -> Any:
     try:
         return READERS[name](text)
     except Exception:  # each reader has its own: all mean that the text is no such value
-        examples = {"hidden": "64x64 or none", "batch_size": "32 or full", "seed": "a whole number"}
+        examples = {
+            "hidden": "64x64 or none",
+            "batch_size": "32 or full",
+            **dict.fromkeys(("epochs", "seed"), "a whole number"),
+        }
         raise ArgumentError(
             f"'{text}' is no value of {name}: write {examples.get(name, 'a number')}"
         ) from None

@@ -57,6 +57,11 @@ def show_score(metric: str, score: float | None) -> str:
     return f"{score:.4f}" if abs(score) < 1e4 else f"{score:.1e}"  # as of a network that all but diverged
 
 
+def show_loss(loss: float) -> str:
+    """Write a loss: with four decimals, or by its power of ten where those would not tell."""
+    return f"{loss:.4f}" if loss == 0 or 1e-3 <= abs(loss) < 1e4 else f"{loss:.1e}"
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Set rows in columns for a terminal: the first to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

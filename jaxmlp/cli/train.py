@@ -66,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def begin(job: Job, run: Run | None, group: Group) -> FitState | None:
     """Tell where the run stands: at its start, or where --resume finds it; None where the gradient is wrong."""
     options, problem = job.options, job.problem
+    before, progress = read_progress(job, FitState(job.start()))
     if run is not None and not options.quiet:
         print(
             f"{job.dataset.name}: {job.dataset.task}, {len(problem.train.inputs):,} examples to train on, "
@@ -77,15 +78,12 @@ def begin(job: Job, run: Run | None, group: Group) -> FitState | None:
             print("", *(f"note: {note}" for note in job.dataset.notes), sep="\n")
         told = ", ".join(f"{name.replace('_', ' ')} {spell(value)}" for name, value in job.in_force.items())
         print(f"\n{job.recipe.net}\n\nsettings: {told}\n")
-    before = FitState(job.start())
-    if options.resume is not None:
-        before, notes = read_progress(job, before)
-        if run is not None:
-            remember(run.folder, options)
-            for note in notes:
-                tell(note)
-    elif not gradients_agree(job, before.train, run):
+    if options.resume is None and not gradients_agree(job, before.train, run):
         return None
+    if options.resume is not None and run is not None:
+        remember(run.folder, options)
+        for note in progress:
+            tell(note)
     group.agree({"checkpoint": len(before.history)})
     if run is not None and group.count > 1:
         tell(f"if a process dies, the others end within about {HEARTBEAT + 10} s; then {run.advice}")
@@ -105,12 +103,12 @@ def gradients_agree(job: Job, state: TrainState, run: Run | None) -> bool:
     )
     if report.passed and (run is None or job.options.quiet):
         return True
-    verdict = (
-        "within its bound" if report.passed else f"OVER ITS BOUND in {report.worst.path}: a defect of jaxmlp"
-    )
+    error = report.worst.autodiff_relative
+    told = f"largest relative error {error:.1e}, within its bound" if error else "exactly equal"
+    if not report.passed:
+        told = f"{error:.1e} is OVER ITS BOUND in {report.worst.path}: a defect of jaxmlp"
     print(
-        f"gradient check, hand-written against jax.grad on the first batch: "
-        f"largest relative error {report.worst.autodiff_relative:.1e}, {verdict}\n",
+        f"gradient check, hand-written against jax.grad on the first batch: {told}\n",
         file=sys.stdout if report.passed else sys.stderr,
     )
     return report.passed

@@ -1,6 +1,5 @@
 """What every loader takes and returns, and the checks that stand between a user's data and a training run."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from jaxmlp.datasets.reading import Reading
-from jaxmlp.datasets.splitting import check_test_fraction, split_indices, unstratified
+from jaxmlp.datasets.splitting import check_test_fraction, split_indices, unstratified_split
 from jaxmlp.datasets.targets import LARGEST, Targets, check_task
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import LARGEST_SEED, ArgumentError, check_whole
@@ -213,8 +212,7 @@ def split_rows(
     labels = targets.values if targets.task == "classification" else None
     notes: list[str] = []
     if labels is not None and groups is None and options.time_column is None:
-        held_out = math.ceil(examples * options.test_fraction)
-        notes = unstratified(labels, targets.class_names, 2, min(held_out, examples - held_out))
+        notes = unstratified_split(labels, targets.class_names, options.test_fraction)
     rows = split_indices(
         examples, labels=labels, groups=groups, is_ordered=options.time_column is not None, **options.split
     )

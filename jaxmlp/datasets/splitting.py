@@ -18,6 +18,14 @@ def check_test_fraction(test_fraction: float) -> None:
         )
 
 
+def unstratified_split(labels: np.ndarray, names: Sequence[str], share: float) -> list[str]:
+    """Say in a sentence which classes cannot stand by their share in a part held out and in what is left."""
+    held_out = math.ceil(len(labels) * share)
+    return unstratified(
+        labels, names, math.ceil(1 / min(share, 1 - share)), min(held_out, len(labels) - held_out)
+    )
+
+
 def unstratified(labels: np.ndarray, names: Sequence[str], least: int, most: int) -> list[str]:
     """Say in a sentence which classes are too rare to stratify: fewer than `least`, or beyond `most` classes."""
     rare = [f"'{names[each]}'" for each in _rarest(labels, least, most)]

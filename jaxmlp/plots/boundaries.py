@@ -189,11 +189,7 @@ def accuracy_and_boundary(
 
 
 def _draw_boundary(
-    axes: Axes,
-    panel: Sequence[Any],
-    class_names: Sequence[object],
-    axis_names: Sequence[str],
-    threshold: float,
+    axes: Axes, panel: Any, class_names: Sequence[object], axis_names: Sequence[str], threshold: float
 ) -> None:
     from matplotlib.colors import LinearSegmentedColormap, ListedColormap, to_rgb
 
@@ -227,19 +223,11 @@ def _draw_points(
     points = np.asarray(inputs, float)
     numbers = style.class_numbers("labels", labels, len(class_names))
     size = float(np.clip(12000 / len(points), 8, 28))
+    look: dict[str, Any] = {"s": size, "edgecolors": "white", "linewidths": 0.4 if size > 12 else 0.0}
+    look["rasterized"] = len(points) > style.MANY_POINTS
     for number, (name, color) in enumerate(zip(class_names, style.colors(len(class_names)), strict=True)):
-        here = points[numbers == number]
-        axes.scatter(
-            here[:, 0],
-            here[:, 1],
-            s=size,
-            color=color,
-            marker=style.MARKERS[number % len(style.MARKERS)],
-            edgecolors="white",
-            linewidths=0.4 if size > 12 else 0.0,
-            label=style.plain(name),
-            rasterized=len(points) > style.MANY_POINTS,
-        )
+        here, marker = points[numbers == number], style.MARKERS[number % len(style.MARKERS)]
+        axes.scatter(*here.T, color=color, marker=marker, label=style.plain(name), **look)
     across, up = map(style.plain, axis_names)
     axes.set(xlabel=across, ylabel=up)
 

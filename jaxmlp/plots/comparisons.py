@@ -129,13 +129,8 @@ def _legend(figure: Figure, groups: Mapping[str, Mapping[str, Any]], looks: Mapp
         label = style.plain(name, _LONGEST_NAME) + ended
         entries.append(Line2D([], [], linewidth=1.6, label=label, **look))
     has_cross = any(str(entry.get_label()).endswith(" ×") for entry in entries)
+    heading: dict[str, Any] = {"title": "× diverged" if has_cross else None, "title_fontsize": "small"}
+    shape: dict[str, Any] = {"alignment": "left", "handlelength": 2.6}  # to show how a line is dashed
     figure.legend(
-        handles=entries,
-        loc="outside right upper",
-        frameon=False,
-        fontsize="small",
-        handlelength=2.6,  # long enough to show how a line is dashed
-        title="× diverged" if has_cross else None,
-        title_fontsize="small",
-        alignment="left",
+        handles=entries, loc="outside right upper", frameon=False, fontsize="small", **heading, **shape
     )

@@ -17,13 +17,7 @@ _MOST_TICKS = 12  # points of a logarithmic axis that are each named
 
 
 def band_curves(
-    x: Any,
-    series: Mapping[str, Any],
-    *,
-    x_label: str,
-    y_label: str,
-    log_x: bool = False,
-    log_y: bool = False,
+    x: Any, series: Mapping[str, Any], *, x_label: str, y_label: str, log_x: bool = False, log_y: bool = False
 ) -> Figure:
     """Draw each series' median over seeds as a line, and its least and largest value as a band.
 

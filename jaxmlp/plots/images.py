@@ -63,9 +63,8 @@ def confident_mistakes(
     surest = wrong[np.argsort(-sure[wrong], kind="stable")][:count]
     titles = []
     for index in surest:
-        answer = f"said {named[said[index]]} ({100 * sure[index]:.1f} %)"
-        title = f"true {named[true[index]]} · {answer}"
-        titles.append(title if len(title) <= _LONGEST_TITLE + 3 else f"true {named[true[index]]}\n{answer}")
+        parts = f"true {named[true[index]]}", f"said {named[said[index]]} ({100 * sure[index]:.1f} %)"
+        titles.append((" · " if len("".join(parts)) <= _LONGEST_TITLE else "\n").join(parts))
     rows, columns = style.grid_of(len(surest), 4)
     cell = (max(2.1, 3.0 / columns), 2.3)
     figure, (axes,) = style.new_panels(1, columns * cell[0], rows * cell[1], grid=False)

@@ -100,11 +100,5 @@ def _growth(axes: Axes, x: np.ndarray, y: np.ndarray, slope: float | None) -> No
     upper = x[len(x) // 2 :] if len(x) > 2 else x
     middle = np.exp(np.mean(np.log(upper))), np.exp(np.mean(np.log(y[-len(upper) :])))
     axes.plot(upper, middle[1] * (upper / middle[0]) ** slope, color=line, linestyle="--", linewidth=1.5)
-    axes.annotate(
-        f"slope {round(slope, 2) + 0.0:.2f}".replace("-", "−"),  # adding 0 makes a −0 a 0
-        (0.05, 0.95),
-        xycoords="axes fraction",
-        va="top",
-        color=line,
-        fontsize="small",
-    )
+    text = f"slope {round(slope, 2) + 0.0:.2f}".replace("-", "−")  # adding 0 makes a −0 a 0
+    axes.text(0.05, 0.95, text, transform=axes.transAxes, va="top", color=line, fontsize="small")

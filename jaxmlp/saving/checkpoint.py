@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -54,8 +54,6 @@ def write_checkpoint(
     """Write a checkpoint by process 0, and return its file; interrupted, it leaves none, or the one that was there."""
     if jax.process_index():
         raise ArgumentError(f"process 0 writes the checkpoints of a run, not process {jax.process_index()}")
-    if epoch < 0:
-        raise ArgumentError(f"a checkpoint's epoch must be at least 0, given {epoch}")
     on_host = {name: np.asarray(array) for name, array in arrays.items()}
     header = {
         "format": FORMAT,
@@ -179,9 +177,9 @@ def check_description(found: Any, wanted: Any, told: str = "the checkpoint is of
     Example:
         >>> check_description({"sizes": [4, 3]}, {"sizes": [4, 5]})
         Traceback (most recent call last):
-        jaxmlp.types.ArgumentError: the checkpoint is of another run: sizes[1] is 3 there and 5 here; give the same...
+        jaxmlp.types.ArgumentError: the checkpoint is of another run: sizes.1 is 3 there and 5 here; give the same...
     """
-    there, here = _leaves(found), _leaves(_plain_data(wanted))
+    there, here = _texts_by_path(found), _texts_by_path(_plain_data(wanted))
     for name in here | there:
         if there.get(name) != here.get(name):
             before, now = (f"{texts.get(name, 'not told'):.80}" for texts in (there, here))
@@ -189,16 +187,11 @@ def check_description(found: Any, wanted: Any, told: str = "the checkpoint is of
             raise ArgumentError(f"{told}: {which}; give the same or begin a new run")
 
 
-def _leaves(value: Any, path: str = "") -> dict[str, str]:
+def _texts_by_path(value: Any) -> dict[str, str]:
     """List what a description holds by paths, as JSON text, in which NaN is NaN, and 1 is neither 1.0 nor true."""
-    inner: list[tuple[str, Any]] = []
-    if isinstance(value, dict):
-        inner = [(f"{path}.{key}", each) for key, each in value.items()]
-    elif isinstance(value, list):
-        inner = [(f"{path}[{place}]", each) for place, each in enumerate(value)]
-    if not inner:
-        return {path.removeprefix(".") or "the description": json.dumps(value, ensure_ascii=False)}
-    return {name: text for key, each in inner for name, text in _leaves(each, key).items()}
+    leaves = jax.tree_util.tree_leaves_with_path(value, is_leaf=lambda each: each is None or each in ([], {}))
+    named = [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+    return {name or "the description": json.dumps(leaf, ensure_ascii=False) for name, leaf in named}
 
 
 def named_arrays(tree: Any) -> dict[str, Any]:
@@ -315,9 +308,9 @@ def restore_fit(arrays: Mapping[str, np.ndarray], like: FitState) -> FitState:
     best = Best(like.train.params, 0, 0.0) if any(name.startswith("best.") for name in arrays) else None
     position = None
     if any(name.startswith("position.") for name in arrays):
-        kinds = get_type_hints(Position).items()
-        parts = [kind() if kind in (int, float) else arrays.get(f"position.{key}", 0) for key, kind in kinds]
-        position = Position._make(parts)
+        of_metric = ("statistic", "target_mean", "target_variance")  # arrays whose shapes follow from it
+        shapes: dict[str, Any] = {name: arrays.get(f"position.{name}", 0) for name in of_metric}
+        position = Position(**shapes)
     restored = restore_tree(arrays, like._replace(best=best, history=table, position=position))
     rows: Any = np.where(restored.history["missing"], None, restored.history["numbers"])
     history = [
@@ -361,7 +354,7 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
         for path in self._folder.iterdir():  # what a killed process left of `whole_file`
             if re.fullmatch(r"\.epoch-\d{8,}\.[0-9a-f]{16}\.safetensors", path.name):
                 path.unlink()
-        self._descriptor: int | None = os.open(self._folder, os.O_RDONLY)
+        self._descriptor = os.open(self._folder, os.O_RDONLY)
         self._values: dict[int, float | None] = {}  # by epoch
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: deque[Future[None]] = deque()
@@ -383,8 +376,6 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
             ArgumentError: the description is not plain data.
             OSError: an earlier checkpoint could not be written. This one is not begun; the next may be.
         """
-        if self._descriptor is None:
-            raise RuntimeError("the writer of checkpoints is closed")
         self._raise_failures(leave=WAITING - 1)
         # What could be altered before it is written is copied; JAX's own arrays cannot be.
         kept = {name: each.copy() if isinstance(each, np.ndarray) else each for name, each in arrays.items()}
@@ -398,9 +389,9 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
     def close(self) -> None:
         """Wait until all is written; raises an OSError where a checkpoint could not be."""
         self._pool.shutdown()
-        if self._descriptor is not None:
+        if self._descriptor >= 0:
             os.close(self._descriptor)
-        self._descriptor = None
+        self._descriptor = -1
         self._raise_failures(leave=0)
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -413,17 +404,10 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
             error.add_note(f"besides, a checkpoint could not be written: {failure}")
 
     def _raise_failures(self, leave: int) -> None:
-        told: list[BaseException] = []
         while self._pending and (self._pending[0].done() or len(self._pending) > leave):
-            failure = self._pending.popleft().exception()
-            told += [failure] if failure is not None else []
-        for other in told[1:]:
-            told[0].add_note(f"besides, another checkpoint could not be written: {other}")
-        if told:
-            raise told[0]
+            self._pending.popleft().result()
 
     def _write(self, epoch: int, arrays: Mapping[str, Any], description: Any, value: float | None) -> None:
-        assert self._descriptor is not None
         # A folder deleted meanwhile is noticed, also with another one in its place.
         if not self._folder.is_dir() or not os.path.samestat(os.fstat(self._descriptor), self._folder.stat()):
             gone = errno.ENOENT, "deleted while a run writes its checkpoints", str(self._folder)

@@ -30,7 +30,7 @@ def write_tensors(
     import safetensors.numpy
 
     # It takes memory as it lies, so views with other strides are copied first.
-    contiguous = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     try:
         content = safetensors.numpy.save(contiguous, metadata=dict(texts))
     except safetensors.SafetensorError as error:
@@ -82,10 +82,7 @@ def _rebuild_layer(description: Mapping[str, Any]) -> Layer:
     kind = LAYERS[settings.pop("layer")]
     if "layers" in settings:
         settings["layers"] = [_rebuild_layer(inner) for inner in settings["layers"]]
-    try:
-        return kind(**settings)
-    except TypeError as error:
-        raise ArgumentError(f"layer {kind.__name__} does not take these settings: {error}") from None
+    return kind(**settings)
 
 
 def save_model(

@@ -1,12 +1,10 @@
 """How many members to train at a time: as many as fit in memory, and no more than make it faster."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxmlp.network import layer_shapes
 from jaxmlp.training.evaluation import CHUNK
@@ -47,13 +45,9 @@ def bytes_per_member(recipe: Recipe, examples: int) -> int:
 
 
 def _bytes_of(tree: Any) -> int:
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _bytes_on_device(array: Any) -> int:
-    # By shape and type, without bringing a copy there; float64 becomes float32 unless JAX computes in it.
-    given = array if hasattr(array, "dtype") else np.asarray(array)
-    return math.prod(given.shape) * int(jax.dtypes.canonicalize_dtype(given.dtype).itemsize)
+    """Count the bytes that arrays take on a device, where float64 becomes float32 unless JAX computes in it."""
+    leaves = jax.tree.leaves(tree)
+    return sum(leaf.size * jax.dtypes.canonicalize_dtype(leaf.dtype).itemsize for leaf in leaves)
 
 
 def block_size(
@@ -80,7 +74,7 @@ def block_size(
     if memory is not None:
         check_whole("memory in bytes", memory)
     allowed = (memory_of(local) or UNKNOWN_MEMORY) // 2 if memory is None else memory
-    taken = len(local) * sum(map(_bytes_on_device, jax.tree.leaves(data)))
+    taken = len(local) * _bytes_of(data)
     left = allowed - taken
     if left <= 0:
         raise ArgumentError(

@@ -6,7 +6,7 @@ devices. Each ends as the same run of `fit` does, up to rounding, for what it dr
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -224,17 +224,9 @@ def evaluate_members(
 def rates_of(optimizer: Optimizer) -> dict[str, float]:
     """Tell the rates that an optimiser holds in its state, where members can differ in them."""
     with jax.ensure_compile_time_eval():
-        injected = _injected(resolve_optimizer(optimizer).init(()))
+        injected = optax.tree.get(resolve_optimizer(optimizer).init(()), "hyperparams", {})
     # Single precision would show 0.1 as 0.10000000149; its shortest spelling is what was given.
-    return {name: float(str(np.asarray(rate))) for rates in injected for name, rate in rates.items()}
-
-
-def _injected(state: Any) -> list[Mapping[str, Any]]:
-    """Find the injected rates in an optimiser's state, which may be a chain's."""
-    if hasattr(state, "hyperparams"):
-        return [state.hyperparams]
-    parts = state if isinstance(state, tuple) else ()
-    return [rates for part in parts for rates in _injected(part)]
+    return {name: float(str(np.asarray(rate))) for name, rate in injected.items()}
 
 
 # --- devices: the GPUs of a machine, or its CPU cores where `jax_num_cpu_devices` sets them up as devices ---

@@ -43,9 +43,7 @@ class SweepResult(NamedTuple):
     reports: tuple[TrialReport, ...]  # the last report of each trial, by number
     ranking: tuple[Standing, ...]  # the settings, best first
     metric: str  # the score's name
-    params: Mapping[
-        int, Params
-    ]  # where asked for, of the trials that this sweep trained to the end, by number
+    params: Mapping[int, Params]  # where asked for, by number, of trials that this sweep trained to the end
 
 
 class Progress(NamedTuple):
@@ -73,6 +71,10 @@ class Plan:
     keep_params: bool = False
     tell: Callable[[Progress], None] = lambda progress: None
 
+    def ends(self, trial: Trial) -> int:
+        """Tell how many epochs a trial trains."""
+        return self.epochs if trial.epochs is None else trial.epochs
+
     @cached_property
     def kinds(self) -> list[tuple[Recipe, int]]:
         """Each trial's recipe, and the number of examples that it trains on."""
@@ -82,7 +84,7 @@ class Plan:
             size = min(trial.batch_size, rows)
             steps = steps_per_epoch(rows, size)
             # The usual rate, and the name without its parameter where that is traced too.
-            is_traced, total = OPTIMIZERS[trial.optimizer].rates, steps * self.epochs
+            is_traced, total = OPTIMIZERS[trial.optimizer].rates, steps * self.ends(trial)
             name = trial.optimizer.partition(":")[0] if is_traced else trial.optimizer
             optimizer = make_optimizer(
                 name, schedule=trial.schedule, horizon=(total, steps), clip_norm=trial.clip_norm
@@ -120,7 +122,7 @@ def sweep(
         trials: what to try.
         train: Batch or (inputs [N, I], targets), shared by all trials.
         valid: the data to rank on; None with folds.
-        epochs: how long a trial trains.
+        epochs: how long a trial trains that does not say so itself.
         folds: the rows of `train` that each fold trains on and those it is ranked on, as from
             `jaxmlp.datasets.splitting.fold_indices`; every trial then names its fold.
         halving: stop the worst early; None trains all to the end.
@@ -156,6 +158,11 @@ def sweep(
     shared = as_batch(train)
     held_out = None if valid is None else as_batch(valid)
     _check_trials(trials, shared, held_out, folds, loss)
+    for trial in trials:
+        if trial.epochs is not None:
+            check_whole("the number of epochs of a trial", trial.epochs)
+            if halving is not None:
+                raise ArgumentError("halving compares trials of one length: leave their epochs out")
     local = tuple(devices or jax.local_devices())
     shared, held_out = place_shared((shared, held_out), local)
     how = epochs, loss, resolve_metric(metric, loss), shuffle, {"block": block, "memory": memory}, local
@@ -170,13 +177,16 @@ def sweep_plan(plan: Plan, finished: Iterable[TrialReport] = ()) -> SweepResult:
     states: dict[int, TrainState] = {}
     latest: dict[int, TrialReport] = {}
     alive = list(range(len(trials)))
-    for rung in (plan.epochs,) if plan.halving is None else plan.halving.rungs(plan.epochs):
+    ends = [plan.ends(trial) for trial in trials]
+    for rung in sorted({*ends}) if plan.halving is None else plan.halving.rungs(plan.epochs):
+        if plan.halving is None:
+            alive = [number for number, end in enumerate(ends) if end == rung]
         missing = [number for number in alive if (number, rung) not in known]
         for report in _train_to(plan, rung, missing, states):
             known[report.number, rung] = report
         latest |= {number: known[number, rung] for number in alive}
         if plan.halving is not None and rung != plan.epochs:
-            standings = rank(trials, [latest[number] for number in alive], metric)
+            standings = rank(trials, [latest[number] for number in alive], metric, plan.epochs)
             # What diverged altogether stays so: there is nothing to go on with.
             kept = standings[: plan.halving.kept(len(standings))]
             best = [standing for standing in kept if standing.scores]
@@ -184,8 +194,10 @@ def sweep_plan(plan: Plan, finished: Iterable[TrialReport] = ()) -> SweepResult:
             states = {number: states[number] for number in alive if number in states}
     reports = tuple(latest[number] for number in range(len(trials)))
     # A state short of the end is of a trial whose rung was missing and whose end was known.
-    ended = {number: state.params for number, state in states.items() if int(state.epoch) == plan.epochs}
-    return SweepResult(reports, rank(trials, reports, metric), metric, ended if plan.keep_params else {})
+    ended = {number: state.params for number, state in states.items() if int(state.epoch) == ends[number]}
+    return SweepResult(
+        reports, rank(trials, reports, metric, plan.epochs), metric, ended if plan.keep_params else {}
+    )
 
 
 # --- one rung: groups of equal statics, in blocks ---
@@ -213,13 +225,10 @@ def _train_to(
             block = members[first : first + size]
             # Filled up with copies of its first member to the size that is compiled.
             filled = [*block, *[block[0]] * (size - len(block))]
-            state = (
-                place_members(_stack([states[number] for number in filled]), plan.devices)
-                if started
-                else None
-            )
+            before = _stack([states[number] for number in filled]) if started else None
+            state = place_members(before, plan.devices)
             state, reports = _train_block(plan, filled, len(block), state, rung, has_l2)
-            if rung != plan.epochs or plan.keep_params:
+            if (plan.halving is not None and rung != plan.epochs) or plan.keep_params:
                 states.update(zip(block, _unstack(state, len(block)), strict=True))
             plan.tell(Progress(0, reports))
             yield from reports
@@ -319,16 +328,15 @@ def _check_trials(
 def _check_folds(folds: Folds, examples: int) -> None:
     for number, (kept, held_out) in enumerate(folds):
         for rows, name in ((np.asarray(kept), "train"), (np.asarray(held_out), "held-out")):
-            if rows.ndim != 1 or len(rows) == 0 or rows.dtype.kind not in "iu":
-                raise ArgumentError(
-                    f"fold {number}: {name} rows must be whole numbers [R], R at least 1, given type {rows.dtype} "
-                    f"and shape {list(rows.shape)}: give the numbers of examples"
-                )
-            if rows.min() < 0 or rows.max() >= examples:
-                raise ArgumentError(
-                    f"fold {number}: {name} rows must lie in 0 to {examples - 1}, "
-                    f"given {rows.min()} to {rows.max()}: give the numbers of examples, counted from 0"
-                )
+            found = f"type {rows.dtype} and shape {list(rows.shape)}"
+            if rows.ndim == 1 and rows.dtype.kind in "iu" and len(rows):
+                if 0 <= rows.min() <= rows.max() < examples:
+                    continue
+                found = f"{rows.min()} to {rows.max()}"
+            raise ArgumentError(
+                f"fold {number}: {name} rows must be the numbers [R] of examples, R at least 1, "
+                f"from 0 to {examples - 1}, given {found}"
+            )
         shared = np.intersect1d(kept, held_out)
         if len(shared):
             raise ArgumentError(

@@ -25,6 +25,7 @@ class Trial:
     clip_norm: float | None = None  # the gradient's norm is held to this; None leaves it
     l2: float = 0.0  # strength of the penalty on weights
     init_scale: float = 1.0  # a factor on the initial weights
+    epochs: int | None = None  # how long it trains; None as long as the sweep
     seed: int = 0  # of everything drawn
     fold: int | None = None  # which fold is held out, from 0; None without folds
 
@@ -102,7 +103,9 @@ class Standing(NamedTuple):
         return float(np.mean(self.scores)) if self.scores else float("nan")
 
 
-def rank(trials: Sequence[Trial], reports: Iterable[TrialReport], metric: str) -> tuple[Standing, ...]:
+def rank(
+    trials: Sequence[Trial], reports: Iterable[TrialReport], metric: str, epochs: int
+) -> tuple[Standing, ...]:
     """Rank settings by the mean score of their trials; those that diverged come last, those stopped early before."""
     by_setting: dict[Trial, list[TrialReport]] = {}
     for report in reports:
@@ -121,8 +124,9 @@ def rank(trials: Sequence[Trial], reports: Iterable[TrialReport], metric: str) -
         )
 
     def worst_last(standing: Standing) -> tuple[float, ...]:
+        ended = standing.epochs >= (standing.setting.epochs or epochs)
         score, loss = (sign * standing.score, standing.loss) if standing.scores else (np.inf, np.inf)
-        return (standing.diverged, -standing.epochs, score, loss)
+        return (standing.diverged, -np.inf if ended else -standing.epochs, score, loss)
 
     return tuple(sorted(itertools.starmap(standing_of, by_setting.items()), key=worst_last))
 
@@ -130,7 +134,7 @@ def rank(trials: Sequence[Trial], reports: Iterable[TrialReport], metric: str) -
 def planned_epochs(trials: Sequence[Trial], epochs: int, halving: Halving | None = None) -> int:
     """Count the epochs of a sweep, summed over its networks, for a progress bar."""
     if halving is None:
-        return len(trials) * epochs
+        return sum(trial.epochs or epochs for trial in trials)
     settings = len({trial.setting for trial in trials})
     each, done, total = len(trials) / settings, 0, 0.0
     for rung in halving.rungs(epochs):

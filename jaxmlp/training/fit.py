@@ -142,14 +142,13 @@ def fit_recipe(
                 recipe, carried.train, train, carried.position, l2,
                 lambda state, position: keep(carried._replace(train=state, position=position)),
             )  # fmt: skip
-            (is_finite, max_weight), metrics = jax.device_get((_survey(recipe.net, state.params), metrics))
-            rows, seconds = position.rows, position.seconds
+            rows, started = position.rows, time.perf_counter() - position.seconds
         else:
-            started, rows = time.perf_counter(), len(train.inputs)
+            rows, started = len(train.inputs), time.perf_counter()
             state, metrics = jitted_epoch(recipe, carried.train, train, l2)
-            # This waits for the device.
-            (is_finite, max_weight), metrics = jax.device_get((_survey(recipe.net, state.params), metrics))
-            seconds = time.perf_counter() - started
+        # This waits for the device.
+        (is_finite, max_weight), metrics = jax.device_get((_survey(recipe.net, state.params), metrics))
+        seconds = time.perf_counter() - started
         params = measured_params(state)
         measured = None if valid is None else evaluate_recipe(recipe, params, valid, l2)
         report = EpochReport(

@@ -26,9 +26,8 @@ AXIS = "batch"
 def memory_of(devices: Sequence[jax.Device]) -> int | None:
     """Tell how many bytes devices can hold together; CPU devices share their machine's."""
     if devices[0].platform != "cpu":
-        limits: list[int | None] = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
-        told = [limit for limit in limits if limit is not None]
-        return sum(told) if len(told) == len(limits) else None
+        limits: list[Any] = [(device.memory_stats() or {}).get("bytes_limit") for device in devices]
+        return None if None in limits else sum(limits)
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # there is no such question on Windows
@@ -81,9 +80,9 @@ def share_rows(mesh: Mesh | None, *blocks: Array) -> tuple[Array, ...]:
 
 def keep_whole(mesh: Mesh | None, tree: Any) -> Any:
     """Hold arrays whole on every device of a mesh, inside a compiled function."""
-    return (
-        tree if mesh is None else jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
-    )
+    if mesh is None:
+        return tree
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def largest_of_processes(number: int, mesh: Mesh | None) -> int:

@@ -102,8 +102,11 @@ def reason_to_stop(
     stopping: Stopping, metric: str, best: Best | None, report: EpochReport, seconds: float
 ) -> str | None:
     """Tell why a fit should end after an epoch."""
-    if stopping.target_score is not None and _reached(stopping.target_score, metric, report):
-        return "target"
+    if stopping.target_score is not None:
+        score = report.train_score if report.valid_score is None else report.valid_score
+        sign = 1 if METRICS[metric].more_is_better else -1
+        if sign * score >= sign * stopping.target_score:
+            return "target"
     # An epoch without validation data, as before a resumption that brings some, was not waited for.
     if stopping.patience is not None and _monitored(stopping, report) is not None:
         waited = report.epoch - (0 if best is None else best.epoch)
@@ -114,8 +117,3 @@ def reason_to_stop(
 
 def _monitored(stopping: Stopping, report: EpochReport) -> float | None:
     return report.valid_loss if stopping.monitor == "loss" else report.valid_score
-
-
-def _reached(target: float, metric: str, report: EpochReport) -> bool:
-    score = report.train_score if report.valid_score is None else report.valid_score
-    return score >= target if METRICS[metric].more_is_better else score <= target

@@ -157,9 +157,8 @@ def stream_from_source(
     def chunks(order: Sequence[int]) -> Iterator[tuple[np.ndarray, ...]]:
         for start in range(0, len(order), RECORDS):
             numbers = [int(number) for number in order[start : start + RECORDS]]
-            records = getattr(source, "__getitems__", lambda chosen: [source[number] for number in chosen])(
-                numbers
-            )
+            together = getattr(source, "__getitems__", None)
+            records = together(numbers) if together else [source[number] for number in numbers]
             yield tuple(map(np.stack, zip(*map(arrays, records), strict=True)))
 
     def read(epoch: int, rows: int, done: int) -> Iterator[Batch]:
@@ -192,7 +191,10 @@ def cut(chunks: Iterable[Any], rows: int, *, skip: int = 0) -> Iterator[Batch]:
         skip -= start
         while start < len(chunk[0]):
             if window is None:
-                window, filled = [_room_for(part, rows) for part in chunk], 0
+                window = [
+                    part if part is None else np.empty((rows, *part.shape[1:]), part.dtype) for part in chunk
+                ]
+                filled = 0
             taken = min(rows - filled, len(chunk[0]) - start)
             for target, part in zip(window, chunk, strict=True):
                 if part is not None:
@@ -223,10 +225,6 @@ def _as_chunk(given: Any, number: int) -> list[Any]:
 
 def _kind(part: Any) -> str:
     return "not there" if part is None else f"{part.dtype} [{', '.join(['N', *map(str, part.shape[1:])])}]"
-
-
-def _room_for(part: Any, rows: int) -> Any:
-    return None if part is None else np.empty((rows, *part.shape[1:]), part.dtype)
 
 
 def checked(stream: Stream, rows: int, recipe: Recipe, epoch: int, row: int) -> Iterator[tuple[Batch, Any]]:
@@ -421,13 +419,8 @@ def _settle(running: _Running, before: Position, began: float) -> tuple[Position
         weight,
         before.loss + float(found.sums.loss),
         before.gradient_norm + (float(found.gradient_norm) - before.gradient_norm) * (steps / (done + steps)),
-        *map(
-            np.asarray,
-            (
-                before.statistic + statistic,
-                before.target_mean + share * apart,
-                (1 - share) * before.target_variance + share * variance + share * (1 - share) * apart**2,
-            ),
-        ),
+        before.statistic + statistic,
+        before.target_mean + share * apart,
+        (1 - share) * before.target_variance + share * variance + share * (1 - share) * apart**2,
     )
     return position, bool(found.is_finite)

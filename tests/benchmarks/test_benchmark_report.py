@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import report
+from benchmark import far_notes, floor_rows, parts, ratio_rows, sweep_rows, time_to_accuracy_rows
 from command_runs import EXPERIMENTS, run_experiment
 from measurement import comments
-from tables import far_notes, floor_rows, parts, ratio_rows, sweep_rows, time_to_accuracy_rows
 from targets import Target, floor_seconds, targets
 
 from jaxmlp.cli.text import aligned, markdown, seconds
@@ -139,16 +139,9 @@ def test_a_difference_far_above_a_rounding_is_named(difference: float, named: bo
     assert f"{difference:.1e}" in floor_rows([case])[1]
 
 
-@pytest.mark.parametrize(("many", "reached"), [(3.9, True), (4.1, False)])
-def test_on_a_gpu_other_targets_hold(many: float, reached: bool) -> None:
-    result = a_result(device="gpu", sweep=rates((1, 1.0), (1024, many)))
-    result["cases"][0]["peers"][0]["median_seconds"] = 0.04
-    found = by_what(result)
-    small = "784-300-10, batch 32, SGD: an epoch"
-    assert found[small] == Target(small, "≤ 50 ms", "40.0 ms", True)
-    assert found["784-512-512-10, batch 128, SGD: an epoch"].reached is None
-    assert found["a sweep of 1024 networks: time of a single one's"].reached is reached
-    assert not any("floor" in what or "whole process" in what for what in found)
+def test_on_a_gpu_only_the_gradient_has_targets() -> None:
+    found = by_what(a_result(device="gpu", sweep=rates((256, 1.0))))
+    assert all("jax.grad" in what for what in found)
 
 
 @pytest.mark.parametrize(("ours", "reached"), [(1.2, False), (1.0, True)])

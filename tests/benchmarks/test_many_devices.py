@@ -10,8 +10,6 @@ import pytest
 from command_runs import run_experiment
 from devices import SHARINGS, Sharing, is_sound
 
-from jaxmlp.cli.sweep_report import difference
-
 RESULT = Path(devices.__file__).parents[1] / "results" / "devices.json"
 TINY = ("--sizes", 4, 3, 2, "--examples", 20, "--batch-size", 8, "--epochs", 3)
 
@@ -19,7 +17,7 @@ TINY = ("--sizes", 4, 3, 2, "--examples", 20, "--batch-size", 8, "--epochs", 3)
 def fake_trainings(monkeypatch: pytest.MonkeyPatch, off: float) -> None:
     """Let trainings end at once, the one in two processes off by a share."""
 
-    def train(sharing: Sharing, options: Any, optimizer: str, folder: Path) -> Any:
+    def train(sharing: Sharing, options: Any, optimizer: str) -> Any:
         share = off if sharing.processes > 1 else 1e-9 * sharing.nudged
         params = np.array([1.0, -2.0]) * (1 + share)
         return {"float32": [params], "float64": [params]}, [9.0, 2.0 * sharing.devices, 2.0, 2.0]
@@ -49,7 +47,7 @@ def test_a_difference_over_its_bound_is_told(
 def test_a_training_that_fails_is_one_line() -> None:
     outcome = run_experiment("devices", *TINY, "--activation", "rleu")
     assert outcome.status == 2
-    assert "a training on 1 device ended with status 1: " in outcome.err
+    assert "a training on 1 device failed: " in outcome.err
     assert "did you mean 'relu'?" in outcome.err
 
 
@@ -63,9 +61,6 @@ def test_real_trainings_are_equal(tmp_path: Path) -> None:
     assert any(row["differences"]["float32"] > 0 for row in shared), "it is not one run compared with itself"
 
 
-def test_the_committed_result_is_sound_and_the_worst_tensor_counts() -> None:
+def test_the_committed_result_is_sound() -> None:
     rows = json.loads(RESULT.read_text(encoding="utf-8"))["rows"]
     assert all(is_sound(row, rows) for row in rows)
-    one, other = np.array([1.0, 4.0]), np.array([1.0, 5.0])
-    assert difference([other, one], [other, other]) == pytest.approx(0.2)
-    assert np.isnan(difference([np.array([np.nan]), one], [one[:1], other]))

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import peak_memory
 import pytest
 from command_runs import BENCHMARKS, run_experiment
 from comparisons import refused
-from measurement import comments, with_block
-from processes import ProcessFailed, WorkerProcess, in_process, process_environment, run_programs
+from measurement import comments, difference, with_block
+from peers.worker import set_up
+from processes import ProcessFailed, Worker, in_process, in_processes, process_environment, run_program
 
-from jaxmlp.cli.sweep_report import difference
 from jaxmlp.cli.text import machine_line
 
 BEGIN, END = comments("growth")
@@ -62,9 +63,11 @@ def test_noise_is_that_of_the_medians_and_differences_are_relative_to_the_larges
     assert noise([1.0, 1.0, 50.0], [2.0, 2.0, 2.0]) == 0  # one disturbed turn does not count
     few, many = noise([0.9, 1.0, 1.1], [1.0] * 3), noise([0.9, 1.0, 1.1] * 4, [1.0] * 12)
     assert 0 < many < few < 0.2
-    assert difference(np.array([1.0, 4.0]), np.array([1.0, 5.0])) == pytest.approx(0.2)
+    one, other = np.array([1.0, 4.0]), np.array([1.0, 5.0])
+    assert difference([other, one], [other, other]) == pytest.approx(0.2)
     assert difference(np.zeros(2), np.zeros(2)) == 0
-    assert np.isnan(difference(float("nan"), 1.0))
+    # Python's own max would keep the number that came first.
+    assert np.isnan(difference([np.array([np.nan]), one], [one[:1], other]))
 
 
 WRONG: list[tuple[str, tuple[Any, ...], str]] = [
@@ -107,28 +110,28 @@ def test_on_a_cpu_a_process_finds_no_gpu(device: str, hidden: bool, monkeypatch:
 
 
 def test_a_function_is_called_in_a_process_and_what_fails_there_is_one_line() -> None:
-    told = in_process("it", "measurement.comments", "cpu", {"block": "growth"})
-    assert told == [BEGIN, END]
-    refused = {"text": "", "block": "growth", "new": "", "file": "README.md"}
-    with pytest.raises(ProcessFailed, match=r"^it ended with status 1: README\.md needs the line"):
-        in_process("it", "measurement.with_block", "cpu", refused)
+    assert in_process("it", comments, "cpu", "growth") == (BEGIN, END)
+    with pytest.raises(ProcessFailed, match=r"^it failed: README\.md needs the line"):
+        in_process("it", with_block, "cpu", "", "growth", "new", "README.md")
 
 
-def test_programs_run_side_by_side_and_not_for_ever() -> None:
-    greeting, sleeping = ["-c", "print(1)"], ["-c", "import time; time.sleep(60)"]
-    assert run_programs("they", [greeting, greeting], os.environ) == ["1\n", "1\n"]
-    with pytest.raises(ProcessFailed, match=r"they did not end within 0\.5 s"):
-        run_programs("they", [greeting, sleeping], os.environ, 0.5)
+def test_functions_run_side_by_side_and_not_for_ever() -> None:
+    assert in_processes("they", len, "cpu", [("a",), ("",)]) == [1, 0]
+    with pytest.raises(ProcessFailed, match=r"they failed: it did not end within 0\.1 s"):
+        in_processes("they", time.sleep, "cpu", [(0,), (60,)], 0.1)
 
 
-def test_a_worker_that_ends_leaves_its_last_words() -> None:
-    with contextlib.closing(WorkerProcess("no such peer", "cpu")) as worker:
+@needs_linux
+def test_a_worker_uses_its_cores_and_says_how_it_ended() -> None:
+    before = os.sched_getaffinity(0)
+    with contextlib.closing(Worker("cpu", 1)) as worker:
+        assert (worker.ask(os.sched_getaffinity, 0), os.sched_getaffinity(0)) == ({min(before)}, before)
         with pytest.raises(ProcessFailed, match="unknown peer"):
-            worker.ask("set_up", job="nowhere")
+            worker.ask(set_up, "no such peer", None)
         worker.process.kill()
-        worker.process.wait()
+        worker.process.join()
         with pytest.raises(ProcessFailed, match="its process ended with status -9"):
-            worker.ask("set_up", job="nowhere")
+            worker.ask(len, "")
 
 
 # --- peak memory ---
@@ -172,7 +175,7 @@ def test_the_peak_is_of_what_was_held_since_the_beginning() -> None:
 def test_freed_memory_goes_back_to_the_system_where_that_is_wanted_and_nowhere_else() -> None:
     # In a process of its own: what others have freed before would be taken again, and lies where it lies.
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(BENCHMARKS), *filter(None, sys.path)])}
-    (told,) = run_programs("it", [["-c", FREEING]], environment)
+    told = run_program("it", ["-c", FREEING], environment)
     before, inside, after = map(int, told.split())
     assert before > 48 * 2**20
     assert inside < 8 * 2**20

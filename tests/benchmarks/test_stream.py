@@ -1,6 +1,5 @@
 """Training by stream is measured beside training in memory, on a set of files that is made once."""
 
-import dataclasses
 import json
 import shutil
 from collections import namedtuple
@@ -69,7 +68,7 @@ def test_a_disk_that_is_too_full_is_refused(small: LargeSet, monkeypatch: pytest
 def test_stream_and_memory_train_on_the_same_rows(small: LargeSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "TEST_ROWS", 500)
     list(make_set(small))
-    options = dataclasses.asdict(StreamOptions(window=4096, seed=small.seed, data_dir=str(small.folder)))
+    options = StreamOptions(window=4096, seed=small.seed, data_dir=str(small.folder))
     found = {route: stream.measure(route, small.rows, options) for route in stream.ROUTES}
     for one in found.values():
         assert len(one["rates"]) == 2

@@ -11,8 +11,7 @@ from jaxmlp.cli.session import available_cores
 
 @pytest.mark.slow
 def test_a_sweep_is_timed_on_every_core_as_the_command_does() -> None:
-    given = {"count": 3, "device": "cpu", "precision": "float32", "epochs": 1}
-    point = in_process("a sweep", "sweeps.measure", "cpu", given)
+    point = in_process("a sweep", sweeps.measure, "cpu", 3, "cpu", "float32", 1)
     assert (point["count"], point["devices"]) == (3, available_cores())
     assert len(point["seconds"]) == sweeps.RUNS
     assert point["networks_a_second"] == pytest.approx(3 / point["median_seconds"])
@@ -35,12 +34,12 @@ def test_what_is_measured_where_and_what_finished_is_kept(
 ) -> None:
     calls: list[Any] = []
 
-    def in_process(what: str, function: str, where: str, given: dict[str, Any]) -> dict[str, Any]:
+    def in_process(what: str, function: Any, where: str, *given: Any) -> dict[str, Any]:
         assert where == device
-        calls.append(given.get("count", "sklearn"))
+        calls.append(given[0] if function is sweeps.measure else "sklearn")
         if calls[-1] == fails_at:
             raise ProcessFailed("no memory")
-        return given
+        return {"count": calls[-1]}
 
     monkeypatch.setattr(sweeps, "in_process", in_process)
     result = sweeps.measure_rates(device, "tensorfloat32", (1, 64))

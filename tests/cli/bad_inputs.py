@@ -40,19 +40,21 @@ train --scaling standardize | 'standardize': did you mean 'standardise'?
 train --dataset pets.csv --target pet --missing imput | 'imput': did you mean 'impute'? | refuse
 train --dataset pets.csv --target pte | 'pte': did you mean 'pet'?
 train --activaton relu | unrecognized arguments: --activaton relu (did you mean --activation?); see | --help
+train --lr 0.1 | did you mean --learning-rate?
+sweep learning_rate=0.1 | write --grid or --random before what is to be tried
 train --activation relu:2 | takes no parameter | write 'relu'
 # Numbers out of range.
-train --batch-size {0,-3} | --batch-size must be at least 1, given {} | full
+train --batch-size {0,-3} | --batch-size must be at least 1, given {}
 train --batch-size 1.5 | '1.5' is neither a whole number nor full
 train --learning-rate {nan,inf,0,-1} | the learning rate must be a finite number above 0, given {}
-train --learning-rate 1e300 | at most 3.4e+38, given 1e+300
 train --learning-rate fast | --learning-rate: invalid float value: 'fast'
 train --hidden {0,-2} | --hidden takes sizes of at least 1, given {}
 train --hidden x | --hidden: 'x' is no list of sizes: write 64x32, or none
 train --hidden 99999999999999 | 99999999999999 | choose smaller sizes
 train {--epochs,--keep} 0 | {} must be at least 1, given 0
 train --epochs 1.5 | --epochs: invalid int value: '1.5'
-train --l2 {-0.1,nan} | --l2 must be a number from 0 to | given {}
+train --l2 {-0.1,nan} | --l2 must be at least 0, given {}
+train --l2 {1e+300,inf} | --l2 must be at most 3.4e+38, given {}
 train --init-scale 0 | --init-scale must be a number above 0, given 0
 train --target-accuracy 98 | given 98: write 0.98 for 98 %
 train --dataset sine --target-accuracy 0.9 | a regression has no accuracy: leave it out
@@ -63,11 +65,11 @@ train --test-fraction 1 | outside [0, 1): give a share such as 0.2
 train --dataset moons --noise -1 | noise -1.0 | finite number, 0 or more
 train --dataset moons --examples 3 | 3 example(s) are too few for 'moons'
 train {--checkpoint-every,--min-improvement} -1 | at least 0, given -1
-train --validation 0.2 --patience 0 | patience must be at least 1 epoch, given 0
+train --validation 0.2 --patience 0 | --patience must be at least 1, given 0
 train --time-limit {0,nan} | the time limit must be above 0 seconds, given {}
 train --monitor score_ | 'score_': did you mean 'score'? | loss
 # Options that do not fit together.
-train --patience 3 | --patience watches a validation part: hold one out with --validation 0.2
+train --patience 3 | --patience watches a validation part, and none is held out: begin a run with --validation 0.2
 train --dataset {sine,fractions.npz} --loss softmax_cross_entropy | '{}' | does not fit a regression
 train --examples 50 | 'examples' does not apply to data set 'digits'
 train --dataset pets.csv | needs a target column | hue, size, age, pet
@@ -121,15 +123,14 @@ predict run | arguments are required: FILE | --help
 # Comparison.
 compare run {nowhere,notes.txt} | no run at {}: give the folder
 compare | arguments are required: RUN | --help
-compare folder.csv | folder.csv holds no run (it has no config.json): give
+compare folder.csv | no run at folder.csv: give
 compare run ./run | run is given twice: give each run once
 compare run sweep | sweep is a run of jaxmlp sweep | give runs of jaxmlp train
 compare 'cut run' | cut run/config.json does not describe a training run (it is no JSON text) | give the folder
 compare other | other/config.json does not describe a training run (options is missing)
 compare 'odd score' | unknown metric 'acuracy': did you mean 'accuracy'?
 compare 'no table' | no table/metrics.csv lacks the column train_accuracy | begin the run again
-compare run --out a.gif | --out 'a.gif' is no picture's name: end it in .png
-compare run --out run/curves.png | run/curves.png lies in the run folder run | --out
+compare run --out a.gif | cannot write 'a.gif' (.gif): end the file's name in .png
 # The other programs.
 gradcheck --dataset digits --sizes {64 5,63 10} | must begin with 64 and end with 10 for 'digits' | given {}
 gradcheck --sizes 3 | at least inputs and outputs | given [3]
@@ -140,8 +141,6 @@ sweep --grid seed=0..999 batch_size=1..1000 | at most 100,000 networks | 1,000,0
 sweep --random {8,learning_rate=log:1e-3..1,0 learning_rate=log:1e-3..1} | --random begins with a number | '{}'
 sweep --grid momentum=0.9 | not to 'sgd' | --optimizer momentum
 sweep --validation 0 | --validation | given 0: try 0.2
-sweep --resume run --check -1 | --check must be at least 0, given -1
-sweep --activation gelu --against sklearn | scikit-learn has no | 'gelu' | relu
 sweep --grid learning_rate{,=} | write NAME=VALUES
 sweep --grid learning_rate=fast | 'fast' is no value of learning_rate
 sweep --grid hidden=64y64 | '64y64' is no value of hidden: write 64x64 or none
@@ -156,21 +155,17 @@ sweep --random 3 l2=0.1,0.2 --grid l2=0.3 | l2 stands in --grid and in --random
 sweep --grid seed=0...7 | '.7' is no value of seed: write a whole number
 sweep --halving 3 --epochs 1 | than the run of 1 epoch, given 1: train for more epochs, or compare sooner
 sweep --folds 1 | --folds must be at least 2
+sweep --halving 2 --grid epochs=2,4 | --halving chooses epochs itself: leave epochs out
 sweep --halving 1 | eta must be a whole number of at least 2
 sweep --halving 2 --first-rung 40 | shorter than the run of 40 epochs
 sweep --first-rung 2 | --first-rung belongs to --halving
 sweep {--cores,--block} 0 | {} must be at least 1, given 0
-sweep --against torch | unknown peer 'torch'
-sweep --against sklearn --halving 2 | leave out --halving
-sweep --against sklearn --grid activation=relu,gelu | no network with activation 'gelu'
-sweep --against sklearn --grid optimizer=sgd,lion | optimiser 'lion': it has relu
 sweep --resume run --block 0 | --block must be at least 1, given 0
-sweep --target-accuracy 0.9 | does not apply to a sweep
 sweep --resume run --epochs 3 | --resume takes --epochs from the run
 sweep --resume nowhere | no run at nowhere: give the folder of a sweep
 sweep --resume run | run is the folder of a training run: go on by jaxmlp train --resume run
 sweep --dataset pets.csv --target pet --folds 99 | folds must number from 2
-gradcheck --l2 -1 | --l2 must be a finite number | -1
+gradcheck --l2 -1 | --l2 must be at least 0 | -1
 {benchmark,startup} --repeats 0 | --repeats must be at least 1, given 0
 benchmark --quick --cases tabular --repeats 3 | --quick sets --cases and --repeats
 benchmark --cases mnist_30 | did you mean 'mnist_300'?
@@ -180,7 +175,6 @@ benchmark --cases | at least one name each
 benchmark --precision float64 | precision of the benchmark 'float64' | float32
 growth --vary widht | did you mean 'width'?
 growth --vary | --vary needs at least one name
-growth --longest 0 | --longest must be above 0 seconds
 {growth,startup,benchmark,compare run} --out no/x | the folder of no/x is not there: make it
 report --results none | none holds none of
 growth --out . | --out '.' is no file | json

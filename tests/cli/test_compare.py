@@ -76,10 +76,10 @@ def test_runs_are_told_by_their_options_their_progress_and_what_they_reached(her
         "digits, accuracy: the last epoch's values, with the best and its epoch",
         "run train loss validation loss train accuracy validation accuracy",
         "slow 2.0000 (1.0000 at 2) 4.0000 (2.0000 at 2) 50.00 % (75.00 % at 2) 25.00 % (37.50 % at 2)",
-        "wide 1.00e-04 (1.00e-04 at 2) 2.00e-04 (2.00e-04 at 2) 75.00 % (75.00 % at 2) 37.50 % (37.50 % at 2)",
+        "wide 1.0e-04 (1.0e-04 at 2) 2.0e-04 (2.0e-04 at 2) 75.00 % (75.00 % at 2) 37.50 % (37.50 % at 2)",
         "",
         "alike: dataset digits, validation 0.2, epochs 3; else the defaults of jaxmlp train",
-        "picture comparison.png",
+        f"picture {here / 'comparison.png'}",
     ]
     assert imread(here / "comparison.png").shape[2] == 4
 
@@ -142,8 +142,8 @@ def test_the_values_of_runs_that_diverged_or_have_no_epoch(here: Path) -> None:
     write_run(here / "never", (math.nan,), scores=(math.nan,))
     write_run(here / "error", scores=(0.75, 0.25, 0.5), told={"metric": "zero_one_loss"})  # best where least
     lines = compared("mine", "never", "error")
-    had = "nan (3.0000 at 1) nan (6.0000 at 1) nan (50.00 % at 1) nan (25.00 % at 1)"
-    assert (cells(lines, "mine")[1], cells(lines, "never")[1]) == (had, "nan nan nan nan")
+    had = "nan (3.0000 at 1) nan (6.0000 at 1) nan % (50.00 % at 1) nan % (25.00 % at 1)"
+    assert (cells(lines, "mine")[1], cells(lines, "never")[1]) == (had, "nan nan nan % nan %")
     assert cells(lines, "error")[1].endswith("50.00 % (25.00 % at 2) 25.00 % (12.50 % at 2)")
 
 

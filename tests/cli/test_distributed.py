@@ -33,15 +33,18 @@ SMALL = ("--hidden", "12", "--no-pictures", "--quiet")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--devices", 0), "--devices must lie in 1 to 1024, given 0"),
-        (("--devices", 1025), "--devices must lie in 1 to 1024, given 1025"),
+        (("--devices", 0), "--devices must be a whole number from 1 to 1024, given 0"),
+        (("--devices", 1025), "--devices must be a whole number from 1 to 1024, given 1025"),
         # JAX has begun, and does not begin again with more.
         (("--devices", 999), r"--devices 999: this process has (\d+) of platform cpu: give at most \1"),
         (("--devices", 2, "--device", "cpu:0"), "--device cpu:0 names one device"),
-        (("--coordinator", "a:1"), "--num-processes and --process-id are missing"),
-        (("--num-processes", 2, "--process-id", 0), "--coordinator is missing"),
+        (("--coordinator", "a:1"), "give --num-processes and --process-id too"),
+        (("--num-processes", 2, "--process-id", 0), "give --coordinator too"),
         (("--coordinator", "a:1", "--num-processes", 1, "--process-id", 0), "at least 2, given 1"),
-        (("--coordinator", "a:1", "--num-processes", 2, "--process-id", 2), "lie in 0 to 1, as there are 2"),
+        (
+            ("--coordinator", "a:1", "--num-processes", 2, "--process-id", 2),
+            "a whole number from 0 to 1, given 2",
+        ),
         (("--coordinator", "a:1", "--num-processes", 2, "--process-id", -1), "given -1"),
         (("--coordinator", "a", "--num-processes", 2, "--process-id", 0), "takes HOST:PORT"),
     ],

@@ -11,10 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -26,10 +23,9 @@ from jaxmlp import load_model, mlp
 from jaxmlp.cli import sweep_options
 from jaxmlp.cli.options import TrainOptions
 from jaxmlp.cli.resume import read_options
-from jaxmlp.cli.run import write_config
 from jaxmlp.cli.sweep import _hash_of, append_reports, read_reports
 from jaxmlp.cli.sweep_options import read_sweep, train_command
-from jaxmlp.cli.sweep_report import difference, say, scores_of
+from jaxmlp.cli.sweep_report import scores_of
 from jaxmlp.cli.text import spell
 from jaxmlp.sweep.trials import Standing, Trial, TrialReport
 
@@ -117,11 +113,10 @@ def test_values_and_losses_are_spelt_short() -> None:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("sweep") / "run"
-    measured = ("--check", "1", "--against", "sklearn", "--against-count", "1")
-    return folder, sweep_ok(*MOONS, *GRID, "--epochs", "8", *measured, "--out", folder).out
+    return folder, sweep_ok(*MOONS, *GRID, "--epochs", "8", "--out", folder).out
 
 
-def test_the_ranking_the_check_and_the_peer_are_printed_and_written(swept: tuple[Path, str]) -> None:
+def test_the_ranking_is_printed_and_written(swept: tuple[Path, str]) -> None:
     folder, out = swept
     rows = list(csv.DictReader((folder / "ranking.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["place"], row["networks"]) for row in rows] == [("1", "2"), ("2", "2"), ("3", "2")]
@@ -137,12 +132,8 @@ def test_the_ranking_the_check_and_the_peer_are_printed_and_written(swept: tuple
     for told in (
         "moons: 6 networks of 3 settings, 8 epochs, ranked on",
         f"learning rate {rows[0]['learning_rate']}, seed",
-        "check: 1 network trained separately, after 1 epoch: largest relative difference",
-        "bound 1e-05: passed; that of network 0 (learning rate 0.02, seed 0)",
-        "check: one rounding of its start, trained separately, grows to",
-        "trained separately, after 8 epochs: largest relative difference",
-        "scikit-learn: 1 of the 6 networks, one after another",
-        "times as long",
+        "6 networks trained in",
+        "ms a network, compilation included",
     ):
         assert told in out
 
@@ -161,6 +152,15 @@ def test_the_printed_command_trains_the_saved_network(swept: tuple[Path, str], t
 
 
 @pytest.mark.slow
+def test_lengths_of_training_are_tried(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    out = sweep_ok("--dataset", "iris", "--grid", "epochs=1,3", "--no-pictures", "--out", folder).out
+    assert "iris: 2 networks of 2 settings, 1 or 3 epochs, ranked on" in out
+    assert "the same network: jaxmlp train --dataset iris --epochs" in out
+    assert sorted(report.epochs for report in read_reports(folder)) == [1, 3]
+    assert sweep_ok("--resume", folder).out.count("2 reports are there already") == 1
+
+
 def test_folds_and_halving_of_a_regression(tmp_path: Path) -> None:
     data = ("--dataset", write_houses(tmp_path / "houses.csv"), *HOUSES.split())
     rates = ("--grid", "learning_rate=0.001,0.005,0.01,1e30")
@@ -175,17 +175,6 @@ def test_all_diverged_is_said_and_status_is_1(tmp_path: Path) -> None:
     outcome = run_experiment("sweep", *MOONS, *wild, "--quiet", "--no-pictures", "--out", tmp_path / "run")
     assert outcome.status == 1
     assert "every network diverged" in outcome.error_line
-
-
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_check_that_meets_nan_names_the_network(place: int, capsys: pytest.CaptureFixture[str]) -> None:
-    right = [np.ones(2), np.ones(3), np.ones(4)]
-    wrong = [tensor.copy() for tensor in right]
-    wrong[place][1] = np.nan
-    job: Any = SimpleNamespace(label=lambda number: f"seed {number}")
-    assert not say(job, {2: 0.0, 5: difference(wrong, right), 9: 0.5}, 1, 1e-5)
-    assert "nan, bound 1e-05: FAILED; that of network 5 (seed 5)" in capsys.readouterr().out
-    assert say(job, {2: difference(right, right)}, 1, 1e-5)
 
 
 # --- resuming ---
@@ -243,26 +232,11 @@ def test_a_sweep_that_had_all_is_not_timed(swept: tuple[Path, str], tmp_path: Pa
     folder = shutil.copytree(swept[0], tmp_path / "run")
     outcome = sweep_ok("--resume", folder)
     assert "48/48" in outcome.err  # the bar begins at what is finished
-    for told in (
-        "0 networks trained in",
-        "the time of one network was not measured",
-        "the sweep's time was not measured",
-        "check: 1 network trained separately, after 1 epoch: ",  # of the --check that the sweep began with
-        "check: this call trained none to its end",
-    ):
-        assert told in outcome.out
+    assert "0 networks trained in" in outcome.out
     assert "ms a network, compilation included" not in outcome.out
-    assert "times as long" not in outcome.out
     log = folder / "trials.jsonl"
     log.write_text(log.read_text().replace('"seed": 1', '"seed": 2'))
     assert "line 2 is damaged" in run_experiment("sweep", "--resume", folder, "--quiet").error_line
-
-
-@pytest.mark.parametrize(("given", "checked"), [([], 3), (["--check", "5"], 5), (["--check", "0"], 0)])
-def test_the_check_is_that_of_the_sweep_unless_given(given: list[str], checked: int, tmp_path: Path) -> None:
-    write_config(tmp_path, {"options": asdict(read_sweep(["--check", "3", "--grid", "seed=0..1"]))})
-    options = read_sweep(["--resume", str(tmp_path), *given])
-    assert (options.check, options.grid, options.resume) == (checked, ("seed=0..1",), str(tmp_path))
 
 
 @mock.patch("jaxmlp.cli.sweep.sweep_plan", mock.Mock(side_effect=KeyboardInterrupt))

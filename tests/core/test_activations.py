@@ -169,7 +169,7 @@ def test_the_same_name_gives_the_same_pair(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rellu", "unknown activation 'rellu': did you mean 'relu'? Choose one of: "),
+        ("rellu", "unknown activation 'rellu': did you mean 'relu'? choose one of: "),
         ("relu:0.1", "activation 'relu' takes no parameter, given 'relu:0.1': write 'relu'"),
         ("leaky_relu:x", "activation 'leaky_relu:x' has parameters that are not finite numbers"),
         ("leaky_relu:0.1,0.2", "has 2 parameter(s): 'leaky_relu' takes slope"),

@@ -86,7 +86,7 @@ def test_a_bias_is_drawn_only_where_the_inputs_do_not_count(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("he_norml", "unknown initialiser 'he_norml': did you mean 'he_normal'? Choose one of: "),
+        ("he_norml", "unknown initialiser 'he_norml': did you mean 'he_normal'? choose one of: "),
         ("normal", "initialiser 'normal' has 0 parameter(s): 'normal' takes deviation"),
         ("uniform:1", r"'uniform' takes low, high"),
         ("uniform:0.1,-0.1", "uniform needs its first bound below its second, given 0.1,-0.1"),

@@ -69,10 +69,10 @@ def test_it_is_a_mapping_of_the_names_alone(shapes: Registry[object]) -> None:
 @pytest.mark.parametrize(
     ("description", "message"),
     [
-        ("lin", "unknown shape 'lin': did you mean 'line'? Choose one of: level, line, point"),
-        ("POINT", "unknown shape 'POINT': did you mean 'point'? Choose one of: level, line, point"),
-        ("zzz", "unknown shape 'zzz': Choose one of: level, line, point"),
-        ("", "unknown shape '': Choose one of: level, line, point"),
+        ("lin", "unknown shape 'lin': did you mean 'line'? choose one of: level, line, point"),
+        ("POINT", "unknown shape 'POINT': did you mean 'point'? choose one of: level, line, point"),
+        ("zzz", "unknown shape 'zzz': choose one of: level, line, point"),
+        ("", "unknown shape '': choose one of: level, line, point"),
         ("point:1", "shape 'point' takes no parameter, given 'point:1': write 'point'"),
         ("line", "shape 'line' has 0 parameter(s): 'line' takes slope, height"),
         ("line:1,2,3", "shape 'line:1,2,3' has 3 parameter(s): 'line' takes slope, height"),
@@ -101,7 +101,7 @@ def test_an_unknown_name_is_also_a_key_error() -> None:
 def test_a_misspelled_name_is_answered_with_the_right_one(registry: Registry[object]) -> None:
     for name in registry:
         misspelled = name + "x"
-        words = f"'{misspelled}': did you mean '{name}'? Choose one of: "
+        words = f"'{misspelled}': did you mean '{name}'? choose one of: "
         refused(words, registry.__getitem__, misspelled)
 
 

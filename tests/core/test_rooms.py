@@ -46,7 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
     "safetensors": {"saving"},
     "tensorflow_datasets": {"datasets"},
     "array_record": {"datasets"},
-    "sklearn": {"datasets", "estimators", "cli"},  # cli: sweep --against sklearn
+    "sklearn": {"datasets", "estimators", "cli"},  # cli: the scores of a run
     "pandas": {"datasets", "estimators", "cli"},  # cli: the table that predict writes
     "pooch": {"datasets"},
     "requests": {"datasets"},

@@ -7,7 +7,7 @@ import pytest
 from comparisons import refused
 
 from jaxmlp.datasets.dataset import CHUNK_ROWS, Options, check_inputs, flatten_inputs, row_chunks
-from jaxmlp.datasets.splitting import fold_indices, split_indices, unstratified
+from jaxmlp.datasets.splitting import fold_indices, split_indices, unstratified, unstratified_split
 from jaxmlp.datasets.targets import encode_targets, infer_task
 
 
@@ -200,6 +200,9 @@ def test_rare_classes_do_not_keep_the_others_from_their_proportions():
         "too few examples to stand in all parts by their share: class 'C'"
     ]
     assert unstratified(labels, "ABC", 1, 1001) == []
+    # Of four examples a fifth is none, of five one.
+    for rare, told in ((4, 1), (5, 0)):
+        assert len(unstratified_split(np.repeat([0, 1], [100, rare]), "AB", 0.2)) == told
     _, test = split_indices(1001, test_fraction=0.2, seed=0, labels=labels)
     assert np.bincount(labels[test])[1] == 20
     folded = np.repeat([0, 1, 2], [60, 30, 2])

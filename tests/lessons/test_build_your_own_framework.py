@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from comparisons import refused
 from lesson_runs import RUNS, SIZES, Run, draw_lesson, lesson_network, train_run
-from side_by_side import draw_params
 from sklearn.datasets import make_classification
 from slow_cases import others_slow
 
@@ -164,7 +163,7 @@ def test_more_units_fit_the_training_examples_better_and_then_others_worse() -> 
 
 def test_narrowing_keeps_the_variance_that_belongs_to_the_size() -> None:
     net = mlp([2, 256, 2], activation="tanh", init="lecun_normal")
-    first, _, second = lesson_studies.narrow(draw_params(net, 3), 64)
+    first, _, second = lesson_studies.narrow(lesson_studies.draw_params(net, 3), 64)
     assert (first.w.shape, first.b.shape, second.w.shape) == ((3, 2, 64), (3, 64), (3, 64, 2))
     assert float(jnp.var(second.w)) == pytest.approx(1 / 64, rel=0.25)
 

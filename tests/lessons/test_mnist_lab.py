@@ -12,8 +12,8 @@ import pytest
 from command_runs import Outcome, run_experiment
 from lab_answers import QUESTIONS
 from lab_runs import survey
+from lesson_studies import draw_params
 from PIL import Image
-from side_by_side import start_members
 
 from jaxmlp import Batch, mlp, trace
 from jaxmlp.datasets.mnist import MANUAL_DIR_VARIABLE
@@ -73,7 +73,7 @@ def test_without_a_name_mnist_is_taken_where_it_is_here(
 def test_a_survey_is_what_a_trace_holds() -> None:
     net, random = mlp([6, 5, 3], activation="tanh"), np.random.default_rng(0)
     batch = Batch(random.normal(size=(22, 6)).astype(np.float32), random.integers(0, 3, 22))
-    params = start_members(net, np.arange(3, dtype=np.uint32), 0.1).params
+    params = draw_params(net, 3)
     norms, largest = survey(net, params, batch)
     assert norms.shape == largest.shape == (3, 2)
     for place in range(3):

@@ -4,17 +4,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import lesson_studies
 import numpy as np
 import pytest
-import side_by_side
 from lesson_program import draw_examples
-from side_by_side import compile_epoch, evaluate_members, keep_members, spread, start_members
+from side_by_side import MEASURES, SGD, spread, train_by_epoch
 from slow_cases import others_slow
 
 from jaxmlp import Batch, evaluate, fit, init_state, make_optimizer, mlp, train_epoch
+from jaxmlp.training.steps import Recipe
 
 NET = mlp([6, 5, 3], activation="tanh")
-SEEDS = np.array([0, 3, 7], np.uint32)
 RATE = 0.4
 
 
@@ -35,38 +35,33 @@ def assert_close(ours: Any, theirs: Any, rtol: float = 1e-5) -> None:
 @pytest.mark.parametrize("shuffle", others_slow([True, False]))
 @pytest.mark.slow
 def test_a_member_is_what_its_seed_gives(shuffle: bool) -> None:
-    states = start_members(NET, SEEDS, RATE)
-    epoch = compile_epoch(NET, states, data(), batch_size=4, shuffle=shuffle)
-    for _ in range(2):
-        before, (states, metrics) = states, epoch(states)
-    measured, optimizer = evaluate_members(NET, states.params, data()), make_optimizer("sgd", RATE)
-    for place, seed in enumerate(SEEDS):
-        one = init_state(NET, optimizer, jax.random.key(seed))
-        for _ in range(2):
-            one, one_metrics = train_epoch(NET, optimizer, one, data(), batch_size=4, shuffle=shuffle)
-        expected = (one.params, one_metrics, evaluate(NET, one.params, data()))
-        assert_close(member((states.params, metrics, measured), place), expected)
-    mixed = keep_members([False, True, False], before, states)
-    for place, source in enumerate((states, before, states)):
-        assert_close(member(mixed.params, place), member(source.params, place), rtol=0)
-        assert int(mixed.epoch[place]) == int(source.epoch[place])
+    recipe, test = Recipe(NET, SGD, batch_size=4, shuffle=shuffle), data(9)
+    for number, standing in enumerate(train_by_epoch(recipe, 3, RATE, data(), test, 2)):
+        assert (standing.seconds > 0) == (number > 0)
+        for seed in range(3):
+            one = init_state(NET, make_optimizer("sgd", RATE), jax.random.key(seed))
+            for _ in range(number):
+                one, _ = train_epoch(
+                    NET, make_optimizer("sgd", RATE), one, data(), batch_size=4, shuffle=shuffle
+                )
+            assert_close(member(standing.params, seed), one.params)
+            parts = [evaluate(NET, one.params, part) for part in (data(), test)]
+            expected = [float(value) for found in parts for value in (found.score, found.loss)]
+            assert_close([standing.measures[name][seed] for name in MEASURES], expected)
 
 
-def test_one_compiled_epoch_serves_every_rate() -> None:
-    slow, fast = (start_members(NET, SEEDS, rate) for rate in (0.01, 0.5))
-    epoch = compile_epoch(NET, slow, data(), batch_size=22, shuffle=False)
-    moved = [np.asarray(epoch(each)[0].params[0].w - each.params[0].w, np.float64) for each in (slow, fast)]
-    np.testing.assert_allclose(moved[1], 50 * moved[0], rtol=1e-3, atol=1e-5)
-    assert np.abs(moved[1]).max() > 1e-2
+def test_one_that_diverges_is_not_measured() -> None:
+    *_, last = train_by_epoch(Recipe(NET, SGD), 2, np.inf, data(), data(), 2)
+    assert all(np.isnan(values).all() for values in last.measures.values())
 
 
 @pytest.mark.slow
 def test_a_network_with_its_own_data_trains_as_by_itself() -> None:
     net, random, steps = mlp([2, 3, 2], activation="tanh"), np.random.default_rng(0), 20
     pairs = [(random.normal(size=(6, 2)).astype(np.float32), np.arange(6, dtype=np.int32) % 2) for _ in "ab"]
-    parts, others = side_by_side.stack(pairs), side_by_side.stack(pairs[::-1])
-    params = side_by_side.draw_params(net, 2)
-    trained = side_by_side.train_each(net, params, parts, others, steps=steps, learning_rate=0.02)
+    parts, others = lesson_studies.stack(pairs), lesson_studies.stack(pairs[::-1])
+    params = lesson_studies.draw_params(net, 2)
+    trained = lesson_studies.train_each(net, params, parts, others, steps=steps, learning_rate=0.02)
     optimizer = make_optimizer("adam", 0.02)
     for place, own in enumerate(pairs):
         state = init_state(net, optimizer, jax.random.key(5))._replace(params=member(params, place))
@@ -79,7 +74,7 @@ def test_a_network_with_its_own_data_trains_as_by_itself() -> None:
 
 
 def test_repeat_keeps_the_networks_of_a_setting_together() -> None:
-    repeated = side_by_side.repeat(Batch(jnp.arange(4).reshape(2, 2), jnp.array([7, 8])), 3)
+    repeated = lesson_studies.repeat(Batch(jnp.arange(4).reshape(2, 2), jnp.array([7, 8])), 3)
     assert repeated.targets.tolist() == [7, 8, 7, 8, 7, 8]
     assert repeated.inputs.shape == (6, 2)
 

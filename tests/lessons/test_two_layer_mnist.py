@@ -116,10 +116,14 @@ def test_each_network_stops_at_the_target_by_itself(tmp_path: Path) -> None:
     assert len(set(epochs.tolist())) > 1
     assert min(result["final"]["train accuracy"]) >= 0.9 - 1e-6
     assert "or until 90 % of the training examples are right" in outcome.out
-    curves = zip(result["train accuracy by epoch"], result["test accuracy by epoch"], epochs, strict=True)
-    for train, test, stopped in curves:
-        assert set(test[stopped:]) <= {test[stopped - 1]}  # nothing moves after the stop
-        assert np.isnan(train).tolist() == [place >= stopped for place in range(len(train))]
+    for name in MEASURES:
+        for curve, end, stopped in zip(
+            result[f"{name} by epoch"], result["final"][name], epochs, strict=True
+        ):
+            assert curve[stopped - 1] == end
+            assert np.isnan(curve).tolist() == [place >= stopped for place in range(len(curve))]
+    for curve, stopped in zip(result["train accuracy by epoch"], epochs, strict=True):
+        assert [share >= 0.9 - 1e-6 for share in curve[:stopped]] == [False] * (stopped - 1) + [True]
 
 
 @pytest.mark.slow

@@ -243,9 +243,9 @@ def test_the_same_description_passes() -> None:
     [
         (("version",), "0.2.0", 'version is "0.2.0" there and "0.1.0" here'),
         (("network", "in_features"), 5, "network.in_features is 5 there and 4 here"),
-        (("network", "layers", 0, "features"), 7, "network.layers[0].features is 7 there and 3 here"),
-        (("network", "layers"), [], 'network.layers[0].layer is not told there and "Dense" here'),
-        (("network", "layers", 1, "slope"), 0.5, "network.layers[1].slope is 0.5 there and not told here"),
+        (("network", "layers", 0, "features"), 7, "network.layers.0.features is 7 there and 3 here"),
+        (("network", "layers"), [], "network.layers.0.features is not told there and 3 here"),
+        (("network", "layers", 1, "slope"), 0.5, "network.layers.1.slope is 0.5 there and not told here"),
         (("network",), 3, "network.in_features is not told there and 4 here"),
         (("rate",), 0.1000000001, "rate is 0.1000000001 there and 0.1 here"),
         (("l2",), 0.0, "l2 is 0.0 there and NaN here"),

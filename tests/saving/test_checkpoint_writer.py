@@ -92,7 +92,7 @@ def test_what_is_altered_later_does_not_matter_and_no_thread_is_left(tmp_path: P
     assert found.arrays["w"].tolist() == [0, 0, 0]
     writer.close()  # once more does no harm
     assert threading.active_count() == before
-    with pytest.raises(RuntimeError, match="is closed"):
+    with pytest.raises(RuntimeError, match="after shutdown"):
         writer.save(2, ARRAYS, None)
 
 
@@ -174,9 +174,9 @@ def test_two_failures_are_told_and_the_one_before_stays(tmp_path: Path, gate: Ga
     writer.save(2, ARRAYS, None)
     writer.save(3, ARRAYS, None)
     gate.open.set()
-    with pytest.raises(OSError, match="failure 2") as caught:
-        writer.close()
-    assert "failure 3" in caught.value.__notes__[0]
+    for told in ("failure 2", "failure 3"):
+        with pytest.raises(OSError, match=told):
+            writer.close()
     writer.close()
     assert epochs(tmp_path) == [1]
 

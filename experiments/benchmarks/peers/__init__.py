@@ -30,9 +30,6 @@ PEERS: Registry[Entry] = Registry(
         "flax": Entry("flax.nnx and optax", "flax.nnx", "flax_nnx.Flax", packages=("flax",)),
         "torch": Entry("PyTorch, eager", "PyTorch", "torch_loop.Eager", **_TORCH),
         "torch_compile": Entry("PyTorch, torch.compile", "compiled", "torch_loop.Compiled", **_TORCH),
-        "torch_cuda_graph": Entry(
-            "PyTorch, CUDA graph", "CUDA graph", "torch_loop.CudaGraph", packages=("torch",), devices=("gpu",)
-        ),
         "numpy": Entry("NumPy by hand on BLAS", "NumPy", "numpy_blas.NumPy", devices=("cpu",)),
         "sklearn": Entry("scikit-learn", "scikit-learn", "sklearn_mlp.Sklearn", devices=("cpu",)),
     },

@@ -1,18 +1,11 @@
-"""What every peer is given: the same data, initial parameters, order of examples and settings, as files.
+"""What every peer is given: the same data, initial parameters, order of examples and settings."""
 
-They are files because each peer lives in its own process.
-"""
-
-import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 MOMENTUM, ADAM_B1, ADAM_B2, ADAM_EPSILON = 0.9, 0.9, 0.999, 1e-8
-SETTINGS, INITIAL = "settings.json", "initial.npz"
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
@@ -70,34 +63,6 @@ class Peer:
     def layers(self) -> Layers:
         """Give the parameters as they are now."""
         raise NotImplementedError
-
-
-def write_job(folder: Path, job: Job) -> None:
-    """Write a job for the peers to read."""
-    for name in Job._fields[1:-1]:
-        np.save(folder / f"{name}.npy", getattr(job, name))
-    write_layers(folder / INITIAL, job.layers)
-    (folder / SETTINGS).write_text(json.dumps(dataclasses.asdict(job.settings)), encoding="utf-8")
-
-
-def read_job(folder: Path) -> Job:
-    """Read a job."""
-    given: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    settings = Settings(**(given | {"sizes": tuple(given["sizes"])}))
-    arrays = {name: np.load(folder / f"{name}.npy") for name in Job._fields[1:-1]}
-    return Job(settings, **arrays, layers=read_layers(folder / INITIAL))
-
-
-def write_layers(path: Path, layers: Layers) -> None:
-    """Write weights and biases to an .npz."""
-    np.savez(path, *(array for layer in layers for array in layer))
-
-
-def read_layers(path: Path) -> Layers:
-    """Read what `write_layers` has written."""
-    with np.load(path) as file:
-        arrays = [file[f"arr_{number}"] for number in range(len(file.files))]
-    return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
 def score(layers: Layers, inputs: np.ndarray, targets: np.ndarray, task: str, chunk: int = 10_000) -> float:

@@ -1,6 +1,4 @@
-"""PyTorch as practitioners write a loop by hand: eager, with `torch.compile`, and as a CUDA graph."""
-
-from typing import Any
+"""PyTorch as practitioners write a loop by hand: eager, and with `torch.compile`."""
 
 import numpy as np
 import torch
@@ -8,8 +6,6 @@ import torch.nn.functional as F
 
 from jaxmlp.cli.session import available_cores
 from peers.job import ADAM_B1, ADAM_B2, ADAM_EPSILON, MOMENTUM, Job, Layers, Peer
-
-WARM_UP = 3  # steps before a capture, on a side stream, as PyTorch asks for
 
 
 class Eager(Peer):
@@ -21,7 +17,7 @@ class Eager(Peer):
         self.device = torch.device(job.settings.device.replace("gpu", "cuda"))
         torch.set_float32_matmul_precision("highest" if job.settings.precision == "float32" else "high")
         self.model = self._make_model()
-        self.optimizer = self.make_optimizer(fused=True)
+        self.optimizer = self.make_optimizer(is_fused=True)
         self.inputs = torch.from_numpy(job.train_inputs).to(self.device)
         # Labels of PyTorch's cross-entropy are 64-bit integers.
         targets = torch.from_numpy(job.train_targets)
@@ -38,15 +34,15 @@ class Eager(Peer):
             modules += [linear, torch.nn.ReLU()]
         return torch.nn.Sequential(*modules[:-1]).to(self.device)
 
-    def make_optimizer(self, **keywords: Any) -> torch.optim.Optimizer:
+    def make_optimizer(self, *, is_fused: bool) -> torch.optim.Optimizer:
         """Build the optimiser; its fused form is the fastest that PyTorch has."""
         parameters, rate = self.model.parameters(), self.settings.learning_rate
         if self.settings.optimizer == "adam":
             return torch.optim.Adam(
-                parameters, lr=rate, betas=(ADAM_B1, ADAM_B2), eps=ADAM_EPSILON, **keywords
+                parameters, lr=rate, betas=(ADAM_B1, ADAM_B2), eps=ADAM_EPSILON, fused=is_fused
             )
         momentum = MOMENTUM if self.settings.optimizer == "momentum" else 0.0
-        return torch.optim.SGD(parameters, lr=rate, momentum=momentum, **keywords)
+        return torch.optim.SGD(parameters, lr=rate, momentum=momentum, fused=is_fused)
 
     def loss(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Compute the mean loss of a minibatch."""
@@ -87,7 +83,7 @@ class Compiled(Eager):
         self.compiled_loss = torch.compile(super().loss, dynamic=False)
         self.update = self.optimizer.step
         if job.settings.optimizer != "adam":
-            self.optimizer = plain = self.make_optimizer(fused=False)
+            self.optimizer = plain = self.make_optimizer(is_fused=False)
             self.update = torch.compile(lambda: plain.step())
 
     def step(self, rows: torch.Tensor) -> torch.Tensor:
@@ -96,40 +92,3 @@ class Compiled(Eager):
         loss.backward()
         self.update()
         return loss.detach()
-
-
-class CudaGraph(Eager):
-    """Rows go into a tensor that stays and a captured step is replayed; a last, shorter batch runs without it."""
-
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
-        more = {"capturable": True} if job.settings.optimizer == "adam" else {}
-        self.optimizer = self.make_optimizer(fused=True, **more)
-        self.rows = torch.zeros(job.settings.batch_size, dtype=torch.int64, device=self.device)
-        parameters = list(self.model.parameters())
-        before = [parameter.detach().clone() for parameter in parameters]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                super().step(self.rows)
-        torch.cuda.current_stream().wait_stream(side)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.graph_loss = super().step(self.rows)
-        # The steps above have moved the parameters and the optimiser: put both back, in place.
-        with torch.no_grad():
-            for parameter, value in zip(parameters, before, strict=True):
-                parameter.copy_(value)
-            for state in self.optimizer.state.values():
-                for value in state.values():
-                    if isinstance(value, torch.Tensor):
-                        value.zero_()
-
-    def step(self, rows: torch.Tensor) -> torch.Tensor:
-        if len(rows) != len(self.rows):
-            return super().step(rows)
-        self.rows.copy_(rows)
-        self.graph.replay()
-        return self.graph_loss.clone()
