@@ -49,10 +49,10 @@ def score_name(metric: str) -> str:
 
 
 def show_score(metric: str, score: float | None) -> str:
-    """Write a score: a share in %, R² as a number."""
+    """Write a score: a share in %, R² and errors as numbers."""
     if score is None:
         return "-"
-    if metric != "r2":
+    if metric.partition(":")[0] not in ("r2", "mae", "rmse", "log_loss"):
         return f"{100 * score:.2f} %"
     return f"{score:.4f}" if abs(score) < 1e4 else f"{score:.1e}"  # as of a network that all but diverged
 

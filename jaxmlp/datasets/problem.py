@@ -1,8 +1,9 @@
 """The learning problem: a data set scaled, encoded, split and checked once, for a network and a loss."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from jaxmlp.datasets.preprocessing import Preprocessing, fit_preprocessing
 from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.datasets.table import codes
 from jaxmlp.losses import HEADS, LOSSES
+from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError, Batch
 
 DEFAULT_LOSS = {
@@ -57,6 +59,7 @@ def make_problem(
     validation: float = 0.0,
     seed: int = 0,
     dtype: Any = np.float32,
+    class_weight: Mapping[str, float] | str | None = None,
 ) -> Problem:
     """Scale the features, encode the targets as the loss takes them, and hold out a validation part.
 
@@ -67,13 +70,15 @@ def make_problem(
         validation: share of the training part to hold out, from 0 to below 1; stratified for classes.
         seed: of what is held out.
         dtype: of inputs and of values to fit; the scaling is done in float64.
+        class_weight: what a training example counts by its class, times its own weight: "balanced" for N / (K · its
+            class's examples), or weights by class name, 1 where none is given. None for no difference.
 
     Returns:
         The problem.
 
     Raises:
-        ArgumentError: a loss that does not fit the task, a validation share out of range, or data that
-            cannot be trained on (see `check_data`).
+        ArgumentError: a loss that does not fit the task, a validation share out of range, an unknown class, or
+            data that cannot be trained on (see `check_data`).
 
     Example:
         >>> from jaxmlp.datasets import load
@@ -109,7 +114,11 @@ def make_problem(
         return batch._replace(targets=_encode_classes(targets, outputs, loss)) if classifies else batch
 
     weight, test_weight = dataset.weight or (None, None)
-    train = ready(first, weight if weight is None else weight[kept], "training part")
+    own = weight if weight is None else weight[kept]
+    if class_weight is not None:
+        by_class = _weigh_classes(dataset, first.targets, class_weight)
+        own = by_class if own is None else own * by_class
+    train = ready(first, own, "training part")
     valid = None
     if held_out is not None:
         part = Part(*(each[held_out] for each in dataset.train))
@@ -126,6 +135,27 @@ def make_problem(
         metric=FITTED_TO_0_AND_1 if are_values else METRIC[dataset.task],
         preprocessing=preprocessing,
     )
+
+
+def _weigh_classes(
+    dataset: Dataset, labels: np.ndarray, class_weight: Mapping[str, float] | str
+) -> np.ndarray:
+    """Give each example the weight of its class."""
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    names, given = dataset.class_names, cast(Any, class_weight)
+    if dataset.task != "classification":
+        raise ArgumentError(
+            f"class weights are for a classification, and '{dataset.name}' is a {dataset.task}"
+        )
+    if isinstance(given, str) and given != "balanced":
+        raise ArgumentError(f"class weights are 'balanced' or weights by class name, given {given!r}")
+    if not isinstance(given, str):
+        for name in given:
+            if name not in names:
+                raise unknown_name("class", str(name), names)
+        given = {place: given.get(name, 1.0) for place, name in enumerate(names)}
+    return compute_sample_weight(given, labels)
 
 
 def count_outputs(dataset: Dataset, loss: str) -> int:

@@ -13,7 +13,7 @@ from jaxmlp.checks import as_batch, check_data, check_key, check_lengths, traced
 from jaxmlp.losses import Loss, resolve_loss
 from jaxmlp.network import Network, check_fit, check_head, count_outputs, forward
 from jaxmlp.training.batching import gather, minibatch_indices
-from jaxmlp.training.metrics import BatchSums, batch_sums, summarise, variance_for
+from jaxmlp.training.metrics import METRICS, BatchSums, batch_sums, summarise, variance_for
 from jaxmlp.training.parallel import share_rows
 from jaxmlp.training.steps import Data, Recipe, Transform, Weight
 from jaxmlp.types import Batch, Key, Metrics, Params
@@ -26,7 +26,8 @@ def jitted_evaluation(recipe: Recipe, params: Params, data: Batch, l2: L2, key: 
     """Measure a network in chunks of the recipe's batch size; its transform applies where a key is given."""
     pair, examples = resolve_loss(recipe.loss), data.inputs.shape[0]
     pair = pair.measured or pair  # what is measured stays hard where training softens the labels
-    blocks = minibatch_indices(None, examples, min(recipe.batch_size, examples))
+    chunk = examples if METRICS[recipe.metric].over_all else min(recipe.batch_size, examples)
+    blocks = minibatch_indices(None, examples, chunk)
     indices, held = share_rows(recipe.mesh, *blocks)
 
     def sums_of(block: tuple[Any, Any, Any]) -> BatchSums:

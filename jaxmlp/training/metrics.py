@@ -1,17 +1,19 @@
 """Metrics: how good predictions are, in the terms people speak of, and summable over minibatches.
 
 A metric is the weighted mean of a statistic of each example, brought to its final form by a
-summary. So an epoch's or a large set's metric is exact, whatever its minibatches.
+summary. So an epoch's or a large set's metric is exact, whatever its minibatches. One that ranks examples,
+as the area under the ROC curve, is taken over all outputs of an epoch or of a data set at once.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Num
 
-from jaxmlp.losses import Loss, resolve_loss
+from jaxmlp.losses import LOSSES, Loss, resolve_loss
 from jaxmlp.network import Network, class_threshold, count_outputs
 from jaxmlp.registry import Registry
 from jaxmlp.types import ArgumentError, Batch, Metrics, Scalar
@@ -24,20 +26,24 @@ class Metric(NamedTuple):
     """A statistic of each example and what its mean comes to.
 
     Attributes:
-        statistic: (outputs [B, K], targets) -> [B] or [B, K].
-        summary: (the statistic's weighted mean [] or [K], the targets' weighted variance [K]) -> scalar.
+        statistic: (outputs [B, K], targets) -> [B] or [B, …]; with `over_all`
+            (outputs [N, K], targets, weight [N]) -> scalar.
+        summary: (the statistic's weighted mean [] or […], the targets' weighted variance [K]) -> scalar.
         needs_variance: whether the summary uses the variance; where not, it is given None.
         more_is_better: whether a larger score is the better one, as of an accuracy and not of an error.
+        over_all: whether the statistic compares examples with each other. An evaluation then takes a data set
+            whole, an epoch all its outputs; of a stream the training score is the mean over its windows.
 
     Example:
         >>> METRICS["accuracy"].statistic(jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([1, 1])).tolist()
         [1.0, 0.0]
     """
 
-    statistic: Callable[[Outputs, Targets], Float[Array, "B ..."]]
+    statistic: Callable[..., Float[Array, "..."]]
     summary: Callable[[Float[Array, "..."], Float[Array, "K"] | None], Scalar]
     needs_variance: bool = False
     more_is_better: bool = True
+    over_all: bool = False
 
 
 def _require_same_shape(outputs: Outputs, targets: Targets) -> None:
@@ -47,9 +53,13 @@ def _require_same_shape(outputs: Outputs, targets: Targets) -> None:
         )
 
 
-def _right_class(outputs: Outputs, targets: Targets, threshold: float) -> Float[Array, "B"]:
+def _require_classes(outputs: Outputs, targets: Targets) -> None:
     if targets.shape != outputs.shape[:1]:
         _require_same_shape(outputs, targets)
+
+
+def _right_class(outputs: Outputs, targets: Targets, threshold: float) -> Float[Array, "B"]:
+    _require_classes(outputs, targets)
     if outputs.shape[1] == 1:
         # A single output stands for class 1 against class 0.
         classes = targets if targets.ndim == 1 else targets[:, 0]
@@ -64,6 +74,77 @@ def _right_labels(outputs: Outputs, targets: Targets, threshold: float) -> Float
     _require_same_shape(outputs, targets)
     right = (outputs > threshold) == (targets.astype(outputs.dtype) > 0.5)
     return jnp.mean(right.astype(outputs.dtype), axis=1)
+
+
+def _classes_hit(outputs: Outputs, targets: Targets) -> Float[Array, "B C"]:
+    """Mark each example's class among C, which are 2 for a single output; of targets [B, K], what exceeds ½."""
+    _require_classes(outputs, targets)
+    if targets.ndim == 2 and outputs.shape[1] > 1:
+        return (targets.astype(outputs.dtype) > 0.5).astype(outputs.dtype)
+    labels = targets.ravel().astype(jnp.int32)
+    return jax.nn.one_hot(labels, max(2, outputs.shape[1]), dtype=outputs.dtype)
+
+
+def _hits_by_class(outputs: Outputs, targets: Targets, threshold: float) -> Float[Array, "B 2C"]:
+    is_right = _right_class(outputs, targets, threshold)
+    one_hot = _classes_hit(
+        outputs, targets if outputs.shape[1] == 1 or targets.ndim == 1 else targets.argmax(axis=1)
+    )
+    return jnp.concatenate([is_right[:, None] * one_hot, one_hot], axis=1)
+
+
+def _mean_recall(mean: Float[Array, "2C"], variance: Float[Array, "K"] | None) -> Scalar:
+    # Over the classes that occur
+    hit, there = jnp.split(mean, 2)
+    recall = jnp.where(there > 0, hit / jnp.where(there > 0, there, 1), 0)
+    return jnp.sum(recall) / jnp.maximum(jnp.sum((there > 0).astype(mean.dtype)), 1)
+
+
+def _log_loss(outputs: Outputs, targets: Targets, threshold: float) -> Float[Array, "B"]:
+    _require_classes(outputs, targets)
+    single = outputs.shape[1] == 1
+    if threshold:  # probabilities: their logits are ln p, and ln p/(1 − p) of a single one
+        tiny = jnp.finfo(outputs.dtype).tiny
+        logs = jnp.log(jnp.maximum(outputs, tiny))
+        outputs = logs - jnp.log(jnp.maximum(1 - outputs, tiny)) if single else logs
+    if single and targets.ndim == 1:
+        targets = targets[:, None]
+    name = "sigmoid_cross_entropy" if single else "softmax_cross_entropy"
+    return LOSSES[name].value(outputs, targets.astype(outputs.dtype) if targets.ndim == 2 else targets)
+
+
+def _roc_auc(
+    outputs: Outputs, targets: Targets, weight: Float[Array, "N"], threshold: float
+) -> Float[Array, ""]:
+    hits, classes = _classes_hit(outputs, targets), outputs.shape[1]
+    if targets.ndim == 2 and classes > 1:  # label by label
+        scores = outputs
+    elif classes < 3:
+        hits, scores = hits[:, 1:], outputs[:, -1:] - (0 if classes == 1 else outputs[:, :1])
+    else:  # each class against the rest
+        scores = outputs if threshold else jax.nn.softmax(outputs, axis=1)
+    return jnp.nanmean(jax.vmap(_area, in_axes=(1, 1, None))(scores, hits, weight))
+
+
+def _area(scores: Float[Array, "N"], hits: Float[Array, "N"], weight: Float[Array, "N"]) -> Float[Array, ""]:
+    # Σ over pairs of one that is of the class and one that is not: 1 where it scores higher, ½ where both score alike
+    order = jnp.argsort(scores)
+    ranked, misses = scores[order], (weight * (1 - hits))[order]
+    below = jnp.concatenate([jnp.zeros(1, misses.dtype), jnp.cumsum(misses)])
+    sides = (below[jnp.searchsorted(ranked, scores, side=side)] for side in ("left", "right"))
+    pairs = jnp.sum(weight * hits) * below[-1]
+    return jnp.where(
+        pairs > 0, 0.5 * jnp.sum(weight * hits * sum(sides)) / jnp.where(pairs > 0, pairs, 1), jnp.nan
+    )
+
+
+def _absolute_residual(outputs: Outputs, targets: Targets) -> Float[Array, "B"]:
+    _require_same_shape(outputs, targets)
+    return jnp.mean(jnp.abs(outputs - targets), axis=1)
+
+
+def _root(mean: Float[Array, "K"], variance: Float[Array, "K"] | None) -> Scalar:
+    return jnp.mean(jnp.sqrt(mean))
 
 
 def _squared_residual(outputs: Outputs, targets: Targets) -> Float[Array, "B K"]:
@@ -86,7 +167,11 @@ def _share_explained(mean: Float[Array, "K"], variance: Float[Array, "K"] | None
 # probabilities, and for outputs fitted to 0 and 1 themselves. Among several classes the largest output wins.
 METRICS: Registry[Metric] = Registry(
     "metric",
-    {"r2": Metric(_squared_residual, _share_explained, needs_variance=True)},
+    {
+        "r2": Metric(_squared_residual, _share_explained, needs_variance=True),
+        "mae": Metric(_absolute_residual, _mean, more_is_better=False),
+        "rmse": Metric(_squared_residual, _root, more_is_better=False),
+    },
     {
         "accuracy": lambda threshold=0.0: Metric(partial(_right_class, threshold=threshold), _mean),
         "zero_one_loss": lambda threshold=0.0: Metric(
@@ -95,6 +180,13 @@ METRICS: Registry[Metric] = Registry(
             more_is_better=False,
         ),
         "label_accuracy": lambda threshold=0.0: Metric(partial(_right_labels, threshold=threshold), _mean),
+        "balanced_accuracy": lambda threshold=0.0: Metric(
+            partial(_hits_by_class, threshold=threshold), _mean_recall
+        ),
+        "log_loss": lambda threshold=0.0: Metric(
+            partial(_log_loss, threshold=threshold), _mean, more_is_better=False
+        ),
+        "roc_auc": lambda threshold=0.0: Metric(partial(_roc_auc, threshold=threshold), _mean, over_all=True),
     },
 )
 
@@ -104,8 +196,8 @@ def resolve_metric(metric: str | None, loss: str | Loss, net: Network | None = N
     fitting = {"values": "r2", "binary": "label_accuracy"}.get(resolve_loss(loss).targets, "accuracy")
     name = fitting if metric is None else metric
     METRICS[name]  # raises for an unknown name
-    splits = name == "label_accuracy" or (
-        name in ("accuracy", "zero_one_loss") and net and count_outputs(net) == 1
+    splits = name in ("label_accuracy", "log_loss", "roc_auc") or (
+        name in ("accuracy", "zero_one_loss", "balanced_accuracy") and net and count_outputs(net) == 1
     )
     return f"{name}:0.5" if splits and net and class_threshold(net, loss) else name
 
@@ -132,8 +224,9 @@ def variance_for(metric: str, data: Batch) -> Float[Array, "K"] | None:
 
 def score(name: str, outputs: Outputs, targets: Targets, weight: Float[Array, "B"] | None = None) -> Scalar:
     """Compute a metric of a batch."""
-    mean = weighted_mean(METRICS[name].statistic(outputs, targets), weight)
-    return METRICS[name].summary(mean, variance_for(name, Batch(outputs, targets, weight)))
+    batch = Batch(outputs, targets, weight)
+    sums = batch_sums(jnp.zeros((), outputs.dtype), outputs, batch, name)
+    return summarise(sums, name, variance_for(name, batch)).score
 
 
 class BatchSums(NamedTuple):
@@ -146,9 +239,12 @@ class BatchSums(NamedTuple):
 
 def batch_sums(value: Scalar, outputs: Outputs, batch: Batch, metric: str) -> BatchSums:
     """Sum a batch's objective and metric, weighted by its examples."""
-    statistic = METRICS[metric].statistic(outputs, batch.targets)
     weight = jnp.ones(outputs.shape[0], outputs.dtype) if batch.weight is None else batch.weight
     total = jnp.sum(weight).astype(outputs.dtype)
+    if METRICS[metric].over_all:
+        found = METRICS[metric].statistic(outputs, batch.targets, weight.astype(outputs.dtype))
+        return BatchSums(total, total * value, total * found)
+    statistic = METRICS[metric].statistic(outputs, batch.targets)
     # In full precision: a product that a GPU rounds to fewer bits would miscount.
     statistics = jnp.tensordot(weight.astype(statistic.dtype), statistic, axes=1, precision="highest")
     return BatchSums(total, total * value, statistics)

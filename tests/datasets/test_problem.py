@@ -155,6 +155,31 @@ def test_labels_outside_the_classes_are_refused_whatever_the_loss(wrong: int, lo
     refused("labels must lie in 0 to 2", make_problem, dataset, loss=loss)
 
 
+def test_classes_are_weighed_in_the_training_part_alone() -> None:
+    dataset = a_dataset("classification", examples=40)
+    dataset.train.targets[:] = [0] * 18 + [1] * 9 + [2] * 3
+    balanced = make_problem(dataset, class_weight="balanced")
+    np.testing.assert_allclose(
+        balanced.train.weight, [30 / 3 / 18] * 18 + [30 / 3 / 9] * 9 + [30 / 3 / 3] * 3
+    )
+    assert balanced.test.weight is None
+    weight = np.arange(1.0, 31.0)
+    named = make_problem(dataset._replace(weight=(weight, np.ones(10))), class_weight={"n1": 5.0})
+    np.testing.assert_allclose(named.train.weight, weight * ([1] * 18 + [5] * 9 + [1] * 3))
+    np.testing.assert_array_equal(named.test.weight, np.ones(10))
+    for task, given, words in (
+        ("classification", {"n9": 1.0}, "unknown class 'n9': did you mean 'n"),
+        (
+            "classification",
+            "balance",
+            "class weights are 'balanced' or weights by class name, given 'balance'",
+        ),
+        ("regression", "balanced", "class weights are for a classification, and 'drawn' is a regression"),
+        ("classification", {"n1": -1.0}, "sample weights must be finite and at least 0"),
+    ):
+        refused(words, make_problem, a_dataset(task), class_weight=given)
+
+
 def test_features_that_are_not_finite_are_refused() -> None:
     dataset = a_dataset("classification")
     dataset.test.inputs[1, 2] = np.nan

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import sklearn.metrics as sk
 from comparisons import refused
+from scipy.special import expit, softmax
 
 from jaxmlp.losses import LOSSES
+from jaxmlp.network import mlp
 from jaxmlp.training.metrics import (
     METRICS,
     accuracy,
@@ -45,6 +47,17 @@ REFERENCES: dict[str, tuple[np.ndarray, Callable[..., float]]] = {
     "zero_one_loss": (LABELS, lambda t, f, **given: sk.zero_one_loss(t, f.argmax(axis=1), **given)),
     "label_accuracy": (BINARY, label_accuracy),
     "r2": (TARGETS, sk.r2_score),
+    "mae": (TARGETS, sk.mean_absolute_error),
+    "rmse": (TARGETS, sk.root_mean_squared_error),
+    "balanced_accuracy": (
+        LABELS,
+        lambda t, f, **given: sk.balanced_accuracy_score(t, f.argmax(axis=1), **given),
+    ),
+    "log_loss": (LABELS, lambda t, f, **given: sk.log_loss(t, softmax(f, axis=1), **given)),
+    "roc_auc": (
+        LABELS,
+        lambda t, f, **given: sk.roc_auc_score(t, softmax(f, axis=1), multi_class="ovr", **given),
+    ),
 }
 FUNCTIONS: dict[str, Any] = {"accuracy": accuracy, "zero_one_loss": zero_one_loss, "r2": r_squared}
 in_both_weights = pytest.mark.parametrize("weight", WEIGHTS.values(), ids=WEIGHTS.keys())
@@ -64,12 +77,12 @@ def test_the_score_is_scikit_learns(name: str, weight: np.ndarray | None) -> Non
         assert float(measure(*as_jax(SCORES, targets, weight))) == pytest.approx(expected, abs=1e-12)
     # The weights count: a score that ignored them would be seen to be wrong.
     other = WEIGHTS["weighted"] if weight is None else None
-    assert float(score(name, *as_jax(SCORES, targets, other))) != pytest.approx(expected, abs=1e-3)
+    assert float(score(name, *as_jax(SCORES, targets, other))) != pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.usefixtures("x64")
 @in_both_weights
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [name for name in METRICS if not METRICS[name].over_all])
 def test_a_metric_is_the_same_however_the_set_is_cut(name: str, weight: np.ndarray | None) -> None:
     targets = REFERENCES[name][0] if name in REFERENCES else LABELS
     metric = METRICS[name]
@@ -105,6 +118,45 @@ def test_a_single_output_is_the_logit_of_class_1(labels: np.ndarray) -> None:
     assert float(zero_one_loss(*as_jax(logits, labels))) == 0.25
 
 
+@pytest.mark.usefixtures("x64")
+@in_both_weights
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_scores_of_two_classes_are_scikit_learns(outputs: int, weight: np.ndarray | None) -> None:
+    labels, logits = LABELS % 2, np.round(4 * SCORES[:, :outputs]) / 4  # many tie
+    chance = expit(logits[:, 0] if outputs == 1 else logits[:, 1] - logits[:, 0])
+    given = {"sample_weight": weight}
+    expected = {
+        "log_loss": sk.log_loss(labels, chance, **given),
+        "roc_auc": sk.roc_auc_score(labels, chance, **given),
+        "balanced_accuracy": sk.balanced_accuracy_score(labels, chance > 0.5, **given),
+    }
+    probabilities = chance[:, None] if outputs == 1 else np.stack([1 - chance, chance], axis=1)
+    for name, value in expected.items():
+        for measure, made in ((name, logits), (f"{name}:0.5", probabilities)):
+            for targets in (labels, labels[:, None])[: 3 - outputs]:
+                found = score(measure, *as_jax(made, targets, weight))
+                assert float(found) == pytest.approx(value, abs=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_area_of_labels_is_their_mean_and_of_one_class_none() -> None:
+    expected = sk.roc_auc_score(BINARY, SCORES, sample_weight=WEIGHTS["weighted"])
+    assert float(score("roc_auc", *as_jax(SCORES, BINARY, WEIGHTS["weighted"]))) == pytest.approx(expected)
+    assert np.isnan(float(score("roc_auc", *as_jax(SCORES[:, :1], np.ones(EXAMPLES, int)))))
+    present = np.where(LABELS == 3, 0, LABELS)  # a class that does not occur counts in neither mean
+    recalls = sk.recall_score(present, SCORES.argmax(axis=1), average=None, labels=[0, 1, 2])
+    assert float(score("balanced_accuracy", *as_jax(SCORES, present))) == pytest.approx(np.mean(recalls))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("name", ["log_loss", "roc_auc", "balanced_accuracy"])
+def test_a_network_of_probabilities_gets_the_threshold(name: str, outputs: int) -> None:
+    net = mlp([2, outputs], output_activation="sigmoid" if outputs == 1 else "softmax")
+    splits = name != "balanced_accuracy" or outputs == 1
+    assert resolve_metric(name, "squared_error", net) == (f"{name}:0.5" if splits else name)
+    assert resolve_metric(name, "softmax_cross_entropy", mlp([2, 3])) == name
+
+
 def test_labels_of_integers_count_as_those_of_floats() -> None:
     whole = as_jax(SCORES, BINARY.astype(int))
     assert float(score("label_accuracy", *whole)) == float(score("label_accuracy", *as_jax(SCORES, BINARY)))
@@ -119,14 +171,17 @@ def test_a_target_that_does_not_vary_counts_as_scikit_learns_does() -> None:
 
 
 SHAPES = [(EXAMPLES - 1,), (EXAMPLES, CLASSES - 1), (1, CLASSES), (EXAMPLES, 1), ()]
-VALUES_ONLY = [(name, (EXAMPLES,)) for name in ("label_accuracy", "r2")]  # where labels have no meaning
+VALUES_ONLY = [
+    (name, (EXAMPLES,)) for name in ("label_accuracy", "r2", "mae", "rmse")
+]  # where labels have no meaning
 
 
 @pytest.mark.parametrize(("name", "shape"), [*itertools.product(REFERENCES, SHAPES), *VALUES_ONLY])
 def test_targets_of_another_shape_are_refused(name: str, shape: tuple[int, ...]) -> None:
     message = f"this metric takes targets of shape [40, 4] here, given {list(shape)}"
     given = jnp.asarray(SCORES), jnp.zeros(shape, jnp.float32)
-    assert refused(message, METRICS[name].statistic, *given) == message
+    weight = [jnp.ones(EXAMPLES)] if METRICS[name].over_all else []
+    assert refused(message, METRICS[name].statistic, *given, *weight) == message
 
 
 def test_an_unknown_metric_is_refused() -> None:

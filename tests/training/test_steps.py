@@ -25,7 +25,7 @@ from jaxmlp.training import steps as training
 from jaxmlp.training.batching import minibatch_indices, steps_per_epoch
 from jaxmlp.training.evaluation import evaluate
 from jaxmlp.training.fit import fit
-from jaxmlp.training.metrics import accuracy
+from jaxmlp.training.metrics import accuracy, score
 from jaxmlp.training.optimizers import OPTIMIZERS, make_optimizer
 from jaxmlp.training.steps import TrainState, init_state, train_epoch, train_step
 from jaxmlp.training.stream import stream_from_chunks
@@ -320,6 +320,18 @@ def test_every_epoch_has_an_order_of_its_own_that_follows_from_the_key() -> None
 
 def test_without_shuffling_the_order_is_the_given_one() -> None:
     assert orders_seen(Recorder(), 2, shuffle=False) == [list(range(EXAMPLES))] * 2
+
+
+def test_a_metric_that_ranks_is_taken_over_the_whole_epoch() -> None:
+    still = make_optimizer("sgd", 1e-30)
+    state = init_state(NET, still, KEY)
+    _, found = train_epoch(NET, still, state, DATA, batch_size=BATCH, metric="roc_auc")
+    outputs = forward(NET, state.params, INPUTS)
+    assert float(found.score) == pytest.approx(
+        float(score("roc_auc", outputs, jnp.asarray(LABELS))), rel=1e-6
+    )
+    blocks = [float(score("roc_auc", outputs[each], LABELS[each])) for each in (slice(0, 4), slice(4, 10))]
+    assert abs(np.nanmean(blocks) - float(found.score)) > 1e-3
 
 
 # --- keys, transforms and layers that draw ---
