@@ -31,8 +31,6 @@ def propagate(
     check_fit(net, params, batch.inputs)
     keys = [None] * len(net.layers) if key is None else jax.random.split(key, len(net.layers))
     passed, residuals = [batch.inputs], []
-    if training.get("progress") is None:  # a layer without a schedule need not take it
-        training.pop("progress", None)
     for layer, layer_params, layer_key in zip(net.layers, params, keys, strict=True):
         # (x_l, residuals_l) = forward_l(params_l, x_{l−1})
         x, kept = layer.forward(layer_params, passed[-1], key=layer_key, weight=batch.weight, **training)
@@ -146,6 +144,12 @@ def _value_and_grads(*arguments: Any, **keywords: Any) -> tuple[Scalar, Params]:
     return found.value, found.grads
 
 
+def told(train: bool, key: Key | None, progress: Progress) -> dict[str, Any]:
+    """Gather what layers are told; one without a schedule need not take `progress`."""
+    known = {"train": train, "key": key}
+    return known if progress is None else {**known, "progress": progress}
+
+
 _compile = partial(jax.jit, static_argnums=0, static_argnames=("loss", "train"))
 _compiled_objective, _compiled_value_and_grads = _compile(objective), _compile(_value_and_grads)
 
@@ -191,7 +195,7 @@ def loss(
         1.0986
     """
     batch = as_batch((inputs, targets), sample_weight)
-    training = {"train": train, "key": key, "progress": progress}
+    training = told(train, key, progress)
     return _compiled_objective(net, params, batch, loss=loss, l2=traced_l2(l2), **training)
 
 
@@ -224,7 +228,7 @@ def value_and_grad(
         (4.5, [[-3.0], [-6.0]], [-3.0])
     """
     batch = as_batch((inputs, targets), sample_weight)
-    training = {"train": train, "key": key, "progress": progress}
+    training = told(train, key, progress)
     return _compiled_value_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), **training)
 
 
@@ -256,5 +260,5 @@ def trace(
         ['0 dense', '1 tanh', '2 dense']
     """
     batch = as_batch((inputs, targets), sample_weight)
-    training = {"train": train, "key": key, "progress": progress}
+    training = told(train, key, progress)
     return objective_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), **training)

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlp.backprop import L2, Trace, kinds, objective_and_grads
+from jaxmlp.backprop import L2, Trace, kinds, objective_and_grads, told
 from jaxmlp.checks import as_batch, check_key, check_lengths, traced_l2
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, check_head, check_network, init
@@ -153,18 +153,12 @@ def step(
     if recipe.transform is not None:
         batch = batch._replace(inputs=recipe.transform(transform_key, batch.inputs))
     progress = None if recipe.horizon is None else jnp.minimum(state.step / recipe.horizon, 1)
-    how: dict[str, Any] = {
-        "loss": recipe.loss,
-        "l2": l2,
-        "train": True,
-        "key": layer_key,
-        "progress": progress,
-    }
-    found = objective_and_grads(recipe.net, state.params, batch, total=total, **how)
+    how = told(True, layer_key, progress)
+    found = objective_and_grads(recipe.net, state.params, batch, loss=recipe.loss, l2=l2, total=total, **how)
     with telling():
         update = optax.with_extra_args_support(recipe.optimizer).update
-        told = {"value": found.value, "kinds": kinds(recipe.net, state.params)}
-        updates, opt_state = update(found.grads, state.opt_state, state.params, **told)
+        known = {"value": found.value, "kinds": kinds(recipe.net, state.params)}
+        updates, opt_state = update(found.grads, state.opt_state, state.params, **known)
     params = optax.apply_updates(state.params, updates)
     return state._replace(params=params, opt_state=opt_state, step=state.step + 1), found
 
