@@ -172,24 +172,19 @@ SCHEDULES: Registry[Schedule | None] = Registry(
 )
 
 
-def _clip_norm(most: float) -> optax.GradientTransformation:
-    _require("the norm to clip gradients to", most, "above 0", allowed=most > 0)
-    return optax.clip_by_global_norm(most)
+def _clipping(what: str, build: Callable[[float], optax.GradientTransformation]) -> Callable[[float], Any]:
+    def make(most: float) -> optax.GradientTransformation:
+        _require(f"the {what} to clip gradients to", most, "above 0", allowed=most > 0)
+        return build(most)
+
+    return make
 
 
-def _clip_value(most: float) -> optax.GradientTransformation:
-    _require("the value to clip gradients to", most, "above 0", allowed=most > 0)
-    return optax.clip(most)
-
-
-def _clip_adaptive(share: float = 0.01) -> optax.GradientTransformation:
-    _require("the share to clip gradients to", share, "above 0", allowed=share > 0)
-    return optax.adaptive_grad_clip(share)
-
-
-# What holds a gradient: the norm of all of it, each number, or each unit's norm as a share of its weights' norm.
+# What holds a gradient: the norm of all of it, or each number.
 CLIPPINGS: Registry[optax.GradientTransformation] = Registry(
-    "clipping", {}, {"norm": _clip_norm, "value": _clip_value, "adaptive": _clip_adaptive}
+    "clipping",
+    {},
+    {"norm": _clipping("norm", optax.clip_by_global_norm), "value": _clipping("value", optax.clip)},
 )
 
 
@@ -234,7 +229,7 @@ def make_optimizer(
         schedule: a schedule's name, with its parameters; it multiplies every update by a factor.
         horizon: (steps of the whole run, steps an epoch), which every schedule but "constant" needs.
         clip_norm: the gradient's norm is held to this; None leaves it. The same as clip="norm:…".
-        clip: a clipping's name with its parameter ("value:0.5", "adaptive:0.01"); None leaves the gradient.
+        clip: a clipping's name with its parameter, "norm:1" or "value:0.5"; None leaves the gradient.
         factors: of the learning rate, by kind ({"scale": 6.0, "bias": 0.1}); 1 where none is given, 0 freezes.
         decay: decoupled weight decay by kind; 0 where none is given, but for what adamw, lion and lamb take themselves
             for weights.
@@ -334,7 +329,7 @@ def _hold_units(update: Array, w: Array, kind: str, *, most: float) -> Array:
     """Shorten an update to leave each column of a weight, a unit's incoming weights, no longer than `most`."""
     if kind != "weight":
         return update
-    length = jnp.linalg.norm(w + update, axis=0, keepdims=True)
+    length = jnp.linalg.norm(w + update, axis=-2, keepdims=True)  # of [I, O], or of members' [M, I, O]
     return (w + update) * (most / jnp.maximum(length, most)) - w
 
 

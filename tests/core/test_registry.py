@@ -9,7 +9,7 @@ from jaxmlp.layers import LAYERS
 from jaxmlp.losses import LOSSES
 from jaxmlp.registry import Registry, UnknownNameError, unknown_name
 from jaxmlp.training.metrics import METRICS
-from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES
+from jaxmlp.training.optimizers import CLIPPINGS, OPTIMIZERS, SCHEDULES
 from jaxmlp.types import ArgumentError
 
 REGISTRIES = {
@@ -20,6 +20,7 @@ REGISTRIES = {
     "metrics": METRICS,
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
+    "clippings": CLIPPINGS,
 }
 
 
