@@ -1,6 +1,5 @@
 """A committee: networks side by side on the same inputs, each trained by itself, whose predictions are averaged."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,26 +74,20 @@ class Committee:
     def scheduled(self) -> bool:
         return is_scheduled(self.layers)
 
-    def stack(self, member: int) -> tuple[Layer, ...]:
-        """Give a member's layers, which differ from another's in what they draw at most."""
-        if not self.sigmas:
-            return tuple(self.layers)
-        sigma = self.sigmas[member % len(self.sigmas)]
-        return tuple(
-            dataclasses.replace(layer, sigma=sigma) if isinstance(layer, PeriodicEmbedding) else layer
-            for layer in self.layers
-        )
-
     def init(self, key: Key, in_features: int) -> tuple[Params, int]:
-        drawn = [
-            draw_layers(self.stack(member), member_key, in_features)
-            for member, member_key in enumerate(jax.random.split(key, self.members))
-        ]
-        return self.join([params for params, _ in drawn]), drawn[0][1][-1]
+        widths: list[int] = []
 
-    def join(self, params: Sequence[Params]) -> Params:
-        """Put the parameters of members side by side."""
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        def draw(member_key: Key) -> Params:
+            params, found = draw_layers(self.layers, member_key, in_features)
+            widths.extend(found)
+            return params
+
+        params = list(jax.vmap(draw)(jax.random.split(key, self.members)))
+        for place, layer in enumerate(self.layers):
+            if self.sigmas and isinstance(layer, PeriodicEmbedding):
+                factors = jnp.resize(jnp.array(self.sigmas), self.members) / layer.sigma
+                params[place] = params[place]._replace(w1=factors[:, None, None] * params[place].w1)
+        return tuple(params), widths[-1]
 
     def forward(
         self, params: Params, inputs: Inputs, *, key: Key | None = None, train: bool = False, **training: Any
