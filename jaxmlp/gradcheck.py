@@ -269,7 +269,7 @@ def _(layer: Softmax, params: Params, residuals: Residuals, size: Float[Array, "
 @_layer_terms.register(BatchNorm)
 def _(layer: Any, params: Params, residuals: Residuals, size: Float[Array, "B O"]) -> Any:
     # The terms are δ·x̂ and δ; and over a row or a batch r·g and r·x̂·g·x̂ of any other entry, g = γ·δ.
-    normal, inverse, axis = jnp.abs(residuals[0]), residuals[1], 1 if isinstance(layer, LayerNorm) else 0
+    normal, inverse, axis = jnp.abs(residuals[0]), residuals[1], layer.axis
     g = jnp.abs(params.scale)[None, :] * size
     along = jnp.max(g * normal, axis=axis, keepdims=True)
     terms = jax.tree.map(lambda _: _largest(size * jnp.maximum(1, normal)), params)

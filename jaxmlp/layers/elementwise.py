@@ -129,7 +129,7 @@ class ParametricActivate:
 
 def flat_cos(progress: Any) -> Scalar:
     """Stay at 1 for the first half of training, then fall to 0 along half a cosine."""
-    return 0.5 * (1 + jnp.cos(2 * jnp.pi * jnp.maximum(progress - 0.5, 0)))
+    return 0.5 + 0.5 * jnp.cos(jnp.pi * jnp.clip(2 * progress - 1, 0, 1))
 
 
 RATE_SCHEDULES: dict[str, Callable[[Any], Any]] = {"constant": lambda _: 1.0, "flat_cos": flat_cos}

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmlp.initializers import INITIALIZERS, check_unscaled
 from jaxmlp.layers.layer import Inputs, Outputs
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError, Key, Params, Residuals, check_whole
@@ -94,23 +93,21 @@ class PeriodicEmbedding:
 
     def forward(self, params: Params, inputs: Inputs, **training: Any) -> tuple[Outputs, Residuals]:
         x, rest = inputs[:, : len(params.w1), None], inputs[:, len(params.w1) :]
-        # z = 2π·x·w₁ + b₁,  h = cos z, or [cos z, sin z]
+        # z = 2π·x·w₁ + b₁, or [2π·x·w₁, 2π·x·w₁ − π/2], whose cosine is that of the first and its sine;  h = cos z
         z = 2 * math.pi * x * params.w1[None]
-        if params.b1 is not None:
-            z = z + params.b1[None]
+        z = jnp.concatenate([z, z - math.pi / 2], axis=2) if params.b1 is None else z + params.b1[None]
         # Without the barriers XLA computes each wave again wherever it is read.
-        cosines, sines = map(jax.lax.optimization_barrier, (jnp.cos(z), jnp.sin(z)))
-        waves = cosines if self.form == "pbld" else jnp.concatenate([cosines, sines], axis=2)
+        waves, sines = map(jax.lax.optimization_barrier, (jnp.cos(z), jnp.sin(z)))
         # y = h·w₂ + b₂, column by column
         y = jnp.einsum("bch,chd->bcd", waves, params.w2) + params.b2[None]
         if self.form == "plr":
             y = jax.nn.relu(y)
         embedded = jnp.concatenate([y, x], axis=2) if self.form == "pbld" else y
         outputs = jnp.concatenate([embedded.reshape(len(inputs), -1), rest], axis=1)
-        return outputs, (x, cosines, sines, y)
+        return outputs, (x, waves, sines, y)
 
     def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
-        x, cosines, sines, y = residuals
+        x, waves, sines, y = residuals
         count, numbers = params.b2.shape
         own, rest_grad = output_grad[:, : count * self.size], output_grad[:, count * self.size :]
         own = own.reshape(-1, count, self.size)
@@ -118,14 +115,11 @@ class PeriodicEmbedding:
         if self.form == "plr":
             # ∂E/∂y ⊙ relu′
             y_grad = y_grad * (y > 0).astype(y.dtype)
-        waves = cosines if self.form == "pbld" else jnp.concatenate([cosines, sines], axis=2)
         # ∂E/∂w₂ = Σ_b h_b·∂E/∂y_bᵀ,  ∂E/∂b₂ = Σ_b ∂E/∂y_b
         w2_grad, b2_grad = jnp.einsum("bch,bcd->chd", waves, y_grad), jnp.sum(y_grad, axis=0)
-        # ∂E/∂h = ∂E/∂y·w₂ᵀ,  ∂E/∂z = −sin z ⊙ ∂E/∂cos z + cos z ⊙ ∂E/∂sin z
+        # ∂E/∂h = ∂E/∂y·w₂ᵀ,  ∂E/∂z = −sin z ⊙ ∂E/∂h, summed over both where a frequency has two
         waves_grad = jnp.einsum("bcd,chd->bch", y_grad, params.w2)
-        z_grad = -sines * waves_grad[:, :, : self.frequencies]
-        if self.form != "pbld":
-            z_grad = z_grad + cosines * waves_grad[:, :, self.frequencies :]
+        z_grad = -jnp.sum((sines * waves_grad).reshape(len(x), count, -1, self.frequencies), axis=2)
         # ∂E/∂w₁ = 2π·Σ_b x_b·∂E/∂z_b,  ∂E/∂b₁ = Σ_b ∂E/∂z_b
         w1_grad = 2 * math.pi * jnp.sum(x * z_grad, axis=0)
         b1_grad = None if params.b1 is None else jnp.sum(z_grad, axis=0)
@@ -147,13 +141,12 @@ class Embed:
     """A layer that turns columns of category codes into learnt vectors, behind the columns that it leaves.
 
     Code n of a column becomes row n of its table, n = 1 … the column's number of codes. 0, what is not known, and
-    any other number become zeros.
+    any other number become zeros. At first the tables are normal.
 
     Args:
         columns: the numbers of the columns that hold codes, from 0.
         codes: how many codes each of them has.
         size: how many numbers a code becomes.
-        weight_init: initialiser of the table, by name; one that does not scale with inputs.
 
     Raises:
         ArgumentError: columns and codes do not go together, a column is named twice or is not among the inputs, or a
@@ -169,7 +162,6 @@ class Embed:
     columns: tuple[int, ...]
     codes: tuple[int, ...]
     size: int = 8
-    weight_init: str = "normal:1"
 
     def __post_init__(self) -> None:
         for name in ("columns", "codes"):
@@ -183,14 +175,13 @@ class Embed:
             check_whole("a column's number", column, 0)
             check_whole("a column's number of codes", count)
         check_whole("an embedding's size", self.size)
-        check_unscaled(self.weight_init, "draw a table of embeddings")
 
     def init(self, key: Key, in_features: int) -> tuple[Params, int]:
         if max(self.columns) >= in_features:
             raise ArgumentError(
                 f"an embedding of columns {self.columns} has {in_features} inputs, 0 the first"
             )
-        table = INITIALIZERS[self.weight_init](key, (sum(self.codes), self.size))
+        table = jax.random.normal(key, (sum(self.codes), self.size))
         return table, in_features + len(self.columns) * (self.size - 1)
 
     def forward(self, params: Params, inputs: Inputs, **training: Any) -> tuple[Outputs, Residuals]:

@@ -1,10 +1,11 @@
 """Layers that set the outputs of an example, or of a batch, in proportion to one another."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array
 
 from jaxmlp.layers.layer import Inputs, Outputs, Weight, WithoutParams, example_shares
 from jaxmlp.types import Key, Params, Residuals
@@ -44,8 +45,37 @@ class NormParams(NamedTuple):
     variance: Any = None  # likewise
 
 
+class _Norm:
+    """What both norms do once they know mean and variance, and the way back through these."""
+
+    axis: ClassVar[int]  # that μ and v are taken over
+    eps: float
+
+    def _outputs(
+        self, params: Params, inputs: Inputs, mean: Array, variance: Array, shares: Any
+    ) -> tuple[Outputs, Residuals]:
+        # x̂ = (x − μ)/√(v + ε),  y = γ ⊙ x̂ + β
+        inverse = jax.lax.rsqrt(variance + self.eps)
+        normal = (inputs - mean) * inverse
+        return params.scale[None, :] * normal + params.bias[None, :], (normal, inverse, shares)
+
+    def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
+        normal, inverse, shares = residuals
+        # ∂E/∂γ = Σ_b ∂E/∂y_b ⊙ x̂_b,  ∂E/∂β = Σ_b ∂E/∂y_b;  what is measured has none
+        grads = jax.tree.map(jnp.zeros_like, params)._replace(
+            scale=jnp.sum(output_grad * normal, axis=0), bias=jnp.sum(output_grad, axis=0)
+        )
+        # ∂E/∂x = g/√(v + ε),  g = γ ⊙ ∂E/∂y
+        g = params.scale[None, :] * output_grad
+        if shares is not None:
+            # where μ = Σ s·x and v = Σ s·(x − μ)² depend on x:  g − s·Σ g − s·x̂·Σ (g ⊙ x̂)
+            total, along = (jnp.sum(terms, axis=self.axis, keepdims=True) for terms in (g, g * normal))
+            g = g - shares * (total + normal * along)
+        return grads, inverse * g
+
+
 @dataclass(frozen=True)
-class LayerNorm:
+class LayerNorm(_Norm):
     """A layer that brings each example to mean 0 and variance 1: outputs = γ ⊙ (x − μ)/√(v + ε) + β.
 
     μ and v are the mean and variance of the example's own inputs (Ba, Kiros and Hinton 2016).
@@ -60,32 +90,24 @@ class LayerNorm:
     """
 
     eps: float = 1e-5
+    axis: ClassVar[int] = 1
 
     def init(self, key: Key, in_features: int) -> tuple[NormParams, int]:
         return NormParams(jnp.ones(in_features), jnp.zeros(in_features)), in_features
 
     def forward(self, params: Params, inputs: Inputs, **training: Any) -> tuple[Outputs, Residuals]:
-        # x̂ = (x − μ)/√(v + ε) over the columns of a row,  y = γ ⊙ x̂ + β
-        centred = inputs - jnp.mean(inputs, axis=1, keepdims=True)
-        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=1, keepdims=True) + self.eps)
-        normal = centred * inverse
-        return params.scale[None, :] * normal + params.bias[None, :], (normal, inverse)
-
-    def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
-        normal, inverse = residuals
-        # ∂E/∂γ = Σ_b ∂E/∂y_b ⊙ x̂_b,  ∂E/∂β = Σ_b ∂E/∂y_b
-        grads = NormParams(jnp.sum(output_grad * normal, axis=0), jnp.sum(output_grad, axis=0))
-        # ∂E/∂x = (g − ⟨g⟩ − x̂·⟨g ⊙ x̂⟩)/√(v + ε),  g = γ ⊙ ∂E/∂y,  ⟨·⟩ the mean over a row
-        g = params.scale[None, :] * output_grad
-        along = jnp.mean(g * normal, axis=1, keepdims=True)
-        return grads, inverse * (g - jnp.mean(g, axis=1, keepdims=True) - normal * along)
+        # μ and v over the columns of a row, each with a share of 1/I
+        mean, variance = (find(inputs, axis=1, keepdims=True) for find in (jnp.mean, jnp.var))
+        return self._outputs(
+            params, inputs, mean, variance, jnp.full((1, 1), 1 / inputs.shape[1], mean.dtype)
+        )
 
     def kinds(self, params: NormParams) -> NormParams:
         return NormParams("scale", "bias")
 
 
 @dataclass(frozen=True)
-class BatchNorm:
+class BatchNorm(_Norm):
     """A layer that brings each column to mean 0 and variance 1: outputs = γ ⊙ (x − μ)/√(v + ε) + β.
 
     In training μ and v are those of the batch, each example counted by its weight. At inference they are those of
@@ -102,6 +124,7 @@ class BatchNorm:
     """
 
     eps: float = 1e-5
+    axis: ClassVar[int] = 0
 
     def init(self, key: Key, in_features: int) -> tuple[NormParams, int]:
         ones, zeros = jnp.ones(in_features), jnp.zeros(in_features)
@@ -118,23 +141,7 @@ class BatchNorm:
             # What is measured has no gradient.
             mean, variance = jax.lax.stop_gradient((params.mean, params.variance))
             params = params._replace(mean=mean, variance=variance)
-        # x̂ = (x − μ)/√(v + ε),  y = γ ⊙ x̂ + β
-        inverse = jax.lax.rsqrt(params.variance[None, :] + self.eps)
-        normal = (inputs - params.mean[None, :]) * inverse
-        return params.scale[None, :] * normal + params.bias[None, :], (normal, inverse, shares)
-
-    def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
-        normal, inverse, shares = residuals
-        # ∂E/∂γ = Σ_b ∂E/∂y_b ⊙ x̂_b,  ∂E/∂β = Σ_b ∂E/∂y_b;  what is measured has none
-        zeros = jnp.zeros_like(params.mean)
-        grads = NormParams(jnp.sum(output_grad * normal, axis=0), jnp.sum(output_grad, axis=0), zeros, zeros)
-        # ∂E/∂x = g/√(v + ε),  g = γ ⊙ ∂E/∂y
-        g = params.scale[None, :] * output_grad
-        if shares is not None:
-            # in training, where μ = Σ_b s_b·x_b and v depend on x:  g_b − s_b·Σ g − s_b·x̂_b·Σ (g ⊙ x̂)
-            along = jnp.sum(g * normal, axis=0, keepdims=True)
-            g = g - shares * (jnp.sum(g, axis=0, keepdims=True) + normal * along)
-        return grads, inverse * g
+        return self._outputs(params, inputs, params.mean[None, :], params.variance[None, :], shares)
 
     def calibrate(self, params: NormParams, inputs: Inputs, weight: Weight | None = None) -> NormParams:
         """Set mean and variance to those of some examples: μ = Σ_b s_b·x_b, v = Σ_b s_b·(x_b − μ)²."""

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxmlp.layers.elementwise import flat_cos
 from jaxmlp.registry import Registry, unknown_name
 from jaxmlp.types import ArgumentError, Params
 
@@ -153,14 +154,9 @@ def _coslog(cycles: float = 4) -> Schedule:
     return build
 
 
-def _flat_cos(steps: int, _: int) -> Callable[[Any], Float[Array, ""]]:
-    # 1 until half of the run, then along half a cosine to 0
-    return lambda step: 0.5 + 0.5 * jnp.cos(jnp.pi * jnp.clip(2 * step / steps - 1, 0, 1))
-
-
 SCHEDULES: Registry[Schedule | None] = Registry(
     "schedule",
-    {"constant": None, "flat_cos": _flat_cos},
+    {"constant": None, "flat_cos": lambda steps, _: lambda step: flat_cos(step / steps)},
     {
         "cosine": _cosine,
         "linear": _linear,

@@ -247,7 +247,6 @@ def test_a_residual_adds_its_layers_and_a_maxout_takes_the_largest() -> None:
         (lambda: Embed((), ()), "needs columns"),
         (lambda: Embed((-1,), (2,)), "a column's number must be a whole number of at least 0"),
         (lambda: Embed((0,), (0,)), "number of codes must be a whole number of at least 1"),
-        (lambda: Embed((0,), (2,), weight_init="he_normal"), "cannot draw a table of embeddings"),
         (lambda: Embed((3,), (2,)).init(KEY, 3), "of columns (3,) has 3 inputs"),
         (lambda: Residual([]), "needs at least one layer"),
         (lambda: Residual(["relu"]), "not a layer: 'relu'"),

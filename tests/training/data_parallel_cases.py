@@ -56,12 +56,14 @@ def network_with(layer: str) -> Network:
         "ParametricActivate": ("gelu",),
         "Embed": ((1, 2), (2, 3)),
         "Dropout": (0.3,),
-        "Residual": ([Dense(WIDTH), BatchNorm()],),
+        "Residual": ([Dense(WIDTH, bias=False), BatchNorm()],),
         "Maxout": (WIDTH,),
     }
     if layer == "Committee":  # ends a network
         return Network(FEATURES, [Committee([Dense(3)])])
-    return Network(FEATURES, [Dense(WIDTH), LAYERS[layer](*needed.get(layer, ())), Dense(3)])
+    # Below a batch norm a bias has a gradient of 0, and what it becomes is rounding.
+    below = Dense(WIDTH, bias=layer != "BatchNorm")
+    return Network(FEATURES, [below, LAYERS[layer](*needed.get(layer, ())), Dense(3)])
 
 
 def problem(dtype: Any, loss: str) -> tuple[Batch, Batch]:
