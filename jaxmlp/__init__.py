@@ -13,6 +13,7 @@ from jaxmlp.layers import (
     LAYERS,
     Activate,
     BatchNorm,
+    Committee,
     Dense,
     DenseParams,
     Dropout,
@@ -36,6 +37,7 @@ from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES, make_optimizer
 from jaxmlp.training.steps import TrainState, init_state, train_epoch, train_step
 from jaxmlp.training.stopping import Best, Stopping
 from jaxmlp.training.stream import Stream, stream_from_chunks, stream_from_source
+from jaxmlp.training.tabular import tabular, tabular_optimizer
 from jaxmlp.types import ArgumentError, Batch, EpochReport, Metrics, history_columns
 
 __version__ = "0.1.0"
@@ -54,6 +56,7 @@ __all__ = [
     "Batch",
     "BatchNorm",
     "Best",
+    "Committee",
     "Dense",
     "DenseParams",
     "Dropout",
@@ -100,6 +103,8 @@ __all__ = [
     "save_model",
     "stream_from_chunks",
     "stream_from_source",
+    "tabular",
+    "tabular_optimizer",
     "trace",
     "train_epoch",
     "train_step",
