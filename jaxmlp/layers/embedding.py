@@ -141,7 +141,7 @@ class Embed:
     """A layer that turns columns of category codes into learnt vectors, behind the columns that it leaves.
 
     Code n of a column becomes row n of its table, n = 1 … the column's number of codes. 0, what is not known, and
-    any other number become zeros. At first the tables are normal.
+    any other number become zeros. At first the tables are normal (Guo and Berkhahn 2016).
 
     Args:
         columns: the numbers of the columns that hold codes, from 0.
@@ -164,16 +164,16 @@ class Embed:
     size: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("columns", "codes"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, least in (("columns", 0), ("codes", 1)):
+            given = tuple(getattr(self, name))
+            for each in given:
+                check_whole(f"each of an embedding's {name}", each, least)
+            object.__setattr__(self, name, tuple(map(int, given)))
         if not 0 < len(self.columns) == len({*self.columns}) == len(self.codes):
             raise ArgumentError(
                 "an embedding needs columns, each once, and a number of codes for each: "
                 f"given columns {self.columns} and codes {self.codes}"
             )
-        for column, count in zip(self.columns, self.codes, strict=True):
-            check_whole("a column's number", column, 0)
-            check_whole("a column's number of codes", count)
         check_whole("an embedding's size", self.size)
 
     def init(self, key: Key, in_features: int) -> tuple[Params, int]:
