@@ -99,7 +99,7 @@ class PeriodicEmbedding:
         # Without the barriers XLA computes each wave again wherever it is read.
         waves, sines = map(jax.lax.optimization_barrier, (jnp.cos(z), jnp.sin(z)))
         # y = h·w₂ + b₂, column by column
-        y = jnp.einsum("bch,chd->bcd", waves, params.w2) + params.b2[None]
+        y = jnp.einsum("bch,chd->bcd", waves, params.w2, precision="float32") + params.b2[None]
         if self.form == "plr":
             y = jax.nn.relu(y)
         embedded = jnp.concatenate([y, x], axis=2) if self.form == "pbld" else y
@@ -116,9 +116,10 @@ class PeriodicEmbedding:
             # ∂E/∂y ⊙ relu′
             y_grad = y_grad * (y > 0).astype(y.dtype)
         # ∂E/∂w₂ = Σ_b h_b·∂E/∂y_bᵀ,  ∂E/∂b₂ = Σ_b ∂E/∂y_b
-        w2_grad, b2_grad = jnp.einsum("bch,bcd->chd", waves, y_grad), jnp.sum(y_grad, axis=0)
+        w2_grad = jnp.einsum("bch,bcd->chd", waves, y_grad, precision="float32")
+        b2_grad = jnp.sum(y_grad, axis=0)
         # ∂E/∂h = ∂E/∂y·w₂ᵀ,  ∂E/∂z = −sin z ⊙ ∂E/∂h, summed over both where a frequency has two
-        waves_grad = jnp.einsum("bcd,chd->bch", y_grad, params.w2)
+        waves_grad = jnp.einsum("bcd,chd->bch", y_grad, params.w2, precision="float32")
         z_grad = -jnp.sum((sines * waves_grad).reshape(len(x), count, -1, self.frequencies), axis=2)
         # ∂E/∂w₁ = 2π·Σ_b x_b·∂E/∂z_b,  ∂E/∂b₁ = Σ_b ∂E/∂z_b
         w1_grad = 2 * math.pi * jnp.sum(x * z_grad, axis=0)
