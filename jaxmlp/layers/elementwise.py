@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Float
 
 from jaxmlp.activations import ACTIVATIONS
 from jaxmlp.layers.layer import Inputs, Outputs, WithoutParams
@@ -142,7 +142,7 @@ class Dropout(WithoutParams):
     Dividing by 1 − p keeps the mean; at inference the layer does nothing (Srivastava et al. 2014).
 
     Args:
-        rate: p, at least 0 and below 1.
+        rate: p, at least 0 and below 1; each batch takes a 256th just above or below it, right on average.
         schedule: what p is multiplied by as training goes on: "constant" for 1, or "flat_cos", which stays at 1
             for the first half and then falls to 0 along half a cosine.
 
@@ -179,7 +179,7 @@ class Dropout(WithoutParams):
         factor = RATE_SCHEDULES[self.schedule](0.0 if progress is None else progress)
         kept = 1 - jnp.asarray(self.rate * factor, inputs.dtype)
         # y = m ⊙ x,  m = Bernoulli(1 − p)/(1 − p)
-        mask = _draw(key, kept, inputs.shape).astype(inputs.dtype) / kept
+        mask = _mask(key, kept, inputs.shape)
         return mask * inputs, mask
 
     def backward(self, params: Params, residuals: Residuals, output_grad: Outputs) -> tuple[Params, Inputs]:
@@ -187,8 +187,11 @@ class Dropout(WithoutParams):
         return (), output_grad if residuals is None else residuals * output_grad
 
 
-def _draw(key: Key, probability: Scalar, shape: tuple[int, ...]) -> Bool[Array, "B I"]:
-    """Draw as `jax.random.bernoulli` does, to a 65,536th: two numbers a word, which takes less than half the time."""
-    words = jax.random.bits(key, (shape[0], -(-shape[1] // 2)), "uint32")
-    halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(shape[0], -1)[:, : shape[1]]
-    return halves.astype(jnp.int32) < jnp.round(65536 * probability).astype(jnp.int32)
+def _mask(key: Key, kept: Scalar, shape: tuple[int, ...]) -> Float[Array, "B I"]:
+    """Draw m from a byte each, which takes a fifth of the time of `jax.random.bernoulli`."""
+    round_key, byte_key = jax.random.split(key)
+    # 1 − p in 256ths, rounded up or down at random
+    of_256 = jnp.maximum(jnp.floor(256 * kept + jax.random.uniform(round_key, (), kept.dtype)), 1)
+    words = jax.random.bits(byte_key, (shape[0], -(-shape[1] // 4)), "uint32")
+    drawn = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(shape[0], -1)[:, : shape[1]]
+    return (drawn.astype(kept.dtype) < of_256).astype(kept.dtype) * (256 / of_256)

@@ -99,7 +99,7 @@ class PeriodicEmbedding:
         # Without the barriers XLA computes each wave again wherever it is read.
         waves, sines = map(jax.lax.optimization_barrier, (jnp.cos(z), jnp.sin(z)))
         # y = h·w₂ + b₂, column by column
-        y = jnp.einsum("bch,chd->bcd", waves, params.w2) + params.b2[None]
+        y = jnp.einsum("bch,chd->bcd", waves, params.w2, precision="float32") + params.b2[None]
         if self.form == "plr":
             y = jax.nn.relu(y)
         embedded = jnp.concatenate([y, x], axis=2) if self.form == "pbld" else y
@@ -116,9 +116,10 @@ class PeriodicEmbedding:
             # ∂E/∂y ⊙ relu′
             y_grad = y_grad * (y > 0).astype(y.dtype)
         # ∂E/∂w₂ = Σ_b h_b·∂E/∂y_bᵀ,  ∂E/∂b₂ = Σ_b ∂E/∂y_b
-        w2_grad, b2_grad = jnp.einsum("bch,bcd->chd", waves, y_grad), jnp.sum(y_grad, axis=0)
+        w2_grad = jnp.einsum("bch,bcd->chd", waves, y_grad, precision="float32")
+        b2_grad = jnp.sum(y_grad, axis=0)
         # ∂E/∂h = ∂E/∂y·w₂ᵀ,  ∂E/∂z = −sin z ⊙ ∂E/∂h, summed over both where a frequency has two
-        waves_grad = jnp.einsum("bcd,chd->bch", y_grad, params.w2)
+        waves_grad = jnp.einsum("bcd,chd->bch", y_grad, params.w2, precision="float32")
         z_grad = -jnp.sum((sines * waves_grad).reshape(len(x), count, -1, self.frequencies), axis=2)
         # ∂E/∂w₁ = 2π·Σ_b x_b·∂E/∂z_b,  ∂E/∂b₁ = Σ_b ∂E/∂z_b
         w1_grad = 2 * math.pi * jnp.sum(x * z_grad, axis=0)
@@ -141,7 +142,7 @@ class Embed:
     """A layer that turns columns of category codes into learnt vectors, behind the columns that it leaves.
 
     Code n of a column becomes row n of its table, n = 1 … the column's number of codes. 0, what is not known, and
-    any other number become zeros. At first the tables are normal.
+    any other number become zeros. At first the tables are normal (Guo and Berkhahn 2016).
 
     Args:
         columns: the numbers of the columns that hold codes, from 0.
@@ -164,16 +165,16 @@ class Embed:
     size: int = 8
 
     def __post_init__(self) -> None:
-        for name in ("columns", "codes"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, least in (("columns", 0), ("codes", 1)):
+            given = tuple(getattr(self, name))
+            for each in given:
+                check_whole(f"each of an embedding's {name}", each, least)
+            object.__setattr__(self, name, tuple(map(int, given)))
         if not 0 < len(self.columns) == len({*self.columns}) == len(self.codes):
             raise ArgumentError(
                 "an embedding needs columns, each once, and a number of codes for each: "
                 f"given columns {self.columns} and codes {self.codes}"
             )
-        for column, count in zip(self.columns, self.codes, strict=True):
-            check_whole("a column's number", column, 0)
-            check_whole("a column's number of codes", count)
         check_whole("an embedding's size", self.size)
 
     def init(self, key: Key, in_features: int) -> tuple[Params, int]:

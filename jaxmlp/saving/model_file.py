@@ -66,7 +66,10 @@ def _describe_layer(layer: Any) -> dict[str, Any]:
         raise ArgumentError(
             f"a network with a layer of another kind, {name}, cannot be saved: use {', '.join(LAYERS)}"
         )
-    settings = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+    found = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+    settings = {
+        name: value.item() if isinstance(value, np.generic) else value for name, value in found.items()
+    }
     if "layers" in settings:
         settings["layers"] = [_describe_layer(inner) for inner in layer.layers]
     return {"layer": name, **settings}

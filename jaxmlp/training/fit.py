@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from jaxmlp.backprop import L2, kinds
 from jaxmlp.checks import as_batch, check_data, traced_l2
 from jaxmlp.losses import Loss
-from jaxmlp.network import Network, count_outputs
+from jaxmlp.network import Network, calibrate, count_outputs
 from jaxmlp.training.batching import steps_per_epoch
 from jaxmlp.training.evaluation import evaluate_recipe
 from jaxmlp.training.optimizers import Optimizer
@@ -117,17 +117,16 @@ def fit_recipe(
     """Train on data that are checked and on the device already; the loop beneath `fit`."""
     metric, l2, carried = recipe.metric, traced_l2(l2), before
     recipe = _with_horizon(recipe, train, before, epochs)
+    measured_on = partial(_calibrated, recipe.net, train)
     began = time.perf_counter()
     if carried.history and carried.position is None:
         last = carried.history[-1]
         if carried.best is None:  # patience that is asked for only now begins to count here
-            carried = carried._replace(
-                best=better(stopping, metric, None, last, measured_params(carried.train))
-            )
+            carried = carried._replace(best=better(stopping, metric, None, last, measured_on(carried.train)))
         # A fit that had come to its end before it was interrupted has nothing left to do.
         reason = reason_to_stop(stopping, metric, carried.best, last, 0.0)
         if reason is not None:
-            return _result(carried, metric, reason)
+            return _result(measured_on, carried, metric, reason)
 
     def keep(new: FitState) -> None:
         nonlocal carried
@@ -149,7 +148,7 @@ def fit_recipe(
         # This waits for the device.
         (is_finite, max_weight), metrics = jax.device_get((_survey(recipe.net, state.params), metrics))
         seconds = time.perf_counter() - started
-        params = measured_params(state)
+        params = measured_on(state)
         measured = None if valid is None else evaluate_recipe(recipe, params, valid, l2)
         report = EpochReport(
             epoch=int(state.epoch),
@@ -164,15 +163,15 @@ def fit_recipe(
         )
         history = (*carried.history, report)
         if not (is_finite and math.isfinite(report.train_loss)):
-            return _result(carried._replace(history=history), metric, "diverged")
+            return _result(measured_on, carried._replace(history=history), metric, "diverged")
         keep(FitState(state, better(stopping, metric, carried.best, report, params), history))
         reason = reason_to_stop(stopping, metric, carried.best, report, time.perf_counter() - began)
         if hooks.callback is not None and hooks.callback(report, state):
             reason = "callback"
         reason = REASONS[largest_of_processes(REASONS.index(reason), recipe.mesh)]
         if reason is not None:
-            return _result(carried, metric, reason)
-    return _result(carried, metric, None)
+            return _result(measured_on, carried, metric, reason)
+    return _result(measured_on, carried, metric, None)
 
 
 def _with_horizon(recipe: Recipe, train: Batch | Stream, before: FitState, epochs: int) -> Recipe:
@@ -187,9 +186,19 @@ def _with_horizon(recipe: Recipe, train: Batch | Stream, before: FitState, epoch
     return replace(recipe, horizon=max(1, steps * (int(before.train.epoch) + epochs)))
 
 
-def _result(carried: FitState, metric: str, stopped: str | None) -> FitResult:
+def _calibrated(net: Network, train: Batch | Stream, state: TrainState) -> Params:
+    """Take the parameters that are measured; what a `BatchNorm` takes at inference is found in the training data."""
+    params = measured_params(state)
+    if isinstance(train, Stream) or "statistic" not in jax.tree.leaves(kinds(net, params)):
+        return params
+    return calibrate(net, params, train.inputs, train.weight)
+
+
+def _result(
+    measured_on: Callable[[TrainState], Params], carried: FitState, metric: str, stopped: str | None
+) -> FitResult:
     state, best = carried.train, carried.best
-    state = state._replace(params=measured_params(state) if best is None else best.params)
+    state = state._replace(params=measured_on(state) if best is None else best.params)
     return FitResult(state, carried.history, metric, stopped, best)
 
 

@@ -231,6 +231,19 @@ def test_the_precision_asked_for_reaches_every_matrix_product(features: int, pro
     assert full != reduced
 
 
+def test_the_products_of_waves_are_in_full_precision() -> None:
+    layer = PeriodicEmbedding()
+    params, _ = layer.init(jax.random.key(0), INPUTS)
+
+    def there_and_back(params: Any, inputs: jax.Array) -> Any:
+        outputs, residuals = layer.forward(params, inputs)
+        return layer.backward(params, residuals, outputs)
+
+    products = products_within(jax.make_jaxpr(there_and_back)(params, jnp.ones((2, INPUTS))))
+    highest = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
+    assert [product.params["precision"] for product in products] == 3 * [highest]
+
+
 @pytest.mark.parametrize("features", [0, -1, 2.0, "3", True, None])
 def test_dense_refuses_a_size_that_is_no_count(features: Any) -> None:
     refused("a layer's size must be a whole number of at least 1, given ", Dense, features)

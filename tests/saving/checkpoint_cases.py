@@ -51,7 +51,7 @@ LAYER_EXAMPLES: dict[str, Any] = {
     "Dense": Dense(3, bias_init="normal:1.0"),
     "Activate": Activate("leaky_relu:0.1"),
     "ParametricActivate": ParametricActivate("mish"),
-    "Embed": Embed(columns=[2, 0], codes=[3, 1]),
+    "Embed": Embed(columns=np.array([2, 0]), codes=[3, 1]),
     "Dropout": Dropout(0.15, "flat_cos"),
     "Residual": Residual([Dense(3), Residual([Activate("elu:0.5")])]),
     "Maxout": Maxout(3),
@@ -62,7 +62,7 @@ LAYER_CASES = [
     Dense(2, bias=False, weight_init="uniform:-0.05,0.05", precision=None),
     Dense(2, precision="bfloat16"),
     Dense(2, weight_init="normal:1", parametrisation="ntk"),
-    PeriodicEmbedding(columns=2, form="plr", frequencies=3, size=5, sigma=4.0),
+    PeriodicEmbedding(columns=np.int64(2), form="plr", frequencies=3, size=5, sigma=4.0),
     Activate("gelu_tanh"),
 ]
 

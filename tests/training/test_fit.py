@@ -15,7 +15,7 @@ from training_cases import BATCH, DATA, EXAMPLES, INPUTS, KEY, LABELS, NET, VALU
 
 from jaxmlp.backprop import value_and_grad
 from jaxmlp.datasets.toys import TOYS
-from jaxmlp.layers import Dense
+from jaxmlp.layers import BatchNorm, Dense
 from jaxmlp.network import Network, forward, mlp
 from jaxmlp.training import fit as fitting
 from jaxmlp.training.evaluation import evaluate
@@ -35,6 +35,21 @@ def fitted(optimizer: Any = "sgd", epochs: int = EPOCHS, **options: Any) -> FitR
     if given.get("resume") is None:
         given["key"] = KEY
     return fit(NET, DATA, VALID, optimizer=optimizer, epochs=epochs, **given)
+
+
+@pytest.mark.parametrize("patience", [None, 3])
+def test_a_batch_norm_is_measured_and_given_back_with_the_training_datas_statistics(patience: Any) -> None:
+    net = Network(NET.in_features, [BatchNorm(), *NET.layers])
+    shifted = INPUTS + 100
+    given = GIVEN | {"epochs": 2, "stopping": Stopping(patience=patience)}
+    result = fit(net, (shifted, LABELS), (shifted, LABELS), **given)
+    found = result.state.params[0]
+    np.testing.assert_allclose(found.mean, np.mean(shifted, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(found.variance, np.var(shifted, axis=0), rtol=1e-3)
+    row = result.history[-1 if result.best is None else result.best.epoch - 1]
+    loss = evaluate(net, result.state.params, (shifted, LABELS)).loss
+    assert row.valid_loss == pytest.approx(float(loss), rel=1e-6)
+    assert row.valid_loss < 10, "uncalibrated, inputs of 100 would give a loss far above it"
 
 
 def without_times(history: tuple[EpochReport, ...]) -> list[EpochReport]:
