@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,6 +33,8 @@ def whole_file(path: AnyPath, *, sync: bool = False) -> Iterator[Path]:
     unfinished = target.with_name(f".{target.stem}.{secrets.token_hex(8)}{target.suffix}")
     try:
         os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        with contextlib.suppress(FileNotFoundError):
+            unfinished.chmod(stat.S_IMODE(target.stat().st_mode))  # whoever could not read it still cannot
         yield unfinished
         if sync:
             sync_path(unfinished)

@@ -23,6 +23,7 @@ from jaxmlp.cli.options import (
 )
 from jaxmlp.cli.parser import given_options
 from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL, no_run, read_config, write_config
+from jaxmlp.datasets import DATASETS
 from jaxmlp.saving import check_description, checkpoints_in, latest_checkpoint, restore_fit
 
 Options = TypeVar("Options", bound=TrainOptions)
@@ -67,9 +68,12 @@ def remember(folder: Path, options: RunOptions) -> None:
 def _place(name: str, value: str | None, folder: str) -> str | None:
     """Find a place that was named in a folder; where it is not there, but is here, it is the one here."""
     path = Path(os.path.expanduser(value or ""))
-    if value is None or (name == "dataset" and path.suffix.lower() not in (".csv", ".npz")):
-        return value
     there = folder / path
+    is_name = name == "dataset" and (
+        value in ("-", *DATASETS) or not (path.suffix or path.exists() or there.exists())
+    )
+    if value is None or is_name:
+        return value
     return value if path.exists() and not there.exists() else str(there)
 
 

@@ -46,9 +46,7 @@ def read_arrays(path: Path) -> Arrays:
     except OSError as error:
         raise ArgumentError(f"file '{path}' cannot be read ({error.strerror or error})") from None
     except Exception:  # bytes that are no arrays make zipfile and NumPy raise errors of many kinds
-        raise ArgumentError(
-            f"file '{path}' is not a whole .npz file: save it again with numpy.savez"
-        ) from None
+        raise ArgumentError(f"file '{path}' is not a whole {path.suffix} file: save it again") from None
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
@@ -99,11 +97,14 @@ def load_images(folder: Path, options: Options) -> Dataset:
     options.refuse(folder.name, (*OF_TABLES, "task"))
     images: list[np.ndarray] = []
     for _, path in paths:
+        check_regular(path)
         try:
             with Image.open(path) as image:
-                images.append(
-                    np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"))
-                )
+                if not image.mode.startswith(("I", "F")):  # which hold more than bytes
+                    grey = image.mode in ("1", "L", "LA")
+                    images.append(np.asarray(image.convert("L" if grey else "RGB")))
+                else:
+                    images.append(np.asarray(image))
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
             raise ArgumentError(f"'{path}' is not a whole image: save it again, or take it away") from None
         if images[-1].shape != images[0].shape:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TYPED_ENDINGS = {
     ".parquet": ("read_parquet", "pyarrow"),
     ".feather": ("read_feather", "pyarrow"),
-    ".xlsx": ("read_excel", "openpyxl"),
+    ".xlsx": ("read_excel", "openpyxl"),  # its own gaps are those of a text file
 }
 SEPARATORS = (",", ";", "\t", "|", " ")
 SAMPLE_ROWS = 1000  # that tell the separator and the header
@@ -161,16 +161,19 @@ def _read_typed(path: Path, name: str, reading: Reading) -> Table:
     check_regular(path)
     function, package = TYPED_ENDINGS[path.suffix.lower()]
     try:
-        frame = getattr(pd, function)(path)
+        frame = getattr(pd, function)(path, **({"na_filter": False} if function == "read_excel" else {}))
     except ImportError:
         raise ArgumentError(f"{name} needs the package {package}: pip install {package}") from None
     except Exception as error:  # each of these packages has errors of its own
         reason = " ".join(str(error).split())
         raise ArgumentError(f"{name} is not a whole {path.suffix} file ({reason}): save it again") from None
     headings = [str(each).strip() for each in frame]
+    # pandas makes floats of whole numbers with gaps.
+    frame = frame.apply(lambda column: column.convert_dtypes() if column.hasnans else column)
     texts = frame.astype(object).map(str).where(frame.notna(), "")
     reading = dataclasses.replace(reading, header=True, decimal=".", thousands=None)
-    table = _table(headings, texts, range(1, len(frame) + 1), name, reading)
+    first = 2 if function == "read_excel" else 1  # below the sheet's line of names
+    table = _table(headings, texts, range(first, len(frame) + first), name, reading)
     return table._replace(sha256=(file_sha256(path),))
 
 
@@ -211,7 +214,7 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
     if cells.shape != (len(places), width) or width == 1:
         cells = pd.DataFrame([row for _, row in _rows(data, separator, name)], dtype=object)
     table = _table(names, cells.iloc[int(header) :], places[header:], name, reading)
-    if reading.decimal is None and separator != ",":
+    if reading.decimal is None and separator != "," and reading.thousands != ",":
         comma = dataclasses.replace(reading, decimal=",")
         cells = table.cells.head(SAMPLE_ROWS).astype(object).astype("category")
         by_point, by_comma = (

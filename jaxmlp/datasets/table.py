@@ -18,7 +18,10 @@ INDICATED = 0.03  # a column with a larger share of gaps says in a column where 
 DATE_FORMATS = tuple(
     date + time
     for time in ("", " %H:%M", " %H:%M:%S")
-    for date in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y")
+    for date in (
+        *("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y"),
+        *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y"),
+    )
 )
 DATE_PARTS = ("days", "year", "month", "weekday")  # days since 1970, and Monday is 0
 
@@ -101,7 +104,7 @@ def fit_columns(
             column["missing"] = len(known) - len(present) > INDICATED * len(known)
         if kind == "date":
             column["format"] = format
-            if format is not None and "/%Y" in format:
+            if format is not None and "/%" in format:
                 swapped = format.replace("%m", "%?").replace("%d", "%m").replace("%?", "%d")
                 if np.isnan(_days(cells, swapped)[0]).sum() == column["gaps"]:
                     notes.append(
@@ -182,15 +185,18 @@ def gap_notes(table: Table, columns: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"gaps become {becomes}: {', '.join(names)}" for becomes, names in treated.items()]
 
 
-def check_gaps(table: Table, columns: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse gaps in columns."""
+def check_gaps(
+    table: Table,
+    columns: Sequence[Mapping[str, Any]],
+    else_: str = ", or choose missing 'impute' (--missing)",
+) -> None:
+    """Refuse gaps in columns, with what to do else than fill them."""
     counts = table.cells[[column["name"] for column in columns]].isna()
     lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.sum().items() if count)
     if lacking:
         place = table.place(int(np.flatnonzero(counts.any(axis=1))[0]))
         raise ArgumentError(
-            f"{table.name} has missing values in {lacking}, the first in {place}: fill them, "
-            "or choose missing 'impute' (--missing)"
+            f"{table.name} has missing values in {lacking}, the first in {place}: fill them{else_}"
         )
 
 
@@ -221,4 +227,10 @@ def _date_parts(days: np.ndarray) -> np.ndarray:
 
 
 def _spoken(format: str) -> str:
-    return format.partition(" ")[0].replace("%d", "day").replace("%m", "month").replace("%Y", "year")
+    return (
+        format.partition(" ")[0]
+        .replace("%d", "day")
+        .replace("%m", "month")
+        .replace("%Y", "year")
+        .replace("%y", "year")
+    )

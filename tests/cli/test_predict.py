@@ -166,10 +166,24 @@ def test_the_targets_own_file_is_scored_beside_guessing_and_columns_are_carried_
         assert score in outcome.err
     assert "guessing the most frequent" in outcome.err
     assert "guessing the mean" in run_experiment("predict", trained / "houses", trained / "houses.csv").err
+    kept = predicted(trained / "pets", trained / "pets.csv", "--keep-columns", "1,-1")
+    assert [*kept][:2] == ["hue", "pet"]
     kept = predicted(trained / "houses", trained / "houses.csv", "--keep-columns", "all")
     assert list(kept) == ["area", "street", "price", "tax", "predicted_price", "predicted_tax"]
     assert "did you mean 'hue'" in refused(trained / "pets", trained / "pets.csv", "--keep-columns", "hu")
     assert "is for tables" in refused(trained / "images", trained / "images.npz", "--keep-columns", "all")
+
+
+def test_rows_whose_target_is_not_known_are_left_out_of_the_scores(trained: Path, tmp_path: Path) -> None:
+    for name, target, unknown in (("pets", "pet", "dodo"), ("houses", "price", "NA")):
+        frame = pd.read_csv(trained / f"{name}.csv").astype({target: object})
+        whole = run_experiment("predict", trained / name, trained / f"{name}.csv").err
+        frame.loc[[3, 5], target] = unknown
+        frame.to_csv(tmp_path / "gaps.csv", index=False)
+        told = run_experiment("predict", trained / name, tmp_path / "gaps.csv")
+        assert f"and known of {len(frame) - 2} of {len(frame)} rows" in told.err
+        assert "and known of" not in whole
+        assert len(told.err.splitlines()) == len(whole.splitlines())
 
 
 def test_one_strange_row_does_not_stop_the_others_unless_it_is_to_be_refused(
