@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmlp import ArgumentError, Network, load_model
+from jaxmlp import ArgumentError, Network, door, load_model
 from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.run import MODEL
@@ -27,6 +27,7 @@ DESCRIPTION = """Predict with a network that jaxmlp train or jaxmlp sweep has sa
 RUN is a run folder or its model.safetensors. FILE is a table with the columns that the network was trained on, in
 any order (- for standard input), or an .npz or .h5 with an array `inputs`. Where a table holds the target, the scores
 are printed to standard error."""
+ENDINGS = (".csv", ".tsv", ".parquet", "")
 SAVED = ("task", "loss", "class_names", "target_names", "feature_names", "table", "feature_shift")
 
 
@@ -58,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if options.out is not None and (not options.out or Path(options.out).is_dir()):
         raise ArgumentError(f"--out '{options.out}' is no file: give the name of a table to write")
+    if options.out is not None and Path(options.out).suffix.lower() not in ENDINGS:
+        raise ArgumentError(
+            f"--out {options.out} is no table that is written: name a {', '.join(ENDINGS[:-1])}"
+        )
+    if options.out is None and door.CLOSED:
+        raise ArgumentError("standard output is closed: give --out FILE")
     if options.out is not None and os.path.realpath(options.out) == os.path.realpath(file):
         raise ArgumentError(f"--out {options.out} is the file to predict: give another name to write")
     with compilation_cache(options.compilation_cache), computing(options.device, options.precision):
@@ -163,6 +170,9 @@ def predict_columns(
     """Predict in the names and units of the training data; the answers, and the columns to write."""
     preprocessing = Preprocessing.from_dict(saved)
     scaled = preprocessing.inputs(inputs, jax.tree.leaves(params)[0].dtype)
+    if not (fine := np.isfinite(scaled).all(axis=1)).all():
+        row = int(np.argmin(fine))
+        raise ArgumentError(f"row {row + 1} of the examples has a number beyond {scaled.dtype}: mend it")
     answers = answers_of(net, params, scaled, task=saved["task"], loss=saved["loss"])
     (predicted, chances), names = answers, saved["class_names"]
     if saved["task"] == "regression":

@@ -41,6 +41,12 @@ def resumed(
     kind: type[Options], given: dict[str, Any], of_this_call: Collection[str], what: str = "training run"
 ) -> Options:
     """Read back the options of the run that goes on; this call may give those of `of_this_call` again."""
+    links = [each.name for each in sorted(Path(given["resume"]).glob("*")) if each.is_symlink()]
+    if links:  # what is written must not land in a file of the user's elsewhere
+        raise ArgumentError(
+            f"{given['resume']} holds links ({', '.join(links)}), and a run writes only into its own folder: put "
+            "the files there in their place"
+        )
     for name in given:
         if name not in of_this_call:
             noun = what.split()[-1]

@@ -23,7 +23,7 @@ SPLIT_KEYS = (
 )
 WHOLE_KEYS = (("inputs", "targets"), ("x", "y"), ("X", "y"))
 INPUT_KEYS = ("inputs", "x", "X", "x_test", "X_test", "test_inputs")
-ARRAY_ENDINGS = (".npz", ".h5", ".hdf5")
+ARRAY_ENDINGS = (".npz", ".npy", ".h5", ".hdf5")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -31,7 +31,7 @@ def read_arrays(path: Path) -> Arrays:
     """Read every array of an .npz or .h5 file without unpickling anything."""
     check_regular(path)
     try:
-        if path.suffix.lower() != ".npz":
+        if path.suffix.lower() not in (".npz", ".npy"):
             return _read_h5(path)
         with path.open("rb") as file:
             if file.read(6) == b"\x93NUMPY":

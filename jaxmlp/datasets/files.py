@@ -22,7 +22,17 @@ from jaxmlp.datasets.dataset import (
     split_rows,
 )
 from jaxmlp.datasets.reading import Reading, Table, numbers, read_table
-from jaxmlp.datasets.table import check_gaps, convert, encode, feature_names, fit_columns, gap_notes, quoted
+from jaxmlp.datasets.table import (
+    check_gaps,
+    convert,
+    encode,
+    feature_names,
+    fit_columns,
+    gap_notes,
+    gap_texts,
+    is_of_names,
+    quoted,
+)
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
@@ -283,6 +293,13 @@ def _read_targets(
                 f"(0 and 1 for labels); name a single target for classes"
             )
         if kind != "number":
+            counts = cells.value_counts()
+            if name not in text and options.task is None and is_of_names(counts):
+                raise ArgumentError(
+                    f"{table.name}: most of the {len(cells):,} texts of target '{name}' occur once, as names do: name "
+                    f"another target, or say --text '{name}' for classes"
+                )
+            notes += gap_texts(name, counts[counts > 0])
             classes = cells.to_numpy(str)
             if options.test is not None:
                 classes, more = _as_in_training(classes, first, table)

@@ -181,6 +181,8 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
     import pandas as pd
 
     data, notes = _data(path, name), []
+    if told := re.match(rb"(?:\xef\xbb\xbf)?sep=(.)\r?\n", data):  # as Excel begins a csv
+        data, reading = b"\n" + data[told.end() :], dataclasses.replace(reading, separator=told[1].decode())
     separator = reading.separator or _sniff(data, name)
     rows = _rows(data, separator, name)
     first = [*itertools.islice(rows, SAMPLE_ROWS)]
@@ -296,9 +298,9 @@ def _sniff(data: bytes, name: str) -> str:
 
 
 def _is_data(sample: Sequence[Sequence[str]]) -> bool:
-    """Tell whether a first line is plainly data: it holds a number, and its texts come again below them."""
+    """Tell whether a first line is plainly data: its cells are numbers, dates, or texts that come again below them."""
     first, *rows = sample
-    if not rows or not any(map(DRESSED.fullmatch, first)):
+    if not rows:
         return False
     below = [GAPS.union(column) for column in zip(*rows, strict=True)]
     return all(
@@ -324,12 +326,14 @@ def _table(
     if not len(places):
         raise ArgumentError(f"{name} is empty (0 rows below its first line): give at least one row")
     held, gaps = {}, {*GAPS, *reading.na_values}
+    numbers_of_gaps = {number for number in map(as_number, reading.na_values) if math.isfinite(number)}
     for place, column in enumerate(names):
         codes, texts = pd.factorize(cells.iloc[:, place].to_numpy())
         plain = np.array([*map(str.strip, texts)], object)
         if (plain != texts).any():
             again, plain = pd.factorize(plain)
             codes = again[codes]
-        codes[np.array([text in gaps for text in plain])[codes]] = -1
+        is_gap = [text in gaps or (numbers_of_gaps and as_number(text) in numbers_of_gaps) for text in plain]
+        codes[np.array(is_gap, bool)[codes]] = -1
         held[column] = pd.Categorical.from_codes(codes, pd.Index(plain, dtype=object))
     return Table(pd.DataFrame(held, index=list(places)), name, reading)

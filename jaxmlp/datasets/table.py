@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.datasets.reading import DATE, DRESSED, Table, numbers
+from jaxmlp.datasets.reading import DATE, DRESSED, NUMBER_GAPS, Table, numbers
 from jaxmlp.datasets.targets import LARGEST
 from jaxmlp.types import ArgumentError
 
@@ -17,7 +17,7 @@ FEW_ROWS = 20  # of so few, texts that all differ may still be categories
 INDICATED = 0.03  # a column with a larger share of gaps says in a column where they were
 DATE_FORMATS = tuple(
     date + time
-    for time in ("", " %H:%M", " %H:%M:%S")
+    for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
     for date in (
         *("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y"),
         *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y"),
@@ -38,6 +38,7 @@ def convert(
         return kind, None
     values, unread = numbers(cells, table.reading)
     known = unread | ~np.isnan(values)  # all but gaps
+    most, advice = "", "mend it"
     if kind is None:
         counts: dict[Any, int] = cells[unread].astype(object).value_counts().to_dict()
         dressed, dated = (
@@ -46,6 +47,11 @@ def convert(
         )
         is_number = 2 * (np.isfinite(values).sum() + dressed) > known.sum() or not known.any()
         kind = "number" if is_number else "date" if 2 * dated > known.sum() else "category"
+        most = f", and most of the column are {kind}s"
+        advice = (
+            f"mend it, or say what it is (--na-values, --decimal, --thousands, --ignore '{name}', or --text '{name}' "
+            "for a column of texts)"
+        )
     if kind == "category":
         return kind, None
     if kind == "date":
@@ -55,10 +61,7 @@ def convert(
     if len(wrong):
         row, text = wrong[0], cells.iloc[wrong[0]][:60]
         what = f"no {kind}" if unread[row] else "too large or infinite"
-        raise ArgumentError(
-            f"{table.place(row)}, column '{name}': '{text}' is {what}, and most of the column are {kind}s: mend it, or "
-            f"say what it is (--na-values, --decimal, --thousands, or --text '{name}' for a column of texts)"
-        )
+        raise ArgumentError(f"{table.place(row)}, column '{name}': '{text}' is {what}{most}: {advice}")
     table.cells[name] = values
     return kind, format
 
@@ -80,16 +83,13 @@ def fit_columns(
         if kind == "category":
             counts = present.cat.remove_unused_categories().value_counts()
             once = int((counts == 1).sum())
-            if name not in text and len(present) > FEW_ROWS and 2 * once > len(present):
+            if name not in text and is_of_names(counts):
                 notes.append(
                     f"column '{name}' is left out: {once:,} of {len(present):,} texts occur once, as names do "
                     f"(--text '{name}' takes it as categories)"
                 )
                 continue
-            if "NA" in counts:
-                notes.append(
-                    f"column '{name}': NA ({counts['NA']:,}) is a text there and no gap (--na-values NA if it is one)"
-                )
+            notes += gap_texts(name, counts)
             # Texts that occur once stand together, where that leaves others, and more than two categories.
             often = counts[counts > 1] if len(counts) > 2 and once < len(counts) else counts
             column["categories"] = sorted(often.index[:MOST_CATEGORIES])
@@ -171,6 +171,19 @@ def encode(
         if column["missing"]:
             place[gaps, -1] = 1
     return encoded, notes
+
+
+def gap_texts(name: str, counts: "pd.Series[int]") -> list[str]:
+    """Say which texts of a column would be gaps among numbers."""
+    return [
+        f"column '{name}': {text} ({counts[text]:,}) is a text there and no gap (--na-values {text} if it is one)"
+        for text in sorted(NUMBER_GAPS & {*counts.keys()})
+    ]
+
+
+def is_of_names(counts: "pd.Series[int]") -> bool:
+    """Tell whether most of the texts that are counted occur once, as names do."""
+    return int(counts.sum()) > FEW_ROWS and 2 * int((counts == 1).sum()) > int(counts.sum())
 
 
 def gap_notes(table: Table, columns: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -115,7 +115,7 @@ predict run wide.npz | has 7 features, the network takes 5
 predict run green.csv --unseen refuse
     | column 'hue': 'green' was not in the training data, which had 'blue', 'grey', 'red'
 predict run text.csv
-    | line 6 of file 'text.csv', column 'age': 'old' is no number, and most of the column are numbers: mend it
+    | line 6 of file 'text.csv', column 'age': 'old' is no number: mend it
 predict run pets.csv --keep-columns hu | 'hu': did you mean 'hue'?
 predict run pets.csv --device gup | device 'gup' is not there
 predict run pets.csv --out folder.csv | 'folder.csv' is no file

@@ -1,6 +1,9 @@
 import errno
 import io
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -9,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from command_runs import BRIEF, FILES, contents, run_experiment, train_ok, write_pets
+from command_runs import BRIEF, FILES, contents, program, run_experiment, train_ok, write_pets
 from slow_cases import others_slow
 
 from jaxmlp import load_model, predict
@@ -184,6 +187,27 @@ def test_rows_whose_target_is_not_known_are_left_out_of_the_scores(trained: Path
         assert f"and known of {len(frame) - 2} of {len(frame)} rows" in told.err
         assert "and known of" not in whole
         assert len(told.err.splitlines()) == len(whole.splitlines())
+
+
+def test_what_is_no_table_to_write_and_what_is_beyond_float32_is_refused(
+    trained: Path, tmp_path: Path
+) -> None:
+    for name in ("p.xlsx", "p.json"):
+        assert "name a .csv, .tsv, .parquet" in refused(trained / "pets", trained / "pets.csv", "--out", name)
+    (tmp_path / "far.csv").write_text("hue,size,age\nred,1.5,3\nred,1e60,3\n")
+    assert "row 2 of the examples has a number beyond float32" in refused(
+        trained / "pets", tmp_path / "far.csv"
+    )
+
+
+@pytest.mark.slow
+def test_a_pipe_is_written_and_a_closed_output_is_told(trained: Path) -> None:
+    words = [sys.executable, *program("predict"), trained / "pets", trained / "pets.csv"]
+    piped = subprocess.run([*words, "--out", "/dev/stdout"], capture_output=True, text=True, check=True)
+    assert len(piped.stdout.splitlines()) == 41
+    shell = shlex.join(map(str, words))
+    closed = subprocess.run(["sh", "-c", f"{shell} >&-"], stderr=subprocess.PIPE, text=True, check=False)
+    assert (closed.returncode, "standard output is closed" in closed.stderr) == (2, True)
 
 
 def test_one_strange_row_does_not_stop_the_others_unless_it_is_to_be_refused(

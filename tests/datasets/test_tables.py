@@ -81,11 +81,11 @@ def test_large_numbers_keep_their_differences_until_they_are_scaled(save, step):
     "odd", ["-", "1.5 kg", "n.a.", "$9", "3%", "1,234", "1_000", "\N{ARABIC-INDIC DIGIT TWO}", "0x1A"]
 )
 def test_one_cell_that_is_no_number_is_refused_by_line_column_and_text_in_both_commands(save, odd):
-    said = f"line 52 of file ... column 'x': '{odd}' is no number, and most of the column are numbers"
-    advice = "...--na-values, --decimal, --thousands, or --text 'x'"
+    said = f"line 52 of file ... column 'x': '{odd}' is no number"
+    advice = ", and most of the column are numbers...--na-values, --decimal, --thousands, --ignore 'x', or --text 'x'"
     refused(said + advice, load, save(numbered(odd)), target="y", decimal=".")
     trained = load(save(numbered("50")), target="y")
-    refused(said, predicted_inputs, save(numbered(odd)), trained)
+    refused(f"{said}: mend it", predicted_inputs, save(numbered(odd)), trained)
     as_text = load(save(numbered(odd)), target="y", text="x")  # each text occurs once
     assert as_text.table["columns"][0]["kind"] == "category"
 
@@ -290,6 +290,34 @@ def test_grey_images_of_more_than_a_byte_keep_their_values(tmp_path):
     refused("is no regular file", load, tmp_path)
 
 
+def test_a_target_of_names_is_refused_and_na_among_classes_is_told(save):
+    path = save(people(x=ROWS, y=(f"name {row}" for row in ROWS)))
+    refused("most of the 100 texts of target 'y' occur once, as names do", load, path, target="y")
+    for told in ({"text": "y"}, {"task": "classification"}):
+        assert len(load(path, target="y", **told).class_names) == 100
+    path = save(people(x=ROWS, y=["a", "b", "None", "NA"] * 25))
+    notes = " ".join(load(path, target="y").notes)
+    for text in ("NA", "None"):
+        assert (
+            f"column 'y': {text} (25) is a text there and no gap (--na-values {text} if it is one)" in notes
+        )
+    assert load(path, target="y", na_values="NA,None", drop_missing_target=True).class_names == ("a", "b")
+
+
+def test_excels_hint_named_numbers_as_gaps_and_lines_of_texts_are_understood(save):
+    dataset = load(save("sep=;\nx;y\n" + "1,5;u\n2,5;v\n" * 10), target="y")
+    assert dataset.feature_names == ("x",)
+    refused("line 23 of file", load, save("sep=;\nx;y\n" + "1;u\n2;v\n" * 10 + "oh;u\n"), target="y")
+    dataset = load(
+        save(column("x", [-999 if row % 5 else row for row in ROWS])), target="y", na_values="-999.0"
+    )
+    assert "gaps become the median: 'x' (80)" in dataset.notes
+    for first, rows in (("e,x,s", 60), ("e,q,s", 59)):  # q is no text of the second column
+        text = f"{first}\n" + "p,x,s\ne,y,t\n" * 30
+        notes = load(save(text[: -len("e,y,t\n")]), target="-1").notes
+        assert any("the first line" in note for note in notes) is (rows == 60)
+
+
 DAYS = pd.date_range("2023-12-25 06:30", periods=40, freq="27h")
 
 
@@ -299,6 +327,7 @@ DAYS = pd.date_range("2023-12-25 06:30", periods=40, freq="27h")
         "%Y-%m-%d",
         "%d.%m.%Y",
         "%m/%d/%y",
+        "%m/%d/%Y %I:%M %p",
         "%m/%d/%Y",
         "%d/%m/%Y",
         "%Y/%m/%d",
@@ -311,10 +340,11 @@ def test_dates_become_days_year_month_and_weekday(save, format):
     path = save(people(day=DAYS.tz_localize("UTC").strftime(format), y=(row / 7 for row in range(40))))
     dataset = load(path, target="y")
     assert dataset.feature_names == ("day (days)", "day (year)", "day (month)", "day (weekday)")
-    days = DAYS if "H" in format else DAYS.normalize()
+    has_time = "%M" in format
+    days = DAYS if has_time else DAYS.normalize()
     found = predicted_inputs(path, dataset)
     seconds = days.to_numpy("datetime64[s]").astype(float)
-    if "%S" not in format and "H" in format:
+    if "%S" not in format and has_time:
         seconds -= seconds % 60
     np.testing.assert_allclose(found[:, 0], seconds / 86400, rtol=1e-12)
     assert found[:, 1:].tolist() == np.stack([days.year, days.month, days.day_of_week], axis=1).tolist()
