@@ -18,6 +18,7 @@ LONGEST, LEAST = 800, 2**31  # characters of a line; bytes of memory to address
 # What the user or the machine can set right besides an ArgumentError; the last two where a library does not start.
 SETTABLE = (OSError, MemoryError, UnicodeError, RuntimeError, ImportError)
 HEARD: list[int] = []  # signals that asked to stop
+CLOSED: list[int] = []  # standard output, where it was closed when the program began
 LOST: list[OSError] = []  # why standard output did not take all; that nobody reads it any more is no reason
 
 
@@ -79,7 +80,7 @@ def stand_by() -> None:
     ):
         return
     while (free := os.open(os.devnull, os.O_RDWR)) < 3:  # no file of ours takes the number of a closed stream
-        pass
+        CLOSED.extend([free] if free == 1 else [])
     os.close(free)
     for name, number in (("stdout", 1), ("stderr", 2)):
         buffered, is_shown = io.BufferedWriter(_Dropping(number, "w", closefd=False)), os.isatty(number)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,13 +26,16 @@ def whole_file(path: AnyPath, *, sync: bool = False) -> Iterator[Path]:
         >>> Path("notes.txt").read_text()
         'all of it'
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file() and not target.is_dir():
-        yield target
+    given = Path(path)
+    if given.exists() and not given.is_file() and not given.is_dir():
+        yield given
         return
+    target = Path(os.path.realpath(path))
     unfinished = target.with_name(f".{target.stem}.{secrets.token_hex(8)}{target.suffix}")
     try:
         os.close(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        with contextlib.suppress(FileNotFoundError):
+            unfinished.chmod(stat.S_IMODE(target.stat().st_mode))  # whoever could not read it still cannot
         yield unfinished
         if sync:
             sync_path(unfinished)

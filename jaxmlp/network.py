@@ -430,17 +430,19 @@ def _probabilities(
     net: Network, outputs: Float[Array, "B K"], task: str, loss: str | None
 ) -> Float[Array, "B K"]:
     single, loss = task == "multilabel" or outputs.shape[1] == 1, loss and loss.partition(":")[0]
+    # One label against the rest, each with its own logit, is brought to a sum of 1 by its logarithms: no 0/0.
     if outputs_are_probabilities(net):
-        chances, sum_to_one = outputs, isinstance(net.layers[-1], Softmax)
+        is_one = single or isinstance(net.layers[-1], Softmax)
+        least = jnp.finfo(outputs.dtype).tiny
+        chances = outputs if is_one else jax.nn.softmax(jnp.log(jnp.maximum(outputs, least)), axis=1)
     elif loss == "sigmoid_cross_entropy" or (loss is None and single):
-        chances, sum_to_one = jax.nn.sigmoid(outputs), False
+        chances = jax.nn.sigmoid(outputs) if single else jax.nn.softmax(jax.nn.log_sigmoid(outputs), axis=1)
     elif loss == "softmax_cross_entropy" or loss is None:
-        chances, sum_to_one = jax.nn.softmax(outputs, axis=1), True
+        chances = jax.nn.softmax(outputs, axis=1)
     else:
         raise ArgumentError(
             "this network's outputs are no probabilities: ask for classes, or train it with a cross-entropy"
         )
     if task == "classification" and outputs.shape[1] == 1:
         return jnp.concatenate([1 - chances, chances], axis=1)
-    # One label against the rest, each with its own logit: brought to a sum of 1.
-    return chances if single or sum_to_one else chances / jnp.sum(chances, axis=1, keepdims=True)
+    return chances

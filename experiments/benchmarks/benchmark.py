@@ -9,10 +9,21 @@ from typing import Any
 import numpy as np
 from cases import CASES, OPTIMIZERS
 from epochs import QUICK_CASES, BenchmarkOptions, measure
-from measurement import Part, Result, check, describe, finish, spread
+from measurement import (
+    ACCURACY,
+    Part,
+    Result,
+    check,
+    describe,
+    finish,
+    floor_seconds,
+    is_accurate,
+    measured,
+    peer,
+    spread,
+)
 from peers import AUTODIFF, OURS, PEERS, missing_packages, peers_on
 from sweeps import COUNTS, measure_rates
-from targets import ACCURACY, Target, floor_seconds, is_accurate, measured, peer, targets
 from time_to_accuracy import measure_time_to_accuracy
 
 from jaxmlp import ArgumentError
@@ -122,7 +133,7 @@ def parts(result: Result) -> list[Part]:
         found.append(time_to_accuracy_rows(result["time_to_accuracy"]))
     if "sweep" in result:
         found.append(sweep_rows(result["sweep"]))
-    return [*found, target_rows(targets(result))]
+    return found
 
 
 def name_of(case: Result) -> str:
@@ -188,13 +199,6 @@ def far_notes(cases: Sequence[Result]) -> list[str]:
         for one in measured(case)
         if not one["loss_difference"] <= FAR * max(case["rounding_grows_to"], LEAST_DIFFERENCE)
     ]
-
-
-def target_rows(found: Sequence[Target]) -> list[list[str]]:
-    """Lay out the targets beside the figures."""
-    said = {True: "reached", False: "not reached", None: ""}
-    rows = [["target", "wanted", "figure", ""]]
-    return rows + [[target.what, target.wanted, target.figure, said[target.reached]] for target in found]
 
 
 def time_to_accuracy_rows(result: Result) -> list[list[str]]:

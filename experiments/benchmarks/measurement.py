@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import math
 import os
 import statistics
 import sys
@@ -23,6 +22,8 @@ from jaxmlp.cli.text import aligned, check_out, machine_line, seconds, write_res
 
 # Variables that change how libraries use the cores, and so their times.
 THREAD_SETTINGS = ("OMP_", "OPENBLAS_", "MKL_", "KMP_", "XLA_FLAGS")
+
+ACCURACY = 0.98  # on MNIST, to which whole processes train
 
 Result = dict[str, Any]
 Part = str | list[list[str]]  # of what people read: a paragraph, or a table with its heading
@@ -125,20 +126,6 @@ def spread(summary: Result) -> str:
     return f"{seconds(summary['least_seconds'])} to {seconds(summary['largest_seconds'])}"
 
 
-def noise_of_ratio(*times: Sequence[float]) -> float:
-    """Estimate the relative standard error of a ratio of two medians.
-
-    The median of n times has about 1.25·s/√n of standard error, s from the median absolute deviation
-    (1.48·MAD): a single disturbed turn does not count.
-    """
-    squares = 0.0
-    for each in times:
-        middle = statistics.median(each)
-        deviation = 1.48 * statistics.median(abs(time - middle) for time in each)
-        squares += (1.25 * deviation / math.sqrt(len(each)) / middle) ** 2
-    return math.sqrt(squares)
-
-
 def comments(block: str) -> tuple[str, str]:
     """Write the comments that a block of a file stands between."""
     return f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
@@ -159,3 +146,28 @@ def difference(ours: Any, theirs: Any) -> float:
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         found.append(np.max(np.abs(np.asarray(a) - np.asarray(b))) / (np.max(np.abs(b)) or 1.0))
     return float(np.max(found))
+
+
+# --- reading a benchmark's result ---
+
+
+def peer(case: Result, name: str) -> Result | None:
+    """Find a peer that a case has figures of."""
+    return next((one for one in measured(case) if one["name"] == name), None)
+
+
+def measured(case: Result) -> list[Result]:
+    """List the peers that a case has figures of."""
+    return [one for one in case["peers"] if "failure" not in one]
+
+
+def floor_seconds(case: Result) -> float:
+    """Give an epoch's matmul floor: each product by the library and the number of cores that took least."""
+    by_cores = [ceiling["products"] for ceiling in case["ceilings"].values()]
+    step = sum(min(product["best_seconds"] for product in same) for same in zip(*by_cores, strict=True))
+    return case["examples"] / case["batch_size"] * step
+
+
+def is_accurate(program: Result) -> bool:
+    """Tell whether the median of a program's seeds reached the accuracy."""
+    return statistics.median(program["accuracies"]) >= ACCURACY

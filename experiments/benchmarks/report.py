@@ -14,9 +14,8 @@ import devices
 import growth
 import startup
 import stream
-from measurement import Part, Result, with_block
+from measurement import Part, Result, measured, with_block
 from peers import OURS, PEERS
-from targets import measured
 
 from jaxmlp import ArgumentError
 from jaxmlp.cli.parser import option, parse_options

@@ -42,6 +42,7 @@ DESCRIPTION = (
     "Measure jaxmlp and its peers on public tables; writes errors (or RMSE) and times of every split."
 )
 EPOCHS, BATCH = 128, 256
+LEAST = 1e-9  # error that a ratio is taken to: a model may make none
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def jaxmlp_tables(dataset: Dataset, seed: int, epochs: int) -> Fitted:
     """Fit the recipe for tables."""
     started, columns = time.perf_counter(), (dataset.table or {})["columns"]
     problem = make_problem(dataset, scaling="robust", validation=0.2, seed=seed)
-    shapes = {"numbers": count_numbers(columns), "codes": codes(columns)}
+    shapes: Any = {"numbers": count_numbers(columns), "codes": codes(columns)}
     net = tabular(problem.in_features, problem.outputs, task=dataset.task, **shapes)
     optimizer = tabular_optimizer(dataset.task, steps_per_epoch(len(problem.train.inputs), BATCH), epochs)
     key, classifies = jax.random.key(seed), dataset.task == "classification"
@@ -120,7 +121,7 @@ def _fitted(
     started: float, dataset: Dataset, problem: Problem, net: Network, state: Any, optimizer: Any, how: Any
 ) -> Fitted:
     (loss, stopping, epochs), data = how, (problem.train, problem.valid)
-    keywords = {"loss": loss, "optimizer": optimizer, "batch_size": BATCH, "epochs": epochs}
+    keywords: Any = {"loss": loss, "optimizer": optimizer, "batch_size": BATCH, "epochs": epochs}
     result = fit(net, *data, state=state, stopping=stopping, **keywords)
     ended = time.perf_counter()
     outputs = np.asarray(forward(net, result.state.params, problem.test.inputs))
@@ -169,7 +170,7 @@ def hist_boosting(dataset: Dataset, seed: int, **settings: Any) -> Any:
     return kind(random_state=seed, categorical_features=coded or None, **settings)
 
 
-LONG = {"max_iter": 500, "learning_rate": 0.05, "early_stopping": True}
+LONG: Any = {"max_iter": 500, "learning_rate": 0.05, "early_stopping": True}
 
 
 def boosting(package: str, name: str) -> Callable[[Dataset, int], Any]:
@@ -262,9 +263,12 @@ def parts(result: Result) -> list[Part]:
         rows.append([name, *(f"{np.mean(found):.4g} ± {np.std(found):.1g}" for found in by_model.values())])
     ratios = [[f"{models[0]} against", "geometric mean of error", "without kin8nm", "ahead on"]]
     for peer in models[1:]:
-        each = {name: np.mean(by[models[0]]) / np.mean(by[peer]) for name, by in errors.items()}
+        each = {name: np.mean(by[models[0]]) / max(np.mean(by[peer]), LEAST) for name, by in errors.items()}
         others = [ratio for name, ratio in each.items() if name != "kin8nm"]
-        means = [f"{np.exp(np.mean(np.log(some))):.3f}" for some in ([*each.values()], others or [np.nan])]
+        means = [
+            f"{np.exp(np.mean(np.log(np.maximum(some, LEAST)))):.3f}"
+            for some in ([*each.values()], others or [np.nan])
+        ]
         ratios.append([peer, *means, f"{sum(ratio < 1 for ratio in each.values())} of {len(each)}"])
     times = [["seconds to fit (to predict)", *models]]
     for name, by_model in tables.items():

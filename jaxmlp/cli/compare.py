@@ -170,8 +170,11 @@ def _title(first: PastRun, others: Sequence[PastRun]) -> str:
     """Name the data and the score; data of one name are told apart by all in which they differ."""
     name = first.data.get("name")
     alike = [other.data for other in others if (other.data.get("name"), other.metric) == (name, first.metric)]
+    hashes = first.data.get("sha256", [])
+    hashes = [hashes] if isinstance(hashes, str) else hashes
+    shown = first.data | {"sha256": " and ".join(each[:12] for each in hashes)}
     told = [
-        f"{key} {str(first.data.get(key))[: 12 if key == 'sha256' else None]}"
+        f"{key} {shown.get(key)}"
         for key in sorted({key for data in alike for key in data})
         if len({json.dumps(data.get(key)) for data in alike}) > 1
     ]

@@ -151,14 +151,10 @@ def load_dataset(options: DataOptions) -> Dataset:
     dataset = load(
         options.dataset, quiet=quiet, **{name: given[name] for name in given if name not in of_problem}
     )
-    if (
-        not 0 < options.validation < 1
-        or dataset.task != "classification"
-        or dataset.groups is not None
-        or dataset.is_ordered
-    ):
+    strata = dataset.strata
+    if strata is None or not 0 < options.validation < 1 or getattr(options, "folds", None):
         return dataset
-    rare = unstratified_split(dataset.train.targets, dataset.class_names, options.validation)
+    rare = unstratified_split(strata, dataset.class_names, options.validation)
     return dataset._replace(notes=tuple(dict.fromkeys([*dataset.notes, *rare])))
 
 

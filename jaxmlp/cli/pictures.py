@@ -107,6 +107,7 @@ def _importances(net: Network, params: Any, problem: Problem, dataset: Dataset) 
     random = np.random.default_rng(0)
     rows = random.permutation(len(problem.test.inputs))[:IMPORTANCE_ROWS]
     inputs, targets = np.asarray(problem.test.inputs)[rows], np.asarray(problem.test.targets)[rows]
+    weight = None if problem.test.weight is None else jnp.asarray(problem.test.weight)[rows]
     columns = (dataset.table or {}).get("columns")
     widths = [len(feature_names([column])) for column in columns] if columns else [1] * inputs.shape[1]
     names = [column["name"] for column in columns] if columns else dataset.feature_names
@@ -114,7 +115,8 @@ def _importances(net: Network, params: Any, problem: Problem, dataset: Dataset) 
     recipe = Recipe(net, loss=problem.loss, metric=problem.metric)
 
     def score(changed: np.ndarray) -> float:
-        return float(evaluate_recipe(recipe, params, Batch(jnp.asarray(changed), jnp.asarray(targets))).score)
+        batch = Batch(jnp.asarray(changed), jnp.asarray(targets), weight)
+        return float(evaluate_recipe(recipe, params, batch).score)
 
     whole, drops, start = score(inputs), [], 0
     for width in widths:

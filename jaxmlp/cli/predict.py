@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmlp import ArgumentError, Network, load_model
+from jaxmlp import ArgumentError, Network, door, load_model
 from jaxmlp.cli.options import CompilationCacheOptions, DeviceOptions
 from jaxmlp.cli.parser import option, parse_options
 from jaxmlp.cli.run import MODEL
@@ -18,15 +18,16 @@ from jaxmlp.cli.scores import Answers, answers_of, score_rows, scores
 from jaxmlp.cli.session import compilation_cache, computing, tell
 from jaxmlp.cli.text import aligned
 from jaxmlp.datasets import Preprocessing, read_inputs
-from jaxmlp.datasets.reading import Table, numbers
+from jaxmlp.datasets.files import named
+from jaxmlp.datasets.reading import Table, as_number, numbers
 from jaxmlp.files import whole_file
-from jaxmlp.registry import unknown_name
 
 DESCRIPTION = """Predict with a network that jaxmlp train or jaxmlp sweep has saved.
 
 RUN is a run folder or its model.safetensors. FILE is a table with the columns that the network was trained on, in
-any order (- for standard input), or an .npz or .h5 with an array `inputs`. Where FILE holds the target, the scores
+any order (- for standard input), or an .npz or .h5 with an array `inputs`. Where a table holds the target, the scores
 are printed to standard error."""
+ENDINGS = (".csv", ".tsv", ".parquet", "")
 SAVED = ("task", "loss", "class_names", "target_names", "feature_names", "table", "feature_shift")
 
 
@@ -58,6 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if options.out is not None and (not options.out or Path(options.out).is_dir()):
         raise ArgumentError(f"--out '{options.out}' is no file: give the name of a table to write")
+    if options.out is not None and Path(options.out).suffix.lower() not in ENDINGS:
+        raise ArgumentError(
+            f"--out {options.out} is no table that is written: name a {', '.join(ENDINGS[:-1])}"
+        )
+    if options.out is None and door.CLOSED:
+        raise ArgumentError("standard output is closed: give --out FILE")
     if options.out is not None and os.path.realpath(options.out) == os.path.realpath(file):
         raise ArgumentError(f"--out {options.out} is the file to predict: give another name to write")
     with compilation_cache(options.compilation_cache), computing(options.device, options.precision):
@@ -76,23 +83,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(note)
     columns = {f"predicted_{name}" if name in kept else name: column for name, column in columns.items()}
     write_columns(kept | columns, options.out)
-    truth = None if table is None or saved["table"] is None else truth_of(table, saved)
-    if table is not None and truth is not None:
-        measured = scores(saved["task"], truth, found, saved["class_names"])
-        tell(f"the target is in {table.name}\n" + aligned(score_rows(measured, "score", saved["task"])))
+    known = None if table is None or saved["table"] is None else truth_of(table, saved)
+    if table is not None and known is not None:
+        rows, truth = known
+        told = "" if len(rows) == len(inputs) else f" and known of {len(rows):,} of {len(inputs):,} rows"
+        tell(f"the target is in {table.name}{told}")
+        if len(rows):
+            answers = Answers(found.predicted[rows], None if found.chances is None else found.chances[rows])
+            measured = scores(saved["task"], truth, answers, saved["class_names"])
+            print(aligned(score_rows(measured, "score", saved["task"])), file=sys.stderr)
     return 0
 
 
 def kept_columns(table: Table | None, given: str | None) -> dict[str, np.ndarray]:
-    """Take columns as they stand in the file."""
+    """Take columns as they were read: without the blanks around a cell, gaps empty."""
     if given is None:
         return {}
     if table is None:
         raise ArgumentError("--keep-columns is for tables: arrays have no columns")
-    names = table.names if given == "all" else [each.strip() for each in given.split(",")]
-    for name in names:
-        if name not in table.names:
-            raise unknown_name(f"column of {table.name}", name, table.names)
+    names = table.names if given == "all" else named(table, "kept", given)
     return {name: table.cells[name].to_numpy(object) for name in names}
 
 
@@ -116,23 +125,28 @@ def write_columns(columns: dict[str, np.ndarray], out: str | None) -> None:
         raise ArgumentError(f"--out {out} needs the package pyarrow: pip install pyarrow") from None
 
 
-def truth_of(table: Table, saved: dict[str, Any]) -> np.ndarray | None:
-    """Read the targets of a table, where it holds them all; None where it does not."""
+def truth_of(table: Table, saved: dict[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Find the rows of a table that hold a known target, and their targets; None where there is no such column."""
     names, classes = saved["table"]["targets"], saved["class_names"]
-    if not set(names) <= set(table.names) or table.cells[names].isna().any(axis=None):
+    if not set(names) <= set(table.names):
         return None
     if saved["task"] == "classification" and len(names) == 1:
         place = {name: number for number, name in enumerate(classes)}
-        cells = table.cells[names[0]].astype(object)
-        found = cells.map(lambda text: place.get(text, place.get(text.rstrip("."), np.nan)))
-        return None if found.isna().any() else found.to_numpy(int)
-    values = [numbers(table.cells[name], table.reading) for name in names]
-    if any(unread.any() for _, unread in values):
-        return None
-    truth = np.column_stack([column for column, _ in values])
-    if saved["task"] == "classification":  # one-hot columns, which name the classes
-        return truth[:, [names.index(name) for name in classes]].argmax(axis=1)
-    return truth.astype(int) if saved["task"] == "multilabel" else truth
+
+        def number_of(text: Any) -> float:
+            spelt = (text, text.rstrip("."), f"{as_number(text):.0f}") if isinstance(text, str) else ()
+            return next((place[each] for each in spelt if each in place), np.nan)
+
+        truth = np.array([number_of(text) for text in table.cells[names[0]]], float)[:, None]
+    else:
+        truth = np.column_stack([numbers(table.cells[name], table.reading)[0] for name in names])
+    rows = np.flatnonzero(np.isfinite(truth).all(axis=1))
+    truth = truth[rows]
+    if saved["task"] == "regression":
+        return rows, truth
+    if saved["task"] == "classification" and len(names) > 1:  # one-hot columns, which name the classes
+        return rows, truth[:, [names.index(name) for name in classes]].argmax(axis=1)
+    return rows, truth.astype(int) if saved["task"] == "multilabel" else truth[:, 0].astype(int)
 
 
 def load_run(run_path: str) -> tuple[Network, Any, dict[str, Any]]:
@@ -156,6 +170,9 @@ def predict_columns(
     """Predict in the names and units of the training data; the answers, and the columns to write."""
     preprocessing = Preprocessing.from_dict(saved)
     scaled = preprocessing.inputs(inputs, jax.tree.leaves(params)[0].dtype)
+    if not (fine := np.isfinite(scaled).all(axis=1)).all():
+        row = int(np.argmin(fine))
+        raise ArgumentError(f"row {row + 1} of the examples has a number beyond {scaled.dtype}: mend it")
     answers = answers_of(net, params, scaled, task=saved["task"], loss=saved["loss"])
     (predicted, chances), names = answers, saved["class_names"]
     if saved["task"] == "regression":

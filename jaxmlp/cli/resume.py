@@ -23,6 +23,7 @@ from jaxmlp.cli.options import (
 )
 from jaxmlp.cli.parser import given_options
 from jaxmlp.cli.run import CHECKPOINTS, CONFIG, MODEL, no_run, read_config, write_config
+from jaxmlp.datasets import DATASETS
 from jaxmlp.saving import check_description, checkpoints_in, latest_checkpoint, restore_fit
 
 Options = TypeVar("Options", bound=TrainOptions)
@@ -40,6 +41,12 @@ def resumed(
     kind: type[Options], given: dict[str, Any], of_this_call: Collection[str], what: str = "training run"
 ) -> Options:
     """Read back the options of the run that goes on; this call may give those of `of_this_call` again."""
+    links = [each.name for each in sorted(Path(given["resume"]).glob("*")) if each.is_symlink()]
+    if links:  # what is written must not land in a file of the user's elsewhere
+        raise ArgumentError(
+            f"{given['resume']} holds links ({', '.join(links)}), and a run writes only into its own folder: put "
+            "the files there in their place"
+        )
     for name in given:
         if name not in of_this_call:
             noun = what.split()[-1]
@@ -67,9 +74,12 @@ def remember(folder: Path, options: RunOptions) -> None:
 def _place(name: str, value: str | None, folder: str) -> str | None:
     """Find a place that was named in a folder; where it is not there, but is here, it is the one here."""
     path = Path(os.path.expanduser(value or ""))
-    if value is None or (name == "dataset" and path.suffix.lower() not in (".csv", ".npz")):
-        return value
     there = folder / path
+    is_name = name == "dataset" and (
+        value in ("-", *DATASETS) or not (path.suffix or path.exists() or there.exists())
+    )
+    if value is None or is_name:
+        return value
     return value if path.exists() and not there.exists() else str(there)
 
 

@@ -53,9 +53,9 @@ def answers_of(net: Network, params: Any, inputs: Any, *, task: str, loss: str) 
 
 
 def scores(
-    task: str, truth: np.ndarray, answers: Answers, classes: Sequence[str]
+    task: str, truth: np.ndarray, answers: Answers, classes: Sequence[str], weight: np.ndarray | None = None
 ) -> dict[str, tuple[float, float]]:
-    """Measure predictions; returns a value a name, and that of guessing the most frequent class or the mean.
+    """Measure predictions of weighted examples; returns a value a name, and that of guessing the mean or a class.
 
     A score that the examples cannot give, as ROC AUC of one class, is left out.
     """
@@ -64,21 +64,26 @@ def scores(
     predicted, chances = answers
 
     def both(measure: Callable[..., float], ours: Any, theirs: Any, **how: Any) -> tuple[float, float]:
-        return float(measure(truth, ours, **how)), float(measure(truth, theirs, **how))
+        ours, theirs = (measure(truth, said, sample_weight=weight, **how) for said in (ours, theirs))
+        return float(ours), float(theirs)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what the examples cannot give
         if task == "regression":
-            guess = np.broadcast_to(truth.mean(axis=0), truth.shape)
+            guess = np.broadcast_to(np.average(truth, axis=0, weights=weight), truth.shape)
             measures = {"R²": of.r2_score, "MAE": of.mean_absolute_error, "RMSE": of.root_mean_squared_error}
             found = {name: both(measure, predicted, guess) for name, measure in measures.items()}
         elif task == "multilabel":
-            guess = np.broadcast_to(truth.mean(axis=0) >= 0.5, truth.shape).astype(int)
-            found = {"label accuracy": both(lambda true, said: np.mean(true == said), predicted, guess)}
+            shares = np.average(truth, axis=0, weights=weight)
+            guess = np.broadcast_to(shares >= 0.5, truth.shape).astype(int)
+            right = [
+                np.average(np.mean(truth == said, axis=1), weights=weight) for said in (predicted, guess)
+            ]
+            found = {"label accuracy": (float(right[0]), float(right[1]))}
             for kind in ("micro", "macro"):
                 found[f"F1 {kind}"] = both(of.f1_score, predicted, guess, average=kind, zero_division=0)
         else:
-            counts = np.bincount(truth, minlength=len(classes))
+            counts = np.bincount(truth, weight, minlength=len(classes))
             guess = np.full(len(truth), counts.argmax())
             found = {
                 "accuracy": both(of.accuracy_score, predicted, guess),
@@ -87,8 +92,7 @@ def scores(
             }
             if chances is not None:
                 shares = np.tile(counts / counts.sum(), (len(truth), 1))
-                summed = chances / chances.sum(axis=1, keepdims=True)
-                found["log loss"] = both(of.log_loss, summed, shares, labels=range(len(classes)))
+                found["log loss"] = both(of.log_loss, chances, shares, labels=range(len(classes)))
             if chances is not None and len(classes) == 2:
                 for name, measure in {
                     "ROC AUC": of.roc_auc_score,
@@ -108,13 +112,17 @@ def score_rows(found: Mapping[str, tuple[float, float]], title: str, task: str) 
     ]
 
 
-def class_rows(truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> list[list[str]]:
+def class_rows(
+    truth: np.ndarray, predicted: np.ndarray, classes: Sequence[str], weight: np.ndarray | None = None
+) -> list[list[str]]:
     """Lay out precision, recall and F1 by class."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    found = precision_recall_fscore_support(truth, predicted, labels=range(len(classes)), zero_division=0)
+    how = {"labels": range(len(classes)), "zero_division": 0, "sample_weight": weight}
+    found = precision_recall_fscore_support(truth, predicted, **how)
+    examples = np.bincount(truth, minlength=len(classes))
     rows = [
-        [name, *(f"{each[number]:.4f}" for each in found[:3]), f"{found[3][number]:,}"]
+        [name, *(f"{each[number]:.4f}" for each in found[:3]), f"{examples[number]:,}"]
         for number, name in enumerate(classes)
     ]
     return [["class", "precision", "recall", "F1", "examples"], *rows]

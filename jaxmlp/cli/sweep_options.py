@@ -209,12 +209,13 @@ def prepare(options: SweepOptions, precision: str, device: jax.Device) -> SweepJ
     problem = problem_of(options, dataset, 0.0 if options.folds else options.validation)
     folds: Folds | None = None
     if options.folds is not None:
-        labels, count = None, len(problem.train.inputs)
-        if dataset.task == "classification":
-            labels = dataset.train.targets
-            rare = unstratified(labels, dataset.class_names, options.folds, count)
+        if dataset.is_ordered:
+            raise ArgumentError("--folds would train on rows behind those ranked on: leave out --time-column")
+        strata, count = dataset.strata, len(problem.train.inputs)
+        if strata is not None:
+            rare = unstratified(strata, dataset.class_names, options.folds, count)
             dataset = dataset._replace(notes=(*dataset.notes, *rare))
-        folds = fold_indices(count, options.folds, seed=options.seed, labels=labels)
+        folds = fold_indices(count, options.folds, seed=options.seed, labels=strata, groups=dataset.groups)
     planned = options.settings(learning_rate_of(options.plain, problem))
     pairs = [(setting, fold) for setting in planned for fold in range(len(folds or [None]))]
     trials = [

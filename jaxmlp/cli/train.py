@@ -261,10 +261,11 @@ def score_tables(job: Job, answers: Answers) -> Tables:
         return []
     if dataset.task == "regression":
         answers = Answers(job.problem.preprocessing.restore_targets(answers.predicted), None)
-    found = scores(dataset.task, dataset.test.targets, answers, dataset.class_names)
+    weight, truth = (dataset.weight or (None, None))[1], dataset.test.targets
+    found = scores(dataset.task, truth, answers, dataset.class_names, weight)
     tables = [("Scores", score_rows(found, "score of the test part", dataset.task))]
     if dataset.task == "classification" and len(dataset.class_names) <= MOST_CLASSES:
-        tables.append(("Classes", class_rows(dataset.test.targets, answers.predicted, dataset.class_names)))
+        tables.append(("Classes", class_rows(truth, answers.predicted, dataset.class_names, weight)))
     return tables
 
 

@@ -23,7 +23,7 @@ SPLIT_KEYS = (
 )
 WHOLE_KEYS = (("inputs", "targets"), ("x", "y"), ("X", "y"))
 INPUT_KEYS = ("inputs", "x", "X", "x_test", "X_test", "test_inputs")
-ARRAY_ENDINGS = (".npz", ".h5", ".hdf5")
+ARRAY_ENDINGS = (".npz", ".npy", ".h5", ".hdf5")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
@@ -31,7 +31,7 @@ def read_arrays(path: Path) -> Arrays:
     """Read every array of an .npz or .h5 file without unpickling anything."""
     check_regular(path)
     try:
-        if path.suffix.lower() != ".npz":
+        if path.suffix.lower() not in (".npz", ".npy"):
             return _read_h5(path)
         with path.open("rb") as file:
             if file.read(6) == b"\x93NUMPY":
@@ -46,9 +46,7 @@ def read_arrays(path: Path) -> Arrays:
     except OSError as error:
         raise ArgumentError(f"file '{path}' cannot be read ({error.strerror or error})") from None
     except Exception:  # bytes that are no arrays make zipfile and NumPy raise errors of many kinds
-        raise ArgumentError(
-            f"file '{path}' is not a whole .npz file: save it again with numpy.savez"
-        ) from None
+        raise ArgumentError(f"file '{path}' is not a whole {path.suffix} file: save it again") from None
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> np.ndarray:
@@ -99,11 +97,14 @@ def load_images(folder: Path, options: Options) -> Dataset:
     options.refuse(folder.name, (*OF_TABLES, "task"))
     images: list[np.ndarray] = []
     for _, path in paths:
+        check_regular(path)
         try:
             with Image.open(path) as image:
-                images.append(
-                    np.asarray(image.convert("L" if image.mode in ("1", "L", "I;16", "LA") else "RGB"))
-                )
+                if not image.mode.startswith(("I", "F")):  # which hold more than bytes
+                    grey = image.mode in ("1", "L", "LA")
+                    images.append(np.asarray(image.convert("L" if grey else "RGB")))
+                else:
+                    images.append(np.asarray(image))
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
             raise ArgumentError(f"'{path}' is not a whole image: save it again, or take it away") from None
         if images[-1].shape != images[0].shape:

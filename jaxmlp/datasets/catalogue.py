@@ -5,6 +5,7 @@ import difflib
 import functools
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -81,15 +82,10 @@ def _version(folder: Path) -> tuple[int, ...]:
 @contextlib.contextmanager
 def silenced(quiet: bool) -> Iterator[None]:
     """Keep a library from printing: TFDS cannot be told not to without changing it for the whole program."""
-    if not quiet:
-        yield
-        return
-    with (
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
-    ):
-        yield
+    with open(os.devnull, "w") as nowhere:
+        out, err = (nowhere, nowhere) if quiet else (sys.stdout, sys.stderr)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield
 
 
 def _prepare_with_tensorflow(name: str, options: Options, known: Iterable[str]) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxmlp.datasets.reading import Reading
 from jaxmlp.datasets.splitting import check_test_fraction, split_indices, unstratified_split
+from jaxmlp.datasets.table import quoted
 from jaxmlp.datasets.targets import LARGEST, Targets, check_task
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import LARGEST_SEED, ArgumentError, check_whole
@@ -85,6 +86,12 @@ class Dataset(NamedTuple):
     weight: tuple[np.ndarray, np.ndarray] | None = None
     groups: np.ndarray | None = None
     is_ordered: bool = False
+
+    @property
+    def strata(self) -> np.ndarray | None:
+        """The classes that a further split keeps in their shares; None where groups or time decide."""
+        is_free = self.task == "classification" and self.groups is None and not self.is_ordered
+        return self.train.targets if is_free else None
 
 
 @dataclass(frozen=True)
@@ -199,24 +206,24 @@ def check_inputs(inputs: np.ndarray, origin: str, feature_names: tuple[str, ...]
             )
 
 
-def split_rows(
-    targets: Targets, options: Options, groups: np.ndarray | None = None
-) -> tuple[Sequence[np.ndarray], list[str]]:
-    """Choose the rows that train and those that test, as the options say; with what is to be said of it."""
+def split_rows(targets: Targets, options: Options, groups: np.ndarray | None = None) -> Sequence[np.ndarray]:
+    """Choose the rows that train and those that test, as the options say."""
     examples = len(targets.values)
     if options.test_fraction == 0:
         every = np.arange(examples)
-        return (every, every), [
-            "no part is held out: what is said of the test part is measured on the training rows"
-        ]
+        return every, every
     labels = targets.values if targets.task == "classification" else None
-    notes: list[str] = []
-    if labels is not None and groups is None and options.time_column is None:
-        notes = unstratified_split(labels, targets.class_names, options.test_fraction)
-    rows = split_indices(
-        examples, labels=labels, groups=groups, is_ordered=options.time_column is not None, **options.split
-    )
-    return rows, notes
+    is_ordered = options.time_column is not None
+    return split_indices(examples, labels=labels, groups=groups, is_ordered=is_ordered, **options.split)
+
+
+def split_notes(targets: Targets, options: Options) -> tuple[str, ...]:
+    """Say what is to be said of such a split."""
+    if options.test_fraction == 0:
+        return ("no part is held out: what is said of the test part is measured on the training rows",)
+    if targets.task != "classification" or options.group_column or options.time_column:
+        return ()
+    return tuple(unstratified_split(targets.values, targets.class_names, options.test_fraction))
 
 
 def divide(inputs: Sequence[np.ndarray], targets: Targets, rows: Sequence[Rows], **described: Any) -> Dataset:
@@ -227,14 +234,18 @@ def divide(inputs: Sequence[np.ndarray], targets: Targets, rows: Sequence[Rows],
             f"check the target, or choose task 'regression' (--task)"
         )
     train, test = (Part(part, targets.values[chosen]) for part, chosen in zip(inputs, rows, strict=True))
-    notes = (*described.pop("notes", ()), *targets.notes)
+    notes = [*described.pop("notes", ()), *targets.notes]
+    if targets.task == "classification":
+        there = {*np.unique(train.targets).tolist()}
+        absent = [name for number, name in enumerate(targets.class_names) if number not in there]
+        notes += [f"no example of class {quoted(absent)} is in the training part"] if absent else []
     return Dataset(
         task=targets.task,
         train=train,
         test=train if rows[0] is rows[1] else test,
         class_names=targets.class_names,
         target_names=targets.target_names,
-        notes=notes,
+        notes=tuple(notes),
         **described,
     )
 
@@ -264,10 +275,10 @@ def from_arrays(
     _check_alike([inputs for inputs, _ in parts], "features", origin)
     _check_alike(raw_targets, "targets", origin)
     targets_of_all = encode(np.concatenate(raw_targets))
-    notes: list[str] = []
+    notes: tuple[str, ...] = ()
     if len(parts) == 1:
-        rows: Sequence[Rows]
-        rows, notes = split_rows(targets_of_all, options)
+        rows: Sequence[Rows] = split_rows(targets_of_all, options)
+        notes = split_notes(targets_of_all, options)
         features = [features[0][chosen] for chosen in rows]
         identity = identity | options.split
     else:

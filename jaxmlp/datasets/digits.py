@@ -8,14 +8,14 @@ import importlib.metadata
 
 import numpy as np
 
-from jaxmlp.datasets.dataset import Arrays, Dataset, Options, Part, divide, split_rows
+from jaxmlp.datasets.dataset import Arrays, Dataset, Options, Part, divide, split_notes, split_rows
 from jaxmlp.datasets.prepared import prepare, read_prepared
-from jaxmlp.datasets.splitting import split_indices
 from jaxmlp.datasets.targets import Targets
 from jaxmlp.types import ArgumentError
 
 # Counts the ways in which this file and `split_indices` have split: arrays split otherwise are not taken.
 SPLIT = "1"
+DIGITS = tuple(map(str, range(10)))
 ARRAYS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
 
 TABLES = {
@@ -36,7 +36,7 @@ def load_table(name: str, options: Options) -> Dataset:
         targets = Targets("classification", found.target.astype(np.int32), classes)
     else:
         targets = Targets("regression", found.target[:, None], (), ("progress",))
-    rows, notes = split_rows(targets, options)
+    rows = split_rows(targets, options)
     return divide(
         [found.data[chosen] for chosen in rows],
         targets,
@@ -45,7 +45,7 @@ def load_table(name: str, options: Options) -> Dataset:
         feature_shape=found.data.shape[1:],
         feature_names=tuple(found.feature_names),
         identity={"name": name, "scikit-learn": importlib.metadata.version("scikit-learn"), **options.split},
-        notes=notes,
+        notes=split_notes(targets, options),
     )
 
 
@@ -67,15 +67,21 @@ def load_digits(options: Options) -> Dataset:
             prepare(folder, made_by, lambda _: arrays)
     # Copied: they can be written to whether they were mapped or not.
     train_inputs, train_targets, test_inputs, test_targets = (np.array(arrays[name]) for name in ARRAYS)
+    train, is_whole = Part(train_inputs, train_targets), options.test_fraction == 0
     return Dataset(
         name="digits",
         task="classification",
-        train=Part(train_inputs, train_targets),
-        test=Part(test_inputs, test_targets),
+        train=train,
+        test=train if is_whole else Part(test_inputs, test_targets),
         feature_shape=(8, 8),
-        class_names=tuple(str(digit) for digit in range(10)),
+        class_names=DIGITS,
         identity=identity,
+        notes=split_notes(_targets(np.concatenate([train_targets, test_targets])), options),
     )
+
+
+def _targets(labels: np.ndarray) -> Targets:
+    return Targets("classification", labels, DIGITS)
 
 
 def _split(options: Options) -> Arrays:
@@ -83,5 +89,5 @@ def _split(options: Options) -> Arrays:
 
     images, labels = datasets.load_digits(return_X_y=True)
     inputs, targets = images.astype(np.float32), labels.astype(np.int32)
-    train, test = split_indices(len(inputs), labels=targets, **options.split)
+    train, test = split_rows(_targets(targets), options)
     return dict(zip(ARRAYS, (inputs[train], targets[train], inputs[test], targets[test]), strict=True))

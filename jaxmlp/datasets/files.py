@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,21 @@ from jaxmlp.datasets.dataset import (
     check_missing,
     divide,
     flatten_inputs,
+    split_notes,
     split_rows,
 )
 from jaxmlp.datasets.reading import Reading, Table, numbers, read_table
-from jaxmlp.datasets.table import check_gaps, convert, encode, feature_names, fit_columns, gap_notes, quoted
+from jaxmlp.datasets.table import (
+    check_gaps,
+    convert,
+    encode,
+    feature_names,
+    fit_columns,
+    gap_notes,
+    gap_texts,
+    is_of_names,
+    quoted,
+)
 from jaxmlp.datasets.targets import Targets, encode_targets
 from jaxmlp.registry import unknown_name
 from jaxmlp.types import ArgumentError
@@ -141,10 +153,15 @@ def _load_table(path: Path, options: Options) -> Dataset:
     notes, first = list(table.notes), len(table.cells)
     if options.test is not None:
         table = _with_test(table, Path(os.path.expanduser(options.test)), options)
-    target_names = _target_columns(options.target, table)
-    text, ignored = (_named(table, what, getattr(options, what)) for what in ("text", "ignore"))
+    if options.target is None:
+        raise ArgumentError(
+            f"{table.name} needs a target column, none was named: choose one or several (with commas) of "
+            f"{quoted(table.names, 20)}, or -1 for the last"
+        )
+    target_names = named(table, "target", options.target)
+    text, ignored = (named(table, what, getattr(options, what)) for what in ("text", "ignore"))
     weighs, groups_by, orders = (
-        _named(table, what, getattr(options, f"{what}_column"), several=False)
+        named(table, what, getattr(options, f"{what}_column"), several=False)
         for what in ("weight", "group", "time")
     )
     used = [*target_names, *weighs, *groups_by, *orders]
@@ -158,9 +175,14 @@ def _load_table(path: Path, options: Options) -> Dataset:
     for name in orders:
         if convert(table, name)[0] == "category":
             raise ArgumentError(f"time column '{name}' of {table.name} has neither numbers nor dates")
-        check_gaps(table, [{"name": name}])
+        check_gaps(table, [{"name": name}], "")
         table = table._replace(cells=table.cells.sort_values(name, kind="stable"))
+    check_gaps(table, [{"name": name} for name in groups_by], "")
     lacking = table.cells[target_names].isna()
+    for name in target_names:
+        copy = table._replace(cells=table.cells[[name]].copy())
+        if name not in text and convert(copy, name)[0] == "number":  # NA is a gap there
+            lacking[name] = copy.cells[name].isna()
     kept = np.flatnonzero(~lacking.any(axis=1))
     if len(kept) < len(lacking):
         if not options.drop_missing_target:
@@ -177,8 +199,8 @@ def _load_table(path: Path, options: Options) -> Dataset:
     notes += more
     groups = labelled.cells[groups_by[0]].cat.codes.to_numpy() if groups_by else None
     if options.test is None:
-        rows, more = split_rows(targets, options, groups)
-        notes += more
+        rows = split_rows(targets, options, groups)
+        notes += split_notes(targets, options)
     else:
         rows = (np.arange(first), np.arange(first, len(kept)))
     described, more = fit_columns(table, features, kept[rows[0]], text, options.max_one_hot)
@@ -238,17 +260,7 @@ def _with_test(table: Table, path: Path, options: Options) -> Table:
     return table._replace(cells=cells, sha256=table.sha256 + test.sha256)
 
 
-def _target_columns(target: str | None, table: Table) -> list[str]:
-    columns = table.names
-    if target is None:
-        raise ArgumentError(
-            f"{table.name} needs a target column, none was named: choose one or several (with commas) of "
-            f"{', '.join(columns[:20])}{' …' if len(columns) > 20 else ''}, or -1 for the last"
-        )
-    return _named(table, "target", target)
-
-
-def _named(table: Table, what: str, given: str | None, *, several: bool = True) -> list[str]:
+def named(table: Table, what: str, given: str | None, *, several: bool = True) -> list[str]:
     """Find columns by name or by number, with commas between them; a column's name may hold a comma itself."""
     columns, found = table.names, []
     if given is None:
@@ -257,10 +269,11 @@ def _named(table: Table, what: str, given: str | None, *, several: bool = True) 
     for name in [each.strip() for each in given.split(",")] if are_several else [given]:
         if name in columns:
             found.append(name)
-        elif name.lstrip("-").isdecimal() and -len(columns) <= int(name) <= len(columns) and int(name):
+        elif re.fullmatch(r"-?\d+", name, re.A) and -len(columns) <= int(name) <= len(columns) and int(name):
             found.append(columns[int(name) - (int(name) > 0)])
         else:
-            raise unknown_name(f"{what} column of {table.name}", name, columns)
+            told = "" if table.reading.header else " (its first line is taken as data; --header if not)"
+            raise unknown_name(f"{what} column of {table.name}{told}", name, columns)
     return found
 
 
@@ -280,6 +293,13 @@ def _read_targets(
                 f"(0 and 1 for labels); name a single target for classes"
             )
         if kind != "number":
+            counts = cells.value_counts()
+            if name not in text and options.task is None and is_of_names(counts):
+                raise ArgumentError(
+                    f"{table.name}: most of the {len(cells):,} texts of target '{name}' occur once, as names do: name "
+                    f"another target, or say --text '{name}' for classes"
+                )
+            notes += gap_texts(name, counts[counts > 0])
             classes = cells.to_numpy(str)
             if options.test is not None:
                 classes, more = _as_in_training(classes, first, table)

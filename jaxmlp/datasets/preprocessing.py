@@ -148,8 +148,6 @@ def fit_preprocessing(
         >>> fitted.inputs(part.inputs).ravel().tolist()
         [-1.0, 1.0]
     """
-    if method not in METHODS:
-        raise unknown_name("preprocessing method", str(method), METHODS)
     check_task(task)
     features = part.inputs.shape[1]
     if int(np.prod(feature_shape)) != features:

@@ -187,7 +187,7 @@ def _encode_classes(labels: np.ndarray, outputs: int, loss: str) -> Any:
 
 def _hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Rows, Rows | None]:
     """Choose the rows that train and those that are held out of the training part."""
-    inputs, targets = dataset.train
+    inputs, _ = dataset.train
     if share == 0:
         return slice(None), None
     if not 0 < share < 1:
@@ -197,12 +197,11 @@ def _hold_out(dataset: Dataset, share: float, seed: int) -> tuple[Rows, Rows | N
             f"the validation share {share:g} leaves none of {len(inputs)} example(s) to train on: "
             "give a smaller one, such as 0.1"
         )
-    labels = targets if dataset.task == "classification" else None
     return split_indices(
         len(inputs),
         test_fraction=share,
         seed=seed,
-        labels=labels,
+        labels=dataset.strata,
         groups=dataset.groups,
         is_ordered=dataset.is_ordered,
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TYPED_ENDINGS = {
     ".parquet": ("read_parquet", "pyarrow"),
     ".feather": ("read_feather", "pyarrow"),
-    ".xlsx": ("read_excel", "openpyxl"),
+    ".xlsx": ("read_excel", "openpyxl"),  # its own gaps are those of a text file
 }
 SEPARATORS = (",", ";", "\t", "|", " ")
 SAMPLE_ROWS = 1000  # that tell the separator and the header
@@ -161,16 +161,19 @@ def _read_typed(path: Path, name: str, reading: Reading) -> Table:
     check_regular(path)
     function, package = TYPED_ENDINGS[path.suffix.lower()]
     try:
-        frame = getattr(pd, function)(path)
+        frame = getattr(pd, function)(path, **({"na_filter": False} if function == "read_excel" else {}))
     except ImportError:
         raise ArgumentError(f"{name} needs the package {package}: pip install {package}") from None
     except Exception as error:  # each of these packages has errors of its own
         reason = " ".join(str(error).split())
         raise ArgumentError(f"{name} is not a whole {path.suffix} file ({reason}): save it again") from None
     headings = [str(each).strip() for each in frame]
+    # pandas makes floats of whole numbers with gaps.
+    frame = frame.apply(lambda column: column.convert_dtypes() if column.hasnans else column)
     texts = frame.astype(object).map(str).where(frame.notna(), "")
     reading = dataclasses.replace(reading, header=True, decimal=".", thousands=None)
-    table = _table(headings, texts, range(1, len(frame) + 1), name, reading)
+    first = 2 if function == "read_excel" else 1  # below the sheet's line of names
+    table = _table(headings, texts, range(first, len(frame) + first), name, reading)
     return table._replace(sha256=(file_sha256(path),))
 
 
@@ -178,6 +181,8 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
     import pandas as pd
 
     data, notes = _data(path, name), []
+    if told := re.match(rb"(?:\xef\xbb\xbf)?sep=(.)\r?\n", data):  # as Excel begins a csv
+        data, reading = b"\n" + data[told.end() :], dataclasses.replace(reading, separator=told[1].decode())
     separator = reading.separator or _sniff(data, name)
     rows = _rows(data, separator, name)
     first = [*itertools.islice(rows, SAMPLE_ROWS)]
@@ -211,7 +216,7 @@ def _read_text(path: Path, name: str, reading: Reading) -> Table:
     if cells.shape != (len(places), width) or width == 1:
         cells = pd.DataFrame([row for _, row in _rows(data, separator, name)], dtype=object)
     table = _table(names, cells.iloc[int(header) :], places[header:], name, reading)
-    if reading.decimal is None and separator != ",":
+    if reading.decimal is None and separator != "," and reading.thousands != ",":
         comma = dataclasses.replace(reading, decimal=",")
         cells = table.cells.head(SAMPLE_ROWS).astype(object).astype("category")
         by_point, by_comma = (
@@ -293,9 +298,9 @@ def _sniff(data: bytes, name: str) -> str:
 
 
 def _is_data(sample: Sequence[Sequence[str]]) -> bool:
-    """Tell whether a first line is plainly data: it holds a number, and its texts come again below them."""
+    """Tell whether a first line is plainly data: its cells are numbers, dates, or texts that come again below them."""
     first, *rows = sample
-    if not rows or not any(map(DRESSED.fullmatch, first)):
+    if not rows:
         return False
     below = [GAPS.union(column) for column in zip(*rows, strict=True)]
     return all(
@@ -321,12 +326,14 @@ def _table(
     if not len(places):
         raise ArgumentError(f"{name} is empty (0 rows below its first line): give at least one row")
     held, gaps = {}, {*GAPS, *reading.na_values}
+    numbers_of_gaps = {number for number in map(as_number, reading.na_values) if math.isfinite(number)}
     for place, column in enumerate(names):
         codes, texts = pd.factorize(cells.iloc[:, place].to_numpy())
         plain = np.array([*map(str.strip, texts)], object)
         if (plain != texts).any():
             again, plain = pd.factorize(plain)
             codes = again[codes]
-        codes[np.array([text in gaps for text in plain])[codes]] = -1
+        is_gap = [text in gaps or (numbers_of_gaps and as_number(text) in numbers_of_gaps) for text in plain]
+        codes[np.array(is_gap, bool)[codes]] = -1
         held[column] = pd.Categorical.from_codes(codes, pd.Index(plain, dtype=object))
     return Table(pd.DataFrame(held, index=list(places)), name, reading)

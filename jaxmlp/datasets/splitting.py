@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from jaxmlp.datasets.table import quoted
 from jaxmlp.types import ArgumentError
 
 
@@ -28,9 +29,8 @@ def unstratified_split(labels: np.ndarray, names: Sequence[str], share: float) -
 
 def unstratified(labels: np.ndarray, names: Sequence[str], least: int, most: int) -> list[str]:
     """Say in a sentence which classes are too rare to stratify: fewer than `least`, or beyond `most` classes."""
-    rare = [f"'{names[each]}'" for each in _rarest(labels, least, most)]
-    named, more = ", ".join(rare[:10]), " …" if len(rare) > 10 else ""
-    return [f"too few examples to stand in all parts by their share: class {named}{more}"] if rare else []
+    rare = [names[each] for each in _rarest(labels, least, most)]
+    return [f"too few examples to stand in all parts by their share: class {quoted(rare)}"] if rare else []
 
 
 def _rarest(labels: np.ndarray, least: int, most: int) -> np.ndarray:
@@ -65,7 +65,7 @@ def split_indices(
 
     Args:
         examples: N, the number of examples.
-        test_fraction: share held out, rounded up to whole examples.
+        test_fraction: share held out, rounded up to whole examples or groups.
         seed: fixes the shuffle.
         labels: [N] classes to stratify by, or None.
         groups: [N] groups, each wholly in one part, or None; classes are not stratified then.
@@ -75,7 +75,7 @@ def split_indices(
         The indices of the training part and those of the test part.
 
     Raises:
-        ArgumentError: fewer than two examples or groups, or a part that would be empty.
+        ArgumentError: a part that would be empty.
 
     Example:
         >>> train, test = split_indices(10, test_fraction=0.2, seed=0)
@@ -94,8 +94,9 @@ def split_indices(
     if is_ordered:
         return np.arange(examples - held_out), np.arange(examples - held_out, examples)
     if groups is not None:
-        if len(np.unique(groups)) < 2:
-            raise ArgumentError("all examples are of one group: a split needs at least two")
+        count = len(np.unique(groups))
+        if math.ceil(count * test_fraction) >= count:
+            raise ArgumentError(f"{count} group(s) leave none to train on: give more, or a smaller fraction")
         splitter = GroupShuffleSplit(1, test_size=test_fraction, random_state=seed)
         train, test = next(splitter.split(groups, groups=groups))
         return train, test
@@ -107,17 +108,25 @@ def split_indices(
 
 
 def fold_indices(
-    examples: int, folds: int, *, seed: int, labels: np.ndarray | None = None
+    examples: int,
+    folds: int,
+    *,
+    seed: int,
+    labels: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Divide examples into folds for cross-validation: each is held out once, while the others train.
 
-    Shuffled, and stratified by the classes with as many examples as folds at least. The sizes of two folds
-    differ by one example at most.
+    Shuffled, and stratified by the classes with as many examples as folds at least, or with each group in one fold.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
     if isinstance(folds, bool) or not isinstance(folds, int) or not 2 <= folds <= examples:
         raise ArgumentError(f"folds must number from 2 to the {examples} examples, given {folds!r}: try 5")
+    if groups is not None:
+        if len(np.unique(groups)) < folds:
+            raise ArgumentError(f"{folds} folds need as many groups, there are {len(np.unique(groups))}")
+        return list(GroupKFold(folds, shuffle=True, random_state=seed).split(groups, groups=groups))
     strata = None if labels is None else _strata(labels, folds, examples)
     splitter = (KFold if strata is None else StratifiedKFold)(folds, shuffle=True, random_state=seed)
     return list(splitter.split(np.zeros(examples), strata))

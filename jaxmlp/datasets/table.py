@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmlp.datasets.reading import DATE, DRESSED, Table, numbers
+from jaxmlp.datasets.reading import DATE, DRESSED, NUMBER_GAPS, Table, numbers
 from jaxmlp.datasets.targets import LARGEST
 from jaxmlp.types import ArgumentError
 
@@ -17,8 +17,11 @@ FEW_ROWS = 20  # of so few, texts that all differ may still be categories
 INDICATED = 0.03  # a column with a larger share of gaps says in a column where they were
 DATE_FORMATS = tuple(
     date + time
-    for time in ("", " %H:%M", " %H:%M:%S")
-    for date in ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y")
+    for time in ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+    for date in (
+        *("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%Y/%m/%d", "%d-%m-%Y"),
+        *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y"),
+    )
 )
 DATE_PARTS = ("days", "year", "month", "weekday")  # days since 1970, and Monday is 0
 
@@ -35,6 +38,7 @@ def convert(
         return kind, None
     values, unread = numbers(cells, table.reading)
     known = unread | ~np.isnan(values)  # all but gaps
+    most, advice = "", "mend it"
     if kind is None:
         counts: dict[Any, int] = cells[unread].astype(object).value_counts().to_dict()
         dressed, dated = (
@@ -43,6 +47,11 @@ def convert(
         )
         is_number = 2 * (np.isfinite(values).sum() + dressed) > known.sum() or not known.any()
         kind = "number" if is_number else "date" if 2 * dated > known.sum() else "category"
+        most = f", and most of the column are {kind}s"
+        advice = (
+            f"mend it, or say what it is (--na-values, --decimal, --thousands, --ignore '{name}', or --text '{name}' "
+            "for a column of texts)"
+        )
     if kind == "category":
         return kind, None
     if kind == "date":
@@ -52,10 +61,7 @@ def convert(
     if len(wrong):
         row, text = wrong[0], cells.iloc[wrong[0]][:60]
         what = f"no {kind}" if unread[row] else "too large or infinite"
-        raise ArgumentError(
-            f"{table.place(row)}, column '{name}': '{text}' is {what}, and most of the column are {kind}s: mend it, or "
-            f"say what it is (--na-values, --decimal, --thousands, or --text '{name}' for a column of texts)"
-        )
+        raise ArgumentError(f"{table.place(row)}, column '{name}': '{text}' is {what}{most}: {advice}")
     table.cells[name] = values
     return kind, format
 
@@ -81,16 +87,13 @@ def fit_columns(
         if kind == "category":
             counts = present.cat.remove_unused_categories().value_counts()
             once = int((counts == 1).sum())
-            if name not in text and len(present) > FEW_ROWS and 2 * once > len(present):
+            if name not in text and is_of_names(counts):
                 notes.append(
                     f"column '{name}' is left out: {once:,} of {len(present):,} texts occur once, as names do "
                     f"(--text '{name}' takes it as categories)"
                 )
                 continue
-            if "NA" in counts:
-                notes.append(
-                    f"column '{name}': NA ({counts['NA']:,}) is a text there and no gap (--na-values NA if it is one)"
-                )
+            notes += gap_texts(name, counts)
             # Texts that occur once stand together, where that leaves others, and more than two categories.
             often = counts[counts > 1] if len(counts) > 2 and once < len(counts) else counts
             column["categories"] = sorted(often.index[:MOST_CATEGORIES])
@@ -108,7 +111,7 @@ def fit_columns(
             column["missing"] = len(known) - len(present) > INDICATED * len(known)
         if kind == "date":
             column["format"] = format
-            if format is not None and "/%Y" in format:
+            if format is not None and "/%" in format:
                 swapped = format.replace("%m", "%?").replace("%d", "%m").replace("%?", "%d")
                 if np.isnan(_days(cells, swapped)[0]).sum() == column["gaps"]:
                     notes.append(
@@ -212,6 +215,19 @@ def encode(
     return encoded, notes
 
 
+def gap_texts(name: str, counts: "pd.Series[int]") -> list[str]:
+    """Say which texts of a column would be gaps among numbers."""
+    return [
+        f"column '{name}': {text} ({counts[text]:,}) is a text there and no gap (--na-values {text} if it is one)"
+        for text in sorted(NUMBER_GAPS & {*counts.keys()})
+    ]
+
+
+def is_of_names(counts: "pd.Series[int]") -> bool:
+    """Tell whether most of the texts that are counted occur once, as names do."""
+    return int(counts.sum()) > FEW_ROWS and 2 * int((counts == 1).sum()) > int(counts.sum())
+
+
 def gap_notes(table: Table, columns: Sequence[Mapping[str, Any]]) -> list[str]:
     """Count the gaps of columns aloud, and say what becomes of them."""
     treated: dict[str, list[str]] = {}
@@ -224,15 +240,18 @@ def gap_notes(table: Table, columns: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"gaps become {becomes}: {', '.join(names)}" for becomes, names in treated.items()]
 
 
-def check_gaps(table: Table, columns: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse gaps in columns."""
+def check_gaps(
+    table: Table,
+    columns: Sequence[Mapping[str, Any]],
+    else_: str = ", or choose missing 'impute' (--missing)",
+) -> None:
+    """Refuse gaps in columns, with what to do else than fill them."""
     counts = table.cells[[column["name"] for column in columns]].isna()
     lacking = ", ".join(f"'{name}' ({count})" for name, count in counts.sum().items() if count)
     if lacking:
         place = table.place(int(np.flatnonzero(counts.any(axis=1))[0]))
         raise ArgumentError(
-            f"{table.name} has missing values in {lacking}, the first in {place}: fill them, "
-            "or choose missing 'impute' (--missing)"
+            f"{table.name} has missing values in {lacking}, the first in {place}: fill them{else_}"
         )
 
 
@@ -263,4 +282,10 @@ def _date_parts(days: np.ndarray) -> np.ndarray:
 
 
 def _spoken(format: str) -> str:
-    return format.partition(" ")[0].replace("%d", "day").replace("%m", "month").replace("%Y", "year")
+    return (
+        format.partition(" ")[0]
+        .replace("%d", "day")
+        .replace("%m", "month")
+        .replace("%Y", "year")
+        .replace("%y", "year")
+    )

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from jaxmlp.datasets.dataset import Dataset, Options, divide, split_rows
+from jaxmlp.datasets.dataset import Dataset, Options, divide, split_notes, split_rows
 from jaxmlp.datasets.targets import Targets
 from jaxmlp.types import ArgumentError
 
@@ -130,7 +130,7 @@ def load_toy(name: str, options: Options) -> Dataset:
         targets = Targets(toy.task, labels, tuple(str(label) for label in np.unique(labels)))
     else:
         targets = Targets(toy.task, values.astype(np.float32)[:, None], (), ("y",))
-    rows, notes = split_rows(targets, options)
+    rows = split_rows(targets, options)
     features = inputs.shape[1]
     return divide(
         [inputs[chosen] for chosen in rows],
@@ -140,5 +140,5 @@ def load_toy(name: str, options: Options) -> Dataset:
         feature_shape=(features,),
         feature_names=tuple(f"x{number + 1}" for number in range(features)),
         identity={"name": name, "examples": examples, "noise": noise, **options.split},
-        notes=notes,
+        notes=split_notes(targets, options),
     )

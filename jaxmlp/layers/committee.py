@@ -85,7 +85,7 @@ class Committee:
         params = list(jax.vmap(draw)(jax.random.split(key, self.members)))
         for place, layer in enumerate(self.layers):
             if self.sigmas and isinstance(layer, PeriodicEmbedding):
-                factors = jnp.resize(jnp.array(self.sigmas), self.members) / layer.sigma
+                factors = jnp.resize(jnp.array(self.sigmas), (self.members,)) / layer.sigma
                 params[place] = params[place]._replace(w1=factors[:, None, None] * params[place].w1)
         return tuple(params), widths[-1]
 

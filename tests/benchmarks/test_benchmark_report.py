@@ -1,4 +1,4 @@
-"""Results are held against targets and written as tables, and the README says what the committed results say."""
+"""Results are written as tables, and the README says what the committed results say."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,11 @@ import pytest
 import report
 from benchmark import far_notes, floor_rows, parts, ratio_rows, sweep_rows, time_to_accuracy_rows
 from command_runs import EXPERIMENTS, run_experiment
-from measurement import comments
-from targets import Target, floor_seconds, targets
+from measurement import comments, floor_seconds
 
 from jaxmlp.cli.text import aligned, markdown, seconds
 
 RESULTS, README = EXPERIMENTS / "results", EXPERIMENTS / "README.md"
-WHOLE = "MNIST to 98.0 %, whole process"
 
 
 def times(median: float, **more: Any) -> dict[str, Any]:
@@ -79,54 +77,24 @@ def rates(*points: tuple[int, float]) -> dict[str, Any]:
     return {"case": "digits", "epochs": 50, "points": measured, "sklearn": alone}
 
 
-def by_what(result: dict[str, Any]) -> dict[str, Target]:
-    return {target.what: target for target in targets(result)}
-
-
-def test_targets_stand_beside_their_figures() -> None:
-    found = by_what(a_result())
-    title = "784-300-10, batch 32, SGD: "
-    best = found[title + "faster than the best peer"]
-    assert (best.wanted, best.figure, best.reached) == ("≥ 1.50 ×", "2.00 × (torch)", True)
-    assert found[title + "faster than scikit-learn"].reached is False  # 2.5 of 3
-    floor = title + "time over the matmul floor"
-    assert found[floor] == Target(floor, "≤ 1.50 ×", "1.25 ×", True)
-    case = a_case("mnist_300")  # each product where it is fastest
+def test_the_floor_takes_each_product_where_it_is_fastest() -> None:
+    case = a_case("mnist_300")
     case["ceilings"]["1"]["products"] = [{"best_seconds": 0.1 / 1875}, {"best_seconds": 9.0}]
     assert floor_seconds(case) == pytest.approx(0.1 + 0.4)
-    assert found["784-512-512-10, batch 128, SGD: speed"].reached is None
-    assert found[WHOLE].reached is True
-    assert found[f"{WHOLE}: of the time of PyTorch"].reached is False  # 62.5 % of at most 60 %
-    assert found[f"{WHOLE}: of the time of sk"].reached is True
 
 
-@pytest.mark.parametrize(
-    ("taken", "reached"), [(29.0, (True, True)), (31.0, (True, False)), (33.0, (False, False))]
-)
-def test_each_network_of_a_sweep_is_compared_with_sklearn(taken: float, reached: tuple[bool, bool]) -> None:
-    # scikit-learn takes 2.5 s a network, so 640 s for 256 networks; a twentieth of that is 32 s.
-    result = a_result(sweep=rates((256, taken)))
-    what = "a sweep of 256 networks on digits: faster than scikit-learn, a network"
-    found = by_what(result)
-    kinds = ("compiled beforehand", "compilation included")
-    assert tuple(found[f"{what}, {kind}"].reached for kind in kinds) == reached
-    assert "2.000 s to 3.000 s" in aligned(sweep_rows(result["sweep"]))
+def test_each_network_of_a_sweep_stands_beside_sklearns() -> None:
+    assert "2.000 s to 3.000 s" in aligned(sweep_rows(rates((256, 29.0))))
 
 
-def test_a_program_short_of_the_accuracy_is_marked_and_reaches_nothing() -> None:
+def test_a_program_short_of_the_accuracy_is_marked() -> None:
     result = a_result()
     whole = result["time_to_accuracy"]
     whole["programs"][2]["accuracies"] = [0.9799]
     told = aligned(time_to_accuracy_rows(whole)).splitlines()
     assert [line.endswith("short of 98.0 %") for line in told] == [False, False, False, True]
-    assert "short of the goal" in by_what(result)[f"{WHOLE}: of the time of sk"].figure
     whole["programs"][1] = {"name": "torch", "title": "PyTorch", "failure": "it broke"}
     assert "failed" in aligned(time_to_accuracy_rows(whole))
-    assert by_what(result)[f"{WHOLE}: of the time of torch"].reached is None
-    result = a_result()
-    result["time_to_accuracy"]["programs"][0]["accuracies"] = [0.979]
-    found = [target for what, target in by_what(result).items() if "whole process" in what]
-    assert [target.reached for target in found] == [False] * 3
 
 
 @pytest.mark.parametrize(
@@ -137,26 +105,6 @@ def test_a_difference_far_above_a_rounding_is_named(difference: float, named: bo
     case["peers"][2]["loss_difference"] = difference
     assert any("torch's loss of epoch 1" in note for note in far_notes([case])) is named
     assert f"{difference:.1e}" in floor_rows([case])[1]
-
-
-def test_on_a_gpu_only_the_gradient_has_targets() -> None:
-    found = by_what(a_result(device="gpu", sweep=rates((256, 1.0))))
-    assert all("jax.grad" in what for what in found)
-
-
-@pytest.mark.parametrize(("ours", "reached"), [(1.2, False), (1.0, True)])
-def test_the_hand_written_gradient_may_not_take_longer_in_any_case(ours: float, reached: bool) -> None:
-    result = a_result(cases=[a_case("mnist_300"), a_case("mnist_512") | {"title": "another"}])
-    mine = result["cases"][1]["peers"][0]
-    mine |= times(ours)
-    what = "hand-written against jax.grad, worst of 2 cases"
-    assert by_what(result)[f"{what}: time"].reached is reached
-    assert ("another" in by_what(result)[f"{what}: time"].figure) is not reached
-    assert by_what(result)[f"{what}: temporaries"].reached is True
-    mine["temporaries_bytes"] += 1
-    temporaries = by_what(result)[f"{what}: temporaries"]
-    assert temporaries.reached is False
-    assert "another" in temporaries.figure
 
 
 def test_the_tables_of_a_case_say_who_is_how_fast_and_what_the_machine_can_do() -> None:

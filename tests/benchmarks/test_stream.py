@@ -1,8 +1,6 @@
 """Training by stream is measured beside training in memory, on a set of files that is made once."""
 
 import json
-import shutil
-from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +10,7 @@ import numpy as np
 import peak_memory
 import pytest
 import stream
-from command_runs import run_experiment
-from comparisons import refused
+from command_runs import no_room, run_experiment
 from large_set import LargeSet, draw, make_set, read_shards
 from stream import StreamOptions
 
@@ -57,11 +54,12 @@ def test_classes_follow_a_teacher_but_for_the_noise(monkeypatch: pytest.MonkeyPa
     assert np.mean(labels != quiet) == pytest.approx(noise, abs=0.01)
 
 
-def test_a_disk_that_is_too_full_is_refused(small: LargeSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(2**30, 2**30, 1000))
-    refused("2,500 rows need 0.00 GiB more and 0.5 GiB to spare", list, make_set(small))
-    assert list(small.folder.iterdir()) == []
+def test_a_disk_that_is_full_ends_it_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np, "save", no_room)
+    outcome = run_experiment("stream", "--rows", 1000, "--data-dir", tmp_path / "set")
+    assert outcome.status == 2
+    assert outcome.err.endswith("inputs.npy: No space left on device\n")
+    assert list((tmp_path / "set").iterdir()) == []
 
 
 @pytest.mark.slow

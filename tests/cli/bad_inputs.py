@@ -72,7 +72,7 @@ train --monitor score_ | 'score_': did you mean 'score'? | loss
 train --patience 3 | --patience watches a validation part, and none is held out: begin a run with --validation 0.2
 train --dataset {sine,fractions.npz} --loss softmax_cross_entropy | '{}' | does not fit a regression
 train --examples 50 | 'examples' does not apply to data set 'digits'
-train --dataset pets.csv | needs a target column | hue, size, age, pet
+train --dataset pets.csv | needs a target column | 'hue', 'size', 'age', 'pet'
 # Data that cannot be trained on.
 {train --target pet --dataset,predict run} nowhere.csv | file 'nowhere.csv' does not exist
 train --dataset folder.csv --target pet | 'folder.csv' is a folder without images: give a file
@@ -97,7 +97,7 @@ train --dataset fractions.npz --task classification | 'fractions.npz'
     | has targets that are not whole numbers (0.5): choose task 'regression', or give whole numbers
 train --dataset twos.npz --task multilabel | 'twos.npz' | targets other than 0 and 1
 train --dataset pickle.npz | 'pickle.npz' | holds pickled Python objects under 'targets' | never loaded
-train --dataset {cut,altered,nothing}.npz | '{}.npz' | is not a whole .npz file: save it again with numpy.savez
+train --dataset {cut,altered,nothing}.npz | '{}.npz' | is not a whole .npz file: save it again
 train --dataset names.npz | 'names.npz' | has the arrays a, b: give 'inputs' and 'targets'
 train --dataset mnist --data-dir prepared --manual-dir manual
     | manual folder 'manual' holds none of the archives of 'mnist' | train-images-idx3-ubyte.gz
@@ -115,7 +115,7 @@ predict run wide.npz | has 7 features, the network takes 5
 predict run green.csv --unseen refuse
     | column 'hue': 'green' was not in the training data, which had 'blue', 'grey', 'red'
 predict run text.csv
-    | line 6 of file 'text.csv', column 'age': 'old' is no number, and most of the column are numbers: mend it
+    | line 6 of file 'text.csv', column 'age': 'old' is no number: mend it
 predict run pets.csv --keep-columns hu | 'hu': did you mean 'hue'?
 predict run pets.csv --device gup | device 'gup' is not there
 predict run pets.csv --out folder.csv | 'folder.csv' is no file

@@ -195,6 +195,16 @@ def test_other_data_and_scores_are_told_apart(here: Path) -> None:
     assert "<svg" in (here / "c.svg").read_text(encoding="utf-8")
 
 
+def test_runs_on_files_with_other_tests_are_in_tables_of_their_own(here: Path) -> None:
+    for name, hashes in (("a", ["1" * 64]), ("b", ["1" * 64, "2" * 64]), ("c", ["1" * 64, "3" * 64])):
+        write_run(here / name, told={"dataset": {"name": "own.csv", "sha256": hashes}})
+    lines = compared("a", "b", "c")
+    titles = [line.partition(": ")[0] for line in lines if "the last epoch's" in line]
+    ones, twos, threes = ("1" * 12, "2" * 12, "3" * 12)
+    wanted = [ones, f"{ones} and {twos}", f"{ones} and {threes}"]
+    assert titles == [f"own.csv, sha256 {hashes}, accuracy" for hashes in wanted]
+
+
 KINDS = "digits, accuracy: the losses are of different kinds: compare only the scores"
 ELSEWHERE = {"told": {"machine": MACHINE | {"processor": "two"}}}
 

@@ -1,6 +1,9 @@
 import errno
 import io
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -9,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
-from command_runs import BRIEF, FILES, contents, run_experiment, train_ok, write_pets
+from command_runs import BRIEF, FILES, contents, program, run_experiment, train_ok, write_pets
 from slow_cases import others_slow
 
 from jaxmlp import load_model, predict
@@ -166,10 +169,45 @@ def test_the_targets_own_file_is_scored_beside_guessing_and_columns_are_carried_
         assert score in outcome.err
     assert "guessing the most frequent" in outcome.err
     assert "guessing the mean" in run_experiment("predict", trained / "houses", trained / "houses.csv").err
+    kept = predicted(trained / "pets", trained / "pets.csv", "--keep-columns", "1,-1")
+    assert [*kept][:2] == ["hue", "pet"]
     kept = predicted(trained / "houses", trained / "houses.csv", "--keep-columns", "all")
     assert list(kept) == ["area", "street", "price", "tax", "predicted_price", "predicted_tax"]
     assert "did you mean 'hue'" in refused(trained / "pets", trained / "pets.csv", "--keep-columns", "hu")
     assert "is for tables" in refused(trained / "images", trained / "images.npz", "--keep-columns", "all")
+
+
+def test_rows_whose_target_is_not_known_are_left_out_of_the_scores(trained: Path, tmp_path: Path) -> None:
+    for name, target, unknown in (("pets", "pet", "dodo"), ("houses", "price", "NA")):
+        frame = pd.read_csv(trained / f"{name}.csv").astype({target: object})
+        whole = run_experiment("predict", trained / name, trained / f"{name}.csv").err
+        frame.loc[[3, 5], target] = unknown
+        frame.to_csv(tmp_path / "gaps.csv", index=False)
+        told = run_experiment("predict", trained / name, tmp_path / "gaps.csv")
+        assert f"and known of {len(frame) - 2} of {len(frame)} rows" in told.err
+        assert "and known of" not in whole
+        assert len(told.err.splitlines()) == len(whole.splitlines())
+
+
+def test_what_is_no_table_to_write_and_what_is_beyond_float32_is_refused(
+    trained: Path, tmp_path: Path
+) -> None:
+    for name in ("p.xlsx", "p.json"):
+        assert "name a .csv, .tsv, .parquet" in refused(trained / "pets", trained / "pets.csv", "--out", name)
+    (tmp_path / "far.csv").write_text("hue,size,age\nred,1.5,3\nred,1e60,3\n")
+    assert "row 2 of the examples has a number beyond float32" in refused(
+        trained / "pets", tmp_path / "far.csv"
+    )
+
+
+@pytest.mark.slow
+def test_a_pipe_is_written_and_a_closed_output_is_told(trained: Path) -> None:
+    words = [sys.executable, *program("predict"), trained / "pets", trained / "pets.csv"]
+    piped = subprocess.run([*words, "--out", "/dev/stdout"], capture_output=True, text=True, check=True)
+    assert len(piped.stdout.splitlines()) == 41
+    shell = shlex.join(map(str, words))
+    closed = subprocess.run(["sh", "-c", f"{shell} >&-"], stderr=subprocess.PIPE, text=True, check=False)
+    assert (closed.returncode, "standard output is closed" in closed.stderr) == (2, True)
 
 
 def test_one_strange_row_does_not_stop_the_others_unless_it_is_to_be_refused(

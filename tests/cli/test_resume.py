@@ -76,6 +76,19 @@ def test_a_run_of_a_file_goes_on_from_any_folder_and_after_the_file_has_moved(tm
     assert contents(run) == before
 
 
+@pytest.mark.parametrize("name", ["metrics.csv", "model.safetensors", "curves.png", "checkpoints"])
+def test_a_run_folder_with_links_is_not_gone_on_with(alone: Path, tmp_path: Path, name: str) -> None:
+    run, victim = tmp_path / "run", tmp_path / "victim"
+    shutil.copytree(alone, run)
+    (shutil.rmtree if (run / name).is_dir() else Path.unlink)(run / name) if (run / name).exists() else None
+    victim.mkdir() if name == "checkpoints" else victim.write_text("mine")
+    (run / name).symlink_to(victim)
+    before = contents(tmp_path)
+    outcome = resume(run, "--epochs", 9)
+    assert (outcome.status, f"holds links ({name})" in outcome.error_line) == (2, True)
+    assert contents(tmp_path) == before
+
+
 class AskedAfter:
     """A signal that comes within an epoch; looked at once an epoch, and when all is over."""
 

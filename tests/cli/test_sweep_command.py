@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 from command_runs import Outcome, program, run_experiment, train_ok, write_houses
@@ -152,6 +153,21 @@ def test_the_printed_command_trains_the_saved_network(swept: tuple[Path, str], t
 
 
 @pytest.mark.slow
+def test_folds_keep_groups_together_and_time_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    rows = (f"{row},{row // 9},{'uv'[row % 2]}\n" for row in range(90))
+    path.write_text("x,g,y\n" + "".join(rows))
+    words = "--dataset", str(path), "--target", "y", "--folds", "3"
+    job = sweep_options.prepare(read_sweep([*words, "--group-column", "g"]), "float32", jax.devices()[0])
+    groups = job.dataset.groups
+    assert groups is not None
+    for train, held_out in job.folds or ():
+        assert not {*groups[train]} & {*groups[held_out]}
+    assert sum(len(held_out) for _, held_out in job.folds or ()) == len(groups)
+    outcome = run_experiment("sweep", *words, "--time-column", "x")
+    assert "leave out --time-column" in outcome.error_line
+
+
 def test_lengths_of_training_are_tried(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     out = sweep_ok("--dataset", "iris", "--grid", "epochs=1,3", "--no-pictures", "--out", folder).out

@@ -294,6 +294,18 @@ def test_other_programs_files_are_read_alike(name: str, change: Callable[[str], 
     assert same_params(tmp_path / "pets", tmp_path / other.stem)
 
 
+def test_scores_count_rows_by_their_weight_as_the_summary_does(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    rows = (f"{row % 7},{'uv'[row % 2]},{1000 if row % 2 else 1}\n" for row in range(100))
+    path.write_text("x,y,w\n" + "".join(rows))
+    words = "--dataset", path, "--target", "y", "--weight-column", "w", *BRIEF[1:]
+    outcome = train_ok(tmp_path / "run", *words)
+    summary = float(printed(outcome, "test accuracy ").rstrip(" %")) / 100
+    (row,) = (line.split() for line in outcome.out.splitlines() if line.startswith("accuracy "))
+    assert float(row[1]) == pytest.approx(summary, abs=1e-4)
+    assert float(row[2]) == pytest.approx(1000 / 1001, abs=1e-4)
+
+
 def test_a_diverged_run_ends_with_status_1_and_keeps_finite_parameters(tmp_path: Path) -> None:
     out = tmp_path / "run"
     flags = ("--learning-rate", "1e6", "--loss", "squared_error", "--epochs", "5")

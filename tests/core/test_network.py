@@ -413,3 +413,16 @@ def test_which_outputs_are_probabilities(end: str | None, expected: bool) -> Non
 def test_parameters_of_another_network_are_refused():
     params = init(mlp([2, 4]), jax.random.key(0))
     refused("params are those of another network", forward, mlp([2, 3]), params, jnp.ones((1, 2)))
+
+
+@pytest.mark.parametrize("ends", [[], [Activate("sigmoid")]])
+def test_probabilities_of_one_label_against_the_rest_sum_to_1_however_small(ends: list[Layer]) -> None:
+    net = Network(3, [Dense(3, bias=False, weight_init="zeros"), *ends])
+    params = jax.tree.map(lambda leaf: jnp.eye(3), init(net, jax.random.key(0)))
+    logits = jnp.array([[-200.0, -150.0, -120.0], [1.0, 0.0, -1.0]])
+    found = predict(
+        net, params, logits, task="classification", loss="sigmoid_cross_entropy", probabilities=True
+    )
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
+    single = jax.nn.sigmoid(logits[1])
+    np.testing.assert_allclose(found[1], single / single.sum(), rtol=1e-5)

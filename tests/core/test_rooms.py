@@ -59,7 +59,7 @@ LIBRARIES: dict[str, set[str]] = {
 MOST_PARAMETERS, MOST_LINES = 8, 450
 DOORS = {
     *("check_gradients", "evaluate", "fit", "load", "loss", "make_optimizer", "mlp"),
-    *("save_model", "sweep", "trace", "train_epoch", "train_step", "value_and_grad"),
+    *("save_model", "sweep", "tabular", "trace", "train_epoch", "train_step", "value_and_grad"),
 }
 
 # --- the names that differentiate automatically, and the one room that may use them ---

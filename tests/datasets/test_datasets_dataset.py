@@ -218,4 +218,6 @@ def test_groups_stay_together_and_time_splits_at_the_end(seed):
     assert sorted([*train, *test]) == list(range(60))
     train, test = split_indices(60, test_fraction=0.25, seed=seed, is_ordered=True)
     assert (train.tolist(), test.tolist()) == (list(range(45)), list(range(45, 60)))
-    refused("all examples are of one group", split_indices, 60, test_fraction=0.2, seed=0, groups=groups * 0)
+    refused(
+        "1 group(s) leave none to train on", split_indices, 60, test_fraction=0.2, seed=0, groups=groups * 0
+    )

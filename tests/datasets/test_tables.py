@@ -82,11 +82,11 @@ def test_large_numbers_keep_their_differences_until_they_are_scaled(save, step):
     "odd", ["-", "1.5 kg", "n.a.", "$9", "3%", "1,234", "1_000", "\N{ARABIC-INDIC DIGIT TWO}", "0x1A"]
 )
 def test_one_cell_that_is_no_number_is_refused_by_line_column_and_text_in_both_commands(save, odd):
-    said = f"line 52 of file ... column 'x': '{odd}' is no number, and most of the column are numbers"
-    advice = "...--na-values, --decimal, --thousands, or --text 'x'"
+    said = f"line 52 of file ... column 'x': '{odd}' is no number"
+    advice = ", and most of the column are numbers...--na-values, --decimal, --thousands, --ignore 'x', or --text 'x'"
     refused(said + advice, load, save(numbered(odd)), target="y", decimal=".")
     trained = load(save(numbered("50")), target="y")
-    refused(said, predicted_inputs, save(numbered(odd)), trained)
+    refused(f"{said}: mend it", predicted_inputs, save(numbered(odd)), trained)
     as_text = load(save(numbered(odd)), target="y", text="x")  # each text occurs once
     assert as_text.table["columns"][0]["kind"] == "category"
 
@@ -105,6 +105,7 @@ def test_one_cell_that_is_no_number_is_refused_by_line_column_and_text_in_both_c
         (["\N{MINUS SIGN}5", "+2", "3.", ".5"], {}, [-5, 2, 3, 0.5]),
         (["nan ", "2", "none", "4"], {}, [np.nan, 2, np.nan, 4]),
         (["1,234", "2", "3", "4"], {}, None),
+        (["1,234", "2", "3", "4"], {"thousands": ","}, [1234, 2, 3, 4]),
         (["$9", "$8", "$7", "$6"], {}, None),
         (["9 %", "8 %", "7.5%", "6%"], {}, None),
         (["1.5 kg", "2 kg", "1 kg", "3 kg"], {}, None),
@@ -251,6 +252,92 @@ def test_texts_become_signs_inputs_or_numbers_by_how_many_there_are(save):
     assert predicted_inputs(new, coded).tolist() == [[1, 1, 12, 1], [0] * 4, [0, 0, 0, 3]]
 
 
+@pytest.mark.parametrize(("gap", "targets"), [("NA", (0, 1)), ("None", (0.5, 1.5)), ("", ("u", "v"))])
+def test_rows_without_a_target_are_refused_by_their_line_or_left_out(save, gap, targets):
+    path = save(people(x=ROWS, y=[gap if row == 7 else targets[row % 2] for row in ROWS]))
+    refused("missing values in target 'y' (1), the first in line 9 of file", load, path, target="y")
+    dataset = load(path, target="y", drop_missing_target=True)
+    assert len(dataset.train.inputs) + len(dataset.test.inputs) == 99
+    assert "1 rows without a target are left out" in dataset.notes
+
+
+def test_a_class_that_only_the_test_part_has_is_named_and_gaps_in_groups_are_refused(save):
+    text = people(x=ROWS, t=ROWS, y=["u", "v"] * 45 + ["w"] * 10)
+    assert (
+        "no example of class 'w' is in the training part"
+        in load(save(text), target="y", time_column="t").notes
+    )
+    text = people(x=ROWS, t=["", *ROWS[1:]], y=["u", "v"] * 50)
+    for by in ("time_column", "group_column"):
+        line = refused(
+            "missing values in 't' (1), the first in line 2 of", load, save(text), target="y", **{by: "t"}
+        )
+        assert line.endswith("fill them")
+
+
+def test_years_as_names_and_numbers_of_columns_are_told(save):
+    text = "2019,2020,2021\n" + "1,2,3\n" * 30
+    refused(
+        "unknown target column of file ... (its first line is taken as data; --header if not)",
+        load,
+        save(text),
+        target="2021",
+    )
+    refused("unknown target column", load, save(PLAIN), target="--1")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_whole_numbers_with_a_gap_are_whole_in_every_kind_of_file(tmp_path, kind):
+    pytest.importorskip("pyarrow") if kind == "parquet" else None
+    frame = pd.DataFrame({"x": ROWS, "y": [None, *(row % 3 for row in ROWS[1:])]})
+    path = tmp_path / f"own.{kind}"
+    frame.convert_dtypes().to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
+    assert load(path, target="y", drop_missing_target=True).class_names == ("0", "1", "2")
+
+
+def test_grey_images_of_more_than_a_byte_keep_their_values(tmp_path):
+    for name, value in (("dark", 256), ("light", 60000)):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            Image.fromarray(np.full((2, 2), value + number, np.uint16)).save(
+                tmp_path / name / f"{number}.png"
+            )
+    assert sorted({*load(tmp_path).train.inputs.max(axis=1)} | {*load(tmp_path).test.inputs.max(axis=1)}) == [
+        *range(256, 261),
+        *range(60000, 60005),
+    ]
+    os.mkfifo(tmp_path / "dark" / "9.png")
+    refused("is no regular file", load, tmp_path)
+
+
+def test_a_target_of_names_is_refused_and_na_among_classes_is_told(save):
+    path = save(people(x=ROWS, y=(f"name {row}" for row in ROWS)))
+    refused("most of the 100 texts of target 'y' occur once, as names do", load, path, target="y")
+    for told in ({"text": "y"}, {"task": "classification"}):
+        assert len(load(path, target="y", **told).class_names) == 100
+    path = save(people(x=ROWS, y=["a", "b", "None", "NA"] * 25))
+    notes = " ".join(load(path, target="y").notes)
+    for text in ("NA", "None"):
+        assert (
+            f"column 'y': {text} (25) is a text there and no gap (--na-values {text} if it is one)" in notes
+        )
+    assert load(path, target="y", na_values="NA,None", drop_missing_target=True).class_names == ("a", "b")
+
+
+def test_excels_hint_named_numbers_as_gaps_and_lines_of_texts_are_understood(save):
+    dataset = load(save("sep=;\nx;y\n" + "1,5;u\n2,5;v\n" * 10), target="y")
+    assert dataset.feature_names == ("x",)
+    refused("line 23 of file", load, save("sep=;\nx;y\n" + "1;u\n2;v\n" * 10 + "oh;u\n"), target="y")
+    dataset = load(
+        save(column("x", [-999 if row % 5 else row for row in ROWS])), target="y", na_values="-999.0"
+    )
+    assert "gaps become the median: 'x' (80)" in dataset.notes
+    for first, rows in (("e,x,s", 60), ("e,q,s", 59)):  # q is no text of the second column
+        text = f"{first}\n" + "p,x,s\ne,y,t\n" * 30
+        notes = load(save(text[: -len("e,y,t\n")]), target="-1").notes
+        assert any("the first line" in note for note in notes) is (rows == 60)
+
+
 DAYS = pd.date_range("2023-12-25 06:30", periods=40, freq="27h")
 
 
@@ -259,6 +346,8 @@ DAYS = pd.date_range("2023-12-25 06:30", periods=40, freq="27h")
     [
         "%Y-%m-%d",
         "%d.%m.%Y",
+        "%m/%d/%y",
+        "%m/%d/%Y %I:%M %p",
         "%m/%d/%Y",
         "%d/%m/%Y",
         "%Y/%m/%d",
@@ -271,10 +360,11 @@ def test_dates_become_days_year_month_and_weekday(save, format):
     path = save(people(day=DAYS.tz_localize("UTC").strftime(format), y=(row / 7 for row in range(40))))
     dataset = load(path, target="y")
     assert dataset.feature_names == ("day (days)", "day (year)", "day (month)", "day (weekday)")
-    days = DAYS if "H" in format else DAYS.normalize()
+    has_time = "%M" in format
+    days = DAYS if has_time else DAYS.normalize()
     found = predicted_inputs(path, dataset)
     seconds = days.to_numpy("datetime64[s]").astype(float)
-    if "%S" not in format and "H" in format:
+    if "%S" not in format and has_time:
         seconds -= seconds % 60
     np.testing.assert_allclose(found[:, 0], seconds / 86400, rtol=1e-12)
     assert found[:, 1:].tolist() == np.stack([days.year, days.month, days.day_of_week], axis=1).tolist()
@@ -506,10 +596,13 @@ def test_a_test_file_is_the_test_part_and_a_full_stop_behind_its_classes_is_left
     )
 
 
-def test_a_fraction_of_0_trains_on_all_and_says_so(save):
-    dataset = load(save(PLAIN), target="y", test_fraction=0)
-    assert dataset.train is dataset.test
-    assert len(dataset.train.inputs) == 30
+@pytest.mark.parametrize(("name", "rows"), [(None, 30), ("digits", 1797), ("iris", 150), ("moons", 1000)])
+def test_a_fraction_of_0_trains_on_all_and_says_so(save, tmp_path, name, rows):
+    own = {"target": "y"} if name is None else {"data_dir": tmp_path}
+    for _ in range(2):  # digits are kept after the first time
+        dataset = load(name or save(PLAIN), test_fraction=0, **own)
+        assert dataset.train is dataset.test
+        assert len(dataset.train.inputs) == rows
     assert any("no part is held out" in note for note in dataset.notes)
 
 
