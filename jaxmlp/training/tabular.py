@@ -68,8 +68,8 @@ def tabular(
         >>> print(tabular(6, 3, task="classification", numbers=4, codes={5: 20}, hidden=[64], members=2))
         layer           output    parameters
         input           [B, 6]
-        committee of 2  [B, 3]         5,276
-        total                          5,276
+        committee of 2  [B, 3]         4,880
+        total                          4,880
     """
     regresses = task == "regression"
     plain = in_features - len(codes or {})
