@@ -66,10 +66,10 @@ def tabular(
 
     Example:
         >>> print(tabular(6, 3, task="classification", numbers=4, codes={5: 20}, hidden=[64], members=2))
-        layer           output    parameters
+        layer           output  parameters
         input           [B, 6]
-        committee of 2  [B, 3]         4,880
-        total                          4,880
+        committee of 2  [B, 3]       4,880
+        total                        4,880
     """
     regresses = task == "regression"
     plain = in_features - len(codes or {})
