@@ -120,7 +120,7 @@ TRAINING: dict[str, Any] = {"train": True, "key": jax.random.key(0), "progress":
 
 
 @in_float64
-@pytest.mark.parametrize("training", [{}, TRAINING], ids=["inference", "training"])
+@pytest.mark.parametrize("training", [TRAINING, pytest.param({}, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_at_kinks_ties_and_inputs_of_ten_thousand(name: str, training: dict[str, Any]) -> None:
     above = [] if name == "Committee" else [Dense(3)]  # a committee ends a network

@@ -70,7 +70,7 @@ def test_predictions_are_averaged():
 
 
 @AVERAGES
-@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("train", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_the_gradient_is_that_of_autodiff(average, targets, kind, train, scale):
     net, params, _ = committee(average)

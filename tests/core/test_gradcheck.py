@@ -257,7 +257,12 @@ def layer_problem(name: str) -> Any:
 
 
 LOSS_CASES = [(loss, kind) for loss in (*LOSSES, *WITH_PARAMETERS) for kind in target_kinds(loss)]
-LAYER_CASES = [(name, corruption) for name in LAYERS for corruption in corruptions.layer_corruptions(name)]
+# Every corruption is caught by default beside jax.vjp in test_layers.py; here by default those of the oldest layers.
+LAYER_CASES = [
+    pytest.param(name, corruption, marks=() if name in ("Dense", "Activate", "Softmax") else pytest.mark.slow)
+    for name in LAYERS
+    for corruption in corruptions.layer_corruptions(name)
+]
 
 
 RIGHT = [

@@ -306,6 +306,7 @@ def test_constant_columns_and_dead_units_stay_finite(inputs: np.ndarray) -> None
         assert max(float(np.max(np.abs(leaf))) for leaf in leaves) < 100, "rounding must not be blown up"
 
 
+@pytest.mark.slow
 def test_many_are_drawn_side_by_side_as_each_by_itself() -> None:
     x, keys = jnp.asarray(normal(20, 5)), jax.random.split(KEY, 3)
     together = jax.vmap(lambda key: init_from_data(DEEP, key, x))(keys)

@@ -59,11 +59,22 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 EXAMPLES, INPUTS = 5, 3
 INFERENCE: dict[str, Any] = {}
 TRAINING = {"train": True, "key": jax.random.key(1), "progress": 0.6}
-BOTH = pytest.mark.parametrize("training", [INFERENCE, TRAINING], ids=["inference", "training"])
+BOTH = pytest.mark.parametrize("training", [TRAINING, pytest.param(INFERENCE, marks=pytest.mark.slow)])
 
 
 def layers() -> list[Layer]:
     return [LAYERS[kind](**settings) for kind in LAYERS for settings in SETTINGS.get(kind, [{}])]
+
+
+def cases() -> list[Any]:
+    """All of them; by default one setting a kind, and every activation."""
+    return [
+        pytest.param(
+            layer, id=str(layer), marks=() if number == 0 or kind == "Activate" else pytest.mark.slow
+        )
+        for kind in LAYERS
+        for number, layer in enumerate(LAYERS[kind](**settings) for settings in SETTINGS.get(kind, [{}]))
+    ]
 
 
 def random_case(layer: Layer, seed: int = 0) -> tuple[Any, jax.Array, jax.Array]:
@@ -99,7 +110,7 @@ def worst_disagreement(layer: Layer, training: dict[str, Any]) -> float:
 
 @pytest.mark.usefixtures("x64")
 @BOTH
-@pytest.mark.parametrize("layer", layers(), ids=str)
+@pytest.mark.parametrize("layer", cases())
 def test_backward_equals_vjp(layer: Layer, training: dict[str, Any]) -> None:
     assert worst_disagreement(layer, training) <= 1e-13
 
@@ -159,7 +170,7 @@ def test_softmax_stays_finite_at_extreme_inputs() -> None:
     assert Softmax().backward((), residuals, jnp.ones((1, 3)))[1].tolist() == [[0.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("layer", layers(), ids=str)
+@pytest.mark.parametrize("layer", cases())
 def test_init_and_forward_agree_on_shapes_and_types(layer: Layer) -> None:
     params, features = layer.init(jax.random.key(0), INPUTS)
     outputs, residuals = layer.forward(params, jnp.ones((2, INPUTS)), **TRAINING)
@@ -272,7 +283,7 @@ def test_activate_refuses_an_unknown_name() -> None:
 KINDS = {"weight", "bias", "scale", "activation", "embedding", "statistic"}
 
 
-@pytest.mark.parametrize("layer", layers(), ids=str)
+@pytest.mark.parametrize("layer", cases())
 def test_each_leaf_has_a_kind(layer: Layer) -> None:
     params, _ = layer.init(jax.random.key(0), INPUTS)
     kinds = layer.kinds(params)
@@ -283,7 +294,7 @@ def test_each_leaf_has_a_kind(layer: Layer) -> None:
         assert kinds == DenseParams("weight", "bias" if layer.bias else None)
 
 
-@pytest.mark.parametrize("layer", layers(), ids=str)
+@pytest.mark.parametrize("layer", cases())
 def test_layers_are_values(layer: Layer) -> None:
     twin = dataclasses.replace(layer)
     assert twin is not layer

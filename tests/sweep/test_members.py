@@ -84,6 +84,7 @@ def test_the_data_are_not_copied_for_each_member() -> None:
     assert lowered.compile().memory_analysis().temp_size_in_bytes < 16 * 2000 * 512 * 4 / 10
 
 
+@pytest.mark.slow
 def test_a_transform_meets_the_rows_of_its_member() -> None:
     data, rows = examples(20), np.array([[1, 5, 7, 8, 11], [0, 2, 3, 12, 19]])
     recipe = Recipe(NET, batch_size=2, transform=lambda key, x: x + jax.random.normal(key, x.shape))
@@ -120,7 +121,7 @@ def fitted_alone(seed: int, rate: float, train: Any, valid: Any, epochs: int) ->
     return fit(NET, train, valid, optimizer=optimizer, **options)
 
 
-@pytest.mark.parametrize("in_rows", [False, True])
+@pytest.mark.parametrize("in_rows", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_each_member_keeps_its_best_epoch_as_a_fit_does(in_rows: bool) -> None:
     epochs, data = 7, examples(20)
     pairs = [np.split(np.random.default_rng(seed).permutation(20), [15]) for seed in range(3)]
@@ -142,6 +143,7 @@ def test_each_member_keeps_its_best_epoch_as_a_fit_does(in_rows: bool) -> None:
     assert in_rows or len({int(each) for each in found.epoch}) > 1
 
 
+@pytest.mark.slow
 def test_of_an_error_the_least_is_the_best_and_what_diverges_keeps_its_start() -> None:
     recipe = Recipe(NET, batch_size=4, metric="zero_one_loss")
     members = Members(SEEDS, {"learning_rate": jnp.array([0.1, 0.3, jnp.nan])})

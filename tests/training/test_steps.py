@@ -322,6 +322,7 @@ def test_without_shuffling_the_order_is_the_given_one() -> None:
     assert orders_seen(Recorder(), 2, shuffle=False) == [list(range(EXAMPLES))] * 2
 
 
+@pytest.mark.slow
 def test_a_metric_that_ranks_is_taken_over_the_whole_epoch() -> None:
     still = make_optimizer("sgd", 1e-30)
     state = init_state(NET, still, KEY)

@@ -39,7 +39,9 @@ def test_the_network_is_that_of_realmlp_in_a_committee():
     refused("unknown activation", tabular, 3, 2, task="regression", activation="realu")
 
 
-@pytest.mark.parametrize(("task", "rate"), [("classification", 0.04), ("regression", 0.2)])
+@pytest.mark.parametrize(
+    ("task", "rate"), [("classification", 0.04), pytest.param("regression", 0.2, marks=pytest.mark.slow)]
+)
 def test_each_kind_of_leaf_has_its_rate_and_decay(task, rate):
     net, steps, epochs = tabular(3, 2, task=task, codes={2: 5}, hidden=[4], members=2), 10, 10
     optimizer = tabular_optimizer(task, steps, epochs)
@@ -47,10 +49,6 @@ def test_each_kind_of_leaf_has_its_rate_and_decay(task, rate):
     grads = jax.tree.map(np.ones_like, state.params)
     named, step = kinds(net, state.params), 3
     factor = 0.5 - 0.5 * np.cos(2 * np.pi * np.log2(1 + 15 * step / (steps * epochs)))  # coslog:4
-    first, second = (
-        0.1 / (1 - 0.9 ** (step + 1)),
-        0.05 / (1 - 0.95 ** (step + 1)),
-    )  # Adam's moments of gradients 1
     with telling():
         held = optax.tree.set(state.opt_state, count=step)
         update = optax.with_extra_args_support(optimizer).update
