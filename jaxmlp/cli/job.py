@@ -160,7 +160,7 @@ def load_dataset(options: DataOptions) -> Dataset:
 
 def problem_of(options: TrainOptions, dataset: Dataset, validation: float) -> Problem:
     """Make the data ready in the precision that the options ask for."""
-    return make_problem(
+    problem = make_problem(
         dataset,
         loss=options.loss,
         scaling=options.scaling,
@@ -168,6 +168,7 @@ def problem_of(options: TrainOptions, dataset: Dataset, validation: float) -> Pr
         seed=options.seed,
         dtype=np.float64 if options.precision == "float64" else np.float32,
     )
+    return problem._replace(metric=options.metric or problem.metric)
 
 
 def make_job(
@@ -217,4 +218,4 @@ def learning_rate_of(options: TrainOptions, problem: Problem) -> float:
         return options.learning_rate
     usual = OPTIMIZERS[options.optimizer].learning_rate
     is_plain = options.optimizer.partition(":")[0] in ("sgd", "momentum", "nesterov")
-    return usual / 10 if is_plain and problem.metric == "r2" else usual
+    return usual / 10 if is_plain and problem.metric in ("r2", "mae", "rmse") else usual

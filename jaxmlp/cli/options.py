@@ -14,6 +14,7 @@ from jaxmlp.cli.parser import option
 from jaxmlp.datasets import DATASETS, METHODS
 from jaxmlp.initializers import INITIALIZERS
 from jaxmlp.losses import LOSSES
+from jaxmlp.training.metrics import METRICS
 from jaxmlp.training.optimizers import OPTIMIZERS, SCHEDULES
 from jaxmlp.types import LARGEST_SEED, check_whole
 
@@ -164,6 +165,9 @@ class TrainOptions(CompilationCacheOptions, DeviceOptions, DataOptions):
     bias_init: str = _network("zeros", "of biases: zeros, normal:X or uniform:LOW,HIGH")
     bias: bool = _network(True, "biases in the layers")
     loss: str | None = _training(None, f"{', '.join(LOSSES)}; as huber:0.5 (default: the task's)")
+    metric: str | None = _training(
+        None, f"reported every epoch beside the loss: {', '.join(METRICS)} (default: the task's)"
+    )
     optimizer: str = _training("sgd", f"{', '.join(OPTIMIZERS)}; as momentum:0.95 or adamw:0.01")
     learning_rate: float | None = _training(
         None, "(default: the optimiser's; for a regression a tenth of it with sgd, momentum and nesterov)"
@@ -267,6 +271,8 @@ def check_options(options: TrainOptions) -> None:
     mlp(sizes, activation=options.activation, init=options.init, bias_init=options.bias_init)
     if options.loss is not None:
         LOSSES[options.loss]
+    if options.metric is not None:
+        METRICS[options.metric]
 
 
 def flag(name: str) -> str:

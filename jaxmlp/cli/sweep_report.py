@@ -11,7 +11,7 @@ from jaxmlp.cli.job import make_job, problem_of
 from jaxmlp.cli.run import MODEL
 from jaxmlp.cli.session import tell
 from jaxmlp.cli.sweep_options import SweepJob, train_command
-from jaxmlp.cli.text import aligned, counted, score_name, show_loss, show_score, spell
+from jaxmlp.cli.text import NUMBERS, aligned, counted, score_name, show_loss, show_score, spell
 from jaxmlp.files import whole_file
 from jaxmlp.plots import save, sweep_scores
 from jaxmlp.sweep.sweep import SweepResult
@@ -111,7 +111,7 @@ def scores_of(standing: Standing, metric: str, several: bool) -> list[str]:
 
 def draw_scores(job: SweepJob, result: SweepResult, folder: Path) -> None:
     """Draw every network's score against each hyper-parameter."""
-    factor, unit = (1, "") if result.metric == "r2" else (100, " [%]")
+    factor, unit = (1, "") if result.metric.partition(":")[0] in NUMBERS else (100, " [%]")
     rows = [job.values(number) for number in range(len(job.trials))]
     varied = {}
     for name in job.shown:

@@ -48,11 +48,14 @@ def score_name(metric: str) -> str:
     return "R²" if name == "r2" else name.replace("_", " ")
 
 
+NUMBERS = ("r2", "mae", "rmse", "log_loss")  # the metrics that are no shares
+
+
 def show_score(metric: str, score: float | None) -> str:
     """Write a score: a share in %, R² and errors as numbers."""
     if score is None:
         return "-"
-    if metric.partition(":")[0] not in ("r2", "mae", "rmse", "log_loss"):
+    if metric.partition(":")[0] not in NUMBERS:
         return f"{100 * score:.2f} %"
     return f"{score:.4f}" if abs(score) < 1e4 else f"{score:.1e}"  # as of a network that all but diverged
 

@@ -38,6 +38,7 @@ train --precision float46 | unknown precision 'float46': did you mean 'float64'?
 train --dataset pets.csv --target pet --task regresion | unknown task 'regresion': did you mean 'regression'?
 train --scaling standardize | 'standardize': did you mean 'standardise'?
 train --dataset pets.csv --target pet --missing imput | 'imput': did you mean 'impute'? | refuse
+train --metric acuracy | unknown metric 'acuracy': did you mean 'accuracy'?
 train --dataset pets.csv --target pte | 'pte': did you mean 'pet'?
 train --activaton relu | unrecognized arguments: --activaton relu (did you mean --activation?); see | --help
 train --lr 0.1 | did you mean --learning-rate?

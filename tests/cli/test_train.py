@@ -294,6 +294,23 @@ def test_other_programs_files_are_read_alike(name: str, change: Callable[[str], 
     assert same_params(tmp_path / "pets", tmp_path / other.stem)
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "shown"),
+    [
+        (("--dataset", "moons", "--metric", "balanced_accuracy"), "balanced_accuracy", " %"),
+        (("--dataset", "sine", "--metric", "mae", "--validation", "0.2"), "mae", ""),
+    ],
+)
+def test_another_metric_is_reported_every_epoch(
+    words: tuple[str, ...], name: str, shown: str, tmp_path: Path
+) -> None:
+    outcome = train_ok(tmp_path / "run", *words, "--examples", "60", *BRIEF[1:])
+    (row,) = rows_of(tmp_path / "run")
+    part = "valid" if "--validation" in words else "test"
+    assert float(row[f"{part}_{name}"]) > 0
+    assert printed(outcome, f"test {name.replace('_', ' ')} ").endswith(shown)
+
+
 def test_scores_count_rows_by_their_weight_as_the_summary_does(tmp_path: Path) -> None:
     path = tmp_path / "own.csv"
     rows = (f"{row % 7},{'uv'[row % 2]},{1000 if row % 2 else 1}\n" for row in range(100))

@@ -105,6 +105,7 @@ def test_members_differ_in_what_they_draw_and_in_their_first_frequencies():
     assert len({float(weight) for weight in params[0][1].w[:, 0, 0]}) == 4
 
 
+@pytest.mark.slow
 def test_each_member_is_fitted_to_data_and_calibrated():
     net = Network(2, [Committee((BatchNorm(), *STACK), 3)])
     params = init_from_data(net, KEY, INPUTS * 9 + 4)
@@ -117,6 +118,7 @@ def test_each_member_is_fitted_to_data_and_calibrated():
     np.testing.assert_allclose(again[0][0].mean, np.tile(np.mean(INPUTS * 9 + 4, axis=0), (3, 1)), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_committee_is_fitted_and_saved_like_any_network(tmp_path):
     net, *_ = committee(sigmas=(0.1, 1.0))
     data = Batch(jnp.asarray(np.tile(INPUTS, (9, 1))), jnp.asarray(np.tile(LABELS, 9)))

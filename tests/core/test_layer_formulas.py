@@ -76,6 +76,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(schedule: str, progress: Any
     assert np.mean(found) == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_small_rate_is_right_on_average() -> None:
     def dropped(key: Any) -> Any:
         outputs, _ = Dropout(0.001).forward((), ONES, train=True, key=key)
@@ -98,6 +99,7 @@ def test_dropout_does_nothing_at_inference_at_the_end_of_its_schedule_and_at_a_r
         assert np.all(found == 1)
 
 
+@pytest.mark.slow
 def test_layers_draw_apart_and_progress_reaches_them_traced() -> None:
     net = Network(100, [Dropout(0.5, "flat_cos"), Residual([Dropout(0.5), Scale()])])
     assert net.scheduled
@@ -149,6 +151,7 @@ def test_sigma_sets_the_initial_frequencies() -> None:
     np.testing.assert_allclose(drawn[1], 40 * drawn[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_embedding_is_a_dense_layer_on_one_hot_columns_and_unknown_codes_are_zeros() -> None:
     layer = Embed(columns=(2, 0), codes=(3, 2), size=4)
     table, features = layer.init(KEY, 3)
@@ -191,6 +194,7 @@ def test_batch_statistics_leave_out_rows_of_weight_0_and_count_the_others_by_wei
     assert np.all(np.isfinite(outputs_of(layer, params, padded, train=True, weight=jnp.zeros(5))))
 
 
+@pytest.mark.slow
 def test_calibrated_statistics_are_the_populations_at_each_batch_norm() -> None:
     net = Network(3, [Dense(4), BatchNorm(), Residual([Activate("tanh"), BatchNorm()]), Dense(2)])
     params, x, weight = init(net, KEY), jnp.asarray(normal(50, 3)), jnp.asarray(normal(50) ** 2)
@@ -210,6 +214,7 @@ def test_calibrated_statistics_are_the_populations_at_each_batch_norm() -> None:
     assert all(rest)
 
 
+@pytest.mark.slow
 def test_finite_differences_leave_statistics_alone(x64: None, monkeypatch: pytest.MonkeyPatch) -> None:
     check_without_compiling(monkeypatch)
     net = Network(3, [BatchNorm(), Activate("tanh"), LayerNorm(), Dense(2)])
@@ -278,6 +283,7 @@ DEEP = Network(
 )
 
 
+@pytest.mark.slow
 def test_units_begin_with_a_deviation_of_1_and_their_kink_among_the_examples() -> None:
     x = jnp.asarray(normal(40, 5) * np.array([1, 10, 0.1, 1, 1], np.float32) + 7)
     params = init_from_data(DEEP, KEY, x)

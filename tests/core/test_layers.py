@@ -11,6 +11,7 @@ import pytest
 from comparisons import refused
 from gradient_cases import assert_close, make_params, make_weight
 from scipy import special
+from slow_cases import others_slow
 
 from jaxmlp import backprop
 from jaxmlp.activations import ACTIVATIONS
@@ -117,7 +118,14 @@ def test_backward_equals_vjp(layer: Layer, training: dict[str, Any]) -> None:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    ("name", "fault"), [(name, fault) for name in LAYERS for fault in corruptions.layer_corruptions(name)]
+    ("name", "fault"),
+    [
+        pytest.param(
+            name, fault, marks=() if fault in corruptions.SPECIFIC.get(name, {}) else pytest.mark.slow
+        )
+        for name in LAYERS
+        for fault in corruptions.layer_corruptions(name)
+    ],
 )
 def test_a_corrupted_backward_is_caught(name: str, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = corruptions.layer_corruptions(name)[fault](LAYERS[name].backward)
@@ -183,7 +191,7 @@ def test_init_and_forward_agree_on_shapes_and_types(layer: Layer) -> None:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", others_slow(["Dense", *(name for name in LAYERS if name != "Dense")]))
 def test_models_side_by_side_are_as_each_by_itself(name: str) -> None:
     layer = corruptions.make_layer(name)
 
