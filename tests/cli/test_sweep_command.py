@@ -168,6 +168,7 @@ def test_folds_keep_groups_together_and_time_has_none(tmp_path: Path) -> None:
     assert "leave out --time-column" in outcome.error_line
 
 
+@pytest.mark.slow
 def test_lengths_of_training_are_tried(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     out = sweep_ok("--dataset", "iris", "--grid", "epochs=1,3", "--no-pictures", "--out", folder).out
@@ -177,6 +178,7 @@ def test_lengths_of_training_are_tried(tmp_path: Path) -> None:
     assert sweep_ok("--resume", folder).out.count("2 reports are there already") == 1
 
 
+@pytest.mark.slow
 def test_folds_and_halving_of_a_regression(tmp_path: Path) -> None:
     data = ("--dataset", write_houses(tmp_path / "houses.csv"), *HOUSES.split())
     rates = ("--grid", "learning_rate=0.001,0.005,0.01,1e30")

@@ -248,6 +248,7 @@ SAID = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", others_slow(FILES, kept=2))
 def test_ones_own_file_is_learned(name: str, tmp_path: Path) -> None:
     # A folder with spaces and letters beyond ASCII, as people have them.

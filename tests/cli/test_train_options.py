@@ -97,6 +97,7 @@ def test_other_options_are_heeded(flags: tuple[str, ...], plain: Path, tmp_path:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "dtype", "products"),
     [

@@ -178,6 +178,7 @@ def test_softmax_stays_finite_at_extreme_inputs() -> None:
     assert Softmax().backward((), residuals, jnp.ones((1, 3)))[1].tolist() == [[0.0, 0.0, 0.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", cases())
 def test_init_and_forward_agree_on_shapes_and_types(layer: Layer) -> None:
     params, features = layer.init(jax.random.key(0), INPUTS)
@@ -291,6 +292,7 @@ def test_activate_refuses_an_unknown_name() -> None:
 KINDS = {"weight", "bias", "scale", "activation", "embedding", "statistic"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", cases())
 def test_each_leaf_has_a_kind(layer: Layer) -> None:
     params, _ = layer.init(jax.random.key(0), INPUTS)

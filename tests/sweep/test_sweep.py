@@ -110,6 +110,7 @@ def test_a_trial_ends_as_alone_in_float64(name: str, x64: None) -> None:
                 assert apart(params, end) > 1e-6
 
 
+@pytest.mark.slow
 def test_a_trial_may_train_for_an_epoch_count_of_its_own(x64: None) -> None:
     trials = [vary(epochs=epochs, schedule="cosine") for epochs in (1, 3, None)]
     train, valid = examples(31, np.float64), examples(17, np.float64)
@@ -132,6 +133,7 @@ def test_a_trial_is_as_alone_after_an_epoch_in_float32() -> None:
         assert apart(result.params[number], alone(trials[number], TRAIN, 1)) <= 1e-5
 
 
+@pytest.mark.slow
 def test_folds_of_unequal_sizes_are_the_runs_alone_on_their_rows(x64: None) -> None:
     data = examples(31, np.float64)
     folds = fold_indices(31, 3, seed=0, labels=np.asarray(data.targets))
@@ -173,6 +175,7 @@ def test_a_wrong_trial_is_refused_before_any_is_trained(wrong: Trial, words: str
     assert told == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("compiling", "block", "narrowed"),
     others_slow([pytest.param(0, 4, [4, 2]), pytest.param(0, 8, [8, 4, 2]), pytest.param(1e30, 8, [8])]),

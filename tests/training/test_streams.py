@@ -66,6 +66,7 @@ def assert_history_close(found: FitResult, expected: FitResult) -> None:
 # --- a stream and its arrays ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("optimizer", others_slow(["adam", "momentum"]))
 def test_one_window_is_the_fit_in_memory(optimizer: str, shuffle: bool) -> None:
