@@ -1,7 +1,7 @@
 """Activations, each beside its derivative.
 
-Values are `jax.nn`'s own where it has them, so that at a kink "the derivative" means what
-`jax.grad` gives for that function. Derivatives are written by hand; each takes the input z
+Values are `jax.nn`'s own where it has them: at a kink "the derivative" means what `jax.grad`
+gives for that function. Derivatives are written by hand; each takes the input z
 and the output a = σ(z), and uses whichever is cheaper and exact.
 """
 

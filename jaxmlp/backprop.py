@@ -144,7 +144,7 @@ def _value_and_grads(*arguments: Any, **keywords: Any) -> tuple[Scalar, Params]:
     return found.value, found.grads
 
 
-def told(train: bool, key: Key | None, progress: Progress) -> dict[str, Any]:
+def training_keywords(train: bool, key: Key | None, progress: Progress) -> dict[str, Any]:
     """Gather what layers are told; one without a schedule need not take `progress`."""
     known = {"train": train, "key": key}
     return known if progress is None else {**known, "progress": progress}
@@ -195,7 +195,7 @@ def loss(
         1.0986
     """
     batch = as_batch((inputs, targets), sample_weight)
-    training = told(train, key, progress)
+    training = training_keywords(train, key, progress)
     return _compiled_objective(net, params, batch, loss=loss, l2=traced_l2(l2), **training)
 
 
@@ -228,7 +228,7 @@ def value_and_grad(
         (4.5, [[-3.0], [-6.0]], [-3.0])
     """
     batch = as_batch((inputs, targets), sample_weight)
-    training = told(train, key, progress)
+    training = training_keywords(train, key, progress)
     return _compiled_value_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), **training)
 
 
@@ -260,5 +260,5 @@ def trace(
         ['0 dense', '1 tanh', '2 dense']
     """
     batch = as_batch((inputs, targets), sample_weight)
-    training = told(train, key, progress)
+    training = training_keywords(train, key, progress)
     return objective_and_grads(net, params, batch, loss=loss, l2=traced_l2(l2), **training)

@@ -18,7 +18,15 @@ from jax.flatten_util import ravel_pytree
 from jax.tree_util import keystr, tree_leaves_with_path
 from jaxtyping import Array, Float
 
-from jaxmlp.backprop import L2, example_shares, kinds, objective, objective_and_grads, propagate, told
+from jaxmlp.backprop import (
+    L2,
+    example_shares,
+    kinds,
+    objective,
+    objective_and_grads,
+    propagate,
+    training_keywords,
+)
 from jaxmlp.checks import as_batch, traced_l2
 from jaxmlp.layers import (
     Activate,
@@ -153,7 +161,7 @@ def check_gradients(
     with jax.enable_x64(True):
         batch = as_batch((inputs, targets), sample_weight)
         params, batch = jax.tree.map(_to_float64, (params, batch))
-        training = told(train, key, progress)
+        training = training_keywords(train, key, progress)
         keywords = {"loss": loss, "l2": traced_l2(l2), **training}
         hand, auto, terms = _gradients(net, params, batch, **keywords)
         rows = _compare_with_autodiff(hand, auto, terms)

@@ -140,7 +140,7 @@ def mlp(
             f"sizes must name at least inputs and outputs, as [784, 300, 10]: given {list(sizes)}"
         )
     make_dense = partial(Dense, bias=bias, weight_init=init, bias_init=bias_init, precision=precision)
-    activate = Activate(activation)  # also where no hidden layer uses it, so that a misspelt name is told
+    activate = Activate(activation)  # also where no hidden layer uses it: a misspelt name is told
     layers: list[Layer] = []
     for features in sizes[1:-1]:
         layers += [make_dense(features), activate]
@@ -434,15 +434,17 @@ def _probabilities(
     if outputs_are_probabilities(net):
         is_one = single or isinstance(net.layers[-1], Softmax)
         least = jnp.finfo(outputs.dtype).tiny
-        chances = outputs if is_one else jax.nn.softmax(jnp.log(jnp.maximum(outputs, least)), axis=1)
+        probabilities = outputs if is_one else jax.nn.softmax(jnp.log(jnp.maximum(outputs, least)), axis=1)
     elif loss == "sigmoid_cross_entropy" or (loss is None and single):
-        chances = jax.nn.sigmoid(outputs) if single else jax.nn.softmax(jax.nn.log_sigmoid(outputs), axis=1)
+        probabilities = (
+            jax.nn.sigmoid(outputs) if single else jax.nn.softmax(jax.nn.log_sigmoid(outputs), axis=1)
+        )
     elif loss == "softmax_cross_entropy" or loss is None:
-        chances = jax.nn.softmax(outputs, axis=1)
+        probabilities = jax.nn.softmax(outputs, axis=1)
     else:
         raise ArgumentError(
             "this network's outputs are no probabilities: ask for classes, or train it with a cross-entropy"
         )
     if task == "classification" and outputs.shape[1] == 1:
-        return jnp.concatenate([1 - chances, chances], axis=1)
-    return chances
+        return jnp.concatenate([1 - probabilities, probabilities], axis=1)
+    return probabilities

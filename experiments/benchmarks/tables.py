@@ -4,7 +4,6 @@ The files are not part of the project: --tables names their folder. Every model 
 to be tested on; jaxmlp holds out a fifth of the rows to fit for the choice of its best epoch, the others fit all.
 """
 
-import importlib
 import importlib.util
 import time
 import warnings
@@ -49,7 +48,7 @@ LEAST = 1e-9  # error that a ratio is taken to: a model may make none
 class TableOptions(OutOptions):
     """The options of the measurement."""
 
-    tables: str = option("shared/tables", "folder of the tables", group="data", metavar="FOLDER")
+    tables: str = option(".", "folder of the tables", group="data", metavar="FOLDER")
     only: tuple[str, ...] = option(
         (), "tables to measure (default: all that are there)", group="options", metavar="NAME"
     )

@@ -64,20 +64,20 @@ def draw_pictures(
 def _of_classes(
     problem: Problem, dataset: Dataset, answers: Answers, ask: Callable[..., np.ndarray]
 ) -> dict[str, Any]:
-    predicted, chances = answers
+    predicted, probabilities = answers
     names, labels, raw = dataset.class_names, dataset.test.targets, np.asarray(dataset.test.inputs)
     counts = _confusion_matrix(predicted, labels, len(names))
     figures = {"confusion": plots.confusion_matrix(np.asarray(counts), names)}
     if len(dataset.feature_shape) > 1:
-        if chances is None:  # scores that are no probabilities are brought through a softmax
+        if probabilities is None:  # scores that are no probabilities are brought through a softmax
             scores = jnp.asarray(ask(problem.test.inputs, task="regression"))
-            chances = np.asarray(jax.nn.softmax(scores, axis=1))
-        certainty = chances[np.arange(len(predicted)), predicted]
+            probabilities = np.asarray(jax.nn.softmax(scores, axis=1))
+        certainty = probabilities[np.arange(len(predicted)), predicted]
         figures["mistakes"] = plots.confident_mistakes(
             raw, dataset.feature_shape, labels, predicted, certainty, names
         )
-    if len(names) == 2 and answers.chances is not None and len(np.unique(labels)) == 2:
-        figures["ranking"] = _ranking(labels, answers.chances[:, 1], names[1])
+    if len(names) == 2 and answers.probabilities is not None and len(np.unique(labels)) == 2:
+        figures["ranking"] = _ranking(labels, answers.probabilities[:, 1], names[1])
     if problem.in_features == 2:
         grid_x, grid_y, points = plots.boundary_grid(raw)
         scaled = problem.preprocessing.inputs(points, problem.test.inputs.dtype)
@@ -93,13 +93,13 @@ def _of_classes(
     return figures
 
 
-def _ranking(labels: np.ndarray, chances: np.ndarray, name: str) -> Any:
+def _ranking(labels: np.ndarray, probabilities: np.ndarray, name: str) -> Any:
     from sklearn.calibration import calibration_curve
     from sklearn.metrics import roc_auc_score, roc_curve
 
-    share, predicted = calibration_curve(labels, chances, n_bins=10, strategy="quantile")
-    roc = roc_curve(labels, chances)[:2]
-    return plots.two_class_curves(roc, roc_auc_score(labels, chances), (predicted, share), name)
+    share, predicted = calibration_curve(labels, probabilities, n_bins=10, strategy="quantile")
+    roc = roc_curve(labels, probabilities)[:2]
+    return plots.two_class_curves(roc, roc_auc_score(labels, probabilities), (predicted, share), name)
 
 
 def _importances(net: Network, params: Any, problem: Problem, dataset: Dataset) -> Any:

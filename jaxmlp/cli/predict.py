@@ -89,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = "" if len(rows) == len(inputs) else f" and known of {len(rows):,} of {len(inputs):,} rows"
         tell(f"the target is in {table.name}{told}")
         if len(rows):
-            answers = Answers(found.predicted[rows], None if found.chances is None else found.chances[rows])
+            answers = Answers(
+                found.predicted[rows], None if found.probabilities is None else found.probabilities[rows]
+            )
             measured = scores(saved["task"], truth, answers, saved["class_names"])
             print(aligned(score_rows(measured, "score", saved["task"])), file=sys.stderr)
     return 0
@@ -165,7 +167,7 @@ def load_run(run_path: str) -> tuple[Network, Any, dict[str, Any]]:
 
 
 def predict_columns(
-    net: Network, params: Any, saved: dict[str, Any], inputs: np.ndarray, probabilities: bool
+    net: Network, params: Any, saved: dict[str, Any], inputs: np.ndarray, with_probabilities: bool
 ) -> tuple[Answers, dict[str, np.ndarray]]:
     """Predict in the names and units of the training data; the answers, and the columns to write."""
     preprocessing = Preprocessing.from_dict(saved)
@@ -174,7 +176,7 @@ def predict_columns(
         row = int(np.argmin(fine))
         raise ArgumentError(f"row {row + 1} of the examples has a number beyond {scaled.dtype}: mend it")
     answers = answers_of(net, params, scaled, task=saved["task"], loss=saved["loss"])
-    (predicted, chances), names = answers, saved["class_names"]
+    (predicted, probabilities), names = answers, saved["class_names"]
     if saved["task"] == "regression":
         values = preprocessing.restore_targets(predicted)
         return Answers(values, None), dict(zip(saved["target_names"], values.T, strict=True))
@@ -183,6 +185,6 @@ def predict_columns(
     else:
         targets = (saved["table"] or {}).get("targets", [])
         columns = {targets[0] if len(targets) == 1 else "class": np.asarray(names)[predicted]}
-    if probabilities and chances is not None:
-        columns |= {f"probability_{name}": chances[:, place] for place, name in enumerate(names)}
+    if with_probabilities and probabilities is not None:
+        columns |= {f"probability_{name}": probabilities[:, place] for place, name in enumerate(names)}
     return answers, columns

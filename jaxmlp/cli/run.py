@@ -323,7 +323,7 @@ def is_locked(folder: Path) -> bool:
         return path.exists()
     try:
         with path.open("rb") as file:
-            # Shared, so that several may look at a time; the run's own lock excludes it.
+            # Shared, to let several look at a time; the run's own lock excludes it.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -22,7 +22,7 @@ class Answers(NamedTuple):
     """What a network says of examples: classes, labels or scaled values, and probabilities where its loss has them."""
 
     predicted: np.ndarray
-    chances: np.ndarray | None
+    probabilities: np.ndarray | None
 
 
 def predict_in_chunks(
@@ -41,15 +41,15 @@ def predict_in_chunks(
 def answers_of(net: Network, params: Any, inputs: Any, *, task: str, loss: str) -> Answers:
     """Ask a network for its answers; those that are no numbers are refused."""
     ask = partial(predict_in_chunks, net, params, inputs, task=task, loss=loss)
-    predicted, chances = ask(), None
+    predicted, probabilities = ask(), None
     if task != "regression":
         with contextlib.suppress(ArgumentError):  # a loss such as the hinge or a squared error gives none
-            chances = ask(probabilities=True)
-    if not np.isfinite(predicted if chances is None else chances).all():
+            probabilities = ask(probabilities=True)
+    if not np.isfinite(predicted if probabilities is None else probabilities).all():
         raise ArgumentError(
             "predictions are NaN or infinite: the parameters or the inputs are too; train again"
         )
-    return Answers(predicted, chances)
+    return Answers(predicted, probabilities)
 
 
 def scores(
@@ -61,7 +61,7 @@ def scores(
     """
     from sklearn import metrics as of
 
-    predicted, chances = answers
+    predicted, probabilities = answers
 
     def both(measure: Callable[..., float], ours: Any, theirs: Any, **how: Any) -> tuple[float, float]:
         ours, theirs = (measure(truth, said, sample_weight=weight, **how) for said in (ours, theirs))
@@ -90,16 +90,16 @@ def scores(
                 "balanced accuracy": both(of.balanced_accuracy_score, predicted, guess),
                 "F1 macro": both(of.f1_score, predicted, guess, average="macro", zero_division=0),
             }
-            if chances is not None:
+            if probabilities is not None:
                 shares = np.tile(counts / counts.sum(), (len(truth), 1))
-                found["log loss"] = both(of.log_loss, chances, shares, labels=range(len(classes)))
-            if chances is not None and len(classes) == 2:
+                found["log loss"] = both(of.log_loss, probabilities, shares, labels=range(len(classes)))
+            if probabilities is not None and len(classes) == 2:
                 for name, measure in {
                     "ROC AUC": of.roc_auc_score,
                     "average precision": of.average_precision_score,
                     "Brier score": of.brier_score_loss,
                 }.items():
-                    found[name] = both(measure, chances[:, 1], shares[:, 1])
+                    found[name] = both(measure, probabilities[:, 1], shares[:, 1])
     return {name: values for name, values in found.items() if np.isfinite(values).all()}
 
 

@@ -93,8 +93,9 @@ def read_inputs(
         The examples.
 
     Raises:
-        ArgumentError: the file cannot be read or has another ending, columns are not there, cells are no
-            numbers where training had numbers, or the number of features is another.
+        ArgumentError: the file cannot be read, columns are not there, cells are no numbers where training had
+            numbers, the number of features is another, gaps or unseen texts are to be refused, or a name of
+            `missing` or `unseen` is unknown.
 
     Example:
         >>> import tempfile

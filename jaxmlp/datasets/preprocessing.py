@@ -78,7 +78,7 @@ class Preprocessing:
         return _forward(raw, self.feature_shift, self.feature_scale, "features", dtype, clip)
 
     def targets(self, raw: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
-        """Bring raw values [N, K] to the scale that the network is trained on; others stay the same array."""
+        """Bring raw values [N, K] to the scale that the network is trained on; others stay, float64 ones cast."""
         if self.target_shift is None or self.target_scale is None:
             return raw.astype(dtype) if raw.dtype == np.float64 else raw
         return _forward(raw, self.target_shift, self.target_scale, "target values", dtype)

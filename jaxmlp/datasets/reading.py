@@ -79,7 +79,7 @@ class Table(NamedTuple):
     """A table of texts.
 
     Attributes:
-        cells: a column of texts each, held once as categories; its index holds the line of each row in the file.
+        cells: a column of texts each, held once as categories; the index holds each row's line, or its place as text.
         name: the file's, as messages name it.
         reading: how it was read, with what the file itself told.
         notes: what was decided that the user did not say, a sentence each.

@@ -13,20 +13,19 @@ from jaxmlp.layers.embedding import PeriodicEmbedding
 from jaxmlp.layers.layer import (
     Inputs,
     Layer,
+    WithLayers,
     backward_layers,
-    check_layers,
     draw_layers,
     forward_layers,
-    is_scheduled,
 )
 from jaxmlp.registry import unknown_name
-from jaxmlp.types import ArgumentError, Key, Params, Residuals, check_whole
+from jaxmlp.types import Key, Params, Residuals, check_whole
 
 AVERAGES = ("probabilities", "values")
 
 
 @dataclass(frozen=True)
-class Committee:
+class Committee(WithLayers):
     """M stacks of layers on the same inputs: in training their outputs [B, M, K], at inference the average [B, K].
 
     In training each member learns by itself: the objective is the mean of the members' losses. Members differ in what
@@ -57,11 +56,8 @@ class Committee:
     sigmas: Sequence[float] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
+        super().__post_init__()
         object.__setattr__(self, "sigmas", tuple(self.sigmas))
-        check_layers(self.layers)
-        if not self.layers:
-            raise ArgumentError("a committee's members need at least one layer: as Committee([Dense(3)])")
         check_whole("a committee's number of members", self.members)
         if self.average not in AVERAGES:
             raise unknown_name("average of a committee", str(self.average), AVERAGES)
@@ -69,10 +65,6 @@ class Committee:
     @property
     def title(self) -> str:
         return f"committee of {self.members}"
-
-    @property
-    def scheduled(self) -> bool:
-        return is_scheduled(self.layers)
 
     def init(self, key: Key, in_features: int) -> tuple[Params, int]:
         widths: list[int] = []
@@ -103,8 +95,8 @@ class Committee:
             # y = 1/M · Σ_m z_m
             return jnp.mean(outputs, axis=1), (residuals, outputs)
         # y = log(1/M · Σ_m p_m),  p_m = softmax(z_m)
-        chances = jax.nn.log_softmax(outputs, axis=2)
-        return jax.nn.logsumexp(chances, axis=1) - jnp.log(self.members), (residuals, chances)
+        log_p = jax.nn.log_softmax(outputs, axis=2)
+        return jax.nn.logsumexp(log_p, axis=1) - jnp.log(self.members), (residuals, log_p)
 
     def backward(
         self, params: Params, residuals: Residuals, output_grad: Float[Array, "B ..."]
@@ -123,9 +115,9 @@ class Committee:
             # ∂E/∂z_m = 1/M · ∂E/∂y
             return jnp.broadcast_to(output_grad[:, None] / self.members, averaged.shape)
         # ∂E/∂log p_mk = r_mk·∂E/∂y_k,  r_mk = p_mk / Σ_j p_jk
-        chances_grad = jax.nn.softmax(averaged, axis=1) * output_grad[:, None]
+        log_p_grad = jax.nn.softmax(averaged, axis=1) * output_grad[:, None]
         # ∂E/∂z_m = g_m − p_m · Σ_k g_mk,  g_m = ∂E/∂log p_m
-        return chances_grad - jnp.exp(averaged) * jnp.sum(chances_grad, axis=2, keepdims=True)
+        return log_p_grad - jnp.exp(averaged) * jnp.sum(log_p_grad, axis=2, keepdims=True)
 
     def kinds(self, params: Params) -> Params:
         return tuple(map(lambda layer, own: layer.kinds(own), self.layers, params))

@@ -10,19 +10,18 @@ from jaxmlp.layers.layer import (
     Inputs,
     Layer,
     Outputs,
+    WithLayers,
     WithoutParams,
     backward_layers,
-    check_layers,
     draw_layers,
     forward_layers,
-    is_scheduled,
     layer_title,
 )
 from jaxmlp.types import ArgumentError, Key, Params, Residuals, check_whole
 
 
 @dataclass(frozen=True)
-class Residual:
+class Residual(WithLayers):
     """A stack of layers added to its inputs: outputs = inputs + layers(inputs) (He et al. 2016).
 
     Args:
@@ -41,19 +40,9 @@ class Residual:
 
     layers: Sequence[Layer]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "layers", tuple(self.layers))
-        check_layers(self.layers)
-        if not self.layers:
-            raise ArgumentError("a residual needs at least one layer, given none: as Residual([Dense(8)])")
-
     @property
     def title(self) -> str:
         return f"residual: {', '.join(map(layer_title, self.layers))}"
-
-    @property
-    def scheduled(self) -> bool:
-        return is_scheduled(self.layers)
 
     def init(self, key: Key, in_features: int) -> tuple[Params, int]:
         params, widths = draw_layers(self.layers, key, in_features)

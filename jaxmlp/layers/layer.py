@@ -111,6 +111,25 @@ def example_shares(weight: Weight | None, outputs: Array, total: Scalar | float 
     return jnp.where(total == 0, 0, weight / jnp.where(total == 0, 1, total)).astype(outputs.dtype)
 
 
+class WithLayers:
+    """A layer that holds a stack of others."""
+
+    layers: Sequence[Layer]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        check_layers(self.layers)
+        if not self.layers:
+            kind = type(self).__name__
+            raise ArgumentError(
+                f"a {kind.lower()} needs at least one layer, given none: as {kind}([Dense(8)])"
+            )
+
+    @property
+    def scheduled(self) -> bool:
+        return is_scheduled(self.layers)
+
+
 class WithoutParams:
     """A layer without parameters, and with as many outputs as inputs."""
 

@@ -211,7 +211,7 @@ def restore_tree(arrays: Mapping[str, np.ndarray], like: Any) -> Any:
 
 
 def _named_leaves(tree: Any) -> list[tuple[str, Any]]:
-    # Written as in Python, `params[0].w` or `['a.b']`, so that no two paths have one name.
+    # Written as in Python, `params[0].w` or `['a.b']`: no two paths have one name.
     leaves = [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
     kinds = [f":{KEY_KINDS[str(leaf.dtype)]}" if _is_key(leaf) else "" for _, leaf in leaves]
     return [(path.removeprefix(".") + kind, leaf) for (path, leaf), kind in zip(leaves, kinds, strict=True)]
@@ -276,7 +276,7 @@ def fit_arrays(state: FitState) -> dict[str, Any]:
         ['train.params[0].w', 'train.params[0].b']
     """
     rows = [[*(getattr(row, field) for field in NUMBERS), *row.max_weight] for row in state.history]
-    # NaN is a measurement that failed, so that what was not measured is told besides.
+    # NaN is a measurement that failed: what was not measured is told besides.
     missing = np.array([[number is None for number in row] for row in rows], np.bool_)
     table: Any = {"numbers": np.array(rows, np.float64), "missing": missing}
     return named_arrays(state._replace(history=table))
@@ -383,7 +383,7 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a checkpoint is still being written, so that one more would cost the training time."""
+        """Whether a checkpoint is still being written: one more would cost the training time."""
         return any(not future.done() for future in self._pending)
 
     def close(self) -> None:

@@ -81,7 +81,7 @@ def block_size(
             f"the data take {taken:,} bytes on {len(local)} device(s) and may take less than {allowed:,}: give fewer "
             f"examples, fewer devices, or more memory with memory="
         )
-    # The estimate of a member is generous, so that one is tried where the data leave less than it.
+    # The estimate of a member is generous: one is tried where the data leave less than it.
     most = max(1, min(most, left // bytes_per_member(recipe, len(data.inputs))))
     blocks = -(-members // most)
     even = -(-members // blocks)

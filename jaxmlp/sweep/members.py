@@ -26,7 +26,6 @@ from jaxmlp.training.optimizers import Optimizer, resolve_optimizer
 from jaxmlp.training.steps import (
     Recipe,
     TrainState,
-    Transform,
     all_finite,
     epoch_of_steps,
     init_state,
@@ -113,8 +112,7 @@ def train_members(
     def train(own: tuple[Any, TrainState, Any], shared: tuple[Batch, Any]) -> TrainState:
         l2, state, rows = own
         data, epochs = shared
-        examples, transform = _examples_of(data, rows, recipe.transform)
-        epoch = partial(epoch_of_steps, replace(recipe, transform=transform), data=examples, l2=l2)
+        epoch = _epoch_of(recipe, data, rows, l2)
         # The number of epochs is traced, to let rungs of any length share one program. The metrics are
         # not used, and the compiler drops what they would cost.
         return jax.lax.fori_loop(0, epochs, lambda _, state: epoch(state)[0], state)
@@ -142,8 +140,7 @@ def watch_members(
     def train(own: tuple[Any, Watched, Any], shared: tuple[Batch, Any, Any]) -> Watched:
         l2, watched, (kept, held_out) = own
         data, part, epochs = shared
-        examples, transform = _examples_of(data, kept, recipe.transform)
-        epoch = partial(epoch_of_steps, replace(recipe, transform=transform), data=examples, l2=l2)
+        epoch = _epoch_of(recipe, data, kept, l2)
         part = part if held_out is None else jax.tree.map(lambda each: each[held_out], data)
 
         def advance(_: Any, watched: Watched) -> Watched:
@@ -183,21 +180,22 @@ def in_calls(advance: Callable[[Any, int], Any], state: Any, epochs: int, tell: 
     return state
 
 
-def _examples_of(data: Batch, rows: Any, transform: Transform | None) -> tuple[Batch, Transform | None]:
-    """Give a member its examples by number, to be fetched minibatch by minibatch.
+def _epoch_of(recipe: Recipe, data: Batch, rows: Any, l2: Any) -> Callable[[TrainState], Any]:
+    """Make an epoch of a member, which may be given its examples by number, to be fetched minibatch by minibatch.
 
-    A copy of a fold for each member would multiply the data set by M; so the numbers of the rows go where the
+    A copy of a fold for each member would multiply the data set by M. The numbers of the rows go where the
     inputs would, and the transform of a minibatch begins by fetching the rows.
     """
-    if rows is None:
-        return data, transform
 
     def fetch(key: Any, numbers: Any) -> Any:
         inputs = data.inputs[numbers[:, 0]]
-        return inputs if transform is None else transform(key, inputs)
+        return inputs if recipe.transform is None else recipe.transform(key, inputs)
 
+    if rows is None:
+        return partial(epoch_of_steps, recipe, data=data, l2=l2)
     weight = None if data.weight is None else data.weight[rows]
-    return Batch(rows[:, None], data.targets[rows], weight), fetch
+    examples = Batch(rows[:, None], data.targets[rows], weight)
+    return partial(epoch_of_steps, replace(recipe, transform=fetch), data=examples, l2=l2)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

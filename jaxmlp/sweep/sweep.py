@@ -157,12 +157,7 @@ def sweep(
     check_whole("number of epochs", epochs)
     shared = as_batch(train)
     held_out = None if valid is None else as_batch(valid)
-    _check_trials(trials, shared, held_out, folds, loss)
-    for trial in trials:
-        if trial.epochs is not None:
-            check_whole("the number of epochs of a trial", trial.epochs)
-            if halving is not None:
-                raise ArgumentError("halving compares trials of one length: leave their epochs out")
+    _check_trials(trials, shared, held_out, folds, loss, halving)
     local = tuple(devices or jax.local_devices())
     shared, held_out = place_shared((shared, held_out), local)
     how = epochs, loss, resolve_metric(metric, loss), shuffle, {"block": block, "memory": memory}, local
@@ -292,7 +287,12 @@ def _stack(states: Sequence[TrainState]) -> TrainState:
 
 
 def _check_trials(
-    trials: Sequence[Trial], train: Batch, valid: Batch | None, folds: Folds | None, loss: str | Loss
+    trials: Sequence[Trial],
+    train: Batch,
+    valid: Batch | None,
+    folds: Folds | None,
+    loss: str | Loss,
+    halving: Halving | None,
 ) -> None:
     if not trials:
         raise ArgumentError("there are no trials: give a list of at least one jaxmlp.sweep.trials.Trial")
@@ -319,6 +319,10 @@ def _check_trials(
             check_whole("the fold of a trial", trial.fold, 0, len(folds) - 1, advice)
         check_whole("the seed of a trial", trial.seed, 0, LARGEST_SEED)
         check_whole("batch size", trial.batch_size)
+        if trial.epochs is not None:
+            check_whole("the number of epochs of a trial", trial.epochs)
+            if halving is not None:
+                raise ArgumentError("halving compares trials of one length: leave their epochs out")
         # These build it, as its block will: a rate or a name that is not allowed is told before any is trained.
         make_optimizer(trial.optimizer, trial.learning_rate)
         name = trial.optimizer.partition(":")[0]

@@ -21,7 +21,7 @@ class Trial:
     optimizer: str = "sgd"  # a name, with its parameter where it takes one; the parameter is traced
     learning_rate: float | None = None  # None takes the optimiser's own
     batch_size: int = 32
-    schedule: str = "constant"  # a name; the run's length is that of the whole sweep
+    schedule: str = "constant"  # a name; it runs over the trial's epochs
     clip_norm: float | None = None  # the gradient's norm is held to this; None leaves it
     l2: float = 0.0  # strength of the penalty on weights
     init_scale: float = 1.0  # a factor on the initial weights

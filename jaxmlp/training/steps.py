@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxmlp.backprop import L2, Trace, kinds, objective_and_grads, told
+from jaxmlp.backprop import L2, Trace, kinds, objective_and_grads, training_keywords
 from jaxmlp.checks import as_batch, check_key, check_lengths, traced_l2
 from jaxmlp.losses import Loss
 from jaxmlp.network import Network, check_head, check_network, init
@@ -153,7 +153,7 @@ def step(
     if recipe.transform is not None:
         batch = batch._replace(inputs=recipe.transform(transform_key, batch.inputs))
     progress = None if recipe.horizon is None else jnp.minimum(state.step / recipe.horizon, 1)
-    how = told(True, layer_key, progress)
+    how = training_keywords(True, layer_key, progress)
     found = objective_and_grads(recipe.net, state.params, batch, loss=recipe.loss, l2=l2, total=total, **how)
     with telling():
         update = optax.with_extra_args_support(recipe.optimizer).update
@@ -175,7 +175,6 @@ def scan_steps(
     recipe: Recipe, state: TrainState, data: Batch, key: Key | None, l2: L2, mean_weight: Scalar | None
 ) -> tuple[TrainState, BatchSums, Scalar]:
     """Scan over the minibatches of some examples: an epoch's or a window's, shuffled where a key is given."""
-    # Weights count as multiples of their mean over the data set, a minibatch as its number of examples.
     blocks = minibatch_indices(key, data.inputs.shape[0], recipe.batch_size)
     indices, held = share_rows(recipe.mesh, *blocks)
     steps = indices.shape[0]
@@ -186,6 +185,7 @@ def scan_steps(
         chosen, there, is_measured = block
         # Gathering here, and not the whole epoch before, is faster on a CPU and is not copied by vmap.
         batch = gather(data, chosen, there)
+        # Weights count as multiples of their mean over the data set, a minibatch as its number of examples.
         total = None if mean_weight is None else jnp.sum(there).astype(mean_weight.dtype) * mean_weight
         carried, found = step(recipe, carried, batch, l2, total)
         norm = jax.lax.cond(
