@@ -218,7 +218,7 @@ def test_a_validation_part_is_what_is_measured_every_epoch(tmp_path: Path) -> No
         ((), {}),
         pytest.param(("--no-shuffle",), {"shuffle": False}, marks=pytest.mark.slow),
         pytest.param(("--l2", "0.5"), {"l2": 0.5}, marks=pytest.mark.slow),
-        (("--batch-size", "7"), {"batch_size": 7}),
+        pytest.param(("--batch-size", "7"), {"batch_size": 7}, marks=pytest.mark.slow),
         pytest.param(("--batch-size", "full"), {"batch_size": 48}, marks=pytest.mark.slow),
         pytest.param(("--batch-size", "1000"), {"batch_size": 48}, marks=pytest.mark.slow),
     ],

@@ -71,6 +71,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run / "model.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "flags",
     others_slow(

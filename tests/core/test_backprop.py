@@ -72,7 +72,7 @@ def bound_by_terms(net: Network, params: Any, inputs: Any, targets: Any, **keywo
 
 
 @pytest.mark.parametrize("depth", others_slow([2, 1, 4]))
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", others_slow(ACTIVATIONS, kept=6))
 def test_by_hand_equals_autodiff_for_every_loss_batch_width_weighting_and_penalty(
     activation: str, depth: int
 ) -> None:
@@ -329,13 +329,16 @@ def assert_differences_agree(name: str, net: Network, loss: str, kind: str) -> N
     assert report.direction.sampled == 1 or name not in SMOOTH
 
 
-@pytest.mark.parametrize("activation", [*ACTIVATIONS, "leaky_relu:0.1", "elu:0.5"])
+@pytest.mark.parametrize("activation", others_slow([*ACTIVATIONS, "leaky_relu:0.1", "elu:0.5"], kept=4))
 def test_every_activation_agrees_with_finite_differences(unjitted: None, activation: str) -> None:
     net = mlp([6, 11, 3], activation=activation)
     assert_differences_agree(activation, net, "half_squared_error", "values")
 
 
-@pytest.mark.parametrize(("loss", "kind"), [*LOSSES_AND_KINDS, ("huber:0.3", "values")])
+@pytest.mark.parametrize(
+    ("loss", "kind"),
+    others_slow((pytest.param(*case) for case in [*LOSSES_AND_KINDS, ("huber:0.3", "values")]), kept=5),
+)
 def test_every_loss_agrees_with_finite_differences(unjitted: None, loss: str, kind: str) -> None:
     end = "softmax" if loss in ON_PROBABILITIES else None
     net = mlp([6, 11, 3], activation="tanh", output_activation=end)

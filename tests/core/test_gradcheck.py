@@ -17,6 +17,7 @@ from gradient_cases import (
     stack,
     target_kinds,
 )
+from slow_cases import others_slow
 
 from jaxmlp import backprop
 from jaxmlp.activations import ACTIVATIONS, Activation
@@ -300,7 +301,7 @@ def test_corrupted_loss_gradient_is_caught(unjitted: Any, loss: str, kind: str, 
 
 
 @pytest.mark.parametrize("corruption", corruptions.MEAN_CORRUPTIONS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", others_slow(LOSSES, kept=3))
 def test_corrupted_mean_is_caught(unjitted: pytest.MonkeyPatch, loss: str, corruption: str) -> None:
     wrong = corruptions.MEAN_CORRUPTIONS[corruption](backprop.mean_loss_gradient)
     unjitted.setattr(backprop, "mean_loss_gradient", wrong)

@@ -121,6 +121,7 @@ def fitted_alone(seed: int, rate: float, train: Any, valid: Any, epochs: int) ->
     return fit(NET, train, valid, optimizer=optimizer, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_rows", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_each_member_keeps_its_best_epoch_as_a_fit_does(in_rows: bool) -> None:
     epochs, data = 7, examples(20)

@@ -239,6 +239,7 @@ def test_what_is_finished_is_not_trained_again(halving: Halving | None) -> None:
         assert ours.loss == pytest.approx(theirs.loss, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_only_parameters_of_the_end_are_kept_where_a_rung_was_missing_and_the_end_was_known() -> None:
     trials = rates(1e-5, 0.05, 0.1, 0.2)
     options: dict[str, Any] = {"epochs": 4, "halving": Halving(2, 2)}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from slow_cases import others_slow
 from training_cases import add_noise
 
 import jaxmlp
@@ -47,7 +48,7 @@ def close(found: Any, expected: Any) -> None:
 # --- the loss, whole and in chunks ---
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", others_slow(LOSSES, kept=4))
 def test_loss_in_chunks_is_the_objective_of_the_whole(loss: str) -> None:
     net, params = make_net(loss)
     targets = jnp.asarray(TARGETS[LOSSES[loss].targets])
@@ -60,7 +61,7 @@ def test_loss_in_chunks_is_the_objective_of_the_whole(loss: str) -> None:
     assert found.gradient_norm is None
 
 
-@pytest.mark.parametrize(("chunk", "weighted"), CHUNKS)
+@pytest.mark.parametrize(("chunk", "weighted"), others_slow(pytest.param(*case) for case in CHUNKS))
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_in_chunks_is_that_of_the_whole(metric: str, chunk: int, weighted: bool) -> None:
     net, params = make_net()
@@ -137,6 +138,7 @@ def test_equal_descriptions_compile_once() -> None:
     assert [programs(1.0, 6), programs(2.0, 6), programs(1.0, 7)] == [before, before, before + 1]
 
 
+@pytest.mark.slow
 def test_evaluations_of_many_networks_run_side_by_side() -> None:
     net, _ = make_net()
     keys = jax.random.split(jax.random.key(0), 3)

@@ -11,6 +11,7 @@ import pytest
 import sklearn.metrics as sk
 from comparisons import refused
 from scipy.special import expit, softmax
+from slow_cases import others_slow
 
 from jaxmlp.losses import LOSSES
 from jaxmlp.network import mlp
@@ -82,7 +83,9 @@ def test_the_score_is_scikit_learns(name: str, weight: np.ndarray | None) -> Non
 
 @pytest.mark.usefixtures("x64")
 @in_both_weights
-@pytest.mark.parametrize("name", [name for name in METRICS if not METRICS[name].over_all])
+@pytest.mark.parametrize(
+    "name", others_slow([name for name in METRICS if not METRICS[name].over_all], kept=3)
+)
 def test_a_metric_is_the_same_however_the_set_is_cut(name: str, weight: np.ndarray | None) -> None:
     targets = REFERENCES[name][0] if name in REFERENCES else LABELS
     metric = METRICS[name]
@@ -96,7 +99,7 @@ def test_a_metric_is_the_same_however_the_set_is_cut(name: str, weight: np.ndarr
     assert float(metric.summary(total / each.sum(), variance)) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", others_slow(METRICS, kept=4))
 def test_the_better_outputs_have_the_better_score(name: str) -> None:
     targets = REFERENCES[name][0]
     perfect = {id(LABELS): np.eye(CLASSES)[LABELS], id(BINARY): 2 * BINARY - 1}.get(id(targets), targets)

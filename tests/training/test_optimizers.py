@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from comparisons import refused
+from slow_cases import others_slow
 
 from jaxmlp.backprop import value_and_grad
 from jaxmlp.layers import Committee, Dense, DenseParams, Scale
@@ -97,7 +98,7 @@ def assert_first_two_alike(found: Any, expected: Any, other: Any) -> None:
 # --- each name ---
 
 
-@pytest.mark.parametrize(("name", "schedule"), PAIRS)
+@pytest.mark.parametrize(("name", "schedule"), others_slow((pytest.param(*pair) for pair in PAIRS), kept=4))
 def test_every_optimizer_and_every_schedule_go_downhill(name: str, schedule: str) -> None:
     seen = descend(make_optimizer(name, schedule=schedule, horizon=HORIZON), 4)
     norms = [float(optax.tree.norm(params)) for params in seen]

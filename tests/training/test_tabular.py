@@ -39,6 +39,7 @@ def test_the_network_is_that_of_realmlp_in_a_committee():
     refused("unknown activation", tabular, 3, 2, task="regression", activation="realu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "rate"), [("classification", 0.04), pytest.param("regression", 0.2, marks=pytest.mark.slow)]
 )
